@@ -1,0 +1,96 @@
+"""The exception tree: one class for each thing that a caller may want to tell apart.
+
+Every message is one line: what failed, on what, what the kernel said, what to do. ``exit_code`` is the code
+that the command line gives for it: 1 the kernel or the network said no, 2 the input is wrong.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class BasculeError(Exception):
+    """The root of all errors that bascule raises on purpose."""
+
+    exit_code = 1
+
+
+class InputError(BasculeError):
+    """What was asked for is wrong; nothing has been touched."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """One mistake in a lab file. ``line`` and ``column`` count from 1; 0 where there is no text to point into."""
+
+    file: str
+    line: int
+    column: int
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+        return f"{place}: {self.path}: {self.message}" if self.path else f"{place}: {self.message}"
+
+
+class TopologyError(InputError):
+    """A lab file, or a topology built in code, that can't be built. Holds all mistakes, not only the first."""
+
+    def __init__(self, mistakes: list[Mistake]) -> None:
+        super().__init__("\n".join(str(mistake) for mistake in mistakes))
+        self.mistakes = mistakes
+
+
+class NotFound(InputError):
+    """A lab, node or network that does not exist was named."""
+
+
+class KernelError(BasculeError):
+    """The kernel refused one operation.
+
+    ``operation`` is the plain command that says the same, ``errno`` the positive number, ``said`` the kernel's own
+    words (``strerror`` and, where it gave one, the extended acknowledgement, NLMSGERR_ATTR_MSG in linux/netlink.h).
+    """
+
+    def __init__(self, operation: str, errno: int, said: str, place: str = "", advice: str = "") -> None:
+        where = f" (in {place})" if place else ""
+        what_to_do = f"; {advice}" if advice else ""
+        super().__init__(f"{operation}{where}: {said}{what_to_do}")
+        self.operation = operation
+        self.errno = errno
+        self.said = said
+        self.place = place
+        self.advice = advice
+
+
+class PlanFailed(BasculeError):
+    """A plan stopped half-way. What had been done was undone; ``undone`` and ``left`` say what exactly."""
+
+    def __init__(self, cause: BasculeError, undone: tuple[str, ...], left: tuple[str, ...]) -> None:
+        lines = [str(cause)]
+        if undone:
+            lines.append(f"undone: {len(undone)} operations")
+        lines.extend(f"could not undo: {text}" for text in left)
+        super().__init__("\n".join(lines))
+        self.cause = cause
+        self.undone = undone
+        self.left = left
+
+
+class Conflict(BasculeError):
+    """Something that bascule did not make stands where it should build."""
+
+
+class Locked(BasculeError):
+    """Another command works on the same lab."""
+
+
+class StateError(BasculeError):
+    """The stored state can't be read or written."""
+
+
+class WorldError(BasculeError):
+    """The world (the namespace that plays the host) can't be made or joined."""
