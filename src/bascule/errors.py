@@ -14,6 +14,17 @@ class BasculeError(Exception):
 
     exit_code = 1
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # Errors cross from a private world to the caller; subclasses take other arguments than they hand to Exception.
+        return _rebuild, (type(self), self.args, self.__dict__)
+
+
+def _rebuild(kind: type[BasculeError], arguments: tuple[object, ...], state: dict[str, object]) -> BasculeError:
+    error = kind.__new__(kind, *arguments)
+    error.args = arguments
+    error.__dict__.update(state)
+    return error
+
 
 class InputError(BasculeError):
     """What was asked for is wrong; nothing has been touched."""

@@ -1,0 +1,1 @@
+"""The only floor that makes system calls on the network: sockets, namespaces, mounts, processes."""

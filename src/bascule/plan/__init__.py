@@ -1,0 +1,1 @@
+"""From a topology to what has to be done: pure functions only."""

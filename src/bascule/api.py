@@ -1,0 +1,348 @@
+"""The Python API: what ``import bascule`` gives.
+
+A :class:`Lab` is a handle on a name and, where it was loaded or built here, a topology. It holds no process, socket or
+descriptor: two handles of one name mean the same lab, and a lab outlives the program that built it, unless used as a context.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import permutations
+from pathlib import Path
+from typing import IO, Any
+
+from bascule.engine import find, look, run
+from bascule.engine.prepare import stored_topology
+from bascule.engine.run import Listener, Options, Outcome
+from bascule.errors import InputError, KernelError, NotFound
+from bascule.host import icmp, spawn
+from bascule.host.icmp import Echo, Target
+from bascule.names import problem_with_lab_name
+from bascule.plan.diff import Plan
+from bascule.state import store
+from bascule.state.store import Record
+from bascule.topology import edit
+from bascule.topology.dump import to_data, to_yaml
+from bascule.topology.load import from_data, load_text
+from bascule.topology.model import Assigned, Topology
+from bascule.wire.inet import AF_INET, AF_INET6
+
+Command = Sequence[str]
+_LARGEST_FILE = 16 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A network of a running lab: its bridge as the kernel has it. ``addresses`` are the bridge's own, with prefix length."""
+
+    name: str
+    addresses: tuple[str, ...]
+    ports: tuple[str, ...]
+    mtu: int
+    mac: str
+
+
+class Node:
+    """A node of a lab that is up."""
+
+    def __init__(self, lab: Lab, name: str) -> None:
+        self.lab = lab
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"<Node {self.name} of lab {self.lab.name}>"
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """The node's addresses, without prefix lengths, in the order of its interfaces."""
+        return tuple(target.address for target in _targets(self.lab.assigned, self.name))
+
+    def popen(self, command: Command, **options: Any) -> subprocess.Popen[Any]:
+        """Start a command in the node; takes the options of :class:`subprocess.Popen`, without ``shell`` and ``preexec_fn``.
+
+        Raises FileNotFoundError for an unknown command, like Popen, and :class:`NotFound` where the lab is not up.
+        """
+        refused = {"preexec_fn", "shell"}.intersection(options)
+        if refused:
+            raise InputError(f"popen() does not take {', '.join(sorted(refused))}; run [\"sh\", \"-c\", …] for a shell")
+        return spawn.popen(find.world_of(self.lab.record), self.name, _checked(command), **options)
+
+    def run(
+        self,
+        command: Command,
+        *,
+        check: bool = False,
+        capture_output: bool = False,
+        input: str | bytes | None = None,
+        timeout: float | None = None,
+        text: bool = True,
+        **options: Any,
+    ) -> subprocess.CompletedProcess[Any]:
+        """Run a command in the node and wait for it; :func:`subprocess.run` in every respect, but that text is the default.
+
+        Raises subprocess.CalledProcessError (with ``check``) and subprocess.TimeoutExpired; then the command is killed.
+        """
+        if capture_output:
+            options |= {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        if input is not None:
+            options["stdin"] = subprocess.PIPE
+        with self.popen(command, text=text, **options) as process:
+            try:
+                out, error = process.communicate(input, timeout)
+            except BaseException:
+                process.kill()
+                process.wait()
+                raise
+        done: subprocess.CompletedProcess[Any] = subprocess.CompletedProcess(command, process.returncode, out, error)
+        if check:
+            done.check_returncode()
+        return done
+
+
+def _checked(command: Command) -> list[str]:
+    if isinstance(command, str):
+        raise InputError(f"a command is a list of words, like {command.split()!r}")
+    return [os.fspath(word) for word in command]
+
+
+class Lab:
+    """One lab. Made by :meth:`load`, :meth:`from_data`, :meth:`attach`, or empty by its name and filled in code.
+
+    >>> lab = Lab("demo", world="private")
+    >>> lab.add_network("lan", subnet="10.1.0.0/24")
+    >>> lab.add_node("a", networks=["lan"])
+    >>> [node.name for node in lab.topology.nodes]
+    ['a']
+    """
+
+    def __init__(self, name: str = "lab", *, world: str | None = None) -> None:
+        problem = problem_with_lab_name(name)
+        if problem:
+            raise InputError(problem)
+        if world not in (None, "host", "private"):
+            raise InputError(f"{world!r} is no world; choose 'host' or 'private'")
+        self.name = name
+        self.world = world
+        self.source = ""
+        self.topology = Topology(name)
+
+    def __repr__(self) -> str:
+        return f"<Lab {self.name}: {len(self.topology.nodes)} nodes, {len(self.topology.networks)} networks>"
+
+    # Where a lab comes from.
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], *, world: str | None = None, name: str = "") -> Lab:
+        """A lab from its file: YAML, or JSON or TOML by the suffix. Raises :class:`TopologyError` with all mistakes, and
+        :class:`InputError` for a file that can't be read. Without a ``name:`` in it, the file's stem is the lab's name."""
+        place = Path(path)
+        return cls._of(load_text(_read(place), str(path), name or _stem(place)), world, str(place.resolve()))
+
+    @classmethod
+    def from_data(cls, data: object, *, world: str | None = None, name: str = "lab") -> Lab:
+        """A lab from the same data as the file's, as a dictionary. Raises :class:`TopologyError`."""
+        return cls._of(from_data(data, "<data>", name), world, "")
+
+    @classmethod
+    def attach(cls, name: str) -> Lab:
+        """A handle on a lab that is up. Raises :class:`NotFound`."""
+        topology, _world, record = look.running(name)
+        return cls._of(topology, record.world, record.source)
+
+    @classmethod
+    def _of(cls, topology: Topology, world: str | None, source: str) -> Lab:
+        lab = cls(topology.name, world=world)
+        lab.topology = topology
+        lab.source = source
+        return lab
+
+    # Building in code: nothing is done before up().
+
+    def add_network(self, name: str, **fields: object) -> None:
+        """Add a network; ``fields`` are the lab file's: subnet, gateway, mtu, mac. Raises :class:`TopologyError`."""
+        self._add("networks", name, fields)
+
+    def add_node(self, name: str, *, networks: Iterable[str] | Mapping[str, object] = (), **fields: object) -> None:
+        """Add a node; ``fields`` are the lab file's: routes, sysctls, count. Raises :class:`TopologyError`."""
+        given = dict(networks) if isinstance(networks, Mapping) else list(networks)
+        self._add("nodes", name, {"networks": given, **fields})
+
+    def _add(self, kind: str, name: str, fields: Mapping[str, object]) -> None:
+        data: dict[str, Any] = to_data(self.topology)
+        nouns = data.setdefault(kind, {})
+        if name in nouns:
+            raise InputError(f"{kind[:-1]} {name} is there already")
+        data.setdefault("networks", {})
+        nouns[name] = dict(fields)
+        self.topology = from_data(data, "<data>", self.name)
+
+    # Making it so.
+
+    def plan(self) -> Plan:
+        """What :meth:`up` would do. Touches nothing."""
+        return run.preview(self.name, lambda _current: self.topology, self._options("plan")).plan
+
+    def up(self, listener: Listener | None = None, *, wait: bool = True) -> Outcome:
+        """Make it so; again is nothing. Raises :class:`Conflict`, :class:`PlanFailed`, :class:`WorldError`, :class:`Locked`."""
+        return run.apply(self.name, lambda _current: self.topology, self._options("up", wait), listener)
+
+    def down(self, listener: Listener | None = None, *, wait: bool = True) -> Outcome:
+        """Take it away; nothing happens where it is not there."""
+        return run.apply(self.name, lambda _current: None, Options(None, wait, "bascule down"), listener)
+
+    def change(
+        self, change: Callable[[Topology], Topology], listener: Listener | None = None, *, wait: bool = True
+    ) -> Outcome:
+        """Change the lab that is up (or an empty one) by a pure function of its topology, and make that so."""
+
+        def edited(current: Assigned | None) -> Topology:
+            return change(current if current is not None else Topology(self.name))
+
+        outcome = run.apply(self.name, edited, self._options("change", wait), listener)
+        if outcome.lab is not None:
+            self.topology = outcome.lab
+        return outcome
+
+    def _options(self, command: str, wait: bool = True) -> Options:
+        return Options(self.world, wait, f"bascule {command}", self.source)
+
+    def __enter__(self) -> Lab:
+        self.up()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.down()
+
+    # What is there.
+
+    @property
+    def record(self) -> Record:
+        """The stored record. Raises :class:`NotFound` where the lab is not up."""
+        record = store.load(self.name).newest
+        if record is None:
+            raise NotFound(f"lab {self.name} is not up; call up(), or run `bascule up`")
+        return record
+
+    @property
+    def assigned(self) -> Assigned:
+        """The topology of the lab that is up, with every choice made."""
+        lab = stored_topology(self.record)
+        if lab is None:
+            raise NotFound(f"lab {self.name} is not up")
+        return lab
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """All nodes of the lab that is up."""
+        return tuple(Node(self, node.name) for node in self.assigned.nodes)
+
+    def node(self, name: str) -> Node:
+        """One node. Raises :class:`NotFound` with the nearest name."""
+        if name not in (self.record.topology or {}).get("nodes", {}):
+            find.find_node(name, self.name)
+        return Node(self, name)
+
+    def network(self, name: str) -> Network:
+        """One network as the kernel has it. Raises :class:`NotFound`."""
+        for found in self.show()["networks"]:
+            if found["name"] == name:
+                return Network(name, tuple(found["addresses"]), tuple(found["ports"]), found["mtu"] or 0, found["mac"] or "")
+        raise NotFound(f"no network {name} in lab {self.name}")
+
+    def show(self) -> dict[str, Any]:
+        """The lab as the kernel has it now, as plain data: what ``bascule show --json`` prints."""
+        return look.show(self.name)
+
+    def yaml(self) -> str:
+        """The lab that is up as a file that ``up`` accepts."""
+        return to_yaml(self.assigned)
+
+    def ping(self, source: str | None = None, target: str | None = None, *, timeout: float = 2.0) -> list[Echo]:
+        """ICMP echo between nodes: all ordered pairs that share a network, or from one node to another, or to an address.
+
+        IPv4 and IPv6. Raises :class:`NotFound` for an unknown node, :class:`InputError` for a target that is neither.
+        """
+        lab = self.assigned
+        pairs = _all_pairs(lab) if source is None else _chosen(lab, source, target)
+        world = find.world_of(self.record)
+        try:
+            return world.call(icmp.ping, pairs, timeout)
+        except OSError as error:
+            number = error.errno or 0
+            raise KernelError("ping", number, os.strerror(number), advice="opening a raw socket needs CAP_NET_RAW") from error
+
+
+def _read(place: Path) -> bytes:
+    try:
+        with open(place, "rb") as file:
+            data = file.read(_LARGEST_FILE + 1)
+    except OSError as error:
+        advice = "; give the lab file's path" if isinstance(error, FileNotFoundError) else ""
+        raise InputError(f"{place}: {error.strerror}{advice}") from error
+    return data
+
+
+def _stem(place: Path) -> str:
+    """The lab's name from the path: the file's stem, or the folder's name for the default file name."""
+    stem = place.resolve().parent.name if place.stem == "bascule" else place.stem
+    return stem if not problem_with_lab_name(stem) else "lab"
+
+
+def _targets(lab: Assigned, node: str, networks: frozenset[str] | None = None) -> list[Target]:
+    """The addresses of a node, on these networks only where given."""
+    return [
+        Target(node, str(address), AF_INET if address.version == 4 else AF_INET6)
+        for item in lab.nodes
+        if item.name == node
+        for attachment in item.attachments
+        if networks is None or attachment.network in networks
+        for address in attachment.addresses
+    ]
+
+
+def _all_pairs(lab: Assigned) -> list[tuple[str, Target]]:
+    """Every ordered pair of nodes on a common network: one target an address family there."""
+    places = {node.name: frozenset(a.network for a in node.attachments) for node in lab.nodes}
+    by_node = {
+        node.name: [
+            (attachment.network, Target(node.name, str(address), AF_INET if address.version == 4 else AF_INET6))
+            for attachment in node.attachments
+            for address in attachment.addresses
+        ]
+        for node in lab.nodes
+    }
+    pairs = []
+    for source, target in permutations(places, 2):
+        families = set()
+        for network, found in by_node[target]:
+            if network in places[source] and found.family not in families:
+                families.add(found.family)
+                pairs.append((source, found))
+    return pairs
+
+
+def _chosen(lab: Assigned, source: str, target: str | None) -> list[tuple[str, Target]]:
+    names = [node.name for node in lab.nodes]
+    if source not in names:
+        raise NotFound(f"no node {source} in lab {lab.name}")
+    if target is None:
+        return [pair for pair in _all_pairs(lab) if pair[0] == source]
+    if target in names:
+        near = next(frozenset(a.network for a in node.attachments) for node in lab.nodes if node.name == source)
+        found = _targets(lab, target, near) or _targets(lab, target)
+        if not found:
+            raise NotFound(f"node {target} has no address")
+        return [(source, one) for one in {one.family: one for one in reversed(found)}.values()]
+    from ipaddress import ip_address
+
+    try:
+        address = ip_address(target)
+    except ValueError:
+        raise NotFound(f"{target} is neither a node of lab {lab.name} nor an address") from None
+    return [(source, Target(source, str(address), AF_INET if address.version == 4 else AF_INET6))]
+
+
+__all__ = ["Echo", "Lab", "Listener", "Network", "Node", "Outcome", "Plan", "Target", "edit"]

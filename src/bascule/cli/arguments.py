@@ -1,0 +1,150 @@
+"""The commands as a table: one row a command, its arguments, and where its handler is."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any, NamedTuple
+
+Argument = tuple[tuple[str, ...], dict[str, Any]]
+
+
+class Row(NamedTuple):
+    """One command; one with ``children`` (verbs) has neither arguments nor a handler of its own."""
+
+    name: str
+    help: str
+    handler: str = ""
+    arguments: tuple[Argument, ...] = ()
+    children: tuple[Row, ...] = ()
+
+
+def _argument(*names: str, **options: Any) -> Argument:
+    return names, options
+
+
+def _flag(name: str, text: str) -> Argument:
+    return _argument(name, action="store_true", help=text)
+
+
+FILE = _argument("file", nargs="?", metavar="FILE", help="the lab file; default: bascule.yaml in this folder")
+JSON = _flag("--json", "print JSON")
+LAB = _argument("--lab", "-l", metavar="LAB", help="the lab; default: $BASCULE_LAB, else the only one there is")
+WORLD = _argument("--world", choices=("host", "private"), help="where: the machine itself (needs root) or a world of its own")
+NO_WAIT = _flag("--no-wait", "fail at once where another command works on the lab")
+EXPLAIN = _flag("--explain", "print each operation as the plain command it stands for")
+DRY_RUN = _flag("--dry-run", "print the plan and do nothing")
+RUN = (EXPLAIN, DRY_RUN, NO_WAIT)
+NAME = _argument("--name", metavar="LAB", help="the lab's name, instead of the file's")
+NODE = _argument("node", metavar="NODE")
+NETWORK = _argument("network", metavar="NETWORK")
+OPTIONAL_LAB = _argument("lab", nargs="?", metavar="LAB", help="the lab; default: the one of this folder's file, or the only one")
+
+_CONNECT = (
+    NETWORK,
+    NODE,
+    _argument("--ip", action="append", default=[], metavar="ADDRESS", help="the address; once for each family"),
+    _argument("--interface", default="", metavar="NAME", help="the interface's name in the node"),
+    _argument("--host-interface", default="", metavar="NAME", help="the name of the bridge port"),
+    _argument("--mac", default="", help="the interface's MAC address"),
+)
+_CREATE_NETWORK = (
+    _argument("name", metavar="NAME"),
+    _argument("--subnet", action="append", default=[], metavar="PREFIX", help="like 10.1.0.0/24; once for each family"),
+    _argument("--gateway", action="append", default=[], metavar="ADDRESS", help="the bridge's own address, or none"),
+    _argument("--mtu", type=int),
+    _argument("--mac", default=""),
+)
+_FORCE = _flag("--force", "also where nodes are attached: disconnect them first")
+
+NETWORK_VERBS = (
+    Row("create", "make a network: a bridge", "live:network_create", (*_CREATE_NETWORK, LAB, WORLD, *RUN)),
+    Row("rm", "remove a network", "live:network_rm", (_argument("name", metavar="NAME"), _FORCE, LAB, *RUN)),
+    Row("ls", "list the networks", "live:network_ls", (LAB, JSON)),
+    Row("inspect", "show one network", "live:network_inspect", (_argument("name", metavar="NAME"), LAB, JSON)),
+    Row("connect", "attach a node to a network", "live:network_connect", (*_CONNECT, LAB, *RUN)),
+    Row("disconnect", "detach a node from a network", "live:network_disconnect", (NETWORK, NODE, LAB, *RUN)),
+    Row("prune", "remove all networks without nodes", "live:network_prune", (LAB, *RUN)),
+)
+NODE_VERBS = (
+    Row(
+        "add",
+        "make a node: a network namespace",
+        "live:node_add",
+        (
+            _argument("name", metavar="NAME"),
+            _argument("--network", action="append", default=[], metavar="NETWORK", help="attach it; may be repeated"),
+            _argument("--sysctl", action="append", default=[], metavar="KEY=VALUE"),
+            _argument("--route", action="append", default=[], metavar="ROUTE", help="like '10.0.0.0/8 via 10.1.0.1'"),
+            LAB,
+            WORLD,
+            *RUN,
+        ),
+    ),
+    Row("rm", "remove a node", "live:node_rm", (_argument("name", metavar="NAME"), LAB, *RUN)),
+    Row("ls", "list the nodes", "live:node_ls", (LAB, JSON)),
+)
+
+ROWS = (
+    Row("up", "make the lab what the file says", "labs:up", (FILE, NAME, WORLD, *RUN)),
+    Row(
+        "down",
+        "take a lab away",
+        "labs:down",
+        (_argument("lab", nargs="?", metavar="LAB|FILE"), _flag("--all", "all labs"), *RUN),
+    ),
+    Row("plan", "show what `up` would do", "labs:plan", (FILE, NAME, WORLD, JSON)),
+    Row(
+        "script",
+        "print the shell script that does what `up` does",
+        "labs:script",
+        (
+            FILE,
+            NAME,
+            _flag("--classic", "by hand: brctl, one step a line"),
+            _flag("--teardown", "the way back"),
+        ),
+    ),
+    Row("ls", "list the labs", "labs:ls", (JSON,)),
+    Row("show", "show a lab as the kernel has it", "labs:show", (OPTIONAL_LAB, JSON)),
+    Row(
+        "inspect",
+        "show a lab, or one node or network of it, in full",
+        "labs:inspect",
+        (
+            _argument("name", nargs="?", metavar="NAME", help="a lab, a node or a network"),
+            LAB,
+            _flag("--yaml", "print the lab as a file that `up` accepts"),
+            JSON,
+        ),
+    ),
+    Row(
+        "exec",
+        "run a command in a node",
+        "inside:run",
+        (LAB, NODE, _argument("argv", nargs=argparse.REMAINDER, metavar="CMD …", help="the command, after --")),
+    ),
+    Row("shell", "open a shell in a node", "inside:shell", (LAB, NODE)),
+    Row(
+        "ping",
+        "send ICMP echo between nodes; without names, between all",
+        "inside:ping",
+        (
+            _argument("source", nargs="?", metavar="FROM"),
+            _argument("target", nargs="?", metavar="TO", help="a node or an address"),
+            LAB,
+            _argument("--timeout", type=float, default=2.0, metavar="SECONDS"),
+            JSON,
+        ),
+    ),
+    Row("network", "Docker's verbs for networks, live", children=NETWORK_VERBS),
+    Row("node", "verbs for nodes, live", children=NODE_VERBS),
+    Row("check", "check a lab file and report all mistakes", "labs:check", (FILE, JSON)),
+    Row("schema", "print the JSON Schema of the lab file", "labs:schema"),
+    Row("doctor", "what this machine can and cannot do, and what to do about it", "machine:doctor", (JSON,)),
+    Row(
+        "completion",
+        "print the completion script for a shell",
+        "machine:completion",
+        (_argument("shell", choices=("bash", "zsh", "tcsh")),),
+    ),
+)

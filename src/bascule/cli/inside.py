@@ -1,0 +1,97 @@
+"""exec, shell and ping: work inside nodes. `exec` imports as little as it can: it is the command people wait for."""
+
+from __future__ import annotations
+
+import os
+import sys
+from argparse import Namespace as Arguments
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bascule.api import Echo
+
+_MATRIX_NODES = 20
+
+
+def run(arguments: Arguments) -> int:
+    """``bascule exec``: ends as the command ends."""
+    argv = arguments.argv[1:] if arguments.argv[:1] == ["--"] else arguments.argv
+    if not argv:
+        from bascule.errors import InputError
+
+        raise InputError("exec: no command; write `bascule exec NODE -- CMD …`")
+    return _replace(arguments, argv)
+
+
+def shell(arguments: Arguments) -> int:
+    """``bascule shell``"""
+    return _replace(arguments, [os.environ.get("SHELL") or "/bin/sh"])
+
+
+def _replace(arguments: Arguments, argv: list[str]) -> int:
+    from bascule.engine import find
+    from bascule.host import spawn
+
+    record = find.find_node(arguments.node, arguments.lab or os.environ.get("BASCULE_LAB"))
+    sys.stdout.flush()
+    spawn.replace(find.world_of(record), arguments.node, argv)
+
+
+def ping(arguments: Arguments) -> int:
+    """``bascule ping``: exit code 1 if any echo fails."""
+    from bascule.api import Lab
+    from bascule.cli import choose, output
+
+    lab = Lab.attach(_lab_of(arguments) or choose.running(arguments.lab))
+    found = lab.ping(arguments.source, arguments.target, timeout=arguments.timeout)
+    failed = [echo for echo in found if echo.seconds is None]
+    if arguments.json:
+        output.as_json([_data(echo) for echo in found])
+    elif arguments.source and arguments.target:
+        for echo in found:
+            print(_line(echo))
+    else:
+        _print_all(found, failed)
+    return 1 if failed else 0
+
+
+def _lab_of(arguments: Arguments) -> str | None:
+    """With a node named, its lab, whichever folder one stands in."""
+    from bascule.engine import find
+
+    if arguments.source is None or arguments.lab:
+        return None
+    return find.find_node(arguments.source, os.environ.get("BASCULE_LAB")).name
+
+
+def _data(echo: Echo) -> dict[str, object]:
+    milliseconds = None if echo.seconds is None else round(echo.seconds * 1000, 4)
+    return {
+        "from": echo.source,
+        "to": echo.target.node,
+        "address": echo.target.address,
+        "milliseconds": milliseconds,
+        "why": echo.why,
+    }
+
+
+def _line(echo: Echo) -> str:
+    if echo.seconds is None:
+        return f"{echo.source} -> {echo.target.node} {echo.target.address}: {echo.why}"
+    return f"{echo.source} -> {echo.target.node} {echo.target.address}: {echo.seconds * 1000:.3f} ms"
+
+
+def _print_all(found: list[Echo], failed: list[Echo]) -> None:
+    from bascule.cli import output
+
+    names = list(dict.fromkeys(name for echo in found for name in (echo.source, echo.target.node)))
+    if found and len(names) <= _MATRIX_NODES:
+        cells: dict[tuple[str, str], list[str]] = {}
+        for echo in found:
+            shown = "FAIL" if echo.seconds is None else f"{echo.seconds * 1000:.2f}"
+            cells.setdefault((echo.source, echo.target.node), []).append(shown)
+        rows = [(source, *(" ".join(cells.get((source, to), ["."])) for to in names)) for source in names]
+        output.table(("from \\ to (ms)", *names), rows)
+    for echo in failed:
+        print(_line(echo))
+    print(f"{len(found)} pairs, {len(found) - len(failed)} answered, {len(failed)} failed")

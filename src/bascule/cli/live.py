@@ -1,0 +1,133 @@
+"""The imperative twins: Docker's verbs for networks, and nodes, live on a lab that is up or from nothing."""
+
+from __future__ import annotations
+
+from argparse import Namespace as Arguments
+from collections.abc import Callable
+from ipaddress import ip_address
+
+from bascule.api import Lab
+from bascule.cli import choose, output
+from bascule.cli.labs import report
+from bascule.engine import look, run
+from bascule.engine.run import Options
+from bascule.errors import InputError, NotFound
+from bascule.plan import render
+from bascule.topology import edit
+from bascule.topology.load import from_data
+from bascule.topology.model import Attachment, Topology
+
+Change = Callable[[Topology], Topology]
+
+
+def _change(arguments: Arguments, change: Change) -> int:
+    """Change the stored topology, and make that so: the same way as `up`."""
+    name = choose.changing(arguments.lab)
+    lab = Lab(name, world=getattr(arguments, "world", None))
+    if arguments.dry_run:
+        found = run.preview(name, lambda now: change(now if now is not None else Topology(name)), Options(lab.world))
+        print(render.text(found.plan, output.paint))
+        return 0
+    outcome = lab.change(change, output.listener(arguments.explain), wait=not arguments.no_wait)
+    report(name, outcome, "up")
+    return 0
+
+
+def network_create(arguments: Arguments) -> int:
+    """``bascule network create``"""
+    fields: dict[str, object] = {"subnet": arguments.subnet} if arguments.subnet else {}
+    if arguments.gateway:
+        fields["gateway"] = "none" if arguments.gateway == ["none"] else arguments.gateway
+    if arguments.mtu is not None:
+        fields["mtu"] = arguments.mtu
+    if arguments.mac:
+        fields["mac"] = arguments.mac
+    made = from_data({"networks": {arguments.name: fields}}, "network create").networks[0]
+    return _change(arguments, lambda topology: edit.add_network(topology, made))
+
+
+def network_rm(arguments: Arguments) -> int:
+    """``bascule network rm``"""
+    return _change(arguments, lambda topology: edit.remove_network(topology, arguments.name, arguments.force))
+
+
+def network_ls(arguments: Arguments) -> int:
+    """``bascule network ls``"""
+    found = look.show(choose.running(arguments.lab))["networks"]
+    if arguments.json:
+        return output.as_json(found)
+    rows = [(n["name"], ", ".join(n["addresses"]) or "-", n["mtu"] or "", len(n["ports"])) for n in found]
+    output.table(("NETWORK", "ADDRESSES", "MTU", "PORTS"), rows)
+    return 0
+
+
+def network_inspect(arguments: Arguments) -> int:
+    """``bascule network inspect``"""
+    data = look.show(choose.running(arguments.lab))
+    for found in data["networks"]:
+        if found["name"] == arguments.name:
+            attached = [
+                {"node": node["name"], **item}
+                for node in data["nodes"]
+                for item in node["interfaces"]
+                if item["network"] == arguments.name
+            ]
+            return output.as_json({**found, "attached": attached})
+    raise NotFound(f"no network {arguments.name}; there are: {', '.join(n['name'] for n in data['networks']) or 'none'}")
+
+
+def network_connect(arguments: Arguments) -> int:
+    """``bascule network connect``"""
+    try:
+        addresses = tuple(ip_address(text) for text in arguments.ip)
+    except ValueError as error:
+        raise InputError(f"--ip: {error}; give an address like 10.1.0.2") from error
+    made = Attachment(arguments.network, addresses, arguments.interface, arguments.host_interface, arguments.mac)
+    return _change(arguments, lambda topology: edit.connect(topology, arguments.node, made))
+
+
+def network_disconnect(arguments: Arguments) -> int:
+    """``bascule network disconnect``"""
+    return _change(arguments, lambda topology: edit.disconnect(topology, arguments.node, arguments.network))
+
+
+def network_prune(arguments: Arguments) -> int:
+    """``bascule network prune``"""
+
+    def without_unused(topology: Topology) -> Topology:
+        used = {attachment.network for node in topology.nodes for attachment in node.attachments}
+        for network in topology.networks:
+            if network.name not in used:
+                topology = edit.remove_network(topology, network.name)
+        return topology
+
+    return _change(arguments, without_unused)
+
+
+def node_add(arguments: Arguments) -> int:
+    """``bascule node add``"""
+    fields: dict[str, object] = {"networks": arguments.network, "sysctls": arguments.sysctl, "routes": arguments.route}
+    return _change(arguments, lambda topology: edit.add_node_data(topology, arguments.name, fields))
+
+
+def node_rm(arguments: Arguments) -> int:
+    """``bascule node rm``"""
+    return _change(arguments, lambda topology: edit.remove_node(topology, arguments.name))
+
+
+def node_ls(arguments: Arguments) -> int:
+    """``bascule node ls``"""
+    found = look.show(choose.running(arguments.lab))["nodes"]
+    if arguments.json:
+        return output.as_json(found)
+    rows = [
+        (
+            node["name"],
+            "up" if node["exists"] else "GONE",
+            ", ".join(address for item in node["interfaces"] for address in item["addresses"]) or "-",
+            ", ".join(item["network"] for item in node["interfaces"]) or "-",
+        )
+        for node in found
+    ]
+    output.table(("NODE", "STATE", "ADDRESSES", "NETWORKS"), rows)
+    return 0

@@ -1,0 +1,31 @@
+"""doctor and completion."""
+
+from __future__ import annotations
+
+from argparse import Namespace as Arguments
+
+from bascule.cli import output
+from bascule.engine import doctor as engine
+
+
+def doctor(arguments: Arguments) -> int:
+    """``bascule doctor``: exit code 1 where something that is needed is missing."""
+    found = engine.examine()
+    if arguments.json:
+        output.as_json([{slot: getattr(item, slot) for slot in item.__slots__} for item in found])
+    else:
+        for item in found:
+            advice = f"; {item.advice}" if item.advice else ""
+            sign = {"ok": "+", "note": "~", "no": "-"}[item.verdict]
+            print(output.paint(sign, f"{item.verdict:5} {item.what}: {item.found}{advice}"))
+    return 1 if any(item.verdict == "no" for item in found) else 0
+
+
+def completion(arguments: Arguments) -> int:
+    """``bascule completion SHELL``: source the output, or put it where the shell looks for completions."""
+    import shtab
+
+    from bascule.cli.main import parser
+
+    print(shtab.complete(parser(), shell=arguments.shell))
+    return 0

@@ -1,0 +1,84 @@
+"""The entry point: find the command's row, parse its arguments, call its handler, turn errors into one line and a code.
+
+argparse, and one subcommand's parser only: `exec` and `--version` have a budget of milliseconds. Handlers are imported when called.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from bascule import __version__
+from bascule.cli.arguments import ROWS, Row
+from bascule.errors import BasculeError
+
+_INTERRUPTED = 130
+_BROKEN_PIPE = 141
+
+
+def parser(only: str | None = None) -> argparse.ArgumentParser:
+    """The whole parser, or with ``only`` a lean one for this command."""
+    top = argparse.ArgumentParser(
+        prog="bascule", description="Networks of Linux network namespaces, from one file.", allow_abbrev=False
+    )
+    top.add_argument("--version", action="version", version=f"bascule {__version__}")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for row in ROWS:
+        if only in (None, row.name):
+            _add(commands, row)
+    return top
+
+
+def _add(commands: argparse._SubParsersAction[argparse.ArgumentParser], row: Row) -> None:
+    made = commands.add_parser(row.name, help=row.help, description=row.help, allow_abbrev=False)
+    if row.children:
+        below = made.add_subparsers(dest="verb", metavar="VERB", required=True)
+        for child in row.children:
+            _add(below, child)
+        return
+    for names, options in row.arguments:
+        made.add_argument(*names, **options)
+    made.set_defaults(handler=row.handler)
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    known = {row.name for row in ROWS}
+    first = arguments[0] if arguments else None
+    return parser(first if first in known else None).parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and give its exit code: 0 done, 1 the kernel or the network said no, 2 wrong input, 130 interrupted."""
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        parsed = _parse(given)
+        module, _, function = parsed.handler.partition(":")
+        code: int = getattr(import_module(f"bascule.cli.{module}"), function)(parsed)
+        sys.stdout.flush()
+        return code
+    except BasculeError as error:
+        return _failed(error)
+    except KeyboardInterrupt as error:
+        print(f"bascule: interrupted{f'; {error}' if str(error) else ''}", file=sys.stderr)
+        return _INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _BROKEN_PIPE
+    except PermissionError as error:
+        print(f"bascule: {error.filename or 'kernel'}: {error.strerror}; run as root, or with --world private", file=sys.stderr)
+        return 1
+
+
+def _failed(error: BasculeError) -> int:
+    from bascule.names import printable
+
+    for line in str(error).splitlines():
+        print(f"bascule: {printable(line)}", file=sys.stderr)
+    return error.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

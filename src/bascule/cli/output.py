@@ -1,0 +1,99 @@
+"""What people look at: colour, tables, a progress bar where the output is a terminal; plain text where not."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TextIO
+
+from bascule.names import printable
+
+if TYPE_CHECKING:
+    from bascule.api import Listener, Plan
+
+_COLOURS = {"+": "32", "~": "33", "-": "31", "!": "36"}
+_NODES_FOR_A_BAR = 50
+
+
+def is_terminal(stream: TextIO) -> bool:
+    """Whether a person reads along. NO_COLOR (no-color.org) and TERM=dumb count as no."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def paint(sign: str, text: str) -> str:
+    """Colour by sign on a terminal."""
+    return f"\x1b[{_COLOURS[sign]}m{text}\x1b[0m" if is_terminal(sys.stdout) and sign in _COLOURS else text
+
+
+def as_json(value: object) -> int:
+    """Print JSON; exit code 0."""
+    print(json.dumps(value, indent=2, default=str))
+    return 0
+
+
+def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Columns, as wide as they need to be. Whatever comes from the kernel is made harmless for a terminal."""
+    cells = [[str(heading) for heading in headings], *([printable(str(cell)) for cell in row] for row in rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(headings))]
+    bold = is_terminal(sys.stdout)
+    for number, row in enumerate(cells):
+        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        print(f"\x1b[1m{line}\x1b[0m" if bold and number == 0 else line)
+
+
+def say(text: str) -> None:
+    """A word to the person, beside the output."""
+    print(f"bascule: {printable(text)}", file=sys.stderr)
+
+
+def listener(explain: bool) -> Listener:
+    """Tells who is waited for; with ``explain`` each command as it is done; on a terminal a bar from 50 nodes on."""
+    from bascule.api import Listener
+
+    told = Listener(waiting=say)
+    follower = _Follower(explain)
+    told.planned = follower.planned
+    told.progress = follower.progress
+    return told
+
+
+class _Follower:
+    """Follows a run: prints commands as their operations are acknowledged, or moves a bar."""
+
+    def __init__(self, explain: bool) -> None:
+        self._explain = explain
+        self._commands: list[tuple[str, ...]] = []
+        self._done = 0
+        self._bar: Any = None
+        self._task: Any = None
+
+    def planned(self, plan: Plan) -> None:
+        ops = plan.ops
+        if self._explain:
+            self._commands = [op.shell() for op in ops]
+        for note in plan.notes:
+            say(note)
+        nodes = sum(change.fact.key[0] == "namespace" for change in plan.changes)
+        if nodes >= _NODES_FOR_A_BAR and is_terminal(sys.stderr) and not self._explain:
+            self._start_bar(len(ops))
+
+    def _start_bar(self, total: int) -> None:
+        from rich.console import Console
+        from rich.progress import Progress
+
+        self._bar = Progress(console=Console(stderr=True), transient=True)
+        self._task = self._bar.add_task("bascule", total=total)
+        self._bar.start()
+
+    def progress(self, done: int) -> None:
+        for lines in self._commands[self._done : done]:
+            for line in lines:
+                print(line, flush=True)
+        self._done = done
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done)
+            if self._bar.finished:
+                self._bar.stop()
+                self._bar = None

@@ -1,0 +1,82 @@
+"""What the labs of this user have taken: names, prefixes and ranges of interface indexes of the host world.
+
+Private worlds share nothing with each other or with the host, so that only labs of the host world can clash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from ipaddress import ip_network
+from typing import Any
+
+from bascule.errors import Conflict, StateError
+from bascule.state import folder, store
+from bascule.topology.model import Assigned, Prefix
+
+
+@dataclass(slots=True)
+class Claims:
+    """``owners`` names the lab by ("namespace" | "link", name); ``prefixes`` are (lab, network, prefix)."""
+
+    owners: dict[tuple[str, str], str] = field(default_factory=dict)
+    prefixes: list[tuple[str, str, Prefix]] = field(default_factory=list)
+    slots: set[int] = field(default_factory=set)
+
+    def free_slot(self) -> int:
+        """The lowest range of indexes that no other lab has."""
+        return next(number for number in range(len(self.slots) + 1) if number not in self.slots)
+
+
+def of_others(name: str) -> Claims:
+    """The claims of all labs of the host world but this one. A damaged record claims nothing: its names still stand in
+    the kernel, where they are seen."""
+    claims = Claims()
+    for other in folder.labs():
+        if other == name:
+            continue
+        try:
+            stored = store.load(other)
+        except StateError:
+            continue
+        for record in (stored.record, stored.journal):
+            if record is not None and record.world == "host":
+                claims.slots.add(record.slot)
+                _claim(claims, other, record.topology or {})
+    return claims
+
+
+def _claim(claims: Claims, lab: str, topology: dict[str, Any]) -> None:
+    for name, network in topology.get("networks", {}).items():
+        claims.owners["link", name] = lab
+        for subnet in _subnets(network):
+            claims.prefixes.append((lab, name, subnet))
+    for name, node in topology.get("nodes", {}).items():
+        claims.owners["namespace", name] = lab
+        for attachment in (node or {}).get("networks", {}).values():
+            if isinstance(attachment, dict) and "host_interface" in attachment:
+                claims.owners["link", attachment["host_interface"]] = lab
+
+
+def _subnets(network: dict[str, Any] | None) -> Iterator[Prefix]:
+    given = (network or {}).get("subnet", [])
+    for text in [given] if isinstance(given, str) else given:
+        yield ip_network(text)
+
+
+def refuse_clashes(lab: Assigned, claims: Claims) -> None:
+    """Raises :class:`Conflict` with every name and prefix that another lab has."""
+    taken = []
+    for network in lab.networks:
+        for subnet in network.subnets:
+            for owner, other, prefix in claims.prefixes:
+                if subnet.version == prefix.version and subnet.overlaps(prefix):
+                    taken.append(f"subnet {subnet} of {network.name} overlaps {prefix} of {other} in lab {owner}")
+    wanted = [("link", network.name) for network in lab.networks]
+    for node in lab.nodes:
+        wanted.append(("namespace", node.name))
+        wanted.extend(("link", attachment.host_interface) for attachment in node.attachments)
+    taken.extend(f"{kind} {name} belongs to lab {claims.owners[kind, name]}" for kind, name in wanted if (kind, name) in claims.owners)
+    if taken:
+        taken[-1] += "; choose others, take that lab down, or use --world private"
+        raise Conflict("\n".join(taken))

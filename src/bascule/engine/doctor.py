@@ -1,0 +1,179 @@
+"""What this machine can and cannot do, each with the fix. What can be tried is tried, in namespaces that go at once."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Literal
+
+from bascule.errors import BasculeError
+from bascule.host import keeper, nft, syscalls
+from bascule.host.files import Paths
+from bascule.host.keeper import Starting
+from bascule.host.netlink import Netlink
+from bascule.host.observe import Scope, observe
+from bascule.host.world import PrivateWorld
+from bascule.kernel.link import AddBridge, AddVeth, Bridge, Veth
+from bascule.kernel.op import Netlink as Message
+from bascule.kernel.op import Op
+
+Verdict = Literal["ok", "note", "no"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at: what was found and, unless all is well, what to do."""
+
+    what: str
+    verdict: Verdict
+    found: str
+    advice: str = ""
+
+
+def examine() -> list[Finding]:
+    """Look at everything. Never raises: what can't be found out is a finding too."""
+    return [finding for look in _LOOKS for finding in _safely(look)]
+
+
+def _safely(look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+    try:
+        yield from look()
+    except (OSError, BasculeError, ValueError) as error:
+        yield Finding((look.__doc__ or "").strip("."), "no", str(error))
+
+
+def _kernel() -> Iterator[Finding]:
+    """kernel."""
+    release = platform.release()
+    numbers = tuple(int(part) for part in release.split("-")[0].split(".")[:2])
+    old = numbers < (5, 8)
+    yield Finding("kernel", "no" if old else "ok", release, "Linux 5.8 or later is needed (setns with a pidfd)" if old else "")
+
+
+def _host_world() -> Iterator[Finding]:
+    """host world."""
+    if os.geteuid() == 0:
+        yield Finding("host world", "ok", "running as root")
+        return
+    yield Finding("host world", "note", "not root", "labs run in private worlds; for the machine's own network run as root")
+
+
+def _private_world() -> Iterator[Finding]:
+    """private world."""
+    try:
+        with Starting() as started:
+            world = PrivateWorld(started.pid, started.start)
+            yield Finding("private world", "ok", "a user namespace was made and joined")
+            yield from world.call(_links)
+            fresh = world.call(_is_fresh)
+        if not fresh:
+            yield Finding("own /proc and /sys", "note", "the kernel refuses fresh ones here", "nodes see the host's; harmless")
+    except BasculeError as error:
+        yield Finding("private world", "no", str(error), keeper.why_forbidden())
+
+
+def _is_fresh() -> bool:
+    return os.path.exists("/proc/1/comm") and open("/proc/1/comm").read().strip() in ("sleep", "python3", "bascule")
+
+
+def _links() -> list[Finding]:
+    """Make a bridge and a veth pair where we are: in a world that goes at once."""
+    bridge = AddBridge(Bridge("doctor0", 1500, "02:00:00:00:00:01"), 900)
+    syscalls.unshare(syscalls.CLONE_NEWNET)
+    descriptor = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    pair = AddVeth(Veth("doctor1", "x", "doctor2", "doctor0", 1500, "02:00:00:00:00:02", "02:00:00:00:00:03"), 901, 902, 900)
+    with Netlink() as socket:
+        return [_try(socket, "bridge", bridge, descriptor), _try(socket, "veth", pair, descriptor)]
+
+
+def _try(socket: Netlink, what: str, op: Op, descriptor: int) -> Finding:
+    effect = op.effect()
+    assert isinstance(effect, Message)  # noqa: S101 (both operations are messages)
+    body = effect.request.body
+    if effect.fd_of:
+        body = body[: effect.fd_at] + descriptor.to_bytes(4, "little") + body[effect.fd_at + 4 :]
+    (answer,) = socket.batch([effect.request._replace(body=body)])
+    if answer.errno:
+        return Finding(what, "no", os.strerror(answer.errno), f"load the module: modprobe {what}")
+    return Finding(what, "ok", "made and removed")
+
+
+_PROGRAMS: tuple[tuple[str, str, Verdict, str], ...] = (
+    ("ip", "iproute2", "note", "`bascule script` prints ip commands"),
+    ("nft", "nftables", "note", "needed where the machine's firewall drops what is forwarded"),
+    ("ping", "iputils-ping", "note", "`bascule exec NODE -- ping …`; `bascule ping` needs no program"),
+    ("brctl", "bridge-utils", "note", "`bascule script --classic` prints brctl commands"),
+    ("sleep", "coreutils", "no", "keeps private worlds alive"),
+)
+
+
+def _programs() -> Iterator[Finding]:
+    """programs."""
+    for name, package, verdict, purpose in _PROGRAMS:
+        found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")
+        if found:
+            yield Finding(name, "ok", found)
+        else:
+            yield Finding(name, verdict, "not installed", f"{purpose}: apt install {package}")
+
+
+def _forwarding() -> Iterator[Finding]:
+    """bridged frames."""
+    seen = observe(Scope(), Paths())
+    what = "bridged frames"
+    if not seen.bridge_nf:
+        yield Finding(what, "ok", "do not pass the IP firewall (net.bridge.bridge-nf-call-iptables is 0 or absent)")
+        return
+    dropping = [f"{chain.family} {chain.table} {chain.name}" for chain in seen.forward_chains if chain.policy == "drop"]
+    found = "pass the IP firewall (net.bridge.bridge-nf-call-iptables is 1)"
+    if not dropping:
+        yield Finding(what, "ok", f"{found}, where nothing drops by policy")
+    elif nft.program():
+        yield Finding(what, "note", f"{found}, and {', '.join(dropping)} drops", "`up` puts one rule at its head for each network")
+    else:
+        yield Finding(what, "no", f"{found}, and {', '.join(dropping)} drops", "install nftables, so that `up` can let them pass")
+
+
+def _legacy() -> Iterator[Finding]:
+    """legacy iptables."""
+    with suppress(OSError), open("/proc/net/ip_tables_names") as file:
+        if "filter" in file.read().split():
+            yield Finding(
+                "legacy iptables",
+                "note",
+                "the old filter table is in use beside nf_tables",
+                "if its FORWARD chain drops: iptables-legacy -I FORWARD -i BRIDGE -o BRIDGE -j ACCEPT",
+            )
+
+
+def _limits() -> Iterator[Finding]:
+    """limits."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    enough = hard < 0 or hard >= 4096
+    yield Finding(
+        "open files",
+        "ok" if enough else "note",
+        f"{soft} (at most {hard})",
+        "" if enough else "pinging over 300 nodes needs more: raise the hard limit in /etc/security/limits.conf",
+    )
+    with suppress(OSError), open("/proc/sys/net/ipv4/neigh/default/gc_thresh3") as file:
+        entries = int(file.read())
+        advice = "" if entries > 1024 else "more than about 500 busy nodes want more: sysctl net.ipv4.neigh.default.gc_thresh3=8192"
+        yield Finding("neighbour table", "ok", f"{entries} entries for all namespaces together", advice)
+
+
+def _managers() -> Iterator[Finding]:
+    """network managers."""
+    if os.path.exists("/run/NetworkManager"):
+        yield Finding(
+            "NetworkManager", "note", "runs", "it leaves interfaces named veth* alone; name host interfaces veth… or mark them unmanaged"
+        )
+
+
+_LOOKS = (_kernel, _host_world, _private_world, _programs, _forwarding, _legacy, _limits, _managers)

@@ -1,0 +1,53 @@
+"""Find a node's lab and world by the stored records alone: the fast way of `exec`, which checks no topology."""
+
+from __future__ import annotations
+
+from bascule.engine import worlds
+from bascule.errors import BasculeError, NotFound, StateError
+from bascule.host.world import World
+from bascule.state import folder, store
+from bascule.state.store import Record
+
+
+def world_of(record: Record) -> World:
+    """The world of a record that has one. Raises :class:`NotFound`."""
+    world = worlds.existing(store.Stored(record, None))
+    if world is None:
+        raise NotFound(f"the keeper of lab {record.name} has ended, and its world with it; run `bascule up` again")
+    return world
+
+
+def find_node(node: str, lab: str | None = None) -> Record:
+    """The record of the lab that has this node. Raises :class:`NotFound` where none or more than one has."""
+    found = []
+    for name in [lab] if lab else folder.labs():
+        try:
+            record = store.load(name).newest
+        except BasculeError:
+            if lab:
+                raise
+            continue
+        if record is not None and node in (record.topology or {}).get("nodes", {}):
+            found.append(record)
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise NotFound(f"several labs have a node {node}; choose with --lab: {', '.join(r.name for r in found)}")
+    raise NotFound(_no_such_node(node, lab))
+
+
+def _no_such_node(node: str, lab: str | None) -> str:
+    import difflib
+
+    known = sorted({name for info in folder.labs() for name in _node_names(info) if lab in (None, info)})
+    near = difflib.get_close_matches(node, known, 1)
+    hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(known[:20])}" if known else "no lab is up"
+    return f"no node {node}" + (f" in lab {lab}" if lab else "") + f"; {hint}"
+
+
+def _node_names(lab: str) -> list[str]:
+    try:
+        record = store.load(lab).newest
+    except StateError:
+        return []
+    return list((record.topology or {}).get("nodes", {})) if record else []

@@ -1,0 +1,138 @@
+"""From what is asked for and what is there to a plan. Reads the kernel, changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from ipaddress import ip_network
+
+from bascule.engine.claims import Claims
+from bascule.errors import Conflict
+from bascule.host import nft
+from bascule.host.observe import Observation, Scope, observe
+from bascule.host.world import World
+from bascule.kernel.file import Symlink, TextFile
+from bascule.kernel.link import Bridge, Veth
+from bascule.kernel.namespace import Namespace
+from bascule.kernel.op import Fact, Indexes
+from bascule.kernel.sysctl import Sysctl
+from bascule.plan import owner
+from bascule.plan.desired import desired
+from bascule.plan.diff import Plan, diff
+from bascule.state.store import Record, Stored
+from bascule.topology.addressing import assign
+from bascule.topology.load import from_data
+from bascule.topology.model import Assigned, Topology
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A plan with what it was made from. ``want`` are the facts of the lab once the plan is carried out."""
+
+    lab: Assigned | None
+    plan: Plan
+    want: list[Fact]
+    seen: Observation = field(default_factory=Observation)
+
+
+def stored_topology(record: Record | None) -> Assigned | None:
+    """The topology of a record, checked again: state files are input like any other."""
+    if record is None or record.topology is None:
+        return None
+    return assign(from_data(record.topology, f"stored lab {record.name}"))
+
+
+def choose_all(topology: Topology, previous: Assigned | None, world: World | None, claims: Claims) -> Assigned:
+    """Every choice made that the file leaves open; what the running lab has stays."""
+    kept = {network.name for network in previous.networks} if previous else set()
+    open_ones = [network for network in topology.networks if not network.subnets and network.name not in kept]
+    busy = [prefix for _lab, _network, prefix in claims.prefixes]
+    if open_ones and world is not None:
+        busy += [ip_network(text) for text in world.call(observe, Scope(), world.paths).prefixes]
+    return assign(topology, previous, busy)
+
+
+def prepare(
+    name: str, lab: Assigned | None, stored: Stored, world: World | None, indexes: Indexes, owners: dict[tuple[str, str], str]
+) -> Prepared:
+    """The plan from what the world has to ``lab`` (None: to nothing). Raises :class:`Conflict` where something that
+    bascule did not make is in the way."""
+    before = [fact for record in (stored.record, stored.journal) for fact in _facts_of(record)]
+    first = desired(lab) if lab is not None else []
+    seen = Observation()
+    if world is not None:
+        seen = world.call(observe, scope_of([*before, *first]), world.paths)
+    for (node, interface), index in seen.indexes.items():
+        indexes.learn(node, interface, index)
+    dropping = [chain for chain in seen.forward_chains if chain.policy == "drop"]
+    usable = dropping if nft.program() else []
+    want = desired(lab, usable) if lab is not None and usable else first
+    own, foreign = owner.split(name, seen.facts, stored.namespaces, indexes, seen.indexes)
+    clashes = owner.conflicts(want, own, foreign, seen.indexes, owners)
+    if clashes:
+        raise Conflict("\n".join(clashes))
+    known = {fact.key for fact in before}
+    have = _with_priors(own, stored, {fact.key for fact in want})
+    plan = diff(want, have, indexes, known)
+    notes = _notes(lab, seen, bool(dropping) and not usable)
+    return Prepared(lab, Plan(plan.changes, tuple(notes)), want, seen)
+
+
+def _facts_of(record: Record | None) -> list[Fact]:
+    lab = stored_topology(record)
+    return desired(lab) if lab is not None else []
+
+
+def scope_of(facts: Iterable[Fact]) -> Scope:
+    """Where to look to see these facts."""
+    nodes: dict[str, None] = {}
+    links, interfaces, sysctls, files = set(), set(), set(), dict[str, None]()
+    for fact in facts:
+        match fact:
+            case Namespace(name=name):
+                nodes[name] = None
+            case Bridge(name=name):
+                links.add(name)
+            case Veth(name=name, node=node, peer=peer):
+                links.add(name)
+                interfaces.add((node, peer))
+            case Sysctl(node=node, name=name):
+                sysctls.add((node, name))
+            case TextFile(path=path) | Symlink(path=path):
+                files[path] = None
+    return Scope(tuple(nodes), frozenset(links), frozenset(interfaces), tuple(sorted(sysctls)), tuple(files))
+
+
+def _with_priors(own: list[Fact], stored: Stored, wanted: set[tuple[str, ...]]) -> list[Fact]:
+    """A sysctl counts as the lab's own only where the lab wants it or has changed it; then it knows the value before."""
+    priors = {(node, key): value for r in (stored.record, stored.journal) if r for node, key, value in r.priors}
+    have: list[Fact] = []
+    for fact in own:
+        if isinstance(fact, Sysctl):
+            prior = priors.get((fact.node, fact.name), "")
+            if fact.key in wanted or (prior and prior != fact.value):
+                have.append(Sysctl(fact.node, fact.name, fact.value, prior))
+        else:
+            have.append(fact)
+    return have
+
+
+def _notes(lab: Assigned | None, seen: Observation, nft_missing: bool) -> list[str]:
+    if lab is None:
+        return []
+    notes = []
+    for chain in seen.forward_chains:
+        if chain.policy == "drop":
+            notes.append(
+                f"net.bridge.bridge-nf-call-iptables is 1 and chain {chain.family} {chain.table} {chain.name} drops what it "
+                "does not know: nodes of one network reach each other through a rule at its head"
+            )
+    if nft_missing:
+        notes.append("that rule needs nft, which is not installed: nodes can't reach each other; install nftables")
+    for network in lab.networks:
+        for subnet in network.subnets:
+            for text in seen.prefixes:
+                routed = ip_network(text)
+                if routed.version == subnet.version and routed.overlaps(subnet):
+                    notes.append(f"{subnet} of {network.name} overlaps {text}, which this machine routes already")
+    return notes

@@ -1,0 +1,227 @@
+"""Make it so: the one sequence behind `up`, `down` and every imperative command.
+
+lock → load → edit → open the world → choose and claim → observe and plan → journal → execute → save
+
+A run that is killed leaves its journal; the next run takes what it names for the lab's own and finishes or removes it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from bascule.engine import claims as claims_of
+from bascule.engine import worlds
+from bascule.engine.prepare import Prepared, choose_all, prepare, stored_topology
+from bascule.errors import PlanFailed
+from bascule.host import files, keeper, namespaces, settle
+from bascule.host.execute import Report, execute
+from bascule.host.keeper import Starting
+from bascule.host.world import HostWorld, PrivateWorld, World
+from bascule.kernel.namespace import AddNamespace, Namespace
+from bascule.kernel.op import Indexes
+from bascule.plan.diff import Plan
+from bascule.state import lock, store
+from bascule.state.store import Keeper, Record, Stored
+from bascule.topology.dump import to_data
+from bascule.topology.model import Assigned, Topology
+
+Edit = Callable[[Assigned | None], Topology | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to run: ``world`` None takes what the lab has or the user's default; ``source`` is the file's path, for `ls`."""
+
+    world: str | None = None
+    wait: bool = True
+    command: str = "bascule"
+    source: str = ""
+
+
+@dataclass(slots=True)
+class Listener:
+    """Who wants to know: each does nothing unless it is set."""
+
+    waiting: Callable[[str], None] = lambda _text: None
+    planned: Callable[[Plan], None] = lambda _plan: None
+    progress: Callable[[int], None] = lambda _count: None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a run. ``running`` are processes that still use a namespace that was taken away."""
+
+    plan: Plan
+    report: Report
+    lab: Assigned | None
+    world: str
+    running: tuple[str, ...] = ()
+
+
+def preview(name: str, edit: Edit, options: Options) -> Prepared:
+    """The plan of a run, without the lock and without touching anything."""
+    stored = worlds.without_lost(store.load(name))
+    current = stored_topology(stored.newest)
+    asked = edit(current)
+    kind = worlds.choose(options.world, stored)
+    world: World | None = worlds.existing(stored) or (HostWorld() if kind == "host" else None)
+    others = claims_of.of_others(name) if kind == "host" else claims_of.Claims()
+    target = choose_all(asked, current, world, others) if asked is not None else None
+    if target is not None:
+        claims_of.refuse_clashes(target, others)
+    slot = stored.newest.slot if stored.newest else others.free_slot()
+    return prepare(name, target, stored, world, Indexes(slot), others.owners)
+
+
+def apply(name: str, edit: Edit, options: Options, listener: Listener | None = None) -> Outcome:
+    """Make the lab what ``edit`` makes of its present topology; None takes it away.
+
+    Raises what checking raises before anything is touched, and :class:`PlanFailed` after a failed run was undone.
+    """
+    heard = listener or Listener()
+    with lock.lab_lock(name, options.command, options.wait, heard.waiting):
+        stored = worlds.without_lost(store.load(name))
+        current = stored_topology(stored.newest)
+        asked = edit(current)
+        if asked is None and stored.newest is None:
+            store.forget(name)  # a private lab whose keeper has ended
+            return Outcome(Plan(()), Report(), None, "none")
+        run = _Run(name, stored, options, heard)
+        outcome = run.take_away() if asked is None else run.make(asked, current)
+    lock.clear_claims()
+    return outcome
+
+
+class _Run:
+    """One run under the lab's lock."""
+
+    def __init__(self, name: str, stored: Stored, options: Options, heard: Listener) -> None:
+        self.name = name
+        self.stored = stored
+        self.options = options
+        self.heard = heard
+        self.kind = worlds.choose(options.world, stored)
+
+    def make(self, asked: Topology, current: Assigned | None) -> Outcome:
+        """Up, and every change of a lab that stays."""
+        with self._world() as (world, started):
+            record, indexes, owners = self._claim(asked, current, world, started)
+            try:
+                target = stored_topology(record)
+                prepared = prepare(self.name, target, self.stored, world, indexes, owners)
+                self.heard.planned(prepared.plan)
+                if not prepared.plan and self.stored.record == record:
+                    return Outcome(prepared.plan, Report(), target, self.kind)
+                made = {op.name: 0 for op in prepared.plan.ops if isinstance(op, AddNamespace)}
+                record = dataclasses.replace(record, namespaces={**self._present(prepared), **made})
+                store.begin(dataclasses.replace(record, namespaces={**self.stored.namespaces, **record.namespaces}))
+                if started is not None:
+                    started.go()
+                report = world.watch(_execute, self.heard.progress, prepared.plan.ops, world.paths)
+            except BaseException as error:
+                self._back_out(error)
+                raise
+            store.save(self._finished(record, report))
+            return Outcome(prepared.plan, report, target, self.kind)
+
+    def take_away(self) -> Outcome:
+        """Down. A private world goes with its keeper; on the host every fact is taken back."""
+        record = self.stored.newest
+        world = worlds.existing(self.stored)
+        assert record is not None  # noqa: S101 (apply() has looked)
+        assert world is not None  # noqa: S101 (lost worlds were left out)
+        prepared = prepare(self.name, None, self.stored, world, Indexes(record.slot), {})
+        self.heard.planned(prepared.plan)
+        store.begin(dataclasses.replace(record, topology=record.topology, command=self.options.command))
+        if isinstance(world, PrivateWorld):
+            keeper.end(world.pid, world.start)
+            self.heard.progress(len(prepared.plan.ops))
+            store.forget(self.name)
+            return Outcome(prepared.plan, Report(done=len(prepared.plan.ops)), None, "private")
+        running = _running(prepared.plan)
+        report = world.watch(_execute, self.heard.progress, prepared.plan.ops, world.paths)
+        settle.links_gone([index for (node, _), index in prepared.seen.indexes.items() if not node], Indexes(record.slot).range)
+        files.remove_made_directories()
+        store.forget(self.name)
+        return Outcome(prepared.plan, report, None, "host", running)
+
+    @contextmanager
+    def _world(self) -> Iterator[tuple[World, Starting | None]]:
+        """The lab's world, made now if it has none."""
+        world = worlds.existing(self.stored)
+        if world is not None or self.kind == "host":
+            yield world or HostWorld(), None
+            return
+        with Starting() as started:
+            yield PrivateWorld(started.pid, started.start), started
+
+    def _claim(
+        self, asked: Topology, current: Assigned | None, world: World, started: Starting | None
+    ) -> tuple[Record, Indexes, dict[tuple[str, str], str]]:
+        """Every choice made, and written down before another lab can choose the same."""
+        if self.kind == "private":
+            others = claims_of.Claims()
+            return self._record(choose_all(asked, current, world, others), 0, started), Indexes(0), {}
+        with lock.claims_lock():
+            others = claims_of.of_others(self.name)
+            target = choose_all(asked, current, world, others)
+            claims_of.refuse_clashes(target, others)
+            slot = self.stored.newest.slot if self.stored.newest else others.free_slot()
+            record = self._record(target, slot, started)
+            if record != self.stored.record:
+                store.begin(record)
+        return record, Indexes(slot), others.owners
+
+    def _record(self, target: Assigned, slot: int, started: Starting | None) -> Record:
+        old = self.stored.newest
+        return Record(
+            name=self.name,
+            world=self.kind,
+            slot=slot,
+            topology=to_data(target),
+            source=self.options.source or (old.source if old else ""),
+            boot=store.boot_id(),
+            keeper=Keeper(started.pid, started.start) if started else old.keeper if old else None,
+            namespaces=self.stored.namespaces,
+            priors=old.priors if old else [],
+        )
+
+    def _present(self, prepared: Prepared) -> dict[str, int]:
+        """The namespaces that stay, with the cookies they have."""
+        wanted = {fact.name for fact in prepared.want if isinstance(fact, Namespace)}
+        seen = {fact.name: fact.cookie for fact in prepared.seen.facts if isinstance(fact, Namespace)}
+        return {name: seen[name] for name in wanted if name in seen and name in self.stored.namespaces}
+
+    def _finished(self, record: Record, report: Report) -> Record:
+        """The record with what the kernel answered: cookies, and sysctls as they were before the first change."""
+        priors = {(node, key): value for node, key, value in record.priors}
+        for place, value in report.priors.items():
+            priors.setdefault(place, value)
+        kept = [(node, key, value) for (node, key), value in priors.items() if not node or node in record.namespaces]
+        return dataclasses.replace(record, namespaces={**record.namespaces, **report.cookies}, priors=kept)
+
+    def _back_out(self, error: BaseException) -> None:
+        """End the journal, unless something could not be undone: then the next run has to know of it."""
+        if isinstance(error, PlanFailed) and error.left:
+            return
+        if self.stored.journal is not None:
+            store.begin(self.stored.journal)
+            return
+        store.rollback(self.name)
+
+
+def _execute(ops: list[object], paths: files.Paths, progress: Callable[[int], None]) -> Report:
+    return execute(ops, paths, progress)  # type: ignore[arg-type]
+
+
+def _running(plan: Plan) -> tuple[str, ...]:
+    leaving = [change.fact.name for change in plan.changes if change.sign == "-" and isinstance(change.fact, Namespace)]
+    found = namespaces.users(leaving)
+    return tuple(
+        f"{command} (process {pid}) still runs in {node}: its namespace lives on, nameless, until it ends"
+        for node, processes in found.items()
+        for pid, command in processes
+    )

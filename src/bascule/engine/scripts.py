@@ -1,0 +1,51 @@
+"""The plan as a shell script for an empty machine, and the way back."""
+
+from __future__ import annotations
+
+from bascule.engine import claims, worlds
+from bascule.engine.prepare import choose_all, prepare, stored_topology
+from bascule.host.files import Paths
+from bascule.host.observe import Scope, observe
+from bascule.host.world import HostWorld
+from bascule.kernel.op import Fact, Indexes
+from bascule.plan import classic, render
+from bascule.plan.desired import desired
+from bascule.plan.diff import Plan, diff
+from bascule.state import store
+from bascule.topology.model import Topology
+from bascule.wire.netfilter import BaseChain
+
+
+def script(topology: Topology, by_hand: bool, teardown: bool) -> str:
+    """The script of a topology: what `up` does, or with ``teardown`` the way back; ``by_hand`` in the classic spelling."""
+    stored = worlds.without_lost(store.load(topology.name))
+    others = claims.of_others(topology.name)
+    lab = choose_all(topology, stored_topology(stored.newest), HostWorld(), others)
+    facts = desired(lab, _dropping())
+    if by_hand:
+        return classic.teardown(lab.name, facts) if teardown else classic.classic(lab.name, facts)
+    if teardown:
+        return render.script(lab.name, diff([], facts, _indexes(facts)).ops, "the way back")
+    return render.script(lab.name, diff(facts, [], Indexes()).ops, "the whole lab")
+
+
+def _dropping() -> list[BaseChain]:
+    """Chains of this machine that would cut bridged frames: the script has to deal with them as `up` does."""
+    seen = observe(Scope(), Paths())
+    return [chain for chain in seen.forward_chains if chain.policy == "drop"]
+
+
+def _indexes(facts: list[Fact]) -> Indexes:
+    """Indexes for a lab that is only thought of."""
+    indexes = Indexes()
+    for fact in facts:
+        fact.create(indexes)
+    return indexes
+
+
+def teardown_plan(name: str) -> Plan:
+    """What `down` would do."""
+    stored = worlds.without_lost(store.load(name))
+    world = worlds.existing(stored)
+    slot = stored.newest.slot if stored.newest else 0
+    return prepare(name, None, stored, world, Indexes(slot), {}).plan

@@ -1,0 +1,279 @@
+"""Carry out the operations of a plan: the only place where effects happen.
+
+Consecutive messages for one namespace go out in one send. What the kernel acknowledged is remembered; when an operation
+fails, the acknowledged ones are undone, last first, and the error says so.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import struct
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from bascule.errors import BasculeError, Conflict, KernelError, PlanFailed
+from bascule.host import files, namespaces, nft, syscalls
+from bascule.host.files import Paths
+from bascule.host.netlink import Netlink
+from bascule.kernel.op import (
+    DropNamespace,
+    DropRule,
+    Effect,
+    MakeNamespace,
+    Op,
+    RunNft,
+    WriteFile,
+    WriteSymlink,
+    WriteSysctl,
+)
+from bascule.kernel.op import Netlink as Message
+from bascule.kernel.ruleset import ForwardAccept
+from bascule.wire.message import Failure, Request
+
+_FD = struct.Struct("=I")
+_OPEN_NODES = 64  # each needs two descriptors; many systems allow 1,024
+_BATCH = 128
+
+Progress = Callable[[int], None]
+
+
+@dataclass(slots=True)
+class Report:
+    """What was done: how many operations and netlink messages, the sysctls that stood there before
+    by (node, key), and the cookie of each namespace made."""
+
+    done: int = 0
+    messages: int = 0
+    priors: dict[tuple[str, str], str] = field(default_factory=dict)
+    cookies: dict[str, int] = field(default_factory=dict)
+
+
+def execute(ops: Sequence[Op], paths: Paths, progress: Progress | None = None) -> Report:
+    """Carry out all, or undo what was done and raise :class:`PlanFailed`."""
+    report = Report()
+    acknowledged: list[Op] = []
+    with _Hands(paths, report) as hands:
+        try:
+            for group in _groups(ops):
+                hands.carry_out(group, acknowledged)
+                if progress:
+                    progress(len(acknowledged))
+        except (BasculeError, OSError, KeyboardInterrupt) as error:
+            with _uninterrupted():
+                undone, left = _undo(hands, acknowledged)
+            if isinstance(error, KeyboardInterrupt):
+                raise KeyboardInterrupt(f"undone: {len(undone)} operations") from error
+            raise PlanFailed(_as_error(error), undone, left) from error
+    report.done = len(acknowledged)
+    return report
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """A second interrupt must not stop the undoing of the first."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _as_error(error: Exception) -> BasculeError:
+    if isinstance(error, BasculeError):
+        return error
+    number = error.errno if isinstance(error, OSError) and error.errno else 0
+    return KernelError(str(error), number, os.strerror(number) if number else "failed")
+
+
+def _undo(hands: _Hands, acknowledged: list[Op]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Undo, last first; go on after a failure. What is gone already counts as undone."""
+    undone, left = [], []
+    for op in reversed(acknowledged):
+        back = op.undo()
+        if back is None:
+            continue
+        try:
+            hands.carry_out([back], [])
+        except (BasculeError, OSError) as error:
+            gone = isinstance(error, KernelError) and error.errno in (errno.ENODEV, errno.ENOENT, errno.ESRCH)
+            if not gone:
+                left.append(f"{back.shell()[0]}: {error}")
+                continue
+        undone.append(back.shell()[0])
+    return tuple(undone), tuple(left)
+
+
+def _groups(ops: Sequence[Op]) -> list[list[Op]]:
+    """Runs of operations that are messages for the same namespace; every other operation by itself."""
+    groups: list[list[Op]] = []
+    place: str | None = None
+    for op in ops:
+        effect = op.effect()
+        node = effect.node if isinstance(effect, Message) else None
+        if node is None or node != place or len(groups[-1]) >= _BATCH:
+            groups.append([])
+        groups[-1].append(op)
+        place = node
+    return groups
+
+
+class _Hands:
+    """Sockets and descriptors of the namespaces worked in, and where the thread is just now."""
+
+    def __init__(self, paths: Paths, report: Report) -> None:
+        self._paths = paths
+        self._report = report
+        self._coming_back = namespaces.coming_back()
+        self._nodes: dict[str, tuple[int, Netlink]] = {}
+        self._inside = ""
+        self._ready = False
+
+    def __enter__(self) -> _Hands:
+        self._home = self._coming_back.__enter__()
+        self._world = Netlink()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._world.close()
+        for node in list(self._nodes):
+            self._forget(node)
+        self._coming_back.__exit__(None, None, None)
+
+    def carry_out(self, group: list[Op], acknowledged: list[Op]) -> None:
+        """Do it and append to ``acknowledged`` what succeeded. Raises :class:`KernelError` for the first that failed."""
+        effects = [op.effect() for op in group]
+        if isinstance(effects[0], Message):
+            self._send(group, effects, acknowledged)
+            return
+        try:
+            self._do(effects[0])
+        except FileExistsError as error:
+            raise Conflict(f"{group[0].shell()[0]}: this name is taken, and not by this lab") from error
+        except OSError as error:
+            number = error.errno or 0
+            raise KernelError(group[0].shell()[0], number, os.strerror(number), group[0].node) from error
+        acknowledged.append(group[0])
+
+    def _do(self, effect: Effect) -> None:
+        match effect:
+            case MakeNamespace(name):
+                self._make(name)
+            case DropNamespace(name):
+                self._forget(name)
+                namespaces.drop(name)
+            case WriteSysctl():
+                self._sysctl(effect)
+            case WriteFile():
+                files.write(effect, self._paths)
+            case WriteSymlink():
+                files.link(effect, self._paths)
+            case RunNft(text):
+                self._go_home()
+                nft.run(text)
+            case DropRule(family, table, chain, bridge, handle):
+                self._go_home()
+                nft.delete_forward_rule(ForwardAccept(family, table, chain, bridge, handle))
+
+    def _send(self, group: list[Op], effects: list[Effect], acknowledged: list[Op]) -> None:
+        messages = [effect for effect in effects if isinstance(effect, Message)]
+        node = messages[0].node
+        requests = [self._with_descriptor(effect) for effect in messages]
+        socket = self._world if not node else self._node(node)[1]
+        answers = socket.batch(requests)
+        self._report.messages += len(requests)
+        failed: tuple[Op, Failure] | None = None
+        for op, answer in zip(group, answers, strict=True):
+            if not answer.errno:
+                acknowledged.append(op)
+            elif failed is None:
+                failed = (op, answer)
+        if failed is not None:
+            op, answer = failed
+            raise _refused(op, answer)
+
+    def _with_descriptor(self, effect: Message) -> Request:
+        if not effect.fd_of:
+            return effect.request
+        descriptor = _FD.pack(self._node(effect.fd_of)[0])
+        body = effect.request.body
+        body = body[: effect.fd_at] + descriptor + body[effect.fd_at + 4 :]
+        return effect.request._replace(body=body)
+
+    def _node(self, name: str) -> tuple[int, Netlink]:
+        """The descriptor of a node's namespace and a socket inside it."""
+        known = self._nodes.get(name)
+        if known is not None:
+            return known
+        descriptor = namespaces.open_pin(name)
+        if descriptor is None or not namespaces.enter(descriptor):
+            raise KernelError(f"ip netns exec {name}", errno.ENOENT, "no such namespace", advice="run `bascule up` again")
+        self._inside = name
+        return self._keep(name, descriptor)
+
+    def _make(self, name: str) -> None:
+        if not self._ready:
+            files.ready_for_namespaces()
+            self._ready = True
+        namespaces.make(name)
+        self._inside = name
+        _descriptor, socket = self._keep(name, os.open(namespaces.pin_path(name), os.O_RDONLY | os.O_CLOEXEC))
+        self._report.cookies[name] = socket.cookie()
+
+    def _keep(self, name: str, descriptor: int) -> tuple[int, Netlink]:
+        if len(self._nodes) >= _OPEN_NODES:
+            self._forget(next(iter(self._nodes)))
+        self._nodes[name] = (descriptor, Netlink())
+        return self._nodes[name]
+
+    def _forget(self, name: str) -> None:
+        known = self._nodes.pop(name, None)
+        if known is not None:
+            known[1].close()
+            os.close(known[0])
+
+    def _go_home(self) -> None:
+        if self._inside:
+            syscalls.setns(self._home, syscalls.CLONE_NEWNET)
+            self._inside = ""
+
+    def _sysctl(self, effect: WriteSysctl) -> None:
+        if not effect.node:
+            self._go_home()
+        elif self._inside != effect.node:
+            syscalls.setns(self._node(effect.node)[0], syscalls.CLONE_NEWNET)
+            self._inside = effect.node
+        before = read_sysctl(effect.key)
+        with open(sysctl_path(effect.key), "w") as file:
+            file.write(effect.value)
+        self._report.priors.setdefault((effect.node, effect.key), before)
+
+
+def sysctl_path(key: str) -> str:
+    """The file below /proc/sys. With a slash in it, dots are part of names, as in sysctl(8)."""
+    return f"/proc/sys/{key}" if "/" in key else "/proc/sys/" + key.replace(".", "/")
+
+
+def read_sysctl(key: str) -> str:
+    """The value for the thread's own namespace, white space made single."""
+    with open(sysctl_path(key)) as file:
+        return " ".join(file.read().split())
+
+
+_ADVICE = {
+    errno.EPERM: "run as root, or with `--world private`",
+    errno.EEXIST: "something that bascule did not make is in the way; rename or remove it",
+    errno.EXFULL: "a bridge has 1,023 ports; spread the nodes over several networks",
+    errno.EOPNOTSUPP: "this kernel lacks the feature; see `bascule doctor`",
+}
+
+
+def _refused(op: Op, answer: Failure) -> KernelError:
+    said = os.strerror(answer.errno) + (f" ({answer.said})" if answer.said else "")
+    return KernelError(op.shell()[0], answer.errno, said, op.node, _ADVICE.get(answer.errno, ""))

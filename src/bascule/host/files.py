@@ -1,0 +1,139 @@
+"""Files and folders that belong to a lab, and the folders that were made for them.
+
+A folder that bascule makes (/run/netns, /etc/netns) is noted, so that `down` takes away exactly what was not there
+before. The note is a file of one path a line, appended to before the folder is made; labs share it.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from posixpath import dirname
+
+from bascule.host import namespaces, syscalls
+from bascule.kernel.op import WriteFile, WriteSymlink
+
+_ETC = "/etc/netns"
+MADE = "/run/bascule/.made"
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """Where the world keeps what the facts name: a private world can't write to /etc and keeps its nodes' files in /run."""
+
+    private: bool = False
+
+    def of(self, path: str) -> str:
+        """The path in this world."""
+        if self.private and path.startswith(_ETC):
+            return "/run/etc-netns" + path.removeprefix(_ETC)
+        return path
+
+
+def make_directories(path: str, mode: int = 0o755) -> None:
+    """Make this folder and those above it, noting each that was not there."""
+    if os.path.isdir(path):
+        return
+    parent = dirname(path)
+    if parent != path:
+        make_directories(parent, mode)
+    if path != dirname(MADE):
+        _note(path)
+    with suppress(FileExistsError):
+        os.mkdir(path, mode)
+
+
+def _note(path: str) -> None:
+    os.makedirs(dirname(MADE), 0o755, exist_ok=True)
+    descriptor = os.open(MADE, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        os.write(descriptor, f"{path}\n".encode())
+    finally:
+        os.close(descriptor)
+
+
+def ready_for_namespaces() -> None:
+    """Make /run/netns what ip-netns(8) wants it to be."""
+    make_directories(namespaces.DIRECTORY)
+    if namespaces.share_directory():
+        _note(f"mount {namespaces.DIRECTORY}")
+
+
+def remove_made_directories() -> None:
+    """Remove the noted folders that are empty now; those in use by another lab stay noted."""
+    try:
+        with open(MADE) as file:
+            noted = list(dict.fromkeys(file.read().splitlines()))
+    except FileNotFoundError:
+        return
+    kept = [line for line in noted if not _removed(line)]
+    # The folder of a mount can go only after the mount, which stands in the line below it.
+    kept = [line for line in kept if not _removed(line)]
+    if kept:
+        with open(MADE, "w") as file:
+            file.write("".join(f"{line}\n" for line in kept))
+        return
+    os.unlink(MADE)
+    with suppress(OSError):
+        os.rmdir(dirname(MADE))
+
+
+def _removed(line: str) -> bool:
+    mounted, _, mount_point = line.partition("mount ")
+    try:
+        if mount_point and not mounted:
+            if os.listdir(mount_point):
+                return False
+            syscalls.umount(mount_point)
+        else:
+            os.rmdir(line)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+def write(effect: WriteFile, paths: Paths) -> None:
+    """Carry the effect out. A file is written in place, whole before it is cut, so that no reader finds it empty."""
+    path = paths.of(effect.path)
+    if effect.content is None:
+        with suppress(FileNotFoundError):
+            os.unlink(path)
+        _prune(dirname(path))
+        return
+    make_directories(dirname(path))
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    try:
+        data = effect.content.encode()
+        written = 0
+        while written < len(data):
+            written += os.pwrite(descriptor, data[written:], written)
+        os.ftruncate(descriptor, len(data))
+    finally:
+        os.close(descriptor)
+
+
+def link(effect: WriteSymlink, paths: Paths) -> None:
+    """Carry the effect out. Raises FileExistsError where something else has the name."""
+    path = paths.of(effect.path)
+    if effect.target is None:
+        with suppress(FileNotFoundError):
+            os.unlink(path)
+        return
+    try:
+        os.symlink(effect.target, path)
+    except FileNotFoundError:
+        make_directories(dirname(path))
+        os.symlink(effect.target, path)
+
+
+def _prune(directory: str) -> None:
+    """Remove a lab's folders below /run/bascule when their last file has gone."""
+    while directory.startswith("/run/bascule/"):
+        try:
+            os.rmdir(directory)
+        except OSError:
+            return
+        directory = dirname(directory)

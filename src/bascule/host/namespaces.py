@@ -1,0 +1,125 @@
+"""Network namespaces in /run/netns, as ip-netns(8) keeps them, and moving the calling thread between them."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from bascule.host import syscalls
+from bascule.host.syscalls import CLONE_NEWNET, MNT_DETACH, MS_BIND, MS_REC, MS_SHARED
+
+DIRECTORY = "/run/netns"
+_OWN = "/proc/thread-self/ns/net"
+_NSFS_MAGIC = 0x6E736673
+
+
+def pin_path(name: str) -> str:
+    """Where a namespace of this name is pinned."""
+    return f"{DIRECTORY}/{name}"
+
+
+@contextmanager
+def coming_back() -> Iterator[int]:
+    """Whatever namespaces the block enters, the thread is afterwards where it was. Gives a descriptor of that place."""
+    home = os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield home
+    finally:
+        syscalls.setns(home, CLONE_NEWNET)
+        os.close(home)
+
+
+def open_pin(name: str) -> int | None:
+    """A descriptor of the namespace, or None where nothing is pinned under this name."""
+    try:
+        return os.open(pin_path(name), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except (FileNotFoundError, PermissionError):
+        return None  # a pin that has lost its mount is a file of mode 0, which root opens and others do not
+
+
+def enter(fd: int) -> bool:
+    """Put the thread into the namespace; False where the descriptor is of no network namespace."""
+    try:
+        syscalls.setns(fd, CLONE_NEWNET)
+    except OSError as error:
+        if error.errno == errno.EINVAL:
+            return False
+        raise
+    return True
+
+
+def make(name: str) -> None:
+    """Make a namespace, pin it, and leave the thread inside it. Raises FileExistsError where the name is taken.
+
+    A file without a namespace under it (left by a crash between the two steps) is taken over.
+    """
+    path = pin_path(name)
+    try:
+        os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0))
+    except FileExistsError:
+        if is_pinned(name):
+            raise
+    syscalls.unshare(CLONE_NEWNET)
+    syscalls.mount(_OWN, path, "none", MS_BIND)
+
+
+def is_pinned(name: str) -> bool:
+    """Whether a namespace is mounted on the name, not only a file there."""
+    try:
+        return os.stat(pin_path(name)).st_dev != os.stat(DIRECTORY).st_dev
+    except FileNotFoundError:
+        return False
+
+
+def drop(name: str) -> None:
+    """Unmount and remove the pin. Nothing happens where there is none."""
+    path = pin_path(name)
+    try:
+        syscalls.umount(path, MNT_DETACH)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOENT):
+            raise
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+
+
+def share_directory() -> bool:
+    """Make /run/netns a shared mount, as ``ip netns add`` does, so that pins show in every mount namespace and a later
+    ``ip netns add`` does not mount over them. Returns whether it was not one before."""
+    try:
+        syscalls.mount("", DIRECTORY, "none", MS_SHARED | MS_REC)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        syscalls.mount(DIRECTORY, DIRECTORY, "none", MS_BIND | MS_REC)
+        syscalls.mount("", DIRECTORY, "none", MS_SHARED | MS_REC)
+        return True
+    return False
+
+
+def users(names: list[str]) -> dict[str, list[tuple[int, str]]]:
+    """The processes (number, command) that run in these namespaces, by name. What may not be looked at is left out."""
+    places = {}
+    for name in names:
+        try:
+            status = os.stat(pin_path(name))
+        except OSError:
+            continue
+        places[status.st_dev, status.st_ino] = name
+    found: dict[str, list[tuple[int, str]]] = {}
+    for entry in os.listdir("/proc") if places else ():
+        if not entry.isdigit():
+            continue
+        try:
+            status = os.stat(f"/proc/{entry}/ns/net")
+            name = places.get((status.st_dev, status.st_ino), "")
+            if name:
+                with open(f"/proc/{entry}/comm") as file:
+                    found.setdefault(name, []).append((int(entry), file.read().strip()))
+        except OSError:
+            continue
+    return found

@@ -1,0 +1,150 @@
+"""The netlink socket: send a batch, dump a table (netlink(7)).
+
+A dump that the kernel says was interrupted (NLM_F_DUMP_INTR), or that overran the receive buffer (ENOBUFS), is repeated here
+and nowhere else. A batch is no transaction: the kernel goes on after a failed message. Only the last message of a batch
+asks for an acknowledgement; failures are answered in any case.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import struct
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from bascule.errors import KernelError
+from bascule.wire import message
+from bascule.wire.message import ACK, DONE, DUMP, DUMP_INTR, ERROR, Failure, Reply, Request
+
+ROUTE, NETFILTER = 0, 12  # NETLINK_ROUTE, NETLINK_NETFILTER
+_SOL_NETLINK, _CAP_ACK, _EXT_ACK, _STRICT = 270, 10, 11, 12
+_SO_NETNS_COOKIE = 71
+_RECEIVE = 1 << 16
+_RETRIES = 20
+_ACKNOWLEDGED = Failure(0, "")
+
+
+class Transport(Protocol):
+    """The edge to the kernel: datagrams out and in. A test puts a function of its own here."""
+
+    def send(self, data: bytes, /) -> int: ...
+    def recv(self, size: int, /) -> bytes: ...
+    def close(self) -> None: ...
+
+
+class Netlink:
+    """One netlink socket. It belongs for ever to the network namespace in which the calling thread opened it."""
+
+    def __init__(self, protocol: int = ROUTE, transport: Transport | None = None) -> None:
+        self._transport = transport or _open(protocol)
+        self._sequence = 0
+
+    def __enter__(self) -> Netlink:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._transport.close()
+
+    def batch(self, requests: Sequence[Request]) -> list[Failure]:
+        """Send all in one datagram; one answer for each request, errno 0 for those that were carried out."""
+        first = self._sequence + 1
+        parts = [message.encode(request, first + i) for i, request in enumerate(requests[:-1])]
+        last = requests[-1]
+        self._sequence += len(requests)
+        parts.append(message.encode(Request(last.kind, last.flags | ACK, last.body), self._sequence))
+        self._transport.send(b"".join(parts))
+        answers = [_ACKNOWLEDGED] * len(requests)
+        while True:
+            for reply in message.split(self._transport.recv(_RECEIVE)):
+                if reply.kind != ERROR or not first <= reply.sequence <= self._sequence:
+                    continue
+                answers[reply.sequence - first] = message.failure_of(reply)
+                if reply.sequence == self._sequence:
+                    return answers
+
+    def dump(self, request: Request) -> list[Reply]:
+        """All messages of a table, consistent in themselves. Raises :class:`KernelError`."""
+        for _attempt in range(_RETRIES):
+            self._sequence += 1
+            self._transport.send(message.encode(Request(request.kind, request.flags | DUMP, request.body), self._sequence))
+            found = self._collect(self._sequence)
+            if found is not None:
+                return found
+        raise KernelError(
+            f"netlink dump {request.kind}", errno.EINTR, f"interrupted {_RETRIES} times", advice="the network changes too fast"
+        )
+
+    def _collect(self, sequence: int) -> list[Reply] | None:
+        """The replies of one dump; None where it has to be asked for again."""
+        found: list[Reply] = []
+        interrupted = False
+        while True:
+            try:
+                data = self._transport.recv(_RECEIVE)
+            except OSError as error:
+                if error.errno == errno.ENOBUFS:
+                    return None
+                raise
+            for reply in message.split(data):
+                if reply.sequence != sequence:
+                    continue
+                interrupted |= bool(reply.flags & DUMP_INTR)
+                if reply.kind in (DONE, ERROR):
+                    failure = message.failure_of(reply)
+                    if failure.errno in (errno.EINTR, errno.EBUSY):
+                        return None
+                    if failure.errno:
+                        said = failure.said or _words(failure.errno)
+                        raise KernelError(f"netlink dump after message {sequence}", failure.errno, said)
+                    return None if interrupted else found
+                found.append(reply)
+
+    def get(self, request: Request) -> Reply | Failure:
+        """One question with one answer, or the failure."""
+        self._sequence += 1
+        self._transport.send(message.encode(request, self._sequence))
+        while True:
+            for reply in message.split(self._transport.recv(_RECEIVE)):
+                if reply.sequence == self._sequence:
+                    return message.failure_of(reply) if reply.kind == ERROR else reply
+
+    def cookie(self) -> int:
+        """The number that tells this socket's network namespace from all others since boot (SO_NETNS_COOKIE, Linux 5.14);
+        0 where the kernel has none."""
+        if not isinstance(self._transport, socket.socket):
+            return 0
+        try:
+            (number,) = struct.unpack("=Q", self._transport.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8))
+        except OSError:
+            return 0
+        return int(number)
+
+
+def _open(protocol: int) -> socket.socket:
+    opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
+    opened.setsockopt(_SOL_NETLINK, _EXT_ACK, 1)
+    opened.setsockopt(_SOL_NETLINK, _CAP_ACK, 1)
+    return opened
+
+
+def strict(opened: Netlink) -> None:
+    """Have the kernel honour the filters in dump requests (NETLINK_GET_STRICT_CHK, Linux 4.20)."""
+    transport = opened._transport
+    if isinstance(transport, socket.socket):
+        transport.setsockopt(_SOL_NETLINK, _STRICT, 1)
+
+
+def _words(number: int) -> str:
+    import os
+
+    return os.strerror(number)
+
+
+def first_failure(answers: Iterable[Failure]) -> Failure | None:
+    """The first answer that is no acknowledgement."""
+    return next((answer for answer in answers if answer.errno), None)

@@ -1,0 +1,61 @@
+"""nft(8): one process and one transaction for a change, JSON for a question (libnftables-json(5))."""
+
+from __future__ import annotations
+
+import errno
+import json
+import shutil
+import subprocess
+
+from bascule.errors import KernelError
+from bascule.kernel.ruleset import ForwardAccept
+
+_SECONDS = 30
+
+
+def program() -> str | None:
+    """Where nft is; also in the folders of an administrator that an ordinary PATH leaves out."""
+    return shutil.which("nft") or shutil.which("nft", path="/usr/sbin:/sbin:/usr/local/sbin")
+
+
+def _call(arguments: list[str], text: str = "") -> str:
+    found = program()
+    if found is None:
+        raise KernelError("nft", errno.ENOENT, "nft is not installed", advice="install the package nftables")
+    done = subprocess.run(  # noqa: S603 (a fixed program, and arguments of ours)
+        [found, *arguments], input=text, capture_output=True, text=True, timeout=_SECONDS, check=False
+    )
+    if done.returncode != 0:
+        said = done.stderr.strip().splitlines()
+        raise KernelError(f"nft {text.strip() or ' '.join(arguments)}", errno.EINVAL, said[0] if said else "failed")
+    return done.stdout
+
+
+def run(text: str) -> None:
+    """One transaction. Raises :class:`KernelError` with nft's first line."""
+    _call(["-f", "-"], text)
+
+
+def forward_rules(family: str, table: str, chain: str) -> list[ForwardAccept]:
+    """Our rules in this chain, by their comment. Empty where the chain is gone."""
+    try:
+        listing = json.loads(_call(["-j", "-a", "list", "chain", family, table, chain]))
+    except KernelError as error:
+        if error.errno == errno.ENOENT:
+            raise
+        return []
+    found = []
+    for item in listing.get("nftables", []):
+        rule = item.get("rule", {})
+        comment = rule.get("comment", "")
+        if comment.startswith("bascule: within "):
+            bridge = comment.removeprefix("bascule: within ")
+            found.append(ForwardAccept(family, table, chain, bridge, rule.get("handle", 0)))
+    return found
+
+
+def delete_forward_rule(rule: ForwardAccept) -> None:
+    """Delete the rule by its handle, looked up by its comment where it is not known."""
+    for found in forward_rules(rule.family, rule.table, rule.chain):
+        if found.bridge == rule.bridge and rule.handle in (0, found.handle):
+            run(f"delete rule {rule.place()} handle {found.handle}\n")

@@ -1,0 +1,251 @@
+"""What the kernel has, as facts. Reads only what a lab may own: names in the scope, and what hangs on them."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from bascule.host import namespaces, nft
+from bascule.host.execute import read_sysctl
+from bascule.host.files import Paths
+from bascule.host.netlink import NETFILTER, Netlink
+from bascule.kernel.address import Address
+from bascule.kernel.file import Symlink, TextFile
+from bascule.kernel.link import Bridge, Loopback, Veth
+from bascule.kernel.namespace import Namespace
+from bascule.kernel.op import WORLD, Fact
+from bascule.kernel.route import Route
+from bascule.kernel.sysctl import Sysctl
+from bascule.wire import netfilter
+from bascule.wire import route as rt
+from bascule.wire.inet import AF_INET6, AF_UNSPEC, unpack_address, unpack_mac
+from bascule.wire.message import Reply, Request
+
+_LINKS = Request(
+    rt.GETLINK, 0, rt.IFINFO.pack(AF_UNSPEC, 0, 0, 0, 0) + rt.LINK.encode({"ext_mask": rt.RTEXT_FILTER_SKIP_STATS})
+)
+_ADDRESSES = Request(rt.GETADDR, 0, rt.IFADDR.pack(AF_UNSPEC, 0, 0, 0, 0))
+_ROUTES = Request(rt.GETROUTE, 0, rt.RTMSG.pack(AF_UNSPEC, 0, 0, 0, 0, 0, 0, 0, 0))
+_LINK_FIELDS = rt.LINK.numbers("ifname", "mtu", "address", "link", "master", "linkinfo")
+_NODE_LINK_FIELDS = rt.LINK.numbers("ifname", "mtu", "address", "link")
+_ADDRESS_FIELDS = rt.ADDRESS.numbers("address", "local", "flags")
+_ROUTE_FIELDS = rt.ROUTE.numbers("dst", "oif", "gateway", "priority", "table")
+_BRIDGE_NF = "net.bridge.bridge-nf-call-iptables"
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What to look at: namespaces by name; links of the world by name; interfaces in nodes; sysctls and files by key."""
+
+    nodes: tuple[str, ...] = ()
+    links: frozenset[str] = frozenset()
+    interfaces: frozenset[tuple[str, str]] = frozenset()
+    sysctls: tuple[tuple[str, str], ...] = ()
+    files: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Observation:
+    """Facts, and what a plan has to know besides: indexes in use, prefixes that the world routes, chains that forward."""
+
+    facts: list[Fact] = field(default_factory=list)
+    indexes: dict[tuple[str, str], int] = field(default_factory=dict)
+    prefixes: list[str] = field(default_factory=list)
+    forward_chains: list[netfilter.BaseChain] = field(default_factory=list)
+    bridge_nf: bool = False
+
+
+@dataclass(slots=True)
+class _Link:
+    index: int
+    up: bool
+    name: str
+    mtu: int
+    mac: str
+    peer: int
+    master: int
+    kind: str
+
+
+@dataclass(slots=True)
+class _Inside:
+    """What one namespace has."""
+
+    links: dict[int, _Link] = field(default_factory=dict)
+    addresses: list[Reply] = field(default_factory=list)
+    routes: list[Reply] = field(default_factory=list)
+
+
+def observe(scope: Scope, paths: Paths) -> Observation:
+    """Look at the world and at each node of the scope."""
+    seen = Observation()
+    with namespaces.coming_back():
+        with Netlink() as socket:
+            world = _look(socket, whole=True)
+        _forwarding(seen, scope.links)
+        nodes: dict[str, _Inside] = {}
+        for name in scope.nodes:
+            _enter_node(name, scope, seen, nodes)
+    _world_links(seen, scope, world, nodes)
+    _addresses(seen, WORLD, world, {link.index for link in world.links.values() if link.name in scope.links})
+    for name, inside in nodes.items():
+        ours = {link.index for link in inside.links.values() if (name, link.name) in scope.interfaces}
+        _addresses(seen, name, inside, ours)
+        seen.facts.extend(_routes(name, inside, ours))
+    seen.prefixes = list(_prefixes(world, scope))
+    seen.facts.extend(_files(scope, paths))
+    return seen
+
+
+def _enter_node(name: str, scope: Scope, seen: Observation, nodes: dict[str, _Inside]) -> None:
+    descriptor = namespaces.open_pin(name)
+    if descriptor is None:
+        if os.path.lexists(namespaces.pin_path(name)):
+            seen.facts.append(Namespace(name, alive=False))
+        return
+    try:
+        if not namespaces.enter(descriptor):
+            seen.facts.append(Namespace(name, alive=False))
+            return
+        with Netlink() as socket:
+            seen.facts.append(Namespace(name, cookie=socket.cookie()))
+            nodes[name] = _look(socket)
+        for node, key in scope.sysctls:
+            if node == name:
+                with suppress(OSError):
+                    seen.facts.append(Sysctl(name, key, read_sysctl(key)))
+    finally:
+        os.close(descriptor)
+
+
+def _look(socket: Netlink, whole: bool = False) -> _Inside:
+    inside = _Inside()
+    for reply in socket.dump(_LINKS):
+        link = _link(reply, _LINK_FIELDS if whole else _NODE_LINK_FIELDS)
+        inside.links[link.index] = link
+    inside.addresses = socket.dump(_ADDRESSES)
+    inside.routes = socket.dump(_ROUTES)
+    return inside
+
+
+def _link(reply: Reply, fields: dict[int, str]) -> _Link:
+    _family, _type, index, flags, _change = rt.IFINFO.unpack_from(reply.body)
+    found = rt.LINK.decode_only(reply.body, rt.IFINFO.size, fields)
+    return _Link(
+        index=index,
+        up=bool(flags & rt.IFF_UP),
+        name=found.get("ifname", ""),
+        mtu=found.get("mtu", 0),
+        mac=unpack_mac(found.get("address", b"")),
+        peer=found.get("link", 0),
+        master=found.get("master", 0),
+        kind=found.get("linkinfo", {}).get("kind", ""),
+    )
+
+
+def _world_links(seen: Observation, scope: Scope, world: _Inside, nodes: dict[str, _Inside]) -> None:
+    """Bridges, and veth pairs with the other end looked up: the index of each end names the other."""
+    ends = {}
+    for name, inside in nodes.items():
+        for link in inside.links.values():
+            seen.indexes[name, link.name] = link.index
+            if link.index == 1 and link.up:
+                seen.facts.append(Loopback(name))
+            if link.peer:
+                ends[link.peer, link.index] = (name, link)
+    for link in world.links.values():
+        seen.indexes[WORLD, link.name] = link.index
+        if link.name not in scope.links:
+            continue
+        if link.kind == "bridge":
+            seen.facts.append(Bridge(link.name, link.mtu, link.mac, link.up))
+        elif link.kind == "veth":
+            master = world.links.get(link.master)
+            seen.facts.append(_veth(link, master.name if master else "", ends.get((link.index, link.peer))))
+
+
+def _veth(link: _Link, bridge: str, end: tuple[str, _Link] | None) -> Veth:
+    if end is None:
+        return Veth(link.name, "", "", bridge, link.mtu, link.mac, "", link.up, False)
+    node, peer = end
+    peer_mtu = peer.mtu if peer.mtu != link.mtu else 0
+    return Veth(link.name, node, peer.name, bridge, link.mtu, link.mac, peer.mac, link.up, peer.up, peer_mtu)
+
+
+def _addresses(seen: Observation, node: str, inside: _Inside, ours: set[int]) -> None:
+    """Addresses that somebody gave, not those that the kernel makes (link-local) or learns (dynamic)."""
+    for reply in inside.addresses:
+        family, prefix, _flags, scope, index = rt.IFADDR.unpack_from(reply.body)
+        if index not in ours:
+            continue
+        found = rt.ADDRESS.decode_only(reply.body, rt.IFADDR.size, _ADDRESS_FIELDS)
+        dynamic = not found.get("flags", 0) & rt.IFA_F_PERMANENT
+        if dynamic or (family == AF_INET6 and scope == rt.RT_SCOPE_LINK):
+            continue
+        address = unpack_address(found.get("local") or found["address"])
+        seen.facts.append(Address(node, inside.links[index].name, address, prefix))
+
+
+def _decoded_routes(inside: _Inside) -> Iterator[tuple[dict[str, Any], str, int]]:
+    """Unicast routes of the main table: attributes, destination, protocol."""
+    for reply in inside.routes:
+        family, length, _, _, table, protocol, _scope, kind, _flags = rt.RTMSG.unpack_from(reply.body)
+        if kind != rt.RTN_UNICAST or table != rt.RT_TABLE_MAIN:
+            continue
+        found = rt.ROUTE.decode_only(reply.body, rt.RTMSG.size, _ROUTE_FIELDS)
+        nowhere = "::" if family == AF_INET6 else "0.0.0.0"  # noqa: S104 (a prefix, nothing is bound)
+        network = unpack_address(found["dst"]) if "dst" in found else nowhere
+        yield found, f"{network}/{length}", protocol
+
+
+def _routes(node: str, inside: _Inside, ours: set[int]) -> Iterator[Route]:
+    """Routes that a person or a program like ip(8) set; not the kernel's own, nor a routing daemon's."""
+    for found, to, protocol in _decoded_routes(inside):
+        if protocol in (rt.RTPROT_BOOT, rt.RTPROT_STATIC) and found.get("oif", 0) in ours:
+            via = unpack_address(found["gateway"]) if "gateway" in found else ""
+            yield Route(node, to, via, inside.links[found["oif"]].name, found.get("priority", 0))
+
+
+def _prefixes(world: _Inside, scope: Scope) -> Iterator[str]:
+    """What the world already routes or has as an address, apart from the lab's own networks."""
+    own = {link.index for link in world.links.values() if link.name in scope.links}
+    for found, to, _protocol in _decoded_routes(world):
+        if found.get("oif", 0) not in own and not to.endswith("/0") and not to.startswith("fe80:"):
+            yield to
+
+
+def _forwarding(seen: Observation, links: frozenset[str]) -> None:
+    """Whether bridged frames pass the machine's FORWARD hook, and which chains wait there."""
+    try:
+        seen.bridge_nf = read_sysctl(_BRIDGE_NF) == "1"
+    except OSError:
+        return  # br_netfilter is not loaded
+    if not seen.bridge_nf:
+        return
+    with Netlink(NETFILTER) as socket:
+        chains = [netfilter.base_chain(reply) for reply in socket.dump(netfilter.list_chains())]
+    seen.forward_chains = [chain for chain in chains if chain is not None and chain.forwards]
+    for chain in seen.forward_chains:
+        if nft.program() is not None:
+            rules = nft.forward_rules(chain.family, chain.table, chain.name)
+            seen.facts.extend(rule for rule in rules if rule.bridge in links)
+
+
+def _files(scope: Scope, paths: Paths) -> Iterator[Fact]:
+    for path in scope.files:
+        place = paths.of(path)
+        try:
+            status = os.lstat(place)
+        except OSError:
+            continue
+        if stat.S_ISLNK(status.st_mode):
+            yield Symlink(path, os.readlink(place))
+        elif stat.S_ISREG(status.st_mode) and status.st_size < 1 << 24:
+            with open(place, encoding="utf-8", errors="backslashreplace") as file:
+                yield TextFile(path, file.read())
+        else:
+            yield Symlink(path, "")  # a folder or a device: nothing that may be replaced

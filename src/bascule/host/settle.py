@@ -1,0 +1,45 @@
+"""Wait until the kernel has really let go.
+
+A namespace is freed by a worker of the kernel after its last user has gone; until then the host's ends of its veth pairs are
+still to be seen. Who takes a lab away and builds the next one at once must not meet them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterable
+
+from bascule.host.netlink import Netlink
+from bascule.wire import route as rt
+from bascule.wire.message import Failure, Request
+
+_SECONDS = 10.0
+_PATIENCE = 0.5
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.0005, 0.01
+
+
+def links_gone(indexes: Iterable[int], ours: Collection[int]) -> bool:
+    """Wait until no link of the world has any of these indexes. Links that stay for half a second, because a process still
+    uses the namespace at their other end, are deleted. False where some are left after ten seconds all the same."""
+    waiting = [index for index in indexes if index in ours]
+    start = time.monotonic()
+    pause = _FIRST_PAUSE
+    patient = True
+    with Netlink() as socket:
+        while waiting and time.monotonic() < start + _SECONDS:
+            waiting = [index for index in waiting if _is_there(socket, index)]
+            if waiting and patient and time.monotonic() > start + _PATIENCE:
+                patient = False
+                socket.batch([_delete(index) for index in waiting])
+            elif waiting:
+                time.sleep(pause)
+                pause = min(pause * 2, _LONGEST_PAUSE)
+    return not waiting
+
+
+def _delete(index: int) -> Request:
+    return Request(rt.DELLINK, 0, rt.IFINFO.pack(0, 0, index, 0, 0))
+
+
+def _is_there(socket: Netlink, index: int) -> bool:
+    return not isinstance(socket.get(Request(rt.GETLINK, 0, rt.IFINFO.pack(0, 0, index, 0, 0))), Failure)

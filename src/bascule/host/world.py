@@ -1,0 +1,191 @@
+"""Worlds: where the host half of the engine runs.
+
+The host world is the machine itself: calls are plain calls. A private world is joined by a child of the caller, because
+joining a user namespace needs a process with one thread and there is no way back; functions go in with the fork, and what they
+return, plain values, comes back through a pipe.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Literal, NoReturn, Protocol, TypeVar
+
+from bascule.errors import WorldError
+from bascule.host import keeper, syscalls
+from bascule.host.files import Paths
+
+T = TypeVar("T")
+Progress = Callable[[int], None]
+_FRAME = struct.Struct("=BI")
+_PROGRESS, _RESULT, _ERROR = range(3)
+
+
+class World(Protocol):
+    """Where a lab runs."""
+
+    @property
+    def kind(self) -> Literal["host", "private"]: ...
+    @property
+    def paths(self) -> Paths: ...
+    def call(self, function: Callable[..., T], *arguments: object) -> T:
+        """Run the function inside the world. Raises what it raises."""
+        ...
+
+    def watch(self, function: Callable[..., T], progress: Progress, *arguments: object) -> T:
+        """Like :meth:`call` for a function whose last parameter takes a progress callback."""
+        ...
+
+    def join(self) -> None:
+        """Put the calling process, which has one thread and will not come back, into the world."""
+        ...
+
+
+class HostWorld:
+    """The machine's own network namespace."""
+
+    kind: Literal["host", "private"] = "host"
+    paths = Paths()
+
+    def call(self, function: Callable[..., T], *arguments: object) -> T:
+        return function(*arguments)
+
+    def watch(self, function: Callable[..., T], progress: Progress, *arguments: object) -> T:
+        return function(*arguments, progress)
+
+    def join(self) -> None:
+        """Nothing to do: we are there."""
+
+    def __repr__(self) -> str:
+        return "<HostWorld>"
+
+
+class PrivateWorld:
+    """The namespaces of a keeper."""
+
+    kind: Literal["host", "private"] = "private"
+    paths = Paths(private=True)
+
+    def __init__(self, pid: int, start: int) -> None:
+        self.pid = pid
+        self.start = start
+
+    def __repr__(self) -> str:
+        return f"<PrivateWorld keeper={self.pid}>"
+
+    def call(self, function: Callable[..., T], *arguments: object) -> T:
+        return self.watch(lambda *given: function(*given[:-1]), lambda _count: None, *arguments)
+
+    def watch(self, function: Callable[..., T], progress: Progress, *arguments: object) -> T:
+        reading, writing = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.close(reading)
+            self._serve(writing, function, arguments)
+        os.close(writing)
+        try:
+            result: T = self._hear(reading, progress)
+            return result
+        finally:
+            os.close(reading)
+            os.waitpid(child, 0)
+
+    def join(self) -> None:
+        descriptor = keeper.open_keeper(self.pid, self.start)
+        if descriptor is None:
+            raise WorldError("the keeper of this lab has ended, and its world with it; run `bascule up` again")
+        try:
+            syscalls.setns(descriptor, keeper.NAMESPACES)
+        except OSError as error:
+            raise keeper.explain(error) from error
+        finally:
+            os.close(descriptor)
+
+    def _serve(self, writing: int, function: Callable[..., object], arguments: tuple[object, ...]) -> NoReturn:
+        """In the child: join, and fork the worker, because only a child is inside the PID namespace that /proc shows."""
+        try:
+            syscalls.die_with_parent(signal.SIGKILL)
+            self.join()
+            told, tell = os.pipe()
+            worker = os.fork()
+            if worker == 0:
+                os.read(told, 1)  # the pipe to the caller has one writer at a time
+                _work(writing, function, arguments)
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            _send(writing, _PROGRESS, worker)
+            os.close(writing)
+            os.write(tell, b"g")
+            os.waitpid(worker, 0)
+        except BaseException as error:  # everything belongs to the caller
+            _send(writing, _ERROR, error)
+        finally:
+            os._exit(0)
+
+    def _hear(self, reading: int, progress: Progress) -> Any:
+        _kind, worker = _receive(reading)
+        if not isinstance(worker, int):
+            raise worker
+        with _interrupts_go_to(worker):
+            while True:
+                kind, value = _receive(reading)
+                if kind == _RESULT:
+                    return value
+                if kind == _ERROR:
+                    raise value
+                progress(value)
+
+
+def _work(writing: int, function: Callable[..., object], arguments: tuple[object, ...]) -> NoReturn:
+    """In the worker: run, answer, end without the caller's clean-up handlers."""
+    try:
+        syscalls.die_with_parent(signal.SIGKILL)
+        result = function(*arguments, lambda count: _send(writing, _PROGRESS, count))
+        _send(writing, _RESULT, result)
+    except BaseException as error:  # everything belongs to the caller, KeyboardInterrupt too
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        _send(writing, _ERROR, error)
+    finally:
+        os._exit(0)
+
+
+@contextmanager
+def _interrupts_go_to(child: int) -> Iterator[None]:
+    """An interrupt (SIGINT) is the child's: it undoes what it did, and answers with KeyboardInterrupt."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, lambda _number, _frame: os.kill(child, signal.SIGINT))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _send(descriptor: int, kind: int, value: object) -> None:
+    try:
+        data = pickle.dumps(value)
+    except Exception:
+        kind, data = _ERROR, pickle.dumps(WorldError(f"{value!r}"))
+    frame = _FRAME.pack(kind, len(data)) + data
+    while frame:
+        frame = frame[os.write(descriptor, frame) :]
+
+
+def _receive(descriptor: int) -> tuple[int, Any]:
+    kind, size = _FRAME.unpack(_read(descriptor, _FRAME.size))
+    return kind, pickle.loads(_read(descriptor, size))  # noqa: S301 (our own child, through a pipe that only it has)
+
+
+def _read(descriptor: int, size: int) -> bytes:
+    data = bytearray()
+    while len(data) < size:
+        part = os.read(descriptor, min(size - len(data), 1 << 20))
+        if not part:
+            raise WorldError("the world ended while it was worked in; run `bascule up` again")
+        data += part
+    return bytes(data)

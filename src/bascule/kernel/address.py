@@ -1,0 +1,82 @@
+"""Internet addresses on interfaces (ip-address(8); RTM_NEWADDR in rtnetlink(7), linux/if_addr.h)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bascule.kernel.op import Effect, Fact, Indexes, Key, Netlink, Op, ip
+from bascule.wire import route as rt
+from bascule.wire.inet import AF_INET6, family_of, pack_address
+from bascule.wire.message import CREATE, EXCL, Request
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """``address``/``prefix`` is on ``device`` in ``node``. IPv6 ones go without duplicate address detection: the plan
+    hands out each address once, and a second of waiting for every node buys nothing (RFC 4862 section 5.4)."""
+
+    node: str
+    device: str
+    address: str
+    prefix: int
+
+    @property
+    def key(self) -> Key:
+        return ("address", self.node, self.device, self.address)
+
+    @property
+    def within(self) -> tuple[Key, ...]:
+        return (("link", self.node, self.device),)
+
+    @property
+    def contains(self) -> tuple[Key, ...]:
+        return ()
+
+    def describe(self) -> str:
+        place = f" in {self.node}" if self.node else ""
+        return f"address {self.address}/{self.prefix} on {self.device}{place}"
+
+    def create(self, indexes: Indexes) -> tuple[Op, ...]:
+        return (ChangeAddress(self, indexes.of(self.node, self.device), add=True),)
+
+    def remove(self, indexes: Indexes) -> tuple[Op, ...]:
+        return (ChangeAddress(self, indexes.of(self.node, self.device), add=False),)
+
+    def change_from(self, old: Fact, indexes: Indexes) -> tuple[Op, ...] | None:
+        return None  # the kernel can't change a prefix length in place
+
+    def differences(self, old: Fact) -> tuple[str, ...]:
+        was = old.prefix if isinstance(old, Address) else 0
+        return (f"prefix length is {was}, should be {self.prefix}",)
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeAddress:
+    """``ip address add`` or, with ``add`` False, ``ip address del``."""
+
+    address: Address
+    index: int
+    add: bool
+
+    @property
+    def node(self) -> str:
+        return self.address.node
+
+    def effect(self) -> Effect:
+        a = self.address
+        family = family_of(a.address)
+        packed = pack_address(a.address)
+        flags = rt.IFA_F_NODAD if family == AF_INET6 and self.add else 0
+        body = rt.IFADDR.pack(family, a.prefix, flags, 0, self.index) + rt.ADDRESS.encode(
+            {"local": packed, "address": packed}
+        )
+        request = Request(rt.NEWADDR, CREATE | EXCL, body) if self.add else Request(rt.DELADDR, 0, body)
+        return Netlink(a.node, request)
+
+    def shell(self) -> tuple[str, ...]:
+        a = self.address
+        nodad = ("nodad",) if self.add and ":" in a.address else ()
+        return (ip(a.node, "address", "add" if self.add else "del", f"{a.address}/{a.prefix}", "dev", a.device, *nodad),)
+
+    def undo(self) -> Op | None:
+        return ChangeAddress(self.address, self.index, not self.add)

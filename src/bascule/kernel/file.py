@@ -1,0 +1,145 @@
+"""Files that belong to nodes: /etc/hosts and /etc/resolv.conf, by the convention of ``ip netns exec`` (ip-netns(8)).
+
+/etc/netns/NODE is a link to a folder that all nodes with the same view of the names share: one file for five hundred
+nodes, and one write when a node comes or goes. It is written in place, because running processes have it bind-mounted.
+"""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from posixpath import dirname
+
+from bascule.kernel.op import WORLD, Effect, Fact, Indexes, Key, Op, WriteFile, WriteSymlink
+
+
+@dataclass(frozen=True, slots=True)
+class TextFile:
+    """A file with this text."""
+
+    path: str
+    content: str
+
+    @property
+    def node(self) -> str:
+        return WORLD
+
+    @property
+    def key(self) -> Key:
+        return ("file", self.path)
+
+    @property
+    def within(self) -> tuple[Key, ...]:
+        return ()
+
+    @property
+    def contains(self) -> tuple[Key, ...]:
+        return ()
+
+    def describe(self) -> str:
+        return f"file {self.path}"
+
+    def create(self, indexes: Indexes) -> tuple[Op, ...]:
+        return (PutFile(self.path, self.content, None),)
+
+    def remove(self, indexes: Indexes) -> tuple[Op, ...]:
+        return (PutFile(self.path, None, self.content),)
+
+    def change_from(self, old: Fact, indexes: Indexes) -> tuple[Op, ...] | None:
+        return (PutFile(self.path, self.content, old.content),) if isinstance(old, TextFile) else None
+
+    def differences(self, old: Fact) -> tuple[str, ...]:
+        if not isinstance(old, TextFile):
+            return ("is no file",)
+        was, wanted = set(old.content.splitlines()), set(self.content.splitlines())
+        return (f"{len(wanted - was)} lines to add, {len(was - wanted)} to remove",)
+
+
+@dataclass(frozen=True, slots=True)
+class Symlink:
+    """A symbolic link."""
+
+    path: str
+    target: str
+
+    @property
+    def node(self) -> str:
+        return WORLD
+
+    @property
+    def key(self) -> Key:
+        return ("file", self.path)
+
+    @property
+    def within(self) -> tuple[Key, ...]:
+        return ()
+
+    @property
+    def contains(self) -> tuple[Key, ...]:
+        return ()
+
+    def describe(self) -> str:
+        return f"link {self.path} to {self.target}"
+
+    def create(self, indexes: Indexes) -> tuple[Op, ...]:
+        return (PutSymlink(self.path, self.target, None),)
+
+    def remove(self, indexes: Indexes) -> tuple[Op, ...]:
+        return (PutSymlink(self.path, None, self.target),)
+
+    def change_from(self, old: Fact, indexes: Indexes) -> tuple[Op, ...] | None:
+        return None
+
+    def differences(self, old: Fact) -> tuple[str, ...]:
+        return (f"points to {old.target}",) if isinstance(old, Symlink) else ("is no link",)
+
+
+@dataclass(frozen=True, slots=True)
+class PutFile:
+    """Write a text file, or remove it where ``content`` is None. Folders above it come and go with their last file."""
+
+    path: str
+    content: str | None
+    old: str | None
+
+    @property
+    def node(self) -> str:
+        return WORLD
+
+    def effect(self) -> Effect:
+        return WriteFile(self.path, self.content)
+
+    def shell(self) -> tuple[str, ...]:
+        if self.content is None:
+            return (f"rm -f {shlex.quote(self.path)}",)
+        lines = shlex.join(self.content.removesuffix("\n").split("\n"))
+        folder = shlex.quote(dirname(self.path))
+        return (f"mkdir -p {folder}", f"printf '%s\\n' {lines} > {shlex.quote(self.path)}")
+
+    def undo(self) -> Op | None:
+        return PutFile(self.path, self.old, self.content)
+
+
+@dataclass(frozen=True, slots=True)
+class PutSymlink:
+    """Make a symbolic link, or remove it where ``target`` is None."""
+
+    path: str
+    target: str | None
+    old: str | None
+
+    @property
+    def node(self) -> str:
+        return WORLD
+
+    def effect(self) -> Effect:
+        return WriteSymlink(self.path, self.target)
+
+    def shell(self) -> tuple[str, ...]:
+        if self.target is None:
+            return (f"rm -f {shlex.quote(self.path)}",)
+        path, target = shlex.quote(self.path), shlex.quote(self.target)
+        return (f"mkdir -p {shlex.quote(dirname(self.path))}", f"ln -s {target} {path}")
+
+    def undo(self) -> Op | None:
+        return PutSymlink(self.path, self.old, self.target)

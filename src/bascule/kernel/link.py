@@ -1,0 +1,337 @@
+"""Links: bridges, veth pairs and lo (ip-link(8), veth(4); RTM_NEWLINK in rtnetlink(7), linux/if_link.h).
+
+One message makes a whole veth pair: both names, both MACs, the peer in its namespace (IFLA_NET_NS_FD), the host's end
+in its bridge and up. Only the peer's UP needs a second message, from inside: the kernel refuses it in the first (ENOTCONN).
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, fields
+
+from bascule.kernel.op import WORLD, Effect, Fact, Indexes, Key, Netlink, Op, ip
+from bascule.wire import route as rt
+from bascule.wire.attributes import Table, nest, text
+from bascule.wire.inet import pack_mac
+from bascule.wire.message import CREATE, EXCL, Request
+
+_U32 = struct.Struct("=I")
+_BRIDGE = {"kind": "bridge"}
+_VETH = Table(kind=(1, text), data=(2, nest(rt.VETH_INFO)))
+_NET_NS_FD_AT_END = 4  # the descriptor is the last attribute of the last nest: the message's last four bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Loopback:
+    """``lo`` of a node is up: without it a node can't reach its own addresses."""
+
+    node: str
+    up: bool = True
+
+    @property
+    def key(self) -> Key:
+        return ("loopback", self.node)
+
+    @property
+    def within(self) -> tuple[Key, ...]:
+        return (("namespace", self.node),)
+
+    @property
+    def contains(self) -> tuple[Key, ...]:
+        return ()
+
+    def describe(self) -> str:
+        return f"lo of {self.node}"
+
+    def create(self, indexes: Indexes) -> tuple[Op, ...]:
+        return (ChangeLink(self.node, "lo", 1, "up", False, True),)
+
+    def remove(self, indexes: Indexes) -> tuple[Op, ...]:
+        return (ChangeLink(self.node, "lo", 1, "up", True, False),)
+
+    def change_from(self, old: Fact, indexes: Indexes) -> tuple[Op, ...] | None:
+        return self.create(indexes)
+
+    def differences(self, old: Fact) -> tuple[str, ...]:
+        return _differences(self, old)
+
+
+@dataclass(frozen=True, slots=True)
+class Bridge:
+    """A bridge in the world."""
+
+    name: str
+    mtu: int
+    mac: str
+    up: bool = True
+
+    @property
+    def node(self) -> str:
+        return WORLD
+
+    @property
+    def key(self) -> Key:
+        return ("link", WORLD, self.name)
+
+    @property
+    def within(self) -> tuple[Key, ...]:
+        return ()
+
+    @property
+    def contains(self) -> tuple[Key, ...]:
+        return (self.key,)
+
+    def describe(self) -> str:
+        return f"bridge {self.name} mtu {self.mtu}"
+
+    def create(self, indexes: Indexes) -> tuple[Op, ...]:
+        return (AddBridge(self, indexes.renew(WORLD, self.name)),)
+
+    def remove(self, indexes: Indexes) -> tuple[Op, ...]:
+        return (DeleteLink(indexes.of(WORLD, self.name), AddBridge(self, indexes.of(WORLD, self.name))),)
+
+    def change_from(self, old: Fact, indexes: Indexes) -> tuple[Op, ...] | None:
+        if not isinstance(old, Bridge):
+            return None
+        return _changes(WORLD, self.name, indexes, old, self, ("mtu", "mac", "up"))
+
+    def differences(self, old: Fact) -> tuple[str, ...]:
+        return _differences(self, old)
+
+
+@dataclass(frozen=True, slots=True)
+class Veth:
+    """A veth pair: ``name`` in the world, a port of ``bridge``; ``peer`` in ``node``."""
+
+    name: str
+    node: str
+    peer: str
+    bridge: str
+    mtu: int
+    mac: str
+    peer_mac: str
+    up: bool = True
+    peer_up: bool = True
+    peer_mtu: int = 0  # 0: like mtu
+
+    @property
+    def key(self) -> Key:
+        return ("link", WORLD, self.name)
+
+    @property
+    def within(self) -> tuple[Key, ...]:
+        return (("namespace", self.node),)
+
+    @property
+    def contains(self) -> tuple[Key, ...]:
+        return (self.key, ("link", self.node, self.peer))
+
+    def describe(self) -> str:
+        return f"veth {self.name} ({self.bridge or 'no bridge'}) to {self.peer} ({self.node or 'nowhere'})"
+
+    def create(self, indexes: Indexes) -> tuple[Op, ...]:
+        master = indexes.of(WORLD, self.bridge) if self.bridge else 0
+        add = AddVeth(self, indexes.renew(WORLD, self.name), indexes.renew(self.node, self.peer), master)
+        return (add, ChangeLink(self.node, self.peer, add.peer_index, "up", False, True))
+
+    def remove(self, indexes: Indexes) -> tuple[Op, ...]:
+        index = indexes.of(WORLD, self.name)
+        if not self.node:  # the other end is not where it should be: there is no pair to bring back
+            return (DeleteLink(index, None, self.name),)
+        master = indexes.of(WORLD, self.bridge) if self.bridge else 0
+        return (DeleteLink(index, AddVeth(self, index, indexes.of(self.node, self.peer), master)),)
+
+    def change_from(self, old: Fact, indexes: Indexes) -> tuple[Op, ...] | None:
+        if not isinstance(old, Veth) or (old.node, old.peer) != (self.node, self.peer):
+            return None
+        ops = list(_changes(WORLD, self.name, indexes, old, self, ("mtu", "mac", "up")))
+        if old.bridge != self.bridge:
+            numbers = tuple(indexes.of(WORLD, bridge) if bridge else 0 for bridge in (old.bridge, self.bridge))
+            master = ChangeLink(
+                WORLD, self.name, indexes.of(WORLD, self.name), "master", old.bridge, self.bridge, (numbers[0], numbers[1])
+            )
+            ops.append(master)
+        ends = (_Peer(old.peer_mtu or old.mtu, old.peer_mac, old.peer_up), _Peer(self.peer_mtu or self.mtu, self.peer_mac, self.peer_up))
+        ops.extend(_changes(self.node, self.peer, indexes, *ends, ("mtu", "mac", "up")))
+        return tuple(ops)
+
+    def differences(self, old: Fact) -> tuple[str, ...]:
+        return _differences(self, old)
+
+
+@dataclass(frozen=True, slots=True)
+class _Peer:
+    mtu: int
+    mac: str
+    up: bool
+
+
+def _changes(
+    node: str, name: str, indexes: Indexes, old: object, new: object, names: tuple[str, ...]
+) -> tuple[Op, ...]:
+    """One operation for each field that differs."""
+    pairs = ((field, getattr(old, field), getattr(new, field)) for field in names)
+    return tuple(
+        ChangeLink(node, name, indexes.of(node, name), field, was, wanted) for field, was, wanted in pairs if was != wanted
+    )
+
+
+def _differences(new: Fact, old: Fact) -> tuple[str, ...]:
+    """``mtu 1400 -> 1500`` for each field that differs; nothing where the kinds differ."""
+    if type(new) is not type(old):
+        return ("another kind",)
+    shown = []
+    for field in fields(new):  # type: ignore[arg-type]
+        was, wanted = getattr(old, field.name), getattr(new, field.name)
+        if field.compare and was != wanted:
+            name = field.name.replace("_", " ")
+            shown.append(f"{name} is {_word(was)}, should be {_word(wanted)}")
+    return tuple(shown)
+
+
+def _word(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value) or "none"
+
+
+@dataclass(frozen=True, slots=True)
+class AddBridge:
+    """``ip link add NAME type bridge``, up in the same message."""
+
+    bridge: Bridge
+    index: int
+
+    @property
+    def node(self) -> str:
+        return WORLD
+
+    def effect(self) -> Effect:
+        attributes = rt.LINK.encode(
+            {"ifname": self.bridge.name, "mtu": self.bridge.mtu, "address": pack_mac(self.bridge.mac), "linkinfo": _BRIDGE}
+        )
+        flags = rt.IFF_UP if self.bridge.up else 0
+        header = rt.IFINFO.pack(0, 0, self.index, flags, flags)
+        return Netlink(WORLD, Request(rt.NEWLINK, CREATE | EXCL, header + attributes))
+
+    def shell(self) -> tuple[str, ...]:
+        b = self.bridge
+        up = ("up",) if b.up else ()
+        return (ip("", "link", "add", "dev", b.name, "address", b.mac, "mtu", str(b.mtu), *up, "type", "bridge"),)
+
+    def undo(self) -> Op | None:
+        return DeleteLink(self.index, self)
+
+
+@dataclass(frozen=True, slots=True)
+class AddVeth:
+    """``ip link add … type veth peer …``: the whole pair in one message."""
+
+    veth: Veth
+    index: int
+    peer_index: int
+    master: int
+
+    @property
+    def node(self) -> str:
+        return WORLD
+
+    def effect(self) -> Effect:
+        v = self.veth
+        peer = rt.IFINFO.pack(0, 0, self.peer_index, 0, 0) + rt.LINK.encode(
+            {"ifname": v.peer, "mtu": v.peer_mtu or v.mtu, "address": pack_mac(v.peer_mac), "net_ns_fd": 0}
+        )
+        values: dict[str, object] = {"ifname": v.name, "mtu": v.mtu, "address": pack_mac(v.mac)}
+        if self.master:
+            values["master"] = self.master
+        flags = rt.IFF_UP if v.up else 0
+        # The pair's own attributes go last, so that the descriptor's place is known: the end.
+        body = rt.IFINFO.pack(0, 0, self.index, flags, flags) + rt.LINK.encode(values) + _link_info(peer)
+        return Netlink(WORLD, Request(rt.NEWLINK, CREATE | EXCL, body), len(body) - _NET_NS_FD_AT_END, v.node)
+
+    def shell(self) -> tuple[str, ...]:
+        v = self.veth
+        master = ("master", v.bridge) if self.master else ()
+        up = ("up",) if v.up else ()
+        host = ("dev", v.name, "address", v.mac, "mtu", str(v.mtu), *master, *up)
+        peer = ("name", v.peer, "address", v.peer_mac, "mtu", str(v.peer_mtu or v.mtu), "netns", v.node)
+        return (ip("", "link", "add", *host, "type", "veth", "peer", *peer),)
+
+    def undo(self) -> Op | None:
+        return DeleteLink(self.index, self)
+
+
+_LINK_WITH_VETH = Table(linkinfo=(18, nest(_VETH)))
+
+
+def _link_info(peer: bytes) -> bytes:
+    return _LINK_WITH_VETH.encode({"linkinfo": {"kind": "veth", "data": {"peer": peer}}})
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteLink:
+    """``ip link del``. A veth end takes its peer along."""
+
+    index: int
+    back: AddBridge | AddVeth | None
+    name: str = ""
+
+    @property
+    def node(self) -> str:
+        return WORLD
+
+    @property
+    def link_name(self) -> str:
+        if self.back is None:
+            return self.name
+        return self.back.bridge.name if isinstance(self.back, AddBridge) else self.back.veth.name
+
+    def effect(self) -> Effect:
+        return Netlink(WORLD, Request(rt.DELLINK, 0, rt.IFINFO.pack(0, 0, self.index, 0, 0)))
+
+    def shell(self) -> tuple[str, ...]:
+        return (ip("", "link", "del", "dev", self.link_name),)
+
+    def undo(self) -> Op | None:
+        return self.back
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeLink:
+    """``ip link set``: one field. ``masters`` are the indexes of the old and the new bridge, 0 for none."""
+
+    node: str
+    name: str
+    index: int
+    field: str
+    old: str | int | bool
+    new: str | int | bool
+    masters: tuple[int, int] = (0, 0)
+
+    def effect(self) -> Effect:
+        flags = change = 0
+        values: dict[str, object] = {}
+        if self.field == "up":
+            flags, change = rt.IFF_UP if self.new else 0, rt.IFF_UP
+        elif self.field == "mac":
+            values["address"] = pack_mac(str(self.new))
+        elif self.field == "master":
+            values["master"] = self.masters[1]
+        else:
+            values["mtu"] = int(self.new)
+        body = rt.IFINFO.pack(0, 0, self.index, flags, change) + rt.LINK.encode(values)
+        return Netlink(self.node, Request(rt.NEWLINK, 0, body))
+
+    def shell(self) -> tuple[str, ...]:
+        if self.field == "up":
+            words: tuple[str, ...] = ("up" if self.new else "down",)
+        elif self.field == "master":
+            words = ("master", str(self.new)) if self.new else ("nomaster",)
+        else:
+            words = ("address" if self.field == "mac" else self.field, str(self.new))
+        return (ip(self.node, "link", "set", "dev", self.name, *words),)
+
+    def undo(self) -> Op | None:
+        return ChangeLink(
+            self.node, self.name, self.index, self.field, self.new, self.old, (self.masters[1], self.masters[0])
+        )

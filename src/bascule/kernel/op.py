@@ -1,0 +1,174 @@
+"""The two protocols that every kernel noun fulfils, and the effects that an operation can have.
+
+A *fact* is a frozen value with a key; desired and observed facts are the same types, so that one keyed diff serves all.
+An *operation* is one value that knows in which namespace it acts, its effect, the shell commands that say the same, and
+its undo. Effects are data as well: only :mod:`bascule.host` carries them out.
+
+``node`` is the name of a namespace in /run/netns; the empty string is the world, the namespace that plays the host.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Collection
+from typing import NamedTuple, Protocol
+
+from bascule.wire.message import Request
+
+Key = tuple[str, ...]
+WORLD = ""
+
+
+class Netlink(NamedTuple):
+    """One rtnetlink message. Where ``fd_of`` names a namespace, the 4 bytes of the body at ``fd_at`` are to hold a
+    file descriptor of it: descriptors exist only where the message is sent."""
+
+    node: str
+    request: Request
+    fd_at: int = 0
+    fd_of: str = ""
+
+
+class MakeNamespace(NamedTuple):
+    """unshare(CLONE_NEWNET) and a bind mount of it in /run/netns: what ``ip netns add`` does."""
+
+    name: str
+
+
+class DropNamespace(NamedTuple):
+    """Unmount and remove the pin in /run/netns: what ``ip netns del`` does. The kernel frees it with its last user."""
+
+    name: str
+
+
+class WriteSysctl(NamedTuple):
+    """Write below /proc/sys from inside the namespace. The answer is the value that stood there."""
+
+    node: str
+    key: str
+    value: str
+
+
+class WriteFile(NamedTuple):
+    """Write a text file in place (a bind mount keeps the inode), or remove it where ``content`` is None."""
+
+    path: str
+    content: str | None
+
+
+class WriteSymlink(NamedTuple):
+    """Make a symbolic link, or remove it where ``target`` is None."""
+
+    path: str
+    target: str | None
+
+
+class RunNft(NamedTuple):
+    """One ``nft -f -`` transaction."""
+
+    text: str
+
+
+class DropRule(NamedTuple):
+    """Delete our rule from a foreign chain; found by its comment where its handle is not known."""
+
+    family: str
+    table: str
+    chain: str
+    bridge: str
+    handle: int
+
+
+Effect = DropRule | Netlink | MakeNamespace | DropNamespace | WriteSysctl | WriteFile | WriteSymlink | RunNft
+
+
+class Op(Protocol):
+    """One change. ``shell()`` gives the lines of sh that do the same; ``undo()`` is None where there is no way back."""
+
+    @property
+    def node(self) -> str: ...
+    def effect(self) -> Effect: ...
+    def shell(self) -> tuple[str, ...]: ...
+    def undo(self) -> Op | None: ...
+
+
+class Fact(Protocol):
+    """One thing that is true of the kernel.
+
+    ``within`` holds the marks of the things that take this fact with them when they go; ``contains`` the marks that
+    this fact gives to others. ``change_from`` gives None where the kernel can't change one into the other: then the old
+    one is removed and this one created.
+    """
+
+    @property
+    def key(self) -> Key: ...
+    @property
+    def node(self) -> str: ...
+    @property
+    def within(self) -> tuple[Key, ...]: ...
+    @property
+    def contains(self) -> tuple[Key, ...]: ...
+    def describe(self) -> str: ...
+    def create(self, indexes: Indexes) -> tuple[Op, ...]: ...
+    def remove(self, indexes: Indexes) -> tuple[Op, ...]: ...
+    def change_from(self, old: Fact, indexes: Indexes) -> tuple[Op, ...] | None: ...
+    def differences(self, old: Fact) -> tuple[str, ...]: ...
+
+
+class Indexes:
+    """Interface indexes by (node, name): the kernel's own for what exists, chosen ones for what is to be made.
+
+    An index chosen here spares the look-up after each creation. In the world's namespace a lab takes its indexes from a
+    range of its own, far above those that the kernel gives out by counting, so that a link tells by its index who made it.
+    """
+
+    SLOT_SIZE = 10_000
+    FIRST = 100_000
+    FIRST_IN_NODE = 100  # above lo and the fallback devices that modules such as sit put into each namespace
+
+    def __init__(self, slot: int = 0) -> None:
+        self._known: dict[tuple[str, str], int] = {}
+        self._used: dict[str, set[int]] = {}
+        self._next: dict[str, int] = {}
+        self.range = range(self.FIRST + slot * self.SLOT_SIZE, self.FIRST + (slot + 1) * self.SLOT_SIZE)
+
+    def learn(self, node: str, name: str, index: int) -> None:
+        """Note what the kernel has."""
+        self._known[node, name] = index
+        self._used.setdefault(node, set()).add(index)
+
+    def forget(self, nodes: Collection[str]) -> None:
+        """Namespaces that go take their interfaces along; a new one of that name starts afresh."""
+        for key in [key for key in self._known if key[0] in nodes]:
+            del self._known[key]
+        for node in nodes:
+            self._used.pop(node, None)
+            self._next.pop(node, None)
+
+    def of(self, node: str, name: str) -> int:
+        """The index of this interface, chosen now if it is not there yet."""
+        index = self._known.get((node, name))
+        return self.renew(node, name) if index is None else index
+
+    def renew(self, node: str, name: str) -> int:
+        """Choose an index that is free, for an interface that is about to be made."""
+        used = self._used.setdefault(node, set())
+        index = self._next.get(node, self.FIRST_IN_NODE if node else self.range.start)
+        while index in used:
+            index += 1
+        self._next[node] = index + 1
+        self._known[node, name] = index
+        used.add(index)
+        return index
+
+
+def ip(node: str, *words: str) -> str:
+    """An ip(8) command, with ``-n NODE`` where it acts inside a node."""
+    prefix = ["ip", "-n", node] if node else ["ip"]
+    return shlex.join([*prefix, *words])
+
+
+def inside(node: str, *words: str) -> str:
+    """Any command, run inside a node."""
+    prefix = ["ip", "netns", "exec", node] if node else []
+    return shlex.join([*prefix, *words])

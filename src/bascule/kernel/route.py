@@ -1,0 +1,112 @@
+"""Routes of the main table (ip-route(8); RTM_NEWROUTE in rtnetlink(7), linux/rtnetlink.h)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bascule.kernel.op import Effect, Fact, Indexes, Key, Netlink, Op, ip
+from bascule.wire import route as rt
+from bascule.wire.inet import AF_INET, family_of, pack_address
+from bascule.wire.message import CREATE, EXCL, REPLACE, Request
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """``to`` (text, ``10.0.0.0/8``) is reached through ``via`` (empty: directly) on ``device``.
+
+    ``metric`` is the kernel's priority: 0 where none was given for IPv4, 1024 for IPv6 (IP6_RT_PRIO_USER).
+    """
+
+    node: str
+    to: str
+    via: str
+    device: str
+    metric: int = 0
+
+    @property
+    def key(self) -> Key:
+        return ("route", self.node, self.to, str(self.metric))
+
+    @property
+    def within(self) -> tuple[Key, ...]:
+        return (("link", self.node, self.device),)
+
+    @property
+    def contains(self) -> tuple[Key, ...]:
+        return ()
+
+    def words(self) -> tuple[str, ...]:
+        """The route in ip(8)'s words."""
+        to = "default" if self.to in {"0.0.0.0/0", "::/0"} else self.to
+        via = ("via", self.via) if self.via else ()
+        ordinary = 0 if family_of(self.to) == AF_INET else 1024
+        metric = ("metric", str(self.metric)) if self.metric != ordinary else ()
+        return (to, *via, "dev", self.device, *metric)
+
+    def describe(self) -> str:
+        return f"route {' '.join(self.words())}" + (f" in {self.node}" if self.node else "")
+
+    def create(self, indexes: Indexes) -> tuple[Op, ...]:
+        return (ChangeRoute("add", self, indexes.of(self.node, self.device)),)
+
+    def remove(self, indexes: Indexes) -> tuple[Op, ...]:
+        return (ChangeRoute("del", self, indexes.of(self.node, self.device)),)
+
+    def change_from(self, old: Fact, indexes: Indexes) -> tuple[Op, ...] | None:
+        if not isinstance(old, Route):
+            return None
+        numbers = (indexes.of(self.node, self.device), indexes.of(old.node, old.device))
+        return (ChangeRoute("replace", self, numbers[0], old, numbers[1]),)
+
+    def differences(self, old: Fact) -> tuple[str, ...]:
+        return (f"is {' '.join(old.words())}",) if isinstance(old, Route) else ()
+
+
+_KINDS = {"add": (rt.NEWROUTE, CREATE | EXCL), "replace": (rt.NEWROUTE, CREATE | REPLACE), "del": (rt.DELROUTE, 0)}
+_REVERSE = {"add": "del", "del": "add"}
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeRoute:
+    """``ip route add|replace|del``. ``old`` is what a replacement takes the place of."""
+
+    verb: str
+    route: Route
+    index: int
+    old: Route | None = None
+    old_index: int = 0
+
+    @property
+    def node(self) -> str:
+        return self.route.node
+
+    def effect(self) -> Effect:
+        r = self.route
+        network, length = r.to.split("/")
+        family = family_of(network)
+        kind, flags = _KINDS[self.verb]
+        if kind == rt.DELROUTE:
+            protocol, scope = 0, rt.RT_SCOPE_NOWHERE  # what ip(8) sends: whatever protocol and scope it has
+        else:
+            direct = family == AF_INET and not r.via
+            protocol, scope = rt.RTPROT_BOOT, rt.RT_SCOPE_LINK if direct else rt.RT_SCOPE_UNIVERSE
+        header = rt.RTMSG.pack(family, int(length), 0, 0, rt.RT_TABLE_MAIN, protocol, scope, rt.RTN_UNICAST, 0)
+        values: dict[str, object] = {}
+        if length != "0":
+            values["dst"] = pack_address(network)
+        if r.via:
+            values["gateway"] = pack_address(r.via)
+        values["oif"] = self.index
+        if r.metric:
+            values["priority"] = r.metric
+        return Netlink(r.node, Request(kind, flags, header + rt.ROUTE.encode(values)))
+
+    def shell(self) -> tuple[str, ...]:
+        family = ("-6",) if ":" in self.route.to else ()
+        command = ip(self.node, "route", self.verb, *self.route.words())
+        return (command.replace("ip ", "ip -6 ", 1) if family else command,)
+
+    def undo(self) -> Op | None:
+        if self.old is not None:
+            return ChangeRoute("replace", self.old, self.old_index, self.route, self.index)
+        return ChangeRoute(_REVERSE[self.verb], self.route, self.index)

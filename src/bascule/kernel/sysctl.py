@@ -1,0 +1,64 @@
+"""Kernel settings of one network namespace (sysctl(8), Documentation/networking/ip-sysctl.rst)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from bascule.kernel.op import Effect, Fact, Indexes, Key, Op, WriteSysctl, inside
+
+
+@dataclass(frozen=True, slots=True)
+class Sysctl:
+    """``key`` (dotted, below ``net.``) has this value in ``node``. ``prior`` is what stood there before bascule."""
+
+    node: str
+    name: str
+    value: str
+    prior: str = field(default="", compare=False)
+
+    @property
+    def key(self) -> Key:
+        return ("sysctl", self.node, self.name)
+
+    @property
+    def within(self) -> tuple[Key, ...]:
+        return (("namespace", self.node),)
+
+    @property
+    def contains(self) -> tuple[Key, ...]:
+        return ()
+
+    def describe(self) -> str:
+        return f"sysctl {self.name}={self.value}" + (f" in {self.node}" if self.node else "")
+
+    def create(self, indexes: Indexes) -> tuple[Op, ...]:
+        return (SetSysctl(self.node, self.name, self.value, ""),)
+
+    def remove(self, indexes: Indexes) -> tuple[Op, ...]:
+        return (SetSysctl(self.node, self.name, self.prior, self.value),) if self.prior else ()
+
+    def change_from(self, old: Fact, indexes: Indexes) -> tuple[Op, ...] | None:
+        was = old.value if isinstance(old, Sysctl) else ""
+        return (SetSysctl(self.node, self.name, self.value, was),)
+
+    def differences(self, old: Fact) -> tuple[str, ...]:
+        return (f"is {old.value}",) if isinstance(old, Sysctl) else ()
+
+
+@dataclass(frozen=True, slots=True)
+class SetSysctl:
+    """``sysctl -w``. ``old`` is empty where the namespace is new: its going is the undo."""
+
+    node: str
+    name: str
+    value: str
+    old: str
+
+    def effect(self) -> Effect:
+        return WriteSysctl(self.node, self.name, self.value)
+
+    def shell(self) -> tuple[str, ...]:
+        return (inside(self.node, "sysctl", "-qw", f"{self.name}={self.value}"),)
+
+    def undo(self) -> Op | None:
+        return SetSysctl(self.node, self.name, self.old, self.value) if self.old else None

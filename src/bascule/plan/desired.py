@@ -1,0 +1,151 @@
+"""Topology → facts: what has to be true of the kernel for this lab. One row a noun.
+
+The order of the facts is the order in which they are made: bridges, then each node whole, then what spans nodes.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Sequence
+from ipaddress import IPv4Address
+
+from bascule.kernel.address import Address
+from bascule.kernel.file import Symlink, TextFile
+from bascule.kernel.link import Bridge, Loopback, Veth
+from bascule.kernel.namespace import Namespace
+from bascule.kernel.op import WORLD, Fact
+from bascule.kernel.route import Route
+from bascule.kernel.ruleset import ForwardAccept
+from bascule.kernel.sysctl import Sysctl
+from bascule.names import derived_mac
+from bascule.topology.model import Assigned, Attachment, IPAddress, Network, Node
+from bascule.wire.netfilter import BaseChain
+
+_IPV6_METRIC = 1024  # IP6_RT_PRIO_USER, linux/ipv6_route.h
+
+
+def desired(lab: Assigned, forward_chains: Sequence[BaseChain] = ()) -> list[Fact]:
+    """All facts of a lab. ``forward_chains`` are other programs' chains on the FORWARD hook that bridged frames pass."""
+    networks = {network.name: network for network in lab.networks}
+    facts: list[Fact] = []
+    for network in lab.networks:
+        facts.extend(_network(network))
+    for node in lab.nodes:
+        facts.extend(_node(lab.name, node, networks))
+    facts.extend(_names(lab))
+    facts.extend(_forwarding(lab, forward_chains))
+    return facts
+
+
+def _network(network: Network) -> Iterator[Fact]:
+    yield Bridge(network.name, network.mtu, network.mac)
+    for gateway, prefix in _gateways(network):
+        yield Address(WORLD, network.name, str(gateway), prefix)
+
+
+def _gateways(network: Network) -> list[tuple[IPAddress, int]]:
+    """Each address of the bridge with its prefix length."""
+    return [
+        (gateway, subnet.prefixlen)
+        for gateway in network.gateways
+        for subnet in network.subnets
+        if gateway.version == subnet.version and gateway in subnet
+    ]
+
+
+def _node(lab: str, node: Node, networks: dict[str, Network]) -> Iterator[Fact]:
+    yield Namespace(node.name)
+    for attachment in node.attachments:
+        network = networks[attachment.network]
+        host_mac = derived_mac(lab, node.name, attachment.host_interface)
+        yield Veth(
+            attachment.host_interface, node.name, attachment.interface, network.name, network.mtu, host_mac, attachment.mac
+        )
+    yield Loopback(node.name)
+    for attachment in node.attachments:
+        for address, prefix in _addresses(attachment, networks[attachment.network]):
+            yield Address(node.name, attachment.interface, str(address), prefix)
+    yield from _routes(node, networks)
+    for key, value in node.sysctls:
+        yield Sysctl(node.name, key, " ".join(value.split()))
+
+
+def _addresses(attachment: Attachment, network: Network) -> list[tuple[IPAddress, int]]:
+    return [
+        (address, subnet.prefixlen)
+        for address in attachment.addresses
+        for subnet in network.subnets
+        if address.version == subnet.version and address in subnet
+    ]
+
+
+def _routes(node: Node, networks: dict[str, Network]) -> Iterator[Route]:
+    """The routes that the file gives, and the default route of each family through the first network with a gateway."""
+    given = set()
+    for route in node.routes:
+        if route.to.prefixlen == 0:
+            given.add(route.to.version)
+        ordinary = 0 if route.to.version == 4 else _IPV6_METRIC
+        device = route.interface or _device_towards(route.via, node, networks)
+        via = str(route.via) if route.via else ""
+        yield Route(node.name, str(route.to), via, device, route.metric or ordinary)
+    for attachment in node.attachments:
+        for gateway, _prefix in _gateways(networks[attachment.network]):
+            if gateway.version not in given:
+                given.add(gateway.version)
+                everything, metric = ("0.0.0.0/0", 0) if gateway.version == 4 else ("::/0", _IPV6_METRIC)
+                yield Route(node.name, everything, str(gateway), attachment.interface, metric)
+
+
+def _device_towards(via: IPAddress | None, node: Node, networks: dict[str, Network]) -> str:
+    """The interface whose subnet holds the next hop; checked topologies have one."""
+    for attachment in node.attachments:
+        if any(via in subnet for subnet in networks[attachment.network].subnets if via is not None):
+            return attachment.interface
+    return node.attachments[0].interface if node.attachments else "lo"
+
+
+def etc_folder(lab: str, view: str) -> str:
+    """The folder with the files of /etc that all nodes of one view share."""
+    return f"/run/bascule/{lab}/etc/{view}"
+
+
+def _names(lab: Assigned) -> Iterator[Fact]:
+    """/etc/hosts and /etc/resolv.conf. Nodes on the same networks share one view: in it, addresses on these networks come first."""
+    views: dict[tuple[str, ...], str] = {}
+    for node in lab.nodes:
+        networks = tuple(sorted({attachment.network for attachment in node.attachments}))
+        if networks not in views:
+            views[networks] = view = _view_name(networks)
+            folder = etc_folder(lab.name, view)
+            yield TextFile(f"{folder}/hosts", _hosts(lab, frozenset(networks)))
+            yield TextFile(f"{folder}/resolv.conf", _RESOLV_CONF)
+    for node in lab.nodes:
+        networks = tuple(sorted({attachment.network for attachment in node.attachments}))
+        yield Symlink(f"/etc/netns/{node.name}", etc_folder(lab.name, views[networks]))
+
+
+_RESOLV_CONF = "# No name server here: names of the lab are in /etc/hosts. A query fails at once instead of hanging.\n"
+_LONGEST_VIEW = 40
+
+
+def _view_name(networks: tuple[str, ...]) -> str:
+    readable = "+".join(networks) or "none"
+    return readable if len(readable) <= _LONGEST_VIEW else f"{zlib.crc32(readable.encode()):08x}"
+
+
+def _hosts(lab: Assigned, near: frozenset[str]) -> str:
+    """hosts(5): every node's name, reachable addresses first and IPv4 before IPv6."""
+    lines = ["127.0.0.1\tlocalhost", "::1\tlocalhost ip6-localhost ip6-loopback"]
+    for node in lab.nodes:
+        for attachment in sorted(node.attachments, key=lambda item: item.network not in near):
+            ordered = sorted(attachment.addresses, key=lambda address: not isinstance(address, IPv4Address))
+            lines.extend(f"{address}\t{node.name}" for address in ordered)
+    return "\n".join(lines) + "\n"
+
+
+def _forwarding(lab: Assigned, chains: Sequence[BaseChain]) -> Iterator[Fact]:
+    for chain in chains:
+        if chain.policy == "drop":
+            for network in lab.networks:
+                yield ForwardAccept(chain.family, chain.table, chain.name, network.name)

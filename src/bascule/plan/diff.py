@@ -1,0 +1,120 @@
+"""Facts wanted and facts present → a plan: the list of changes, in the order in which they are to be made.
+
+1. What goes and may stand in the way of something new: rules, settings, addresses, routes, links.
+2. What comes or changes, in the order of the wanted facts; for each node first what the world does, then what is done inside.
+3. What goes and holds other things: files, bridges, namespaces.
+
+What lies within something that goes (an address on a veth, a veth in a namespace) goes with it, and needs no operation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from bascule.kernel.file import TextFile
+from bascule.kernel.link import Bridge
+from bascule.kernel.namespace import Namespace
+from bascule.kernel.op import Fact, Indexes, Key, Op
+
+Sign = Literal["+", "~", "-"]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One fact that comes (+), changes (~) or goes (-), why, and what has to be done. No operations: it goes with another."""
+
+    sign: Sign
+    fact: Fact
+    reason: str
+    ops: tuple[Op, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Changes in the order of their making. ``notes`` are things seen that a reader of the plan should know."""
+
+    changes: tuple[Change, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def ops(self) -> list[Op]:
+        """All operations; those of one node together, the world's before those inside, so that they can be sent together."""
+        ordered: list[Op] = []
+        inside: list[Op] = []
+        group = ""
+        for change in self.changes:
+            if change.fact.node != group:
+                ordered.extend(inside)
+                inside, group = [], change.fact.node
+            for op in change.ops:
+                (inside if op.node and change.sign == "+" else ordered).append(op)
+        return ordered + inside
+
+    def __bool__(self) -> bool:
+        return bool(self.changes)
+
+
+def diff(want: Sequence[Fact], have: Sequence[Fact], indexes: Indexes, known: Collection[Key] = ()) -> Plan:
+    """The changes that turn ``have`` into ``want``. ``known`` are the keys that the last run left true: a fact that is
+    missing was lost if it is among them and is new otherwise, one too many has left the file or is a stranger."""
+    wanted = {fact.key: fact for fact in want}
+    present = {fact.key: fact for fact in have}
+    leaving = _Leaving(wanted, present, indexes, known)
+    indexes.forget([fact.name for fact in have if isinstance(fact, Namespace) and fact.key in leaving.gone])
+    coming = [change for fact in want for change in _coming(fact, present, leaving, indexes, known)]
+    return Plan((*leaving.early, *coming, *leaving.late))
+
+
+class _Leaving:
+    """What goes: ``early`` and ``late`` changes, the keys ``gone``, and the marks of what is gone."""
+
+    def __init__(
+        self, wanted: dict[Key, Fact], present: dict[Key, Fact], indexes: Indexes, known: Collection[Key]
+    ) -> None:
+        self.early: list[Change] = []
+        self.late: list[Change] = []
+        self.gone: set[Key] = set()
+        self._marks: set[Key] = set()
+        for fact in _containers_first(present.values()):
+            within_gone = not self._marks.isdisjoint(fact.within)
+            wanted_fact = wanted.get(fact.key)
+            replaced = wanted_fact is not None and _must_be_replaced(wanted_fact, fact, indexes)
+            if not within_gone and wanted_fact is not None and not replaced:
+                continue
+            self.gone.add(fact.key)
+            self._marks.update(fact.contains)
+            if wanted_fact is None:
+                ops = () if within_gone else fact.remove(indexes)
+                reason = "no longer in the lab" if fact.key in known else "nobody asked for it"
+                late = within_gone or isinstance(fact, (Bridge, Namespace, TextFile))
+                change = Change("-", fact, "goes with what holds it" if within_gone else reason, ops)
+                (self.late if late else self.early).append(change)
+            elif not within_gone:
+                self.early.append(Change("-", fact, "is replaced", fact.remove(indexes)))
+
+
+def _containers_first(facts: Iterable[Fact]) -> list[Fact]:
+    """Namespaces, then links, then the rest: what holds things before the things."""
+    return sorted(facts, key=lambda fact: 0 if isinstance(fact, Namespace) else 1 if fact.contains else 2)
+
+
+def _must_be_replaced(wanted: Fact, present: Fact, indexes: Indexes) -> bool:
+    return wanted != present and wanted.change_from(present, indexes) is None
+
+
+def _coming(
+    fact: Fact, present: dict[Key, Fact], leaving: _Leaving, indexes: Indexes, known: Collection[Key]
+) -> list[Change]:
+    there = present.get(fact.key)
+    if there is None:
+        return [Change("+", fact, "is missing" if fact.key in known else "new", fact.create(indexes))]
+    if fact.key in leaving.gone:
+        differences = "; ".join(fact.differences(there)) if there != fact else "what held it is replaced"
+        return [Change("+", fact, differences, fact.create(indexes))]
+    if there == fact:
+        return []
+    ops = fact.change_from(there, indexes) or ()
+    return [Change("~", fact, "; ".join(fact.differences(there)), ops)]
+

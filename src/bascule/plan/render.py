@@ -1,0 +1,66 @@
+"""A plan as text for people, as a shell script, and as data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from bascule.kernel.op import Op
+from bascule.plan.diff import Change, Plan
+
+Paint = Callable[[str, str], str]
+
+
+def plain(sign: str, text: str) -> str:
+    """No colour."""
+    return text
+
+
+def text(plan: Plan, paint: Paint = plain) -> str:
+    """One line a fact: ``+ bridge mydocker0 mtu 1500  (new)``. ``paint`` colours a line by its sign."""
+    lines = [paint(change.sign, _line(change)) for change in plan.changes]
+    lines.extend(paint("!", f"! {note}") for note in plan.notes)
+    counts = {sign: sum(change.sign == sign for change in plan.changes) for sign in "+~-"}
+    if plan.changes:
+        lines.append(f"{counts['+']} to add, {counts['~']} to change, {counts['-']} to remove")
+    else:
+        lines.append("nothing to do: all is as it should be")
+    return "\n".join(lines)
+
+
+def _line(change: Change) -> str:
+    return f"{change.sign} {change.fact.describe()}  ({change.reason})"
+
+
+def data(plan: Plan) -> dict[str, object]:
+    """The plan for programs: each change with its commands."""
+    return {
+        "changes": [
+            {
+                "sign": change.sign,
+                "kind": change.fact.key[0],
+                "what": change.fact.describe(),
+                "node": change.fact.node,
+                "reason": change.reason,
+                "commands": [line for op in change.ops for line in op.shell()],
+            }
+            for change in plan.changes
+        ],
+        "notes": list(plan.notes),
+    }
+
+
+def script(lab: str, ops: Iterable[Op], purpose: str) -> str:
+    """A shell script for an empty machine. It stops at the first failure."""
+    lines = [
+        "#!/usr/bin/env bash",
+        f"# Lab {lab}: {purpose}, as plain commands (iproute2, nft, sysctl). Run it as root.",
+        "set -e",
+    ]
+    seen: set[str] = set()
+    for op in ops:
+        for line in op.shell():
+            if line.startswith("mkdir -p ") and line in seen:
+                continue
+            seen.add(line)
+            lines.append(line)
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,101 @@
+"""Locks (flock(2)): one a lab, and a short one over all labs for handing out names, prefixes and indexes.
+
+The kernel gives a lock back when its holder ends, however it ends. The file says who holds it, for whoever waits.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+from bascule.errors import Locked, StateError
+from bascule.state import folder
+
+Waiting = Callable[[str], None]
+
+
+@contextmanager
+def lab_lock(name: str, command: str, wait: bool = True, waiting: Waiting | None = None) -> Iterator[None]:
+    """Hold the lock of a lab. A second command waits, after telling ``waiting`` for what; with ``wait`` False it raises
+    :class:`Locked`. The folder of the lab is made, and goes again with the lock if nothing else was put into it."""
+    folder.ensure(folder.root())
+    with _holding(name, command, wait, waiting):
+        try:
+            yield
+        finally:
+            _clear_if_empty(name)
+
+
+@contextmanager
+def _holding(name: str, command: str, wait: bool, waiting: Waiting | None) -> Iterator[None]:
+    while True:
+        folder.ensure(folder.lab(name))
+        path = os.path.join(folder.lab(name), "lock")
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except FileNotFoundError:
+            continue  # the holder before us has just removed the folder
+        except OSError as error:
+            raise StateError(f"{path}: {error.strerror}") from error
+        try:
+            _take(descriptor, name, wait, waiting)
+            if not _same_file(descriptor, path):
+                continue  # the holder before us took the lab away: its lock is no longer the lab's
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"`{command}` (process {os.getpid()})".encode(), 0)
+            yield
+            return
+        finally:
+            os.close(descriptor)
+
+
+def _take(descriptor: int, name: str, wait: bool, waiting: Waiting | None) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.pread(descriptor, 400, 0).decode("utf-8", "replace") or "another command"
+        if not wait:
+            raise Locked(f"lab {name} is in use by {holder}; try again, or leave out --no-wait") from None
+        if waiting:
+            waiting(f"waiting for {holder}, which works on lab {name}")
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+
+
+def _same_file(descriptor: int, path: str) -> bool:
+    try:
+        there = os.stat(path, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    mine = os.fstat(descriptor)
+    return (mine.st_dev, mine.st_ino) == (there.st_dev, there.st_ino)
+
+
+def _clear_if_empty(name: str) -> None:
+    """With the lock held: where it is the last file of the lab, remove it and the folder."""
+    with suppress(OSError):
+        if os.listdir(folder.lab(name)) == ["lock"]:
+            os.unlink(os.path.join(folder.lab(name), "lock"))
+            folder.remove(name)
+
+
+@contextmanager
+def claims_lock() -> Iterator[None]:
+    """Hold the lock under which labs claim names, prefixes and indexes: for milliseconds, never over a run."""
+    folder.ensure(folder.root())
+    path = os.path.join(folder.root(), ".claims")
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def clear_claims() -> None:
+    """Remove the claims lock with the last lab."""
+    if not folder.labs():
+        with suppress(OSError):
+            os.unlink(os.path.join(folder.root(), ".claims"))
+            os.rmdir(folder.root())

@@ -1,0 +1,48 @@
+"""The rtnetlink family: links, addresses, routes, neighbours (rtnetlink(7); linux/if_link.h, if_addr.h, rtnetlink.h, neighbour.h)."""
+
+from __future__ import annotations
+
+import struct
+
+from bascule.wire.attributes import Table, i32, nest, raw, text, u32
+
+NEWLINK, DELLINK, GETLINK, SETLINK = 16, 17, 18, 19
+NEWADDR, DELADDR, GETADDR = 20, 21, 22
+NEWROUTE, DELROUTE, GETROUTE = 24, 25, 26
+NEWNEIGH, DELNEIGH, GETNEIGH = 28, 29, 30
+
+# struct ifinfomsg { unsigned char family, pad; unsigned short type; int index; unsigned flags, change; }
+IFINFO = struct.Struct("=BxHiII")
+# struct ifaddrmsg { __u8 family, prefixlen, flags, scope; __u32 index; }
+IFADDR = struct.Struct("=BBBBI")
+# struct rtmsg { unsigned char family, dst_len, src_len, tos, table, protocol, scope, type; unsigned flags; }
+RTMSG = struct.Struct("=BBBBBBBBI")
+# struct ndmsg { __u8 family, pad1; __u16 pad2; __s32 ifindex; __u16 state; __u8 flags, type; }
+NDMSG = struct.Struct("=BxxxiHBB")
+
+IFF_UP = 0x1
+IFA_F_NODAD, IFA_F_PERMANENT = 0x02, 0x80
+RT_TABLE_MAIN, RTPROT_KERNEL, RTPROT_BOOT, RTPROT_STATIC = 254, 2, 3, 4
+RT_SCOPE_UNIVERSE, RT_SCOPE_LINK, RT_SCOPE_HOST, RT_SCOPE_NOWHERE = 0, 253, 254, 255
+RTN_UNICAST = 1
+RTEXT_FILTER_SKIP_STATS = 1 << 3
+
+BRIDGE_INFO = Table(stp_state=(5, u32), ageing_time=(4, u32))
+# VETH_INFO_PEER holds a whole ifinfomsg and its attributes, so it is encoded by the link's own function.
+VETH_INFO = Table(peer=(1, raw))
+LINK_INFO = Table(kind=(1, text), data=(2, raw))
+LINK = Table(
+    address=(1, raw),
+    ifname=(3, text),
+    mtu=(4, u32),
+    link=(5, u32),
+    master=(10, u32),
+    linkinfo=(18, nest(LINK_INFO)),
+    net_ns_fd=(28, u32),
+    ext_mask=(29, u32),
+    link_netnsid=(37, i32),
+)
+ADDRESS = Table(address=(1, raw), local=(2, raw), flags=(8, u32))
+ROUTE = Table(dst=(1, raw), oif=(4, u32), gateway=(5, raw), priority=(6, u32), table=(15, u32))
+NEIGHBOUR = Table(dst=(1, raw), lladdr=(2, raw))
+
