@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import permutations
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from bascule.engine import find, look, run
 from bascule.engine.prepare import stored_topology
@@ -67,7 +67,7 @@ class Node:
         """
         refused = {"preexec_fn", "shell"}.intersection(options)
         if refused:
-            raise InputError(f"popen() does not take {', '.join(sorted(refused))}; run [\"sh\", \"-c\", …] for a shell")
+            raise InputError(f'popen() does not take {", ".join(sorted(refused))}; run ["sh", "-c", …] for a shell')
         return spawn.popen(find.world_of(self.lab.record), self.name, _checked(command), **options)
 
     def run(
@@ -193,9 +193,7 @@ class Lab:
         """Take it away; nothing happens where it is not there."""
         return run.apply(self.name, lambda _current: None, Options(None, wait, "bascule down"), listener)
 
-    def change(
-        self, change: Callable[[Topology], Topology], listener: Listener | None = None, *, wait: bool = True
-    ) -> Outcome:
+    def change(self, change: Callable[[Topology], Topology], listener: Listener | None = None, *, wait: bool = True) -> Outcome:
         """Change the lab that is up (or an empty one) by a pure function of its topology, and make that so."""
 
         def edited(current: Assigned | None) -> Topology:

@@ -47,7 +47,8 @@ def problem_with_node_name(name: str) -> str | None:
     if name in {"localhost", "host"}:
         return f"'{name}' would be mistaken for the machine itself; choose another name"
     if ".." in name or not _HOSTNAME.match(name):
-        return f"'{printable(name)}' is no node name: use letters, digits, '_', '-' and '.', beginning and ending with a letter or digit"
+        rule = "use letters, digits, '_', '-' and '.', beginning and ending with a letter or digit"
+        return f"'{printable(name)}' is no node name: {rule}"
     return None
 
 

@@ -1,6 +1,7 @@
 """The entry point: find the command's row, parse its arguments, call its handler, turn errors into one line and a code.
 
-argparse, and one subcommand's parser only: `exec` and `--version` have a budget of milliseconds. Handlers are imported when called.
+argparse, and one subcommand's parser only: `exec` and `--version` have a budget of milliseconds. Handlers are imported
+when called.
 """
 
 from __future__ import annotations

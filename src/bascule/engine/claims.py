@@ -76,7 +76,9 @@ def refuse_clashes(lab: Assigned, claims: Claims) -> None:
     for node in lab.nodes:
         wanted.append(("namespace", node.name))
         wanted.extend(("link", attachment.host_interface) for attachment in node.attachments)
-    taken.extend(f"{kind} {name} belongs to lab {claims.owners[kind, name]}" for kind, name in wanted if (kind, name) in claims.owners)
+    taken.extend(
+        f"{kind} {name} belongs to lab {claims.owners[kind, name]}" for kind, name in wanted if (kind, name) in claims.owners
+    )
     if taken:
         taken[-1] += "; choose others, take that lab down, or use --world private"
         raise Conflict("\n".join(taken))

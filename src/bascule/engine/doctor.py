@@ -133,7 +133,8 @@ def _forwarding() -> Iterator[Finding]:
     if not dropping:
         yield Finding(what, "ok", f"{found}, where nothing drops by policy")
     elif nft.program():
-        yield Finding(what, "note", f"{found}, and {', '.join(dropping)} drops", "`up` puts one rule at its head for each network")
+        advice = "`up` puts one rule at its head for each network"
+        yield Finding(what, "note", f"{found}, and {', '.join(dropping)} drops", advice)
     else:
         yield Finding(what, "no", f"{found}, and {', '.join(dropping)} drops", "install nftables, so that `up` can let them pass")
 
@@ -164,16 +165,16 @@ def _limits() -> Iterator[Finding]:
     )
     with suppress(OSError), open("/proc/sys/net/ipv4/neigh/default/gc_thresh3") as file:
         entries = int(file.read())
-        advice = "" if entries > 1024 else "more than about 500 busy nodes want more: sysctl net.ipv4.neigh.default.gc_thresh3=8192"
+        raised = "net.ipv4.neigh.default.gc_thresh3=8192"
+        advice = "" if entries > 1024 else f"more than about 500 busy nodes want more: sysctl {raised}"
         yield Finding("neighbour table", "ok", f"{entries} entries for all namespaces together", advice)
 
 
 def _managers() -> Iterator[Finding]:
     """network managers."""
     if os.path.exists("/run/NetworkManager"):
-        yield Finding(
-            "NetworkManager", "note", "runs", "it leaves interfaces named veth* alone; name host interfaces veth… or mark them unmanaged"
-        )
+        advice = "it leaves interfaces named veth* alone; name host interfaces veth… or mark them unmanaged"
+        yield Finding("NetworkManager", "note", "runs", advice)
 
 
 _LOOKS = (_kernel, _host_world, _private_world, _programs, _forwarding, _legacy, _limits, _managers)

@@ -23,7 +23,8 @@ from bascule.topology.model import Assigned
 
 @dataclass(frozen=True, slots=True)
 class LabInfo:
-    """One line of `ls`. ``state`` is ``up``, ``unfinished`` (a run was killed), ``lost`` (the keeper has ended) or ``damaged``."""
+    """One line of `ls`. ``state`` is ``up``, ``unfinished`` (a run was killed), ``lost`` (the keeper has ended)
+    or ``damaged``."""
 
     name: str
     state: str

@@ -15,6 +15,7 @@ from bascule.kernel.file import Symlink, TextFile
 from bascule.kernel.link import Bridge, Veth
 from bascule.kernel.namespace import Namespace
 from bascule.kernel.op import Fact, Indexes
+from bascule.kernel.ruleset import is_plain
 from bascule.kernel.sysctl import Sysctl
 from bascule.plan import owner
 from bascule.plan.desired import desired
@@ -65,7 +66,7 @@ def prepare(
     for (node, interface), index in seen.indexes.items():
         indexes.learn(node, interface, index)
     dropping = [chain for chain in seen.forward_chains if chain.policy == "drop"]
-    usable = dropping if nft.program() else []
+    usable = [chain for chain in dropping if is_plain(chain.table) and is_plain(chain.name)] if nft.program() else []
     want = desired(lab, usable) if lab is not None and usable else first
     own, foreign = owner.split(name, seen.facts, stored.namespaces, indexes, seen.indexes)
     clashes = owner.conflicts(want, own, foreign, seen.indexes, owners)

@@ -1,8 +1,13 @@
 """Every-pair ping: ICMP echo from raw sockets opened inside each node, by one process (RFC 792, RFC 4443; raw(7)).
 
-A raw socket stays in the namespace in which it was opened, so that one loop can send from all nodes. The kernel's neighbour
-tables are one for all namespaces and hold 1,024 entries by default (net.ipv4.neigh.default.gc_thresh3, arp(7)); a
-hundred nodes that all talk to each other need 9,900. So pairs go in blocks, and the entries of a block are dropped after it.
+A raw socket stays in the namespace in which it was opened, so that one loop can send from all nodes. Two limits of the
+kernel shape the rest where there are many pairs:
+
+* The neighbour tables are one for all namespaces and hold 1,024 entries by default (net.ipv4.neigh.default.gc_thresh3,
+  arp(7)); a hundred nodes that all talk to each other need 9,900. So pairs go in blocks, and a block's entries are dropped
+  after it.
+* Each question for a neighbour floods every port of the bridge, and would cost more than all echoes. So a first round, each node
+  to the next, asks in the ordinary way; for the rest the entries are set beforehand from what the interfaces really have.
 """
 
 from __future__ import annotations
@@ -14,17 +19,21 @@ import socket
 import struct
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from bascule.errors import NotFound
 from bascule.host import namespaces
 from bascule.host.netlink import Netlink
 from bascule.wire import route as rt
-from bascule.wire.inet import AF_INET, AF_INET6, pack_address
-from bascule.wire.message import Request
+from bascule.wire.inet import AF_INET, AF_INET6, unpack_address
+from bascule.wire.message import CREATE, EXCL, Request
 
-_BLOCK = 20  # 20 × 20 pairs leave at most 800 neighbour entries
+_BLOCK = 20  # the pairs of two groups of 20 leave at most 800 neighbour entries
 _FEW_PAIRS = 200
+_MESSAGES = 64
+_MAC_BYTES = 6
+_NUD_REACHABLE = 0x02  # linux/neighbour.h
 _ECHO = struct.Struct(">BBHHHI")
 _ICMP_FILTER, _ICMP6_FILTER = 1, 1  # linux/icmp.h, linux/icmpv6.h
 _REQUEST = {AF_INET: 8, AF_INET6: 128}
@@ -51,8 +60,19 @@ class Echo:
     why: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """An address of a node: on which interface (index, MAC), and its prefix as a number and a count of host bits."""
+
+    family: int
+    number: int
+    host_bits: int
+    index: int
+    mac: bytes
+
+
 class _Node:
-    """The raw sockets of one node, one a family, and its netlink socket."""
+    """The raw sockets of one node, one a family, its netlink socket, and its addresses."""
 
     def __init__(self, name: str) -> None:
         descriptor = namespaces.open_pin(name)
@@ -62,29 +82,53 @@ class _Node:
         self.name = name
         self.netlink = Netlink()
         self.sockets = {AF_INET: _raw(socket.AF_INET)}
-        try:
+        with suppress(OSError):  # a kernel without IPv6
             self.sockets[AF_INET6] = _raw(socket.AF_INET6)
-        except OSError:
-            pass  # a kernel without IPv6
+        self.places = dict(self._places())
+        self._set: list[Request] = []
 
     def close(self) -> None:
         for opened in self.sockets.values():
             opened.close()
         self.netlink.close()
 
-    def forget_neighbours(self, addresses: Iterable[str]) -> None:
-        """``ip neigh del`` for what the node has learnt of these addresses."""
-        dump = self.netlink.dump(Request(rt.GETNEIGH, 0, rt.NDMSG.pack(0, 0, 0, 0, 0)))
-        wanted = {pack_address(address) for address in addresses}
-        drop = []
-        for reply in dump:
-            family, index, state, flags, _kind = rt.NDMSG.unpack_from(reply.body)
-            destination = rt.NEIGHBOUR.decode(reply.body[rt.NDMSG.size :], ("dst",)).get("dst")
-            if destination in wanted and not state & 0xC0:  # NUD_NOARP, NUD_PERMANENT: somebody set these
-                body = rt.NDMSG.pack(family, index, 0, flags, 0) + rt.NEIGHBOUR.encode({"dst": destination})
-                drop.append(Request(rt.DELNEIGH, 0, body))
-        for start in range(0, len(drop), 64):
-            self.netlink.batch(drop[start : start + 64])
+    def _places(self) -> Iterator[tuple[str, _Place]]:
+        links = self.netlink.dump(Request(rt.GETLINK, 0, rt.IFINFO.pack(0, 0, 0, 0, 0)))
+        wanted = rt.LINK.numbers("address")
+        macs = {
+            rt.IFINFO.unpack_from(reply.body)[2]: rt.LINK.decode_only(reply.body, rt.IFINFO.size, wanted).get("address", b"")
+            for reply in links
+        }
+        for reply in self.netlink.dump(Request(rt.GETADDR, 0, rt.IFADDR.pack(0, 0, 0, 0, 0))):
+            family, prefix, _flags, _scope, index = rt.IFADDR.unpack_from(reply.body)
+            found = rt.ADDRESS.decode(reply.body[rt.IFADDR.size :], ("local", "address"))
+            packed = found.get("local") or found["address"]
+            place = _Place(family, int.from_bytes(packed, "big"), len(packed) * 8 - prefix, index, macs.get(index, b""))
+            yield unpack_address(packed), place
+
+    def neighbour(self, other: _Place) -> Request | None:
+        """The entry for an address on one of this node's own links; None for what is reached through a router."""
+        for mine in self.places.values():
+            near = mine.family == other.family and mine.number >> mine.host_bits == other.number >> mine.host_bits
+            if near and len(other.mac) == _MAC_BYTES:
+                packed = other.number.to_bytes(4 if other.family == AF_INET else 16, "big")
+                body = rt.NDMSG.pack(other.family, mine.index, _NUD_REACHABLE, 0, 0)
+                return Request(rt.NEWNEIGH, CREATE | EXCL, body + rt.NEIGHBOUR.encode({"dst": packed, "lladdr": other.mac}))
+        return None
+
+    def meet(self, requests: list[Request]) -> None:
+        """Set these entries, but none that is there: what somebody else set or learnt stays."""
+        for start in range(0, len(requests), _MESSAGES):
+            part = requests[start : start + _MESSAGES]
+            answers = self.netlink.batch(part)
+            self._set += [request for request, answer in zip(part, answers, strict=True) if not answer.errno]
+
+    def part(self) -> None:
+        """Drop the entries that were set."""
+        drop = [Request(rt.DELNEIGH, 0, request.body) for request in self._set]
+        for start in range(0, len(drop), _MESSAGES):
+            self.netlink.batch(drop[start : start + _MESSAGES])
+        self._set = []
 
 
 def _raw(family: int) -> socket.socket:
@@ -137,25 +181,45 @@ def _allow_descriptors(count: int) -> None:
 
 
 def _in_blocks(nodes: dict[str, _Node], pairs: Sequence[tuple[str, Target]], timeout: float, attempts: int) -> list[Echo]:
-    found: dict[int, Echo] = {}
-    for block in _blocks(list(nodes), pairs):
+    everything = list(range(len(pairs)))
+    if len(pairs) <= _FEW_PAIRS:
+        return list(_Round(nodes, pairs, everything).run(timeout, attempts).values())
+    ring = _ring(list(nodes), pairs)
+    found = _Round(nodes, pairs, ring).run(timeout, attempts)
+    for block in _blocks(list(nodes), pairs, set(everything).difference(ring)):
+        _meet(nodes, [pairs[number] for number in block])
         found.update(_Round(nodes, pairs, block).run(timeout, attempts))
-        if len(pairs) > _FEW_PAIRS:
-            met: dict[str, set[str]] = {}
-            for number in block:
-                source, target = pairs[number]
-                met.setdefault(source, set()).add(target.address)
-            sources = {name: [t.address for n in block for s, t in (pairs[n],) if t.node == name] for name in met}
-            for name, addresses in met.items():
-                nodes[name].forget_neighbours(addresses.union(sources.get(name, ())))
-    return [found[number] for number in range(len(pairs))]
+        for node in nodes.values():
+            node.part()
+    return [found[number] for number in everything]
 
 
-def _blocks(names: list[str], pairs: Sequence[tuple[str, Target]]) -> Iterator[list[int]]:
+def _ring(names: list[str], pairs: Sequence[tuple[str, Target]]) -> list[int]:
+    """The numbers of the pairs of each node with the next."""
+    following = dict(zip(names, [*names[1:], names[0]], strict=True))
+    return [number for number, (source, target) in enumerate(pairs) if following[source] == target.node]
+
+
+def _meet(nodes: dict[str, _Node], pairs: Iterable[tuple[str, Target]]) -> None:
+    """Have the two ends of each pair know each other's MAC."""
+    wanted: dict[str, dict[str, Request]] = {}
+    for source, target in pairs:
+        there = nodes[target.node].places.get(target.address)
+        if there is None:
+            continue
+        entry = nodes[source].neighbour(there)
+        if entry is not None:
+            wanted.setdefault(source, {})[target.address] = entry
+    for name, entries in wanted.items():
+        nodes[name].meet(list(entries.values()))
+
+
+def _blocks(names: list[str], pairs: Sequence[tuple[str, Target]], numbers: Iterable[int]) -> Iterator[list[int]]:
     """The numbers of the pairs, those between the same two groups of nodes together."""
     group = {name: position // _BLOCK for position, name in enumerate(names)}
     blocks: dict[tuple[int, int, int], list[int]] = {}
-    for number, (source, target) in enumerate(pairs):
+    for number in numbers:
+        source, target = pairs[number]
         ends = sorted((group[source], group[target.node]))
         blocks.setdefault((target.family, ends[0], ends[1]), []).append(number)
     yield from blocks.values()
@@ -196,7 +260,7 @@ class _Round:
         for number in self._numbers:
             source, target = self._pairs[number]
             self._found.setdefault(number, Echo(source, target, None, "no answer"))
-        return self._found
+        return {number: self._found[number] for number in self._numbers}
 
     def _send(self, number: int) -> None:
         source, target = self._pairs[number]

@@ -22,9 +22,7 @@ def _call(arguments: list[str], text: str = "") -> str:
     found = program()
     if found is None:
         raise KernelError("nft", errno.ENOENT, "nft is not installed", advice="install the package nftables")
-    done = subprocess.run(  # noqa: S603 (a fixed program, and arguments of ours)
-        [found, *arguments], input=text, capture_output=True, text=True, timeout=_SECONDS, check=False
-    )
+    done = subprocess.run([found, *arguments], input=text, capture_output=True, text=True, timeout=_SECONDS, check=False)
     if done.returncode != 0:
         said = done.stderr.strip().splitlines()
         raise KernelError(f"nft {text.strip() or ' '.join(arguments)}", errno.EINVAL, said[0] if said else "failed")

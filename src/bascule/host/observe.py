@@ -25,9 +25,7 @@ from bascule.wire import route as rt
 from bascule.wire.inet import AF_INET6, AF_UNSPEC, unpack_address, unpack_mac
 from bascule.wire.message import Reply, Request
 
-_LINKS = Request(
-    rt.GETLINK, 0, rt.IFINFO.pack(AF_UNSPEC, 0, 0, 0, 0) + rt.LINK.encode({"ext_mask": rt.RTEXT_FILTER_SKIP_STATS})
-)
+_LINKS = Request(rt.GETLINK, 0, rt.IFINFO.pack(AF_UNSPEC, 0, 0, 0, 0) + rt.LINK.encode({"ext_mask": rt.RTEXT_FILTER_SKIP_STATS}))
 _ADDRESSES = Request(rt.GETADDR, 0, rt.IFADDR.pack(AF_UNSPEC, 0, 0, 0, 0))
 _ROUTES = Request(rt.GETROUTE, 0, rt.RTMSG.pack(AF_UNSPEC, 0, 0, 0, 0, 0, 0, 0, 0))
 _LINK_FIELDS = rt.LINK.numbers("ifname", "mtu", "address", "link", "master", "linkinfo")

@@ -1,8 +1,8 @@
 """A command inside a node: joined to its namespaces, with the node's own host name, /sys and files of /etc.
 
 Each command gets mount and UTS namespaces of its own, as ``ip netns exec`` does it: nothing has to be kept per node, and
-nothing can be left behind. In a private world the command also enters the keeper's PID namespace. Only a child of the process
-that joins is inside, so that one process stays between: it hands signals down and the exit status up.
+nothing can be left behind. In a private world the command also enters the keeper's PID namespace. Only a new process can be
+inside, so that the one that joined makes a sibling, which becomes the command and is the caller's own child, and ends.
 """
 
 from __future__ import annotations
@@ -20,12 +20,48 @@ from bascule.host import namespaces, syscalls
 from bascule.host.syscalls import CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWUTS, MNT_DETACH, MS_BIND, MS_REC, MS_SLAVE
 from bascule.host.world import World
 
-_HANDED_DOWN = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH)
+_HANDED_DOWN = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+_THE_TERMINALS = (signal.SIGINT, signal.SIGQUIT)
 _LONGEST_LINK_CHAIN = 8
+_NOT_FOUND, _NOT_EXECUTABLE = 127, 126
 
 
 class Process(subprocess.Popen[Any]):
-    """A command inside a node: a :class:`subprocess.Popen` in every respect, made by :func:`popen`."""
+    """A command inside a node: a :class:`subprocess.Popen` in every respect."""
+
+    def __init__(self, world: World, node: str, argv: Sequence[str], **options: Any) -> None:
+        hear, tell = os.pipe()
+        try:
+            super().__init__(argv, preexec_fn=lambda: _enter_as_sibling(world, node, tell), **options)
+        except BaseException:
+            os.close(tell)
+            _reap(hear)
+            raise
+        os.close(tell)
+        if world.kind == "private":
+            joined, self.pid = self.pid, int(os.read(hear, 20))
+            os.waitpid(joined, 0)
+        os.close(hear)
+
+
+def _reap(hear: int) -> None:
+    """After a command that could not be started: take leave of the sibling that tried."""
+    told = os.read(hear, 20)
+    os.close(hear)
+    if told:
+        with suppress(ChildProcessError):
+            os.waitpid(int(told), 0)
+
+
+def _enter_as_sibling(world: World, node: str, tell: int) -> None:
+    """Between fork and exec: join the node. In a private world go on as a sibling, and tell the caller its number."""
+    enter(world, node)
+    if world.kind == "private":
+        sibling = syscalls.fork_sibling()
+        if sibling:
+            os.write(tell, str(sibling).encode())
+            os._exit(0)
+        syscalls.no_new_privileges()
 
 
 def popen(world: World, node: str, argv: Sequence[str], **options: Any) -> Process:
@@ -34,7 +70,7 @@ def popen(world: World, node: str, argv: Sequence[str], **options: Any) -> Proce
     Raises :class:`NotFound` for a node without a namespace, and what Popen raises.
     """
     _refuse_missing(world, node)
-    return Process(argv, preexec_fn=lambda: enter(world, node), **options)  # noqa: PLW1509,S603 (the join has to happen there)
+    return Process(world, node, argv, **options)
 
 
 def _refuse_missing(world: World, node: str) -> None:
@@ -43,11 +79,11 @@ def _refuse_missing(world: World, node: str) -> None:
 
 
 def replace(world: World, node: str, argv: Sequence[str]) -> NoReturn:
-    """Become the command (execvp(3)), or the process that waits for it. Raises only before anything has been done.
-
-    Ends the calling process: with the command's own exit code, 127 where it was not found, 126 where it can't be run.
-    """
+    """Become the command (execvp(3)), or in a private world the process that waits for it. Ends the calling process with
+    the command's own exit code, 127 where it was not found, 126 where it can't be run. Raises before anything is done."""
     _refuse_missing(world, node)
+    if world.kind == "private":
+        _wait_like_a_shell(world, node, argv)
     try:
         enter(world, node)
     except OSError as error:
@@ -55,12 +91,37 @@ def replace(world: World, node: str, argv: Sequence[str]) -> NoReturn:
     try:
         os.execvp(argv[0], list(argv))  # noqa: S606
     except OSError as error:
-        os.write(2, f"bascule: {argv[0]}: {error.strerror}\n".encode())
-        os._exit(127 if error.errno == errno.ENOENT else 126)
+        _not_run(argv[0], error)
+
+
+def _not_run(program: str, error: OSError) -> NoReturn:
+    os.write(2, f"bascule: {program}: {error.strerror}\n".encode())
+    os._exit(_NOT_FOUND if error.errno == errno.ENOENT else _NOT_EXECUTABLE)
+
+
+def _wait_like_a_shell(world: World, node: str, argv: Sequence[str]) -> NoReturn:
+    """Hand signals down, wait, leave as the command leaves. What the terminal sends reaches the command by itself."""
+    for number in _THE_TERMINALS:  # a handler, because an ignored signal would stay ignored in the command
+        signal.signal(number, lambda _number, _frame: None)
+    try:
+        process = Process(world, node, argv, restore_signals=True, close_fds=False, stdin=None)
+    except subprocess.SubprocessError as error:
+        raise WorldError(f"joining node {node} failed; run `bascule up` again, and see `bascule doctor`") from error
+    except OSError as error:
+        _not_run(argv[0], error)
+    for number in _HANDED_DOWN:
+        signal.signal(number, lambda given, _frame: process.send_signal(given))
+    code = process.wait()
+    if code >= 0:
+        os._exit(code)
+    if -code not in (signal.SIGKILL, signal.SIGSTOP):
+        signal.signal(-code, signal.SIG_DFL)
+    os.kill(os.getpid(), -code)
+    os._exit(128 - code)
 
 
 def enter(world: World, node: str) -> None:
-    """Put this process, or in a private world a child of it that goes on from here, into the node."""
+    """Put this process into the node; in a private world, into all but the PID namespace, which takes children only."""
     here = os.getcwd()
     world.join()
     descriptor = namespaces.open_pin(node)
@@ -77,9 +138,6 @@ def enter(world: World, node: str) -> None:
         os.chdir(here)
     except OSError:
         os.chdir("/")
-    if world.kind == "private":
-        _stay_between()
-        syscalls.no_new_privileges()
 
 
 def _mount_sys() -> None:
@@ -117,59 +175,3 @@ def _resolved(path: str) -> str:
         except OSError:
             return path
     return path
-
-
-def _stay_between() -> None:
-    """Fork. The child returns and becomes the command; the parent hands signals down and leaves as the child leaves."""
-    parent_alive, guard = os.pipe()
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {*_HANDED_DOWN, signal.SIGCHLD})
-    child = os.fork()
-    if child == 0:
-        syscalls.die_with_parent(signal.SIGKILL)
-        os.close(guard)
-        os.set_blocking(parent_alive, False)
-        with suppress(BlockingIOError):
-            if os.read(parent_alive, 1) == b"":  # it died before the kernel was told to watch it
-                os._exit(1)
-        os.close(parent_alive)
-        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-        return
-    _wait_between(child, guard)
-
-
-def _wait_between(child: int, guard: int) -> NoReturn:
-    os.closerange(3, guard)
-    os.closerange(guard + 1, 1 << 16)  # among them Popen's error pipe, which has to close when the command starts
-    null = os.open("/dev/null", os.O_RDWR)
-    for descriptor in (0, 1, 2):
-        os.dup2(null, descriptor)
-    terminal_signals = (signal.SIGINT, signal.SIGQUIT)
-    while True:
-        info = signal.sigwaitinfo({*_HANDED_DOWN, signal.SIGCHLD})
-        if info.si_signo != signal.SIGCHLD:
-            # The terminal has sent these to the whole process group, the command included.
-            if info.si_signo not in terminal_signals or info.si_pid:
-                with suppress(ProcessLookupError):
-                    os.kill(child, info.si_signo)
-            continue
-        ended, status = os.waitpid(child, os.WNOHANG | os.WUNTRACED)
-        if ended and os.WIFSTOPPED(status):
-            os.kill(os.getpid(), signal.SIGSTOP)
-            with suppress(ProcessLookupError):
-                os.kill(child, signal.SIGCONT)
-        elif ended:
-            _leave_like(status)
-
-
-def _leave_like(status: int) -> NoReturn:
-    if os.WIFSIGNALED(status):
-        number = os.WTERMSIG(status)
-        with suppress(OSError):
-            import resource
-
-            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        if number not in (signal.SIGKILL, signal.SIGSTOP):
-            signal.signal(number, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
-        os.kill(os.getpid(), number)
-    os._exit(os.waitstatus_to_exitcode(status) & 0xFF)

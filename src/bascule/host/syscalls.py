@@ -21,7 +21,11 @@ MNT_DETACH, UMOUNT_NOFOLLOW = 0x2, 0x8
 
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
 
+_CLONE_PARENT = 0x00008000
+_SYS_CLONE3 = 435  # the same number on every architecture
+
 _libc = ctypes.CDLL(None, use_errno=True)
+_holding_the_gil = ctypes.PyDLL(None, use_errno=True)
 _libc.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p)
 _libc.umount2.argtypes = (ctypes.c_char_p, ctypes.c_int)
 _libc.unshare.argtypes = (ctypes.c_int,)
@@ -70,3 +74,22 @@ def die_with_parent(signal: int) -> None:
 def no_new_privileges() -> None:
     """From here on execve(2) grants nothing that the caller does not have (PR_SET_NO_NEW_PRIVS)."""
     _check(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+
+
+class _CloneArguments(ctypes.Structure):
+    """struct clone_args, first version (clone(2), linux/sched.h)."""
+
+    _fields_ = [
+        (name, ctypes.c_uint64)
+        for name in ("flags", "pidfd", "child_tid", "parent_tid", "exit_signal", "stack", "stack_size", "tls")
+    ]
+
+
+def fork_sibling() -> int:
+    """Like fork(2), but the new process is a child of the caller's parent (CLONE_PARENT, Linux 5.3)."""
+    arguments = _CloneArguments(flags=_CLONE_PARENT)
+    pid = int(_holding_the_gil.syscall(_SYS_CLONE3, ctypes.byref(arguments), ctypes.sizeof(arguments)))
+    if pid < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return pid

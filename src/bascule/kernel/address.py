@@ -67,9 +67,7 @@ class ChangeAddress:
         family = family_of(a.address)
         packed = pack_address(a.address)
         flags = rt.IFA_F_NODAD if family == AF_INET6 and self.add else 0
-        body = rt.IFADDR.pack(family, a.prefix, flags, 0, self.index) + rt.ADDRESS.encode(
-            {"local": packed, "address": packed}
-        )
+        body = rt.IFADDR.pack(family, a.prefix, flags, 0, self.index) + rt.ADDRESS.encode({"local": packed, "address": packed})
         request = Request(rt.NEWADDR, CREATE | EXCL, body) if self.add else Request(rt.DELADDR, 0, body)
         return Netlink(a.node, request)
 

@@ -18,6 +18,7 @@ from bascule.wire.message import CREATE, EXCL, Request
 _U32 = struct.Struct("=I")
 _BRIDGE = {"kind": "bridge"}
 _VETH = Table(kind=(1, text), data=(2, nest(rt.VETH_INFO)))
+_ORDINARY_MTU = 1500
 _NET_NS_FD_AT_END = 4  # the descriptor is the last attribute of the last nest: the message's last four bytes
 
 
@@ -85,7 +86,11 @@ class Bridge:
         return f"bridge {self.name} mtu {self.mtu}"
 
     def create(self, indexes: Indexes) -> tuple[Op, ...]:
-        return (AddBridge(self, indexes.renew(WORLD, self.name)),)
+        index = indexes.renew(WORLD, self.name)
+        if self.mtu == _ORDINARY_MTU:
+            return (AddBridge(self, index),)
+        # Set once more, it counts as the user's wish: the kernel no longer adapts it to the ports (br_mtu_auto_adjust).
+        return (AddBridge(self, index), ChangeLink(WORLD, self.name, index, "mtu", self.mtu, self.mtu))
 
     def remove(self, indexes: Indexes) -> tuple[Op, ...]:
         return (DeleteLink(indexes.of(WORLD, self.name), AddBridge(self, indexes.of(WORLD, self.name))),)
@@ -151,7 +156,10 @@ class Veth:
                 WORLD, self.name, indexes.of(WORLD, self.name), "master", old.bridge, self.bridge, (numbers[0], numbers[1])
             )
             ops.append(master)
-        ends = (_Peer(old.peer_mtu or old.mtu, old.peer_mac, old.peer_up), _Peer(self.peer_mtu or self.mtu, self.peer_mac, self.peer_up))
+        ends = (
+            _Peer(old.peer_mtu or old.mtu, old.peer_mac, old.peer_up),
+            _Peer(self.peer_mtu or self.mtu, self.peer_mac, self.peer_up),
+        )
         ops.extend(_changes(self.node, self.peer, indexes, *ends, ("mtu", "mac", "up")))
         return tuple(ops)
 
@@ -166,9 +174,7 @@ class _Peer:
     up: bool
 
 
-def _changes(
-    node: str, name: str, indexes: Indexes, old: object, new: object, names: tuple[str, ...]
-) -> tuple[Op, ...]:
+def _changes(node: str, name: str, indexes: Indexes, old: object, new: object, names: tuple[str, ...]) -> tuple[Op, ...]:
     """One operation for each field that differs."""
     pairs = ((field, getattr(old, field), getattr(new, field)) for field in names)
     return tuple(
@@ -332,6 +338,4 @@ class ChangeLink:
         return (ip(self.node, "link", "set", "dev", self.name, *words),)
 
     def undo(self) -> Op | None:
-        return ChangeLink(
-            self.node, self.name, self.index, self.field, self.new, self.old, (self.masters[1], self.masters[0])
-        )
+        return ChangeLink(self.node, self.name, self.index, self.field, self.new, self.old, (self.masters[1], self.masters[0]))

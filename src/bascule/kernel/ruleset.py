@@ -9,10 +9,19 @@ very bridge; a comment marks it as ours, and `down` takes out that rule and noth
 
 from __future__ import annotations
 
+import re
 import shlex
 from dataclasses import dataclass, field
 
 from bascule.kernel.op import WORLD, DropRule, Effect, Fact, Indexes, Key, Op, RunNft
+
+
+_PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_/.\\-]*\Z")
+
+
+def is_plain(name: str) -> bool:
+    """Whether nft takes the name of a table or a chain as it stands."""
+    return _PLAIN.match(name) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +55,8 @@ class ForwardAccept:
         return f"bascule: within {self.bridge}"
 
     def place(self) -> str:
-        """The chain in nft's words, each quoted as nft wants it."""
-        return f'{self.family} "{self.table}" "{self.chain}"'
+        """The chain in nft's words. nft takes no quotes here, so that only plain names can be dealt with (:func:`is_plain`)."""
+        return f"{self.family} {self.table} {self.chain}"
 
     def describe(self) -> str:
         return f"rule in {self.family} {self.table} {self.chain}: accept what stays on {self.bridge}"

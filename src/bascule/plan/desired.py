@@ -111,7 +111,7 @@ def etc_folder(lab: str, view: str) -> str:
 
 
 def _names(lab: Assigned) -> Iterator[Fact]:
-    """/etc/hosts and /etc/resolv.conf. Nodes on the same networks share one view: in it, addresses on these networks come first."""
+    """/etc/hosts and /etc/resolv.conf. Nodes on the same networks share one view, with the addresses on these networks first."""
     views: dict[tuple[str, ...], str] = {}
     for node in lab.nodes:
         networks = tuple(sorted({attachment.network for attachment in node.attachments}))

@@ -70,9 +70,7 @@ def diff(want: Sequence[Fact], have: Sequence[Fact], indexes: Indexes, known: Co
 class _Leaving:
     """What goes: ``early`` and ``late`` changes, the keys ``gone``, and the marks of what is gone."""
 
-    def __init__(
-        self, wanted: dict[Key, Fact], present: dict[Key, Fact], indexes: Indexes, known: Collection[Key]
-    ) -> None:
+    def __init__(self, wanted: dict[Key, Fact], present: dict[Key, Fact], indexes: Indexes, known: Collection[Key]) -> None:
         self.early: list[Change] = []
         self.late: list[Change] = []
         self.gone: set[Key] = set()
@@ -104,9 +102,7 @@ def _must_be_replaced(wanted: Fact, present: Fact, indexes: Indexes) -> bool:
     return wanted != present and wanted.change_from(present, indexes) is None
 
 
-def _coming(
-    fact: Fact, present: dict[Key, Fact], leaving: _Leaving, indexes: Indexes, known: Collection[Key]
-) -> list[Change]:
+def _coming(fact: Fact, present: dict[Key, Fact], leaving: _Leaving, indexes: Indexes, known: Collection[Key]) -> list[Change]:
     there = present.get(fact.key)
     if there is None:
         return [Change("+", fact, "is missing" if fact.key in known else "new", fact.create(indexes))]
@@ -117,4 +113,3 @@ def _coming(
         return []
     ops = fact.change_from(there, indexes) or ()
     return [Change("~", fact, "; ".join(fact.differences(there)), ops)]
-

@@ -31,9 +31,7 @@ def split(
     return own, foreign
 
 
-def _is_own(
-    lab: str, fact: Fact, namespaces: Mapping[str, int], indexes: Indexes, seen: Mapping[tuple[str, str], int]
-) -> bool:
+def _is_own(lab: str, fact: Fact, namespaces: Mapping[str, int], indexes: Indexes, seen: Mapping[tuple[str, str], int]) -> bool:
     match fact:
         case Namespace(name=name, cookie=cookie):
             return name in namespaces and (not cookie or namespaces[name] in (0, cookie))

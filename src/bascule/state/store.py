@@ -117,9 +117,7 @@ def _write(record: Record, file: str) -> None:
     path = os.path.join(directory, file)
     data = json.dumps(asdict(record), separators=(",", ":")).encode()
     try:
-        descriptor = os.open(
-            path + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
-        )
+        descriptor = os.open(path + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             written = 0
             while written < len(data):

@@ -1,4 +1,7 @@
-"""The rtnetlink family: links, addresses, routes, neighbours (rtnetlink(7); linux/if_link.h, if_addr.h, rtnetlink.h, neighbour.h)."""
+"""The rtnetlink family: links, addresses, routes, neighbours (rtnetlink(7)).
+
+Numbers are from linux/if_link.h, if_addr.h, rtnetlink.h and neighbour.h.
+"""
 
 from __future__ import annotations
 
@@ -45,4 +48,3 @@ LINK = Table(
 ADDRESS = Table(address=(1, raw), local=(2, raw), flags=(8, u32))
 ROUTE = Table(dst=(1, raw), oif=(4, u32), gateway=(5, raw), priority=(6, u32), table=(15, u32))
 NEIGHBOUR = Table(dst=(1, raw), lladdr=(2, raw))
-

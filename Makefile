@@ -1,0 +1,62 @@
+# make demo         the network of the tutorial, up and down again (root: on this machine; others: in a private world)
+# make test         all tests; JOBS=8 for more at a time
+# make lint         style, types, the import law, the budgets
+# make bench        measure; bench-peers installs what it is compared with
+# make setup        what all of these need (they call it themselves)
+#
+# VENV=/some/folder uses a virtual environment that is ready, as .ci/run does, and leaves its contents alone.
+
+VENV ?= .venv
+JOBS ?= 4
+
+# Debian keeps ip and nft where an ordinary user does not look.
+export PATH := $(PATH):/usr/sbin:/sbin
+
+RUN_TOOLS = ip:iproute2 nft:nftables ping:iputils-ping venv:python3-venv
+TEST_TOOLS = brctl:bridge-utils ifconfig:net-tools modprobe:kmod setpriv:util-linux sysctl:procps
+
+ifeq ($(VENV),.venv)
+STAMP = .venv/.installed
+endif
+
+.DELETE_ON_ERROR:
+.PHONY: demo test lint bench bench-peers setup clean
+
+demo: run-tools $(STAMP)
+	@tools/demo.sh $(VENV)/bin/bascule
+
+test: setup
+	$(VENV)/bin/pytest -n $(JOBS) -q tests
+
+lint: $(STAMP)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy --strict src
+	$(VENV)/bin/lint-imports
+	$(VENV)/bin/python tools/budgets.py src
+
+bench: run-tools $(STAMP)
+	$(VENV)/bin/python bench/run.py
+
+bench-peers: setup
+	tools/need.sh mn:mininet
+	test -x /usr/lib/cni/bridge || tools/need.sh cni-plugins:containernetworking-plugins
+	$(VENV)/bin/pip install -q -e '.[bench]'
+
+setup: setup-tools $(STAMP)
+
+.PHONY: run-tools setup-tools
+run-tools:
+	@tools/need.sh $(RUN_TOOLS)
+
+setup-tools: run-tools
+	@tools/need.sh $(TEST_TOOLS)
+
+.venv/.installed: pyproject.toml | run-tools
+	test -x .venv/bin/python || "$$(tools/python.sh)" -m venv .venv
+	.venv/bin/pip install -q --disable-pip-version-check -e '.[test,lint]'
+	@touch $@
+
+clean:
+	rm -rf .venv build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find bench src tests tools -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,53 @@
+"""pytest moves off the machine before the first test; see sandbox.py."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import sandbox
+
+# What may be missing even in CI, and why. Everything else that a test requires makes it fail there.
+ALLOWED_MISSING = {
+    "link:ipvlan": "small kernels (micro VMs) are built without it",
+    "link:vlan": "small kernels (micro VMs) are built without it",
+    "link:wireguard": "small kernels (micro VMs) are built without it",
+    "qdisc:netem": "small kernels (micro VMs) are built without it",
+}
+sandbox.ALLOWED_MISSING.update(ALLOWED_MISSING)
+
+_LIVE = Path(__file__).parent / "live"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure() -> None:
+    """Enter the sandbox. Workers of pytest-xdist are started later and inherit it."""
+    try:
+        sandbox.enter_sandbox()
+    except OSError as error:
+        pytest.exit(
+            f"the tests run in namespaces of their own, which this system forbids: {error}.\n"
+            "Run them as root, or allow user namespaces: sysctl user.max_user_namespaces=10000, and on Ubuntu "
+            "kernel.apparmor_restrict_unprivileged_userns=0. In a container, start it with --privileged.",
+            returncode=4,
+        )
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[sandbox.World]:
+    """A throwaway machine, entered; the current folder is ``tmp_path``."""
+    for name in ("BASCULE_STATE_DIR", "XDG_RUNTIME_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    with sandbox.World() as entered:
+        os.chdir(tmp_path)
+        yield entered
+
+
+@pytest.fixture(autouse=True)
+def _live_tests_have_a_world(request: pytest.FixtureRequest) -> None:
+    """Whatever is tested under live/ is tested on a throwaway machine, asked for or not."""
+    if _LIVE in request.path.parents:
+        request.getfixturevalue("world")

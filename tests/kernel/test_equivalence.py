@@ -1,0 +1,135 @@
+"""Each operation's two forms say the same: its effect in one world, its shell command in another, and the kernel is asked."""
+
+from __future__ import annotations
+
+import pytest
+from sandbox import World, difference, require
+
+from bascule.host.execute import execute
+from bascule.host.files import Paths
+from bascule.kernel.address import Address, ChangeAddress
+from bascule.kernel.file import PutFile, PutSymlink
+from bascule.kernel.link import AddBridge, AddVeth, Bridge, ChangeLink, DeleteLink, Veth
+from bascule.kernel.namespace import AddNamespace, DeleteNamespace
+from bascule.kernel.op import Op
+from bascule.kernel.route import ChangeRoute, Route
+from bascule.kernel.ruleset import DeleteRule, ForwardAccept, InsertRule
+from bascule.kernel.sysctl import SetSysctl
+
+BRIDGE = AddBridge(Bridge("lan", 1400, "02:00:00:00:00:01"), 100_000)
+BRIDGE_DOWN = AddBridge(Bridge("lan", 1500, "02:00:00:00:00:01", up=False), 100_000)
+NODE = AddNamespace("ns1")
+VETH = AddVeth(Veth("veth1", "ns1", "eth0", "lan", 1400, "02:00:00:00:00:02", "02:00:00:00:00:03"), 100_001, 100, 100_000)
+ALONE = AddVeth(Veth("veth1", "ns1", "eth0", "", 1500, "02:00:00:00:00:02", "02:00:00:00:00:03", up=False), 100_001, 100, 0)
+PEER_UP = ChangeLink("ns1", "eth0", 100, "up", False, True)
+BASE: tuple[Op, ...] = (BRIDGE, NODE, VETH, PEER_UP)
+A4 = Address("ns1", "eth0", "10.1.0.2", 24)
+A6 = Address("ns1", "eth0", "fd00::2", 64)
+ADDRESSED: tuple[Op, ...] = (*BASE, ChangeAddress(A4, 100, add=True), ChangeAddress(A6, 100, add=True))
+DEFAULT = Route("ns1", "0.0.0.0/0", "10.1.0.1", "eth0")
+OTHER = Route("ns1", "0.0.0.0/0", "10.1.0.9", "eth0")
+DEFAULT6 = Route("ns1", "::/0", "fd00::1", "eth0", 1024)
+FORWARD = ForwardAccept("ip", "filter", "FORWARD", "lan")
+CHAIN = "nft add table ip filter; nft add chain ip filter FORWARD '{ type filter hook forward priority 0; policy drop; }'"
+
+CASES: dict[str, tuple[Op, ...]] = {
+    "bridge": (BRIDGE,),
+    "bridge that is down": (BRIDGE_DOWN,),
+    "bridge deleted": (BRIDGE, DeleteLink(100_000, BRIDGE)),
+    "namespace": (NODE,),
+    "namespace deleted": (NODE, AddNamespace("ns2"), DeleteNamespace("ns1")),
+    "veth": BASE,
+    "veth without a bridge": (NODE, ALONE),
+    "veth deleted": (*BASE, DeleteLink(100_001, VETH)),
+    "lo up": (NODE, ChangeLink("ns1", "lo", 1, "up", False, True)),
+    "mtu": (*BASE, ChangeLink("", "veth1", 100_001, "mtu", 1400, 1300), ChangeLink("ns1", "eth0", 100, "mtu", 1400, 1300)),
+    "mac": (*BASE, ChangeLink("ns1", "eth0", 100, "mac", "02:00:00:00:00:03", "02:00:00:00:00:0a")),
+    "down": (*BASE, ChangeLink("", "lan", 100_000, "up", True, False)),
+    "no master": (*BASE, ChangeLink("", "veth1", 100_001, "master", "lan", "", (100_000, 0))),
+    "master": (BRIDGE, NODE, ALONE, ChangeLink("", "veth1", 100_001, "master", "", "lan", (0, 100_000))),
+    "addresses": ADDRESSED,
+    "address of the bridge": (BRIDGE, ChangeAddress(Address("", "lan", "10.1.0.1", 24), 100_000, add=True)),
+    "address deleted": (*ADDRESSED, ChangeAddress(A4, 100, add=False)),
+    "IPv6 address deleted": (*ADDRESSED, ChangeAddress(A6, 100, add=False)),
+    "default route": (*ADDRESSED, ChangeRoute("add", DEFAULT, 100)),
+    "IPv6 default route": (*ADDRESSED, ChangeRoute("add", DEFAULT6, 100)),
+    "route with a metric": (*ADDRESSED, ChangeRoute("add", Route("ns1", "10.9.0.0/16", "10.1.0.1", "eth0", 50), 100)),
+    "direct route": (*ADDRESSED, ChangeRoute("add", Route("ns1", "10.8.0.0/16", "", "eth0"), 100)),
+    "IPv6 direct route": (*ADDRESSED, ChangeRoute("add", Route("ns1", "fd01::/64", "", "eth0", 1024), 100)),
+    "route replaced": (*ADDRESSED, ChangeRoute("add", OTHER, 100), ChangeRoute("replace", DEFAULT, 100, OTHER, 100)),
+    "route deleted": (*ADDRESSED, ChangeRoute("add", DEFAULT, 100), ChangeRoute("del", DEFAULT, 100)),
+    "sysctl": (NODE, SetSysctl("ns1", "net.ipv4.ip_forward", "1", "0")),
+    "sysctl with three numbers": (NODE, SetSysctl("ns1", "net.ipv4.tcp_rmem", "4096 8192 16384", "")),
+    "file": (PutFile("/run/bascule/x/etc/v/hosts", "127.0.0.1\tlocalhost\n10.1.0.2\tit's\n", None),),
+    "link": (PutSymlink("/etc/netns/ns1", "/run/bascule/x/etc/v", None),),
+    "link removed": (PutSymlink("/etc/netns/ns1", "/x", None), PutSymlink("/etc/netns/ns1", None, "/x")),
+}
+RULES: dict[str, tuple[Op, ...]] = {
+    "rule": (InsertRule(FORWARD),),
+    "rule deleted": (InsertRule(FORWARD), InsertRule(ForwardAccept("ip", "filter", "FORWARD", "wan")), DeleteRule(FORWARD)),
+}
+
+
+def _both(ops: tuple[Op, ...], before: str = "true") -> str:
+    """The difference between the kernel after the effects and after the commands."""
+    with World() as world:
+        world.run("sh", "-c", f"mkdir -p /run/bascule; {before}")
+        execute(ops, Paths())
+        by_effect = world.snapshot(exclude=EXCLUDED)
+    with World() as world:
+        world.run("sh", "-c", f"mkdir -p /run/bascule; {before}")
+        world.run("bash", "-e", input="\n".join(line for op in ops for line in op.shell()))
+        by_command = world.snapshot(exclude=EXCLUDED)
+    return difference(by_effect, by_command)
+
+
+EXCLUDED = ("/run/bascule/.made",)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_effect_and_command_are_equal(case: str) -> None:
+    """What `ip -j -d` shows is the same, whichever way it was done."""
+    require("ip", "sysctl")
+    assert _both(CASES[case]) == ""
+
+
+@pytest.mark.parametrize("case", RULES)
+def test_rules_are_equal(case: str) -> None:
+    """The same for what nft shows."""
+    require("nft")
+    assert _both(RULES[case], CHAIN) == ""
+
+
+REVERSIBLE: dict[str, tuple[tuple[Op, ...], Op]] = {
+    "bridge": ((), BRIDGE),
+    "bridge back": ((BRIDGE,), DeleteLink(100_000, BRIDGE)),
+    "namespace": ((BRIDGE,), NODE),
+    "veth": ((NODE,), ALONE),
+    "mtu": (BASE, ChangeLink("ns1", "eth0", 100, "mtu", 1400, 1300)),
+    "master": (BASE, ChangeLink("", "veth1", 100_001, "master", "lan", "", (100_000, 0))),
+    "address": (BASE, ChangeAddress(A4, 100, add=True)),
+    "address back": (ADDRESSED, ChangeAddress(A4, 100, add=False)),
+    "route": (ADDRESSED, ChangeRoute("add", DEFAULT, 100)),
+    "route back": ((*ADDRESSED, ChangeRoute("add", DEFAULT, 100)), ChangeRoute("del", DEFAULT, 100)),
+    "replaced route": ((*ADDRESSED, ChangeRoute("add", OTHER, 100)), ChangeRoute("replace", DEFAULT, 100, OTHER, 100)),
+    "sysctl": ((NODE,), SetSysctl("ns1", "net.ipv4.ip_forward", "1", "0")),
+    "file": ((PutFile("/run/bascule/x/etc/v/a", "a", None),), PutFile("/run/bascule/x/etc/v/a", "b", "a")),
+    "link": ((), PutSymlink("/etc/netns/ns1", "/run/x", None)),
+}
+
+
+@pytest.mark.parametrize("case", REVERSIBLE)
+def test_undo_brings_back_what_was(case: str, world: World) -> None:
+    """An operation and its undo leave the kernel as it was."""
+    setup, op = REVERSIBLE[case]
+    if setup:
+        execute(setup, Paths())
+    # /run/netns and /etc/netns are made on the way, and taken away by `down`, not by an undo
+    world.run("sh", "-c", "mkdir -p /etc/netns; ip netns add helper; ip netns del helper")
+    before = world.snapshot(exclude=EXCLUDED)
+    execute((op,), Paths())
+    assert difference(before, world.snapshot(exclude=EXCLUDED)) != "", "the operation did nothing"
+    back = op.undo()
+    assert back is not None
+    execute((back,), Paths())
+    assert difference(before, world.snapshot(exclude=EXCLUDED)) == ""

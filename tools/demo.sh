@@ -1,0 +1,26 @@
+#!/bin/sh
+# demo.sh BASCULE  Bring the seed's network up, look at it, use it, and take it down, whatever happens in between.
+# Root does it on the machine itself, anybody else in a private world; the commands are the same.
+set -eu
+bascule=$1
+
+say() {
+    printf '\n$ bascule %s\n' "$*"
+    "$bascule" "$@"
+}
+
+come_down() {
+    status=$?
+    trap - EXIT INT TERM
+    say down docker-bridge || status=1
+    exit "$status"
+}
+
+# Where `up` fails it has undone itself; what stood under these names before is not ours to take down.
+say up examples/docker-bridge.yaml
+trap come_down EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+say show
+say ping ns1 ns2
+say exec ns1 -- ping -c1 172.16.1.2
