@@ -82,7 +82,7 @@ def apply(name: str, edit: Edit, options: Options, listener: Listener | None = N
     Raises what checking raises before anything is touched, and :class:`PlanFailed` after a failed run was undone.
     """
     heard = listener or Listener()
-    with lock.lab_lock(name, options.command, options.wait, heard.waiting):
+    with lock.clearing_claims(), lock.lab_lock(name, options.command, options.wait, heard.waiting):
         stored = worlds.without_lost(store.load(name))
         current = stored_topology(stored.newest)
         asked = edit(current)
@@ -90,9 +90,7 @@ def apply(name: str, edit: Edit, options: Options, listener: Listener | None = N
             store.forget(name)  # a private lab whose keeper has ended
             return Outcome(Plan(()), Report(), None, "none")
         run = _Run(name, stored, options, heard)
-        outcome = run.take_away() if asked is None else run.make(asked, current)
-    lock.clear_claims()
-    return outcome
+        return run.take_away() if asked is None else run.make(asked, current)
 
 
 class _Run:
@@ -118,9 +116,9 @@ class _Run:
                 made = {op.name: 0 for op in prepared.plan.ops if isinstance(op, AddNamespace)}
                 record = dataclasses.replace(record, namespaces={**self._present(prepared), **made})
                 store.begin(dataclasses.replace(record, namespaces={**self.stored.namespaces, **record.namespaces}))
+                report = world.watch(_execute, self.heard.progress, prepared.plan.ops, world.paths)
                 if started is not None:
                     started.go()
-                report = world.watch(_execute, self.heard.progress, prepared.plan.ops, world.paths)
             except BaseException as error:
                 self._back_out(error)
                 raise
@@ -211,6 +209,8 @@ class _Run:
             store.begin(self.stored.journal)
             return
         store.rollback(self.name)
+        if self.kind == "host" and self.stored.record is None:
+            files.remove_made_directories()
 
 
 def _execute(ops: list[object], paths: files.Paths, progress: Callable[[int], None]) -> Report:

@@ -93,9 +93,14 @@ def claims_lock() -> Iterator[None]:
         os.close(descriptor)
 
 
-def clear_claims() -> None:
-    """Remove the claims lock with the last lab."""
-    if not folder.labs():
-        with suppress(OSError):
-            os.unlink(os.path.join(folder.root(), ".claims"))
-            os.rmdir(folder.root())
+@contextmanager
+def clearing_claims() -> Iterator[None]:
+    """After the block, remove the claims lock and the state directory where no lab is left."""
+    try:
+        yield
+    finally:
+        if not folder.labs():
+            with suppress(OSError):
+                os.unlink(os.path.join(folder.root(), ".claims"))
+            with suppress(OSError):
+                os.rmdir(folder.root())

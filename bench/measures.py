@@ -1,0 +1,282 @@
+"""One measurement a process, in namespaces of its own; prints one line of JSON, times in milliseconds."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from bascule.host import syscalls
+
+BASCULE = os.environ.get("BASCULE", "bascule")
+
+
+def _own_machine() -> None:
+    """Namespaces in which this process plays root on a machine of its own."""
+    uid, gid = os.getuid(), os.getgid()
+    flags = syscalls.CLONE_NEWNET | syscalls.CLONE_NEWNS
+    syscalls.unshare(flags if uid == 0 else flags | syscalls.CLONE_NEWUSER)
+    if uid:
+        for file, text in (("setgroups", "deny"), ("uid_map", f"0 {uid} 1"), ("gid_map", f"0 {gid} 1")):
+            Path(f"/proc/self/{file}").write_text(text)
+    syscalls.mount("none", "/", "none", syscalls.MS_REC | syscalls.MS_PRIVATE)
+    syscalls.mount("tmpfs", "/run", "tmpfs", 0)
+    for layer in ("upper", "work"):
+        os.mkdir(f"/run/{layer}")
+    syscalls.mount("overlay", "/etc", "overlay", 0, "lowerdir=/etc,upperdir=/run/upper,workdir=/run/work")
+
+
+def _timed(function: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    function()
+    return (time.perf_counter() - start) * 1000
+
+
+def _data(count: int) -> dict[str, object]:
+    return {"networks": {"lan": {"subnet": "10.1.0.0/16"}}, "nodes": {"n": {"count": count, "networks": ["lan"]}}}
+
+
+def cycle(count: int) -> dict[str, float]:
+    """Up, up again, down, by call."""
+    import bascule
+
+    lab = bascule.Lab.from_data(_data(count), world="host", name="bench")
+    up, again = _timed(lab.up), _timed(lab.up)
+    rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    down = _timed(lab.down) + _timed(_namespaces_gone)
+    return {"up": up, "again": again, "down": down, "rss": rss}
+
+
+def _namespaces_gone() -> None:
+    """Wait until the kernel has freed the namespaces; where it does not tell (no root), the links' going has to do."""
+    for _attempt in range(10_000):
+        try:
+            with open("/proc/slabinfo") as file:
+                active = next((int(line.split()[1]) for line in file if line.startswith("net_namespace ")), 0)
+        except OSError:
+            return
+        if active <= _namespaces_before:
+            return
+        time.sleep(0.0005)
+
+
+_namespaces_before = 1 << 30
+
+
+def more(count: int) -> dict[str, float]:
+    """One node more, less what `up` with nothing to do costs."""
+    import bascule
+
+    lab = bascule.Lab.from_data(_data(count), world="host", name="bench")
+    lab.up()
+    again = min(_timed(lab.up) for _ in range(3))
+    found = []
+    for extra in range(3):
+        lab = bascule.Lab.from_data(_data(count + 1 + extra), world="host", name="bench")
+        found.append(_timed(lab.up))
+    lab.down()
+    return {"more": min(found) - again}
+
+
+def command(count: int) -> dict[str, float]:
+    """The whole command, interpreter and all."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "lab.yaml"
+        file.write_text(
+            f"name: bench\nnetworks: {{lan: {{subnet: 10.1.0.0/16}}}}\nnodes: {{n: {{count: {count}, networks: [lan]}}}}\n"
+        )
+        up = _timed(lambda: subprocess.run([BASCULE, "up", str(file)], check=True, capture_output=True))
+        subprocess.run([BASCULE, "down", "bench"], check=True, capture_output=True)
+    return {"up": up}
+
+
+def ping(count: int) -> dict[str, float]:
+    """Every ordered pair."""
+    import bascule
+
+    with bascule.Lab.from_data(_data(count), world="host", name="bench") as lab:
+        lab.ping()
+        spent = _timed(lambda: None)
+        start = time.perf_counter()
+        echoes = lab.ping()
+        spent = (time.perf_counter() - start) * 1000
+    if any(echo.seconds is None for echo in echoes):
+        raise SystemExit("a pair failed")
+    return {"pair": spent / len(echoes)}
+
+
+def _calls(world: str) -> dict[str, float]:
+    import bascule
+
+    with bascule.Lab.from_data(_data(2), world=world, name="bench") as lab:
+        node = lab.node("n1")
+        node.run(["/bin/true"])
+        call = min(_timed(lambda: [node.run(["/bin/true"]) for _ in range(20)]) / 20 for _ in range(3))
+        argv = [BASCULE, "exec", "n1", "/bin/true"]
+        command = min(_timed(lambda: subprocess.run(argv, check=True)) for _ in range(8))
+    return {"call": call, "command": command}
+
+
+def execute(_count: int) -> dict[str, float]:
+    """exec, as a command and as a call."""
+    return _calls("host")
+
+
+def private(_count: int) -> dict[str, float]:
+    """The same in a private world."""
+    return _calls("private")
+
+
+def version(_count: int) -> dict[str, float]:
+    """What the smallest command costs."""
+    return {
+        "version": min(_timed(lambda: subprocess.run([BASCULE, "--version"], check=True, capture_output=True)) for _ in range(10))
+    }
+
+
+def _shell_lines(count: int) -> list[str]:
+    lines = ["link add lan type bridge", "addr add 10.1.0.1/16 dev lan", "link set lan up"]
+    for number in range(count):
+        address = f"10.1.{(number + 2) >> 8}.{(number + 2) & 255}/16"
+        lines += [
+            f"netns add n{number}",
+            f"link add v{number} type veth peer name eth0 netns n{number}",
+            f"link set v{number} master lan up",
+            f"-n n{number} link set lo up",
+            f"-n n{number} link set eth0 up",
+            f"-n n{number} addr add {address} dev eth0",
+            f"-n n{number} route add default via 10.1.0.1",
+        ]
+    return lines
+
+
+def ip_batch(count: int) -> dict[str, float]:
+    """`ip -batch`: one process for the world, one for each node's inside."""
+
+    def build() -> None:
+        world = [line for line in _shell_lines(count) if not line.startswith("-n ")]
+        subprocess.run(["ip", "-batch", "-"], input="\n".join(world), text=True, check=True)
+        inside: dict[str, list[str]] = {}
+        for line in _shell_lines(count):
+            if line.startswith("-n "):
+                _flag, node, rest = line.split(" ", 2)
+                inside.setdefault(node, []).append(rest)
+        for node, lines in inside.items():
+            subprocess.run(["ip", "-n", node, "-batch", "-"], input="\n".join(lines), text=True, check=True)
+
+    return {"up": _timed(build)}
+
+
+def by_hand(count: int) -> dict[str, float]:
+    """One `ip` process a step, as tutorials have it."""
+    return {"up": _timed(lambda: [subprocess.run(["ip", *line.split()], check=True) for line in _shell_lines(count)])}
+
+
+def pyroute2(count: int) -> dict[str, float]:
+    """The same steps by pyroute2."""
+    from pyroute2 import IPRoute, NetNS, netns  # type: ignore[import-not-found]
+
+    def build() -> None:
+        with IPRoute() as ip:
+            ip.link("add", ifname="lan", kind="bridge")
+            lan = ip.link_lookup(ifname="lan")[0]
+            ip.addr("add", index=lan, address="10.1.0.1", prefixlen=16)
+            ip.link("set", index=lan, state="up")
+            for number in range(count):
+                netns.create(f"n{number}")
+                ip.link("add", ifname=f"v{number}", kind="veth", peer={"ifname": "eth0", "net_ns_fd": f"n{number}"})
+                ip.link("set", index=ip.link_lookup(ifname=f"v{number}")[0], master=lan, state="up")
+                with NetNS(f"n{number}") as inside:
+                    eth0 = inside.link_lookup(ifname="eth0")[0]
+                    inside.link("set", index=1, state="up")
+                    inside.link("set", index=eth0, state="up")
+                    inside.addr("add", index=eth0, address=f"10.1.{(number + 2) >> 8}.{(number + 2) & 255}", prefixlen=16)
+                    inside.route("add", dst="default", gateway="10.1.0.1")
+
+    return {"up": _timed(build)}
+
+
+def mininet(count: int) -> dict[str, float]:
+    """Mininet with a Linux bridge, from its own Python (Debian's package)."""
+    script = (
+        "import sys, time, logging; sys.path.insert(0, '/usr/lib/python3/dist-packages')\n"
+        "from mininet.net import Mininet; from mininet.nodelib import LinuxBridge\n"
+        "start = time.perf_counter()\n"
+        "net = Mininet(switch=LinuxBridge, controller=None)\n"
+        "s = net.addSwitch('s1')\n"
+        f"[net.addLink(net.addHost(f'h{{i}}'), s) for i in range({count})]\n"
+        "net.start(); spent = time.perf_counter() - start; net.stop(); print(spent * 1000)\n"
+    )
+    done = subprocess.run(["/usr/bin/python3", "-c", script], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(done.stderr.strip().splitlines()[-1])
+    return {"up": float(done.stdout.splitlines()[-1])}
+
+
+def cni(count: int) -> dict[str, float]:
+    """The CNI bridge plugin with host-local addresses, one process a node, as a container runtime calls it."""
+    folder = "/usr/lib/cni"
+    if not os.path.exists(f"{folder}/bridge"):
+        raise SystemExit("the CNI plugins are not installed")
+    network = {
+        "cniVersion": "0.4.0",
+        "name": "lan",
+        "type": "bridge",
+        "bridge": "lan",
+        "isGateway": True,
+        "ipam": {
+            "type": "host-local",
+            "dataDir": "/run/cni",
+            "ranges": [[{"subnet": "10.1.0.0/16"}]],
+            "routes": [{"dst": "0.0.0.0/0"}],
+        },
+    }
+
+    def build() -> None:
+        for number in range(count):
+            subprocess.run(["ip", "netns", "add", f"n{number}"], check=True)
+            names = {"CNI_COMMAND": "ADD", "CNI_CONTAINERID": f"n{number}", "CNI_NETNS": f"/run/netns/n{number}"}
+            environment = {**os.environ, **names, "CNI_IFNAME": "eth0", "CNI_PATH": folder}
+            subprocess.run(
+                [f"{folder}/bridge"], input=json.dumps(network), text=True, env=environment, check=True, capture_output=True
+            )
+
+    return {"up": _timed(build)}
+
+
+MEASURES: dict[str, Callable[[int], dict[str, float]]] = {
+    "cycle": cycle,
+    "more": more,
+    "command": command,
+    "ping": ping,
+    "exec": execute,
+    "private": private,
+    "version": version,
+    "ip-batch": ip_batch,
+    "by-hand": by_hand,
+    "pyroute2": pyroute2,
+    "mininet": mininet,
+    "cni": cni,
+}
+
+
+def main() -> None:
+    """Run the measurement named."""
+    global _namespaces_before
+    _own_machine()
+    try:
+        with open("/proc/slabinfo") as file:
+            _namespaces_before = next((int(line.split()[1]) for line in file if line.startswith("net_namespace ")), 1 << 30)
+    except OSError:
+        pass
+    print(json.dumps(MEASURES[sys.argv[1]](int(sys.argv[2]))))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,269 @@
+"""The choices that a lab file leaves open, made: subnets, addresses, gateways, MAC addresses.
+
+Pure and deterministic: the same topology (and the same previous one, and the same busy prefixes) gives the same result,
+whatever the order of dictionaries or the time of day. What the running lab has stays wherever it still fits, so that an
+edit of the file never renumbers nodes that it does not speak of.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network
+
+from bascule.errors import InputError
+from bascule.topology.defaults import attachment_mac, network_mac
+from bascule.topology.model import Assigned, Attachment, IPAddress, Network, Node, Prefix, Topology
+from bascule.topology.ranges import Range, gateways_of, range_of
+
+# Docker takes 172.17/12 and 192.168/16, Podman 10.88 to 10.89, libvirt 192.168.122, Kubernetes 10.42, 10.96, 10.244,
+# offices 10.0 to 10.50 and 192.168. The last pool is for benchmarks (RFC 2544): it is free where a VPN takes all of 10/8.
+DEFAULT_POOLS: tuple[Prefix, ...] = (
+    IPv4Network("10.213.0.0/16"),
+    IPv4Network("10.214.0.0/15"),
+    IPv4Network("198.18.0.0/15"),
+)
+
+_USUAL_LENGTH = 24
+
+
+def assign(
+    topology: Topology,
+    previous: Assigned | None = None,
+    busy: Iterable[Prefix] = (),
+    pools: Sequence[Prefix] = DEFAULT_POOLS,
+) -> Assigned:
+    """The topology with every choice made; an assigned topology comes back as it is.
+
+    ``previous`` is what the running lab has. ``busy`` are prefixes that the machine routes; default routes do not count.
+    Raises :class:`InputError` where the pools or a subnet have nothing left.
+    """
+    grounds = _subnets(topology, previous, list(busy), pools)
+    stay = _previous_addresses(previous)
+    wanted = _fixed_and_kept(topology, grounds, stay)
+    nodes = tuple(_node(topology.name, node, grounds, wanted) for node in topology.nodes)
+    return Assigned(Topology(topology.name, tuple(ground.network for ground in grounds.values()), nodes))
+
+
+@dataclass(slots=True)
+class _Pool:
+    """The addresses of one subnet: which are taken, and where the search for a free one goes on."""
+
+    range: Range
+    next: int
+    taken: set[int] = field(default_factory=set)
+
+    def lowest(self, network: str, node: str) -> int:
+        while self.next in self.taken:
+            self.next += 1
+        if self.next > self.range.last:
+            raise InputError(
+                f"network {network}: no address is left in {self.range.subnet} for node {node}; choose a wider subnet"
+            )
+        self.taken.add(self.next)
+        return self.next
+
+
+@dataclass(slots=True)
+class _Ground:
+    """A network with its choices made, and the state of its allocation."""
+
+    network: Network
+    pools: tuple[_Pool, ...]
+    macs: set[str]
+
+
+# Subnets
+
+
+class _Space:
+    """The parts of the address space that are taken: merged ranges in order, for each family."""
+
+    def __init__(self) -> None:
+        self._starts: dict[int, list[int]] = {4: [], 6: []}
+        self._ends: dict[int, list[int]] = {4: [], 6: []}
+
+    def end_of_clash(self, version: int, low: int, high: int) -> int | None:
+        """The end of a taken range that overlaps this one; None where it is free."""
+        at = bisect_right(self._starts[version], high) - 1
+        return self._ends[version][at] if at >= 0 and self._ends[version][at] >= low else None
+
+    def take(self, version: int, low: int, high: int) -> None:
+        starts, ends = self._starts[version], self._ends[version]
+        # Merge with neighbours that touch, so that a search jumps over all of them at once.
+        begin = bisect_right(ends, low - 2)
+        stop = bisect_right(starts, high + 1)
+        if begin < stop:
+            low, high = min(low, starts[begin]), max(high, ends[stop - 1])
+        starts[begin:stop] = [low]
+        ends[begin:stop] = [high]
+
+
+def _subnets(topology: Topology, previous: Assigned | None, busy: list[Prefix], pools: Sequence[Prefix]) -> dict[str, _Ground]:
+    """All networks with subnets, gateways and MAC, in the order of the file."""
+    had = {network.name: network.subnets for network in previous.networks} if previous else {}
+    used = Counter(item.network for node in topology.nodes for item in node.attachments)
+    space = _Space()
+    for network in topology.networks:
+        for subnet in network.subnets:
+            _take(space, range_of(subnet))
+    chosen: dict[str, tuple[Prefix, ...]] = {}
+    for network in topology.networks:
+        ranges = tuple(range_of(subnet) for subnet in had.get(network.name, ())) if not network.subnets else ()
+        if ranges and all(_keeps(each, network, used[network.name], space) for each in ranges):
+            chosen[network.name] = had[network.name]
+            for each in ranges:
+                _take(space, each)
+    for prefix in busy:
+        if prefix.prefixlen:
+            _take(space, range_of(prefix))
+    grounds: dict[str, _Ground] = {}
+    for network in topology.networks:
+        subnets = network.subnets or chosen.get(network.name)
+        if not subnets:
+            subnets = (_free_subnet(network, used[network.name], space, pools, busy),)
+        grounds[network.name] = _ground(topology.name, network, subnets)
+    return grounds
+
+
+def _take(space: _Space, each: Range) -> None:
+    space.take(each.version, each.low, each.high)
+
+
+def _keeps(each: Range, network: Network, nodes: int, space: _Space) -> bool:
+    """Whether a network can stay on the subnet that it had: still free, and wide enough."""
+    free = space.end_of_clash(each.version, each.low, each.high) is None
+    return free and nodes + network.has_gateway <= each.last - each.first + 1
+
+
+def _free_subnet(network: Network, nodes: int, space: _Space, pools: Sequence[Prefix], busy: list[Prefix]) -> Prefix:
+    """The first free subnet of the pools: a /24, or wider where that many nodes need it."""
+    for pool in pools:
+        bits = max(pool.max_prefixlen - _USUAL_LENGTH, (nodes + network.has_gateway + 1).bit_length())
+        if pool.version == 6:
+            bits = 64
+        whole = range_of(pool)
+        size = 1 << bits
+        low = whole.low
+        while low + size - 1 <= whole.high:
+            clash = space.end_of_clash(pool.version, low, low + size - 1)
+            if clash is None:
+                space.take(pool.version, low, low + size - 1)
+                subnet: Prefix = type(pool)((low, pool.max_prefixlen - bits))
+                return subnet
+            low = (clash // size + 1) * size
+    taken = ", ".join(str(prefix) for prefix in busy[:8]) or "nothing"
+    more = f" and {len(busy) - 8} more" if len(busy) > 8 else ""
+    raise InputError(
+        f"network {network.name}: no free subnet in {', '.join(map(str, pools))} (this machine routes {taken}{more}); "
+        "give the network a `subnet`"
+    )
+
+
+def _ground(lab: str, network: Network, subnets: tuple[Prefix, ...]) -> _Ground:
+    ranges = tuple(range_of(subnet) for subnet in subnets)
+    gateways = gateways_of(network, ranges)
+    mac = network.mac or network_mac(lab, network.name)
+    made = Network(network.name, subnets, gateways, network.has_gateway, network.mtu, mac)
+    pools = tuple(_Pool(each, each.first) for each in ranges)
+    for gateway in gateways:
+        for pool in pools:
+            if gateway in pool.range:
+                pool.taken.add(int(gateway))
+    return _Ground(made, pools, {mac})
+
+
+# Addresses
+
+_Wanted = dict[tuple[str, str], list[int | None]]  # (node, network) → one number for each subnet, None: choose
+
+
+def _previous_addresses(previous: Assigned | None) -> dict[tuple[str, str], tuple[IPAddress, ...]]:
+    if previous is None:
+        return {}
+    return {(node.name, item.network): item.addresses for node in previous.nodes for item in node.attachments}
+
+
+def _fixed_and_kept(
+    topology: Topology, grounds: dict[str, _Ground], stay: dict[tuple[str, str], tuple[IPAddress, ...]]
+) -> _Wanted:
+    """What is known before anything is chosen: all of the file's addresses first, then what the running lab has."""
+    wanted: _Wanted = {}
+    for node in topology.nodes:
+        for item in node.attachments:
+            ground = grounds[item.network]
+            if item.mac:
+                ground.macs.add(item.mac)
+            if item.addresses:
+                wanted[node.name, item.network] = _fixed(item.addresses, ground)
+    if stay:
+        for node in topology.nodes:
+            for item in node.attachments:
+                key = node.name, item.network
+                if key in stay:
+                    ground = grounds[item.network]
+                    _keep(stay[key], ground, wanted.setdefault(key, [None] * len(ground.pools)))
+    return wanted
+
+
+def _fixed(addresses: tuple[IPAddress, ...], ground: _Ground) -> list[int | None]:
+    """The file's addresses by subnet; they are taken from here on."""
+    numbers: list[int | None] = [None] * len(ground.pools)
+    for index, pool in enumerate(ground.pools):
+        for address in addresses:
+            if address in pool.range:
+                numbers[index] = int(address)
+                pool.taken.add(int(address))
+                break
+    return numbers
+
+
+def _keep(addresses: tuple[IPAddress, ...], ground: _Ground, numbers: list[int | None]) -> None:
+    """Fill in what the running lab has, where the file fixes nothing and nobody else has taken it."""
+    for index, pool in enumerate(ground.pools):
+        if numbers[index] is not None:
+            continue
+        for address in addresses:
+            number = int(address)
+            usable = address in pool.range and pool.range.first <= number <= pool.range.last
+            if usable and number not in pool.taken:
+                numbers[index] = number
+                pool.taken.add(number)
+                break
+
+
+def _node(lab: str, node: Node, grounds: dict[str, _Ground], wanted: _Wanted) -> Node:
+    if not node.attachments:
+        return node
+    made: list[Attachment] = []
+    for item in node.attachments:
+        ground = grounds[item.network]
+        known = wanted.get((node.name, item.network))
+        addresses = tuple(
+            pool.range.address(number if known and (number := known[index]) is not None else pool.lowest(item.network, node.name))
+            for index, pool in enumerate(ground.pools)
+        )
+        mac = item.mac or _free_mac(lab, node.name, item.interface, addresses, ground)
+        made.append(Attachment(item.network, addresses, item.interface, item.host_interface, mac))
+    return Node(node.name, tuple(made), node.routes, node.sysctls)
+
+
+def _chosen(known: list[int | None], ground: _Ground, node: str) -> tuple[IPAddress, ...]:
+    pairs = zip(known, ground.pools, strict=True)
+    return tuple(
+        pool.range.address(pool.lowest(ground.network.name, node) if number is None else number) for number, pool in pairs
+    )
+
+
+def _free_mac(lab: str, node: str, interface: str, addresses: tuple[IPAddress, ...], ground: _Ground) -> str:
+    """The derived MAC; in the rare case that two addresses hash alike, one more part tells them apart."""
+    first = str(addresses[0]) if addresses else ""
+    mac = attachment_mac(lab, node, interface, first)
+    salt = 0
+    while mac in ground.macs:
+        salt += 1
+        mac = attachment_mac(lab, node, interface, f"{first} {salt}")
+    ground.macs.add(mac)
+    return mac

@@ -1,0 +1,147 @@
+"""Topology → the lab file's own words.
+
+Two forms. :func:`to_data` writes out everything, for machines: ``from_data(to_data(t)) == t``. :func:`to_yaml` leaves
+out what would be chosen again, for people: ``assign(load_text(to_yaml(t))) == assign(t)``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from bascule.names import host_interface_name
+from bascule.topology.defaults import attachment_mac, interface_name, network_mac
+from bascule.topology.fields import DEFAULT_ROUTE, NO_GATEWAY
+from bascule.topology.model import DEFAULT_MTU, Attachment, Network, Node, Route, Topology
+
+_BASE: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+
+def to_data(topology: Topology) -> dict[str, Any]:
+    """Plain data (dict, list, str, int) with everything written out, in the order of the topology.
+
+    ``from_data`` makes an equal topology of it, for every topology that the loader or ``assign`` gives.
+    """
+    return {
+        "name": topology.name,
+        "networks": {network.name: _network(network) for network in topology.networks},
+        "nodes": {node.name: _node(node) for node in topology.nodes},
+    }
+
+
+def to_yaml(topology: Topology) -> str:
+    """The lab file that a person would write: defaults and derived names left out, short forms where they say it all."""
+    networks = {network.name: _brief_network(topology.name, network) for network in topology.networks}
+    data: dict[str, Any] = {"name": topology.name}
+    if networks:
+        data["networks"] = networks
+    if topology.nodes:
+        data["nodes"] = {node.name: _brief_node(topology.name, node) for node in topology.nodes}
+    text: str = yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+    return text
+
+
+def _one_or_list(items: tuple[object, ...]) -> object:
+    return str(items[0]) if len(items) == 1 else [str(item) for item in items]
+
+
+def _network(network: Network) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    if network.subnets:
+        out["subnet"] = _one_or_list(network.subnets)
+    if not network.has_gateway:
+        out["gateway"] = NO_GATEWAY
+    elif network.gateways:
+        out["gateway"] = _one_or_list(network.gateways)
+    if network.mtu != DEFAULT_MTU:
+        out["mtu"] = network.mtu
+    if network.mac:
+        out["mac"] = network.mac
+    return out
+
+
+def _attachment(item: Attachment) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    if item.addresses:
+        out["address"] = _one_or_list(item.addresses)
+    for key, value in (("interface", item.interface), ("host_interface", item.host_interface), ("mac", item.mac)):
+        if value:
+            out[key] = value
+    return out
+
+
+def _route(route: Route) -> dict[str, Any]:
+    # `default` without a next hop means IPv4, and with one its family; all else is written as it is.
+    family = route.via.version if route.via else 4
+    default = route.to.prefixlen == 0 and route.to.version == family
+    out: dict[str, Any] = {"to": DEFAULT_ROUTE if default else str(route.to)}
+    if route.via is not None:
+        out["via"] = str(route.via)
+    if route.interface:
+        out["interface"] = route.interface
+    if route.metric:
+        out["metric"] = route.metric
+    return out
+
+
+def _node(node: Node) -> dict[str, Any]:
+    out: dict[str, Any] = {"networks": {item.network: _attachment(item) for item in node.attachments}}
+    if node.routes:
+        out["routes"] = [_route(route) for route in node.routes]
+    if node.sysctls:
+        out["sysctls"] = dict(node.sysctls)
+    return out
+
+
+def _brief_network(lab: str, network: Network) -> dict[str, Any]:
+    out = _network(network)
+    if network.mac == network_mac(lab, network.name):
+        del out["mac"]
+    return out
+
+
+def _brief_node(lab: str, node: Node) -> object:
+    networks: dict[str, Any] = {}
+    for position, item in enumerate(node.attachments):
+        fields = _attachment(item)
+        if item.interface == interface_name(position):
+            del fields["interface"]
+        if item.host_interface == host_interface_name(node.name, position):
+            del fields["host_interface"]
+        if item.addresses and item.mac == attachment_mac(lab, node.name, item.interface, str(item.addresses[0])):
+            del fields["mac"]
+        networks[item.network] = fields["address"] if fields.keys() == {"address"} else fields
+    out = _node(node)
+    out["networks"] = list(networks) if not any(networks.values()) else networks
+    if node.sysctls:
+        out["sysctls"] = {key: int(value) if _is_plain_number(value) else value for key, value in node.sysctls}
+    return out["networks"] if out.keys() == {"networks"} and isinstance(out["networks"], list) else out
+
+
+def _is_plain_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 18 and str(int(text)) == text
+
+
+class _Dumper(_BASE):  # type: ignore[misc] # the C dumper where there is one, which mypy can't know
+    """Short maps and lists on one line, as in the examples."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        """Write equal values out instead of naming them with & and *."""
+        return True
+
+
+def _is_flat(values: Any) -> bool:
+    return not any(isinstance(value, dict | list) and value for value in values)
+
+
+def _represent_map(dumper: Any, data: dict[str, Any]) -> Any:
+    return dumper.represent_mapping("tag:yaml.org,2002:map", data.items(), flow_style=_is_flat(data.values()))
+
+
+def _represent_list(dumper: Any, data: list[Any]) -> Any:
+    return dumper.represent_sequence("tag:yaml.org,2002:seq", data, flow_style=_is_flat(data))
+
+
+_Dumper.add_representer(dict, _represent_map)
+_Dumper.add_representer(list, _represent_list)

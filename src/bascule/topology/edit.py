@@ -1,0 +1,116 @@
+"""Edits of a topology, for commands that change a lab that is up. Pure: each gives a new, checked topology.
+
+The way back through the lab file's words means that an edit can say nothing that a file could not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from bascule.errors import InputError, NotFound
+from bascule.topology.dump import to_data
+from bascule.topology.load import from_data
+from bascule.topology.model import Attachment, Network, Node, Topology
+from bascule.topology.tree import nearest, shown
+
+_SOURCE = "edit"
+_NODES_NAMED = 5  # in the message about a network that is in use
+
+
+def add_network(topology: Topology, network: Network) -> Topology:
+    """The topology with one more network. Raises :class:`InputError` where its name is taken or it does not fit."""
+    _absent("network", network.name, (each.name for each in topology.networks))
+    return _checked(replace(topology, networks=(*topology.networks, network)))
+
+
+def remove_network(topology: Topology, name: str, force: bool = False) -> Topology:
+    """The topology without a network, and with ``force`` without the attachments to it.
+
+    Raises :class:`NotFound`, and :class:`InputError` where nodes are attached and ``force`` is not given, or where a
+    node's routes lead through the network.
+    """
+    _present("network", name, [each.name for each in topology.networks])
+    attached = [node.name for node in topology.nodes if any(item.network == name for item in node.attachments)]
+    if attached and not force:
+        more = f" and {len(attached) - _NODES_NAMED} more" if len(attached) > _NODES_NAMED else ""
+        names = ", ".join(attached[:_NODES_NAMED]) + more
+        raise InputError(f"network {name} has nodes attached ({names}); disconnect them first, or use force")
+    networks = tuple(each for each in topology.networks if each.name != name)
+    nodes = tuple(_without(node, name) for node in topology.nodes)
+    return _checked(replace(topology, networks=networks, nodes=nodes))
+
+
+def add_node(topology: Topology, node: Node) -> Topology:
+    """The topology with one more node. Raises :class:`InputError` where its name is taken or it does not fit."""
+    _absent("node", node.name, (each.name for each in topology.nodes))
+    return _checked(replace(topology, nodes=(*topology.nodes, node)))
+
+
+def add_node_data(topology: Topology, name: str, fields: Mapping[str, object]) -> Topology:
+    """The topology with one more entry of ``nodes``, in the lab file's words (``count`` makes several nodes of it).
+
+    Raises :class:`InputError` where a name is taken or the fields are wrong.
+    """
+    _absent("node", name, (each.name for each in topology.nodes))
+    data = to_data(topology)
+    data["nodes"][name] = dict(fields)
+    return from_data(data, _SOURCE)
+
+
+def remove_node(topology: Topology, name: str) -> Topology:
+    """The topology without a node. Raises :class:`NotFound`."""
+    _present("node", name, [each.name for each in topology.nodes])
+    return _checked(replace(topology, nodes=tuple(each for each in topology.nodes if each.name != name)))
+
+
+def connect(topology: Topology, node: str, attachment: Attachment) -> Topology:
+    """The topology with a node attached to one more network; empty names are filled in with the next free ones.
+
+    Raises :class:`NotFound` for the node or the network, :class:`InputError` where the attachment does not fit.
+    """
+    _present("node", node, [each.name for each in topology.nodes])
+    _present("network", attachment.network, [each.name for each in topology.networks])
+    old = next(each for each in topology.nodes if each.name == node)
+    if any(item.network == attachment.network for item in old.attachments):
+        raise InputError(f"node {node} is attached to network {attachment.network} already")
+    return _checked(_replaced(topology, replace(old, attachments=(*old.attachments, attachment))))
+
+
+def disconnect(topology: Topology, node: str, network: str) -> Topology:
+    """The topology with a node no longer attached to a network.
+
+    Raises :class:`NotFound`, and :class:`InputError` where the node's own routes lead through the network.
+    """
+    _present("node", node, [each.name for each in topology.nodes])
+    old = next(each for each in topology.nodes if each.name == node)
+    names = [item.network for item in old.attachments]
+    if network not in names:
+        _present("network", network, [each.name for each in topology.networks])
+        raise NotFound(f"node {node} is not attached to network {network}; it is on {', '.join(names) or 'none'}")
+    return _checked(_replaced(topology, _without(old, network)))
+
+
+def _checked(topology: Topology) -> Topology:
+    return from_data(to_data(topology), _SOURCE)
+
+
+def _replaced(topology: Topology, node: Node) -> Topology:
+    return replace(topology, nodes=tuple(node if each.name == node.name else each for each in topology.nodes))
+
+
+def _without(node: Node, network: str) -> Node:
+    kept = tuple(item for item in node.attachments if item.network != network)
+    return replace(node, attachments=kept) if len(kept) < len(node.attachments) else node
+
+
+def _absent(noun: str, name: str, names: Iterable[str]) -> None:
+    if name in names:
+        raise InputError(f"{noun} {shown(name)} is there already; choose another name, or remove it first")
+
+
+def _present(noun: str, name: str, names: list[str]) -> None:
+    if name not in names:
+        hint: Any = nearest(name, names) or (f"; there are {', '.join(names[:8])}" if names else "; there are none")
+        raise NotFound(f"no {noun} {shown(name)}{hint}")

@@ -1,0 +1,143 @@
+"""The lab file's words, as tables: one row is one field. The loader and the JSON Schema both read them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+
+MTU_RANGE = (68, 65535)  # ETH_MIN_MTU and ETH_MAX_MTU, linux/if_ether.h
+IPV6_MIN_MTU = 1280  # RFC 8200 section 5
+COUNT_RANGE = (1, 100_000)
+METRIC_RANGE = (0, 2**32 - 1)  # RTA_PRIORITY is an unsigned 32-bit number
+NO_GATEWAY = "none"
+DEFAULT_ROUTE = "default"
+DEFAULT_NAME = "lab"
+
+
+class Kind(Enum):
+    """What a field holds; ``load.READ`` has one function for each, ``schema.SCHEMA`` one fragment."""
+
+    LAB_NAME = auto()
+    NETWORKS = auto()
+    NODES = auto()
+    SUBNETS = auto()
+    GATEWAYS = auto()
+    MTU = auto()
+    MAC = auto()
+    ATTACHMENTS = auto()
+    ADDRESSES = auto()
+    ADDRESS4 = auto()
+    ADDRESS6 = auto()
+    INTERFACE = auto()
+    ROUTES = auto()
+    DESTINATION = auto()
+    ADDRESS = auto()
+    METRIC = auto()
+    SYSCTLS = auto()
+    COUNT = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field. ``other`` are further words for the same, mostly Compose's. ``empty`` says that no value is a value."""
+
+    name: str
+    kind: Kind
+    doc: str
+    other: tuple[str, ...] = ()
+    empty: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Noun:
+    """A map with these fields. ``word`` is how messages call it."""
+
+    word: str
+    doc: str
+    fields: tuple[Field, ...]
+
+    def field(self, key: str) -> Field | None:
+        """The row for a key of the file."""
+        return next((row for row in self.fields if key == row.name or key in row.other), None)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """All keys that are understood."""
+        return tuple(key for row in self.fields for key in (row.name, *row.other))
+
+
+LAB = Noun(
+    "lab",
+    "A lab: networks (bridges) and nodes (network namespaces).",
+    (
+        Field("name", Kind.LAB_NAME, "The lab's name. The file's name where it is left out."),
+        Field(
+            "networks",
+            Kind.NETWORKS,
+            "The bridges, by name. Left out altogether, each network that a node names is made with defaults.",
+            empty=True,
+        ),
+        Field("nodes", Kind.NODES, "The network namespaces, by name, or a list of names.", empty=True),
+    ),
+)
+
+NETWORK = Noun(
+    "network",
+    "A network is a Linux bridge; its name is the bridge's name. Empty for defaults.",
+    (
+        Field("subnet", Kind.SUBNETS, "One subnet, or a list for dual stack. Left out: a free one is chosen."),
+        Field(
+            "gateway",
+            Kind.GATEWAYS,
+            "The bridge's own address, or a list. Left out: the first address of each subnet. `none`: a bridge without one.",
+        ),
+        Field("mtu", Kind.MTU, "The largest packet, in bytes, on the bridge and everything attached. 1500 if left out."),
+        Field("mac", Kind.MAC, "The bridge's MAC address. Derived from lab and network if left out."),
+    ),
+)
+
+NODE = Noun(
+    "node",
+    "A node is a network namespace. Empty for one without networks, or a list of networks.",
+    (
+        Field(
+            "networks",
+            Kind.ATTACHMENTS,
+            "The networks it is attached to: a list of names, or a map from name to nothing, an address, or fields.",
+            empty=True,
+        ),
+        Field("routes", Kind.ROUTES, "Routes beside those to its own subnets and the default through the first gateway."),
+        Field("sysctls", Kind.SYSCTLS, "Kernel settings below `net.`: a map, or a list of `key=value`."),
+        Field("count", Kind.COUNT, "Make this many such nodes: NAME1, NAME2, …"),
+    ),
+)
+
+ATTACHMENT = Noun(
+    "attachment",
+    "A node's interface on a network: one veth pair.",
+    (
+        Field("address", Kind.ADDRESSES, "Its address, or a list with one for each subnet. Left out: the next free one."),
+        Field("ipv4_address", Kind.ADDRESS4, "Its IPv4 address, in Compose's word."),
+        Field("ipv6_address", Kind.ADDRESS6, "Its IPv6 address, in Compose's word."),
+        Field("interface", Kind.INTERFACE, "The interface's name in the node. `eth0`, `eth1`, … if left out."),
+        Field("host_interface", Kind.INTERFACE, "The name of the bridge's end. `veth-NODE` if left out."),
+        Field("mac", Kind.MAC, "The interface's MAC address. Derived from lab and address if left out.", ("mac_address",)),
+    ),
+)
+
+ROUTE = Noun(
+    "route",
+    "One route: `to` with `via` or `interface` or both.",
+    (
+        Field("to", Kind.DESTINATION, "The destination: a subnet, an address, or `default`."),
+        Field("via", Kind.ADDRESS, "The next hop: an address in one of the node's subnets."),
+        Field("interface", Kind.INTERFACE, "The node's interface to send through.", ("dev",)),
+        Field("metric", Kind.METRIC, "The lower wins where several match. The kernel's default if left out."),
+    ),
+)
+
+# For the position of a problem: keys that the file may have used in place of these.
+OTHER_WORDS: dict[str, tuple[str, ...]] = {
+    "address": ("ipv4_address", "ipv6_address"),
+    **{row.name: row.other for noun in (ATTACHMENT, ROUTE) for row in noun.fields if row.other},
+}

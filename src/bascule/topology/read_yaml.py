@@ -1,0 +1,213 @@
+"""YAML text → position tree, by the events of PyYAML's parser (libyaml where it was built in).
+
+The events are consumed one at a time on a stack of our own: a bomb of aliases or a tower of brackets is seen before it
+costs anything. Scalars resolve by the core schema of YAML 1.2 (section 10.3.2), not 1.1: ``no``, ``on`` and ``22:22``
+are text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import yaml
+from yaml.events import (
+    AliasEvent,
+    DocumentStartEvent,
+    MappingEndEvent,
+    MappingStartEvent,
+    ScalarEvent,
+    SequenceEndEvent,
+    SequenceStartEvent,
+)
+
+from bascule.errors import Mistake
+from bascule.topology.tree import MAX_DEPTH, MAX_VALUES, TOO_DEEP, TOO_MANY, Tree, place_in, refuse, shown
+
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+_INT = re.compile(r"[-+]?[0-9]{1,40}\Z|0o[0-7]{1,40}\Z|0x[0-9a-fA-F]{1,40}\Z")
+# .inf and .nan stay text: no field takes a float, and the text is what a message shows.
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?\Z")
+_WORDS: dict[str, bool | None] = {
+    **dict.fromkeys(("", "~", "null", "Null", "NULL")),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+}
+# c-printable of YAML 1.2, section 5.1. PyYAML reports these with an offset, which nobody can find in an editor.
+_UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_TEXT_TAGS = frozenset({"!", "tag:yaml.org,2002:str"})
+_PLAIN_TAGS = frozenset({None, "!", "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"})
+
+
+def resolve(text: str) -> str | int | float | bool | None:
+    """The value of a plain scalar."""
+    if text in _WORDS:
+        return _WORDS[text]
+    if text[0] not in "0123456789+-.":
+        return text
+    if _INT.match(text):
+        return int(text, 8 if text.startswith("0o") else 16 if text.startswith("0x") else 10)
+    if _FLOAT.match(text):
+        return float(text)
+    return text
+
+
+def read(text: str, filename: str) -> tuple[Tree | None, list[Mistake]]:
+    """The tree (None where the file has no content) and what is wrong but does not end the reading.
+
+    Raises :class:`TopologyError` for what does: syntax, aliases without end, too much of anything.
+    """
+    found = _UNPRINTABLE.search(text)
+    if found:
+        place = place_in(text, found.start())
+        raise refuse(filename, f"the control character U+{ord(found[0]):04X} is not allowed; remove it", *place)
+    builder = _Builder(filename)
+    try:
+        for event in _events(text):
+            builder.take(event)
+    except yaml.MarkedYAMLError as error:
+        raise _syntax(error, filename) from error
+    except yaml.YAMLError as error:
+        raise refuse(filename, f"not valid YAML: {shown(str(error))}") from error
+    return builder.root, builder.mistakes
+
+
+def _events(text: str) -> Iterator[Any]:
+    yield from yaml.parse(text, Loader=_LOADER)
+
+
+def _syntax(error: yaml.MarkedYAMLError, filename: str) -> Exception:
+    mark = error.problem_mark or error.context_mark
+    said = error.problem or error.context or "syntax error"
+    if "cannot start any token" in said:
+        said += " (indent with spaces, not tabs; quote text that begins with a sign such as @ or `)"
+    elif "mapping values are not allowed" in said:
+        said += " (quote text that holds ': ')"
+    doing = f", {error.context}" if error.context and error.problem else ""
+    line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
+    return refuse(filename, f"not valid YAML: {said}{doing}", line, column)
+
+
+class _Open:
+    """A list or map whose end has not come yet; ``key`` waits for its value."""
+
+    __slots__ = ("anchor", "before", "items", "key", "key_column", "key_line", "tree")
+
+    def __init__(self, tree: Tree, anchor: str | None, before: int) -> None:
+        self.tree = tree
+        self.items: Any = tree.value
+        self.anchor = anchor
+        self.before = before  # how many values had been counted when it began
+        self.key: str | None = None
+        self.key_line = 0
+        self.key_column = 0
+
+
+class _Builder:
+    def __init__(self, filename: str) -> None:
+        self.filename = filename
+        self.mistakes: list[Mistake] = []
+        self.root: Tree | None = None
+        self.stack: list[_Open] = []
+        self.anchors: dict[str, tuple[Tree, int]] = {}
+        self.count = 0
+        self.documents = 0
+
+    def take(self, event: Any) -> None:
+        kind = type(event)
+        if kind is ScalarEvent:
+            self.scalar(event)
+        elif kind is MappingStartEvent:
+            self.start(event, {})
+        elif kind is SequenceStartEvent:
+            self.start(event, [])
+        elif kind is MappingEndEvent or kind is SequenceEndEvent:
+            self.end()
+        elif kind is AliasEvent:
+            self.alias(event)
+        elif kind is DocumentStartEvent:
+            self.documents += 1
+            if self.documents > 1:
+                self.stop(event, "a second document begins here; a lab file has one, so remove the '---'")
+
+    def stop(self, event: Any, message: str) -> None:
+        mark = event.start_mark
+        raise refuse(self.filename, message, mark.line + 1, mark.column + 1)
+
+    def wrong(self, line: int, column: int, message: str) -> None:
+        self.mistakes.append(Mistake(self.filename, line, column, "", message))
+
+    def counted(self, event: Any, values: int) -> None:
+        self.count += values
+        if self.count > MAX_VALUES:
+            self.stop(event, TOO_MANY)
+
+    def scalar(self, event: Any) -> None:
+        self.counted(event, 1)
+        mark = event.start_mark
+        line, column = mark.line + 1, mark.column + 1
+        text: str = event.value
+        tag = event.tag
+        if tag is not None and tag not in _TEXT_TAGS:
+            self.wrong(line, column, f"tags such as {shown(tag)} are not supported; remove it")
+        value = resolve(text) if event.implicit[0] and tag is None else text
+        tree = Tree(value, line, column, text)
+        if event.anchor is not None:
+            self.anchors[event.anchor] = tree, 1
+        self.place(tree)
+
+    def start(self, event: Any, value: object) -> None:
+        self.counted(event, 1)
+        mark = event.start_mark
+        if len(self.stack) >= MAX_DEPTH:
+            self.stop(event, TOO_DEEP)
+        if event.tag not in _PLAIN_TAGS:
+            self.wrong(mark.line + 1, mark.column + 1, f"tags such as {shown(event.tag)} are not supported; remove it")
+        tree = Tree(value, mark.line + 1, mark.column + 1)
+        if event.anchor is not None:
+            self.anchors.pop(event.anchor, None)
+        self.place(tree)
+        self.stack.append(_Open(tree, event.anchor, self.count - 1))
+
+    def end(self) -> None:
+        ended = self.stack.pop()
+        if ended.anchor is not None:
+            self.anchors[ended.anchor] = ended.tree, self.count - ended.before
+
+    def alias(self, event: Any) -> None:
+        name = event.anchor
+        if any(open_one.anchor == name for open_one in self.stack) and name not in self.anchors:
+            self.stop(event, f"the alias *{shown(name)} stands inside what it names, which would never end; remove it")
+        if name not in self.anchors:
+            self.stop(event, f"the alias *{shown(name)} names nothing; write &{shown(name)} before the value that is meant")
+        tree, size = self.anchors[name]
+        self.counted(event, size)
+        self.place(Tree(tree.value, tree.line, tree.column, tree.text))
+
+    def place(self, tree: Tree) -> None:
+        if not self.stack:
+            self.root = tree
+            return
+        top = self.stack[-1]
+        if isinstance(top.items, list):
+            top.items.append(tree)
+        elif top.key is None:
+            self.key(top, tree)
+        else:
+            tree.key_line, tree.key_column = top.key_line, top.key_column
+            # Of two values for one key the first stays; the second has been reported.
+            top.items.setdefault(top.key, tree)
+            top.key = None
+
+    def key(self, top: _Open, tree: Tree) -> None:
+        top.key, top.key_line, top.key_column = tree.text, tree.line, tree.column
+        if isinstance(tree.value, dict | list):
+            self.wrong(tree.line, tree.column, "a list or map can't be a key; quote text that begins with [ or {")
+        elif tree.text in top.items:
+            first = top.items[tree.text]
+            at = f"line {first.key_line}, column {first.key_column}"
+            self.wrong(tree.line, tree.column, f"'{shown(tree.text)}' is given twice, first at {at}; keep one")
+        elif tree.text == "<<":
+            self.wrong(tree.line, tree.column, "merge keys ('<<') are not supported; write the fields out")

@@ -1,0 +1,112 @@
+"""Where mistakes are gathered while a tree is read, and the readings that every noun shares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+from bascule.errors import Mistake, TopologyError
+from bascule.topology.fields import OTHER_WORDS, Field, Kind, Noun
+from bascule.topology.tree import MAX_MISTAKES, Path, Tree, in_order, kind_of, nearest, path_text, shown
+from bascule.topology.values import Wrong
+
+T = TypeVar("T")
+
+
+class Scribe:
+    """Notes mistakes with their places. The ``file`` is what messages begin with."""
+
+    def __init__(self, file: str, root: Tree, mistakes: list[Mistake]) -> None:
+        self.file = file
+        self.root = root
+        self.mistakes = mistakes
+
+    def wrong(self, tree: Tree, path: Path, message: str) -> None:
+        """A mistake in a value."""
+        self._note(tree.place, path, message)
+
+    def wrong_key(self, tree: Tree, path: Path, message: str) -> None:
+        """A mistake in the key of a value."""
+        self._note(tree.key_place, path, message)
+
+    def _note(self, place: tuple[int, int], path: Path, message: str) -> None:
+        self.mistakes.append(Mistake(self.file, *place, path_text(path), message))
+        if len(self.mistakes) > 2 * MAX_MISTAKES:
+            raise TopologyError(in_order(self.mistakes))
+
+    def wrong_at(self, path: Path, message: str) -> None:
+        """A mistake at a path, wherever the file says what the path means."""
+        self.wrong(self.root.find(path, OTHER_WORDS), path, message)
+
+    def text(self, tree: Tree, path: Path, what: str) -> str | None:
+        """A text. Numbers pass as they are written: a node may be called 1, and `1` in a sysctl is text enough."""
+        value = tree.value
+        if isinstance(value, str):
+            return value
+        if isinstance(value, int | float) and not isinstance(value, bool) and tree.text:
+            return tree.text
+        advice = "; write it in quotes" if isinstance(value, bool) else ""
+        self.wrong(tree, path, f"must be {what}, not {kind_of(tree)}{advice}")
+        return None
+
+    def parsed(self, tree: Tree, path: Path, what: str, parse: Callable[[str], T]) -> T | None:
+        """A text that ``parse`` makes a value of; None where it can't."""
+        text = self.text(tree, path, what)
+        if text is None:
+            return None
+        try:
+            return parse(text)
+        except Wrong as problem:
+            self.wrong(tree, path, str(problem))
+            return None
+
+    def one_or_more(self, tree: Tree, path: Path, what: str, parse: Callable[[str], T]) -> tuple[T, ...] | None:
+        """A text, or a list of them. None where one of them is wrong: half a list is no better than none."""
+        if not isinstance(tree.value, list):
+            one = self.parsed(tree, path, f"{what} or a list of them", parse)
+            return None if one is None else (one,)
+        found = [self.parsed(item, (*path, index), what, parse) for index, item in enumerate(tree.value)]
+        good = tuple(item for item in found if item is not None)
+        return good if len(good) == len(found) else None
+
+    def number(self, tree: Tree, path: Path, least: int, most: int) -> int | None:
+        """A whole number in a range."""
+        value = tree.value
+        if isinstance(value, bool) or not isinstance(value, int):
+            advice = "; remove the quotes" if isinstance(value, str) and value.strip().isdecimal() else ""
+            self.wrong(tree, path, f"must be a whole number, not {kind_of(tree)}{advice}")
+        elif not least <= value <= most:
+            self.wrong(tree, path, f"{tree.text} is out of range; write a number from {least} to {most}")
+        else:
+            return int(value)
+        return None
+
+    def fields(self, tree: Tree, path: Path, noun: Noun, readers: Mapping[Kind, Reader]) -> dict[str, object]:
+        """The fields of a noun that could be read, by the name of their row."""
+        if not isinstance(tree.value, dict):
+            self.wrong(tree, path, f"a {noun.word} must be a map, not {kind_of(tree)}")
+            return {}
+        found: dict[str, object] = {}
+        seen: dict[str, str] = {}
+        for key, below in tree.value.items():
+            row = noun.field(key)
+            if row is None:
+                hint = nearest(key, noun.keys) or f"; a {noun.word} has {', '.join(row.name for row in noun.fields)}"
+                self.wrong_key(below, path, f"unknown key '{shown(key)}'{hint}")
+            elif row.name in seen:
+                self.wrong_key(below, (*path, key), f"says the same as '{seen[row.name]}'; keep one of them")
+            else:
+                seen[row.name] = key
+                value = self._field(below, (*path, key), row, readers)
+                if value is not None:
+                    found[row.name] = value
+        return found
+
+    def _field(self, tree: Tree, path: Path, row: Field, readers: Mapping[Kind, Reader]) -> object | None:
+        if tree.value is None and not row.empty:
+            self.wrong_key(tree, path, "has no value; give one, or remove the key")
+            return None
+        return readers[row.kind](self, tree, path)
+
+
+Reader = Callable[[Scribe, Tree, Path], object | None]

@@ -1,0 +1,146 @@
+"""Text → checked value. Each function raises :class:`Wrong` with the sentence to show: what is wrong, what to do."""
+
+from __future__ import annotations
+
+import re
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+
+from bascule.names import problem_with_mac
+from bascule.topology.fields import DEFAULT_ROUTE
+from bascule.topology.model import IPAddress, Prefix, Route
+from bascule.topology.tree import nearest, shown
+
+_LONGEST = 100  # longer text is no address; what names.py echoes stays short
+_SYSCTL_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*\Z")
+_SYSCTL_PATH_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\Z")
+_ROUTE_WORDS = ("via", "dev", "metric")
+
+_SPECIAL: tuple[tuple[Prefix, str], ...] = (
+    (IPv4Network("0.0.0.0/8"), "'this network'"),
+    (IPv4Network("127.0.0.0/8"), "loopback"),
+    (IPv4Network("169.254.0.0/16"), "link-local"),
+    (IPv4Network("224.0.0.0/4"), "multicast"),
+    (IPv4Network("240.0.0.0/4"), "reserved"),
+    (IPv6Network("::/127"), "unspecified and loopback"),
+    (IPv6Network("fe80::/10"), "link-local"),
+    (IPv6Network("ff00::/8"), "multicast"),
+)
+
+
+class Wrong(ValueError):
+    """A value that can't be used; the message is for the file's author."""
+
+
+def address(text: str) -> IPAddress:
+    """An IPv4 or IPv6 address, without prefix length or zone."""
+    if "/" in text:
+        bare = shown(text.partition("/")[0])
+        raise Wrong(f"'{shown(text)}' has a prefix length; write {bare} (the subnet's length is used)")
+    try:
+        if "%" in text or len(text) > _LONGEST:
+            raise ValueError
+        return ip_address(text)
+    except ValueError:
+        raise Wrong(f"'{shown(text)}' is no IP address; write one like 10.1.0.2 or fd00::2") from None
+
+
+def subnet(text: str) -> Prefix:
+    """A subnet that nodes can live in: with prefix length, no host bits, wide enough, no special range."""
+    bare, slash, _ = text.partition("/")
+    if not slash:
+        found = address(bare)
+        length = 24 if found.version == 4 else 64
+        raise Wrong(f"'{shown(text)}' has no prefix length; write a subnet like {_around(found, length)}")
+    found_prefix = _prefix(text)
+    most = found_prefix.max_prefixlen - 2
+    if found_prefix.prefixlen > most:
+        raise Wrong(f"{found_prefix} is too small for a network: a bridge and a node need /{most} or wider")
+    for special, name in _SPECIAL:
+        if special.version == found_prefix.version and special.overlaps(found_prefix):
+            raise Wrong(f"{found_prefix} holds {name} addresses ({special}); choose a subnet outside, like 10.1.0.0/24")
+    return found_prefix
+
+
+def destination(text: str, via: IPAddress | None) -> Prefix:
+    """Where a route leads: a subnet, one address, or ``default`` (of the family of ``via``)."""
+    if text == DEFAULT_ROUTE:
+        return IPv6Network("::/0") if isinstance(via, IPv6Address) else IPv4Network("0.0.0.0/0")
+    if "/" in text:
+        return _prefix(text)
+    try:
+        return _whole(address(text))
+    except Wrong:
+        raise Wrong(f"'{shown(text)}' is no destination; write a subnet like 10.2.0.0/16, or `default`") from None
+
+
+def _whole(found: IPAddress) -> Prefix:
+    return _around(found, found.max_prefixlen)
+
+
+def _around(found: IPAddress, length: int) -> Prefix:
+    if isinstance(found, IPv4Address):
+        return IPv4Network((int(found), length), strict=False)
+    return IPv6Network((int(found), length), strict=False)
+
+
+def _prefix(text: str) -> Prefix:
+    bare, _, length = text.partition("/")
+    found = address(bare)
+    if not (length.isascii() and length.isdigit() and len(length) < 4 and int(length) <= found.max_prefixlen):
+        raise Wrong(f"'{shown(text)}': the prefix length must be a number from 0 to {found.max_prefixlen}")
+    try:
+        return ip_network((int(found), int(length)) if found.version == 4 else f"{found}/{int(length)}")
+    except ValueError:
+        right = _around(found, int(length))
+        raise Wrong(f"{shown(text)} has host bits set; did you mean {right}?") from None
+
+
+def mac(text: str) -> str:
+    """A MAC address, in lower case."""
+    problem = problem_with_mac(text[:_LONGEST])
+    if problem:
+        raise Wrong(problem)
+    return text.lower()
+
+
+def sysctl_key(text: str) -> str:
+    """A dotted key below ``net.``. Where a part holds a dot (a VLAN's interface), sysctl(8)'s form with slashes."""
+    slashed = "/" in text
+    parts = text.split("/" if slashed else ".")
+    if parts[0] != "net" or len(parts) < 2:
+        raise Wrong(
+            f"'{shown(text)}' is no setting of a network namespace: keys begin with 'net.', "
+            "all others belong to the whole machine; remove it"
+        )
+    pattern = _SYSCTL_PATH_PART if slashed else _SYSCTL_PART
+    if len(text) > 2 * _LONGEST or not all(pattern.match(part) and ".." not in part for part in parts):
+        raise Wrong(f"'{shown(text)}' is no sysctl key; write one like net.ipv4.ip_forward")
+    return ".".join(parts) if slashed and not any("." in part for part in parts) else text
+
+
+def sysctl_value(text: str) -> str:
+    """A value, its white space as the kernel shows it: single."""
+    value = " ".join(text.split())
+    if not value or not value.isprintable() or len(value) > 1000:
+        raise Wrong("a sysctl value must be one line of text or a number")
+    return value
+
+
+def route(text: str) -> dict[str, str]:
+    """``10.0.0.0/8 via 172.16.1.254 dev eth0 metric 5``, ip-route(8)'s order of words, as ``{to, via, dev, metric}``."""
+    words = text.split() if len(text) <= 2 * _LONGEST else []
+    if not words or len(words) % 2 == 0:
+        raise Wrong(f"'{shown(text)}' is no route; write 'TO via ADDRESS', like '10.2.0.0/16 via 10.1.0.254'")
+    found = {"to": words[0]}
+    for word, value in zip(words[1::2], words[2::2], strict=True):
+        if word not in _ROUTE_WORDS or word in found:
+            hint = nearest(word, _ROUTE_WORDS) or f"; a route's words are {', '.join(_ROUTE_WORDS)}, each once"
+            raise Wrong(f"'{shown(word)}' is out of place in a route{hint}")
+        found[word] = value
+    return found
+
+
+def route_text(found: Route) -> str:
+    """The route for a message."""
+    via = f" via {found.via}" if found.via else ""
+    return f"{found.to}{via}" + (f" dev {found.interface}" if found.interface else "")

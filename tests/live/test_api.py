@@ -1,0 +1,133 @@
+"""The Python API: load, build in code, run, popen, ping, plan, change."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from helpers import SEED
+from sandbox import World, difference
+
+import bascule
+
+WORLDS = pytest.mark.parametrize("where", ["host", "private"])
+
+
+@WORLDS
+def test_a_lab_as_a_context(world: World, where: str) -> None:
+    """Up on entering, down on leaving, also after an error."""
+    before = world.snapshot(exclude=())
+    with bascule.Lab.load(SEED, world=where) as lab:
+        done = lab.node("ns1").run(["ping", "-c1", "-W2", "ns2"], capture_output=True)
+        assert done.returncode == 0
+        assert "1 received" in done.stdout
+    assert difference(before, world.snapshot(exclude=())) == ""
+    with pytest.raises(RuntimeError, match="mine"), bascule.Lab.load(SEED, world=where):
+        raise RuntimeError("mine")
+    assert difference(before, world.snapshot(exclude=())) == ""
+
+
+@WORLDS
+def test_built_in_code(world: World, where: str) -> None:
+    """The same nouns as in the file."""
+    lab = bascule.Lab("code", world=where)
+    lab.add_network("lan", subnet=["10.5.0.0/24", "fd05::/64"])
+    lab.add_node("a", networks=["lan"])
+    lab.add_node("b", networks={"lan": {"address": "10.5.0.77"}}, sysctls={"net.ipv4.ip_forward": 1})
+    assert lab.plan()
+    with lab:
+        assert lab.node("b").addresses == ("10.5.0.77", "fd05::3")
+        assert not lab.plan()
+        assert lab.network("lan").addresses == ("10.5.0.1/24", "fd05::1/64")
+        echoes = lab.ping()
+        assert len(echoes) == 4
+        assert all(echo.seconds is not None for echo in echoes)
+        assert lab.node("b").run(["cat", "/proc/sys/net/ipv4/ip_forward"], capture_output=True).stdout == "1\n"
+        again = bascule.Lab.attach("code")
+        assert [node.name for node in again.nodes] == ["a", "b"]
+
+
+@WORLDS
+def test_run_is_subprocess_run(world: World, where: str) -> None:
+    """Input, exit code, check, timeout, environment, folder, missing program."""
+    with bascule.Lab.load(SEED, world=where) as lab:
+        node = lab.node("ns1")
+        assert node.run(["cat"], input="hello", capture_output=True).stdout == "hello"
+        assert node.run(["cat"], input=b"raw", capture_output=True, text=False).stdout == b"raw"
+        assert node.run(["sh", "-c", "exit 3"]).returncode == 3
+        assert node.run(["sh", "-c", "kill -9 $$"]).returncode == -9
+        assert node.run(["sh", "-c", "echo $X; pwd"], env={"X": "y", "PATH": "/bin"}, cwd="/usr", capture_output=True).stdout == (
+            "y\n/usr\n"
+        )
+        with pytest.raises(subprocess.CalledProcessError):
+            node.run(["false"], check=True)
+        with pytest.raises(subprocess.TimeoutExpired):
+            node.run(["sleep", "30"], timeout=0.1)
+        with pytest.raises(FileNotFoundError):
+            node.run(["no-such-program"])
+        with pytest.raises(bascule.InputError, match="a list of words"):
+            node.run("ip a")
+
+
+@WORLDS
+def test_popen_is_popen(world: World, where: str) -> None:
+    """A server in one node, a client in another, by name; then terminate."""
+    serve = "import http.server as h; h.ThreadingHTTPServer(('', 8000), h.SimpleHTTPRequestHandler).serve_forever()"
+    fetch = (
+        "import time, urllib.request as u\n"
+        "for _ in range(100):\n"
+        "    try: print(u.urlopen('http://ns2:8000/', timeout=2).status); break\n"
+        "    except OSError: time.sleep(0.05)\n"
+    )
+    with bascule.Lab.load(SEED, world=where) as lab:
+        with lab.node("ns2").popen([sys.executable, "-c", serve], stderr=subprocess.DEVNULL) as server:
+            assert lab.node("ns1").run([sys.executable, "-c", fetch], capture_output=True).stdout == "200\n"
+            assert server.poll() is None
+            server.terminate()
+            assert server.wait(10) == -15
+
+
+def test_errors_are_typed(world: World) -> None:
+    """Unknown node with the nearest name; a lab that is not up; a mistake in the data."""
+    with bascule.Lab.load(SEED) as lab:
+        with pytest.raises(bascule.NotFound, match="did you mean ns1"):
+            lab.node("ns11")
+    with pytest.raises(bascule.NotFound, match="is not up"):
+        bascule.Lab.attach("docker-bridge")
+    with pytest.raises(bascule.TopologyError) as caught:
+        bascule.Lab.from_data({"nodes": {"a b": None}, "netwoks": {}})
+    assert len(caught.value.mistakes) == 2
+    with pytest.raises(bascule.InputError, match="no such file|No such file"):
+        bascule.Lab.load(Path("nowhere.yaml"))
+
+
+@WORLDS
+def test_a_hundred_nodes_all_reach_each_other(world: World, where: str) -> None:
+    """More pairs than the kernel's neighbour table has entries; afterwards none of the tool's are left."""
+    data = {"networks": {"lan": {"subnet": "10.6.0.0/24"}}, "nodes": {"n": {"count": 100, "networks": ["lan"]}}}
+    with bascule.Lab.from_data(data, world=where, name="hundred") as lab:
+        echoes = lab.ping()
+        assert len(echoes) == 9900
+        assert [echo for echo in echoes if echo.seconds is None] == []
+
+
+@WORLDS
+def test_ping_tells_who_does_not_answer(world: World, where: str) -> None:
+    """One interface down: its pairs fail, all others answer."""
+    with bascule.Lab.load(SEED, world=where) as lab:
+        lab.node("ns1").run(["ip", "link", "set", "veth1p", "down"], check=True)
+        failed = {(echo.source, echo.target.node) for echo in lab.ping(timeout=0.2) if echo.seconds is None}
+        assert failed == {("ns1", "ns2"), ("ns2", "ns1")}
+
+
+def test_ping_of_an_address_and_of_a_pair_without_a_common_network(world: World) -> None:
+    """To the gateway; to an address where nobody is."""
+    with bascule.Lab.load(SEED) as lab:
+        (echo,) = lab.ping("ns1", "172.16.1.254")
+        assert echo.seconds is not None
+        (nobody,) = lab.ping("ns1", "172.16.9.9", timeout=0.2)
+        assert nobody.seconds is None
+        with pytest.raises(bascule.NotFound):
+            lab.ping("ns1", "nobody")

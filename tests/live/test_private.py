@@ -1,0 +1,157 @@
+"""Private worlds: the same without root, several at once, nothing left when the keeper is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers import EXAMPLES, SEED, bascule
+from sandbox import BASCULE, World, difference
+
+
+def user(world: World, *arguments: object, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """The command as an ordinary user: no root, no sudo, no setuid helper."""
+    return world.as_ordinary_user(BASCULE, *map(str, arguments), check=check)
+
+
+def user_json(world: World, *arguments: object) -> Any:
+    """What it prints with --json."""
+    return json.loads(user(world, *arguments, "--json").stdout)
+
+
+def test_an_ordinary_user_gets_a_private_world(world: World) -> None:
+    """The tutorial's lab, and every later command joins it; the machine's network is not touched."""
+    before = world.snapshot()
+    example = world.home + "/lab.yaml"
+    Path(example).write_text(SEED.read_text())
+    os.chmod(example, 0o644)
+    assert "in a private world" in user(world, "up", example).stderr
+    try:
+        assert difference(before, world.snapshot()) == ""
+        assert user_json(world, "ls")[0]["world"] == "private"
+        assert user(world, "exec", "ns1", "--", "ping", "-c1", "-W2", "ns2").returncode == 0
+        assert "2 pairs, 2 answered" in user(world, "ping").stdout
+        assert user(world, "exec", "ns1", "hostname").stdout == "ns1\n"
+        assert user(world, "exec", "ns1", "id", "-u").stdout == "0\n"
+        assert [node["name"] for node in user_json(world, "show")["nodes"]] == ["ns1", "ns2"]
+        assert "nothing to do" in user(world, "up", example).stderr
+        assert "172.16.1.1" in user(world, "inspect", "ns1").stdout
+        assert user(world, "exec", "ns1", "sh", "-c", "exit 7", check=False).returncode == 7
+    finally:
+        user(world, "down", "docker-bridge")
+    assert user_json(world, "ls") == []
+    assert difference(before, world.snapshot()) == ""
+
+
+def test_the_host_world_needs_root(world: World) -> None:
+    """With what to do instead, and exit code 2."""
+    done = user(world, "up", SEED, "--world", "host", check=False)
+    assert done.returncode == 2
+    assert "run as root, or use --world private" in done.stderr
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_private_equals_host(world: World, example: Path) -> None:
+    """The same facts in both worlds, as `show` tells them."""
+    bascule(world, "up", example)
+    name = json.loads(bascule(world, "ls", "--json").stdout)[0]["name"]
+    here = json.loads(bascule(world, "show", name, "--json").stdout)
+    pinged = bascule(world, "ping", check=False).returncode
+    bascule(world, "down", name)
+    bascule(world, "up", example, "--world", "private")
+    there = json.loads(bascule(world, "show", name, "--json").stdout)
+    assert (there["networks"], there["nodes"]) == (here["networks"], here["nodes"])
+    assert bascule(world, "ping", check=False).returncode == pinged
+    bascule(world, "down", name)
+
+
+def test_several_private_labs_at_once(world: World) -> None:
+    """The same file three times: the same names and addresses, and no clash."""
+    for name in ("one", "two", "three"):
+        bascule(world, "up", SEED, "--world", "private", "--name", name)
+    assert len(json.loads(bascule(world, "ls", "--json").stdout)) == 3
+    for name in ("one", "two", "three"):
+        assert bascule(world, "ping", "--lab", name).returncode == 0
+    assert "several labs have a node ns1" in bascule(world, "exec", "ns1", "true", check=False).stderr
+    bascule(world, "down", "--all")
+    assert json.loads(bascule(world, "ls", "--json").stdout) == []
+
+
+def _in_world_of(pid: int) -> list[int]:
+    """Processes in the PID namespace of this one."""
+    place = os.readlink(f"/proc/{pid}/ns/pid")
+    found = []
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                if os.readlink(f"/proc/{entry}/ns/pid") == place:
+                    found.append(int(entry))
+            except OSError:
+                continue
+    return found
+
+
+def test_a_killed_keeper_leaves_nothing(world: World) -> None:
+    """SIGKILL: processes in nodes end, the world is gone; `ls` and `up` cope."""
+    bascule(world, "up", SEED, "--world", "private")
+    keeper = json.loads(bascule(world, "ls", "--json").stdout)[0]["keeper"]
+    network = os.readlink(f"/proc/{keeper}/ns/net")
+    with subprocess.Popen([BASCULE, "exec", "ns1", "sleep", "60"]) as sleeper:
+        while len(_in_world_of(keeper)) < 2:
+            time.sleep(0.01)
+        os.kill(keeper, signal.SIGKILL)
+        assert sleeper.wait(10) == -signal.SIGKILL
+    users = [entry for entry in os.listdir("/proc") if entry.isdigit() and _network(entry) == network]
+    assert users == []
+    assert json.loads(bascule(world, "ls", "--json").stdout)[0]["state"] == "lost"
+    assert "has ended" in bascule(world, "exec", "ns1", "true", check=False).stderr
+    bascule(world, "up", SEED, "--world", "private")
+    assert bascule(world, "ping").returncode == 0
+    bascule(world, "down", "docker-bridge")
+
+
+def _network(pid: str) -> str:
+    try:
+        return os.readlink(f"/proc/{pid}/ns/net")
+    except OSError:
+        return ""
+
+
+def test_down_of_a_lost_lab_forgets_it(world: World) -> None:
+    """After the keeper was killed."""
+    before = world.snapshot(exclude=())
+    bascule(world, "up", SEED, "--world", "private")
+    keeper = json.loads(bascule(world, "ls", "--json").stdout)[0]["keeper"]
+    os.kill(keeper, signal.SIGKILL)
+    while Path(f"/proc/{keeper}/ns/net").exists() and _network(str(keeper)):
+        time.sleep(0.01)
+    bascule(world, "down", "docker-bridge")
+    assert difference(before, world.snapshot(exclude=())) == ""
+
+
+def test_where_user_namespaces_are_forbidden_it_says_so(world: World) -> None:
+    """And what to do: the limit of the namespace that plays the machine is set to none."""
+    limit = Path("/proc/sys/user/max_user_namespaces")
+    script = f"echo 0 > {limit}; exec {BASCULE} up {SEED} --world private"
+    done = world.run("unshare", "--user", "--map-root-user", "sh", "-c", script, check=False)
+    assert done.returncode == 1
+    assert "sysctl user.max_user_namespaces=10000" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_exec_hands_signals_down(world: World) -> None:
+    """Terminate the command that waits, and the one in the node ends; its exit status comes up."""
+    bascule(world, "up", SEED, "--world", "private")
+    script = "trap 'exit 9' TERM; echo ready; while :; do sleep 0.05; done"
+    with subprocess.Popen([BASCULE, "exec", "ns1", "sh", "-c", script], stdout=subprocess.PIPE, text=True) as outer:
+        assert outer.stdout is not None
+        assert outer.stdout.readline() == "ready\n"
+        outer.terminate()
+        assert outer.wait(10) == 9
+    bascule(world, "down", "docker-bridge")

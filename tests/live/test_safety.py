@@ -1,0 +1,248 @@
+"""Nothing is taken over, nothing is lost: foreign objects, locks, failures half-way, kills, damaged state."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from helpers import SEED, STATE, as_json, bascule
+from sandbox import BASCULE, World, difference
+
+FOREIGN = {
+    "namespace": ("ip netns add ns2", "namespace ns2 is there already and bascule did not make it"),
+    "bridge": ("ip link add mydocker0 type bridge", "bridge mydocker0 mtu 1500 is there already and bascule did not make it"),
+    "link": ("ip link add veth2 type veth peer name x", "veth2"),
+    "another kind of link": ("ip link add mydocker0 type ifb", "interface mydocker0 is there already"),
+    "folder": ("mkdir -p /etc/netns/ns1", "/etc/netns/ns1 is there already and bascule did not make it"),
+}
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_foreign_objects_are_never_taken_over(world: World, kind: str) -> None:
+    """The error names it; nothing is touched; it is never removed."""
+    command, message = FOREIGN[kind]
+    world.run("sh", "-ec", command)
+    before = world.snapshot(exclude=())
+    done = bascule(world, "up", SEED, check=False)
+    assert done.returncode == 1
+    assert message in done.stderr
+    bascule(world, "down", "docker-bridge", check=False)
+    assert difference(before, world.snapshot(exclude=())) == ""
+
+
+def test_a_namespace_that_was_made_anew_by_hand_is_foreign(world: World) -> None:
+    """The name is the lab's, the namespace is not: its cookie tells."""
+    bascule(world, "up", SEED)
+    world.run("sh", "-ec", "ip netns del ns1; ip netns add ns1")
+    done = bascule(world, "up", SEED, check=False)
+    assert "namespace ns1 is there already and bascule did not make it" in done.stderr
+    bascule(world, "down", "docker-bridge")
+    assert [line.split()[0] for line in world.run("ip", "netns", "list").stdout.splitlines()] == ["ns1"]
+
+
+def test_the_owner_is_named_where_it_is_known(world: World) -> None:
+    """Two labs want the same names and the same subnet: the second gets a clear error, the first is untouched."""
+    bascule(world, "up", SEED)
+    before = world.snapshot(exclude=())
+    done = bascule(world, "up", SEED, "--name", "second", check=False)
+    assert done.returncode == 1
+    assert "subnet 172.16.0.0/16 of mydocker0 overlaps 172.16.0.0/16 of mydocker0 in lab docker-bridge" in done.stderr
+    assert "namespace ns1 belongs to lab docker-bridge" in done.stderr
+    assert difference(before, world.snapshot(exclude=())) == ""
+
+
+HOLD = """
+import sys, time
+from bascule.state import lock
+with lock.lab_lock("docker-bridge", "bascule up"):
+    print("held", flush=True)
+    sys.stdin.readline()
+"""
+
+
+def test_a_second_command_waits_and_says_for_what(world: World) -> None:
+    """--no-wait fails at once."""
+    with subprocess.Popen([sys.executable, "-c", HOLD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdin is not None
+        assert holder.stdout.readline() == "held\n"
+        refused = bascule(world, "up", SEED, "--no-wait", check=False)
+        assert refused.returncode == 1
+        assert f"lab docker-bridge is in use by `bascule up` (process {holder.pid})" in refused.stderr
+        with subprocess.Popen([BASCULE, "up", SEED], stderr=subprocess.PIPE, text=True) as waiting:
+            assert waiting.stderr is not None
+            assert f"waiting for `bascule up` (process {holder.pid})" in waiting.stderr.readline()
+            holder.stdin.write("\n")
+            holder.stdin.flush()
+            assert waiting.wait(20) == 0
+
+
+def test_a_failure_half_way_is_undone(world: World) -> None:
+    """The kernel says no in the middle: what was acknowledged is undone, and the error says so."""
+    Path("lab.yaml").write_text(
+        "name: half\nnetworks: {lan: {subnet: 10.3.0.0/24}}\n"
+        "nodes: {a: [lan], b: {networks: [lan], sysctls: {net.ipv4.no_such_setting: 1}}, c: [lan]}\n"
+    )
+    before = world.snapshot(exclude=())
+    done = bascule(world, "up", "lab.yaml", check=False)
+    assert done.returncode == 1
+    assert "sysctl -qw net.ipv4.no_such_setting=1" in done.stderr
+    assert "undone: " in done.stderr
+    assert bascule(world, "ls", "--json").stdout.strip() == "[]"
+    after = world.snapshot(exclude=())
+    assert difference(before, after) == ""
+
+
+def test_a_failed_change_leaves_the_lab_as_it_was(world: World) -> None:
+    """A run that fails on a lab that is up gives back what that lab had."""
+    Path("lab.yaml").write_text("name: half\nnetworks: {lan: {subnet: 10.3.0.0/24}}\nnodes: {a: [lan], b: [lan]}\n")
+    bascule(world, "up", "lab.yaml")
+    before = world.snapshot(exclude=STATE)
+    Path("bad.yaml").write_text(
+        "name: half\nnetworks: {lan: {subnet: 10.3.0.0/24}}\n"
+        "nodes: {a: [lan], d: {networks: [lan], sysctls: {net.ipv4.no_such_setting: 1}}}\n"
+    )
+    assert bascule(world, "up", "bad.yaml", check=False).returncode == 1
+    assert difference(before, world.snapshot(exclude=STATE)) == ""
+    assert "nothing to do" in bascule(world, "up", "lab.yaml").stderr
+
+
+# Stops the process before its n-th effect: what a kill at that point leaves.
+KILL = """
+import os, signal, sys
+from bascule.cli.main import main
+from bascule.host import execute
+count = int(sys.argv[1])
+for name in ("_send", "_do"):
+    def wrapped(self, *given, _real=getattr(execute._Hands, name)):
+        global count
+        count -= 1
+        if count < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return _real(self, *given)
+    setattr(execute._Hands, name, wrapped)
+main(sys.argv[2:])
+"""
+
+
+def _killed(count: int, *arguments: object) -> bool:
+    done = subprocess.run(
+        [sys.executable, "-c", KILL, str(count), *map(str, arguments)], capture_output=True, text=True, check=False
+    )
+    return done.returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("then", ["up", "down"])
+def test_a_killed_up_is_finished_or_removed(world: World, then: str) -> None:
+    """Killed before each of its effects: `up` finishes, `down` removes, `ls` tells."""
+    before = world.snapshot(exclude=())
+    bascule(world, "up", SEED)
+    clean = world.snapshot(exclude=STATE)
+    bascule(world, "down", "docker-bridge")
+    for count in range(200):
+        if not _killed(count, "up", SEED):
+            assert count > 10
+            break
+        assert [row["state"] for row in as_json(world, "ls")] == ["unfinished"]
+        if then == "up":
+            bascule(world, "up", SEED)
+            assert difference(clean, world.snapshot(exclude=STATE)) == "", count
+            assert [row["state"] for row in as_json(world, "ls")] == ["up"]
+        bascule(world, "down", "docker-bridge")
+        assert difference(before, world.snapshot(exclude=())) == "", count
+    else:
+        pytest.fail("up never came to its end")
+
+
+def test_a_killed_down_is_finished_by_either(world: World) -> None:
+    """Killed before each of its effects: `down` again takes the rest, `up` builds it again."""
+    before = world.snapshot(exclude=())
+    for count in range(100):
+        bascule(world, "up", SEED)
+        if not _killed(count, "down", "docker-bridge"):
+            break
+        bascule(world, "up", SEED)
+        assert bascule(world, "ping").returncode == 0
+        assert _killed(count, "down", "docker-bridge")
+        bascule(world, "down", "docker-bridge")
+        assert difference(before, world.snapshot(exclude=())) == "", count
+    else:
+        pytest.fail("down never came to its end")
+
+
+def test_an_interrupt_undoes_and_says_130(world: World) -> None:
+    """Ctrl-C in the middle of `up`."""
+    before = world.snapshot(exclude=())
+    Path("lab.yaml").write_text("name: big\nnetworks: {lan: {subnet: 10.4.0.0/16}}\nnodes: {n: {count: 150, networks: [lan]}}\n")
+    with subprocess.Popen([BASCULE, "up", "--explain", "lab.yaml"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as up:
+        assert up.stdout is not None
+        for _line in range(30):
+            up.stdout.readline()
+        up.send_signal(signal.SIGINT)
+        _out, error = up.communicate(timeout=60)
+    assert up.returncode == 130
+    assert b"interrupted; undone:" in error
+    assert difference(before, world.snapshot(exclude=())) == ""
+
+
+DAMAGED = {
+    "cut short": '{"version":1,"na',
+    "another version": '{"version": 99}',
+    "not an object": "[]",
+    "lacking": '{"version":1}',
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED)
+def test_a_damaged_record_gives_an_error_that_says_how_to_go_on(world: World, damage: str) -> None:
+    """No traceback, and `ls` still lists the lab."""
+    bascule(world, "up", SEED)
+    Path("/run/bascule/docker-bridge/lab.json").write_text(DAMAGED[damage])
+    for command in (("up", SEED), ("down", "docker-bridge"), ("show", "docker-bridge")):
+        done = bascule(world, *command, check=False)
+        assert done.returncode == 1
+        assert "/run/bascule/docker-bridge/lab.json" in done.stderr
+        assert "Traceback" not in done.stderr
+    assert [row["state"] for row in as_json(world, "ls")] == ["damaged"]
+
+
+def test_state_files_are_private_and_whole(world: World) -> None:
+    """Mode 0600 in a folder of mode 0700, with a version."""
+    bascule(world, "up", SEED)
+    folder = Path("/run/bascule/docker-bridge")
+    record = folder / "lab.json"
+    assert record.stat().st_mode & 0o777 == 0o600
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert json.loads(record.read_text())["version"] == 1
+
+
+def test_a_state_directory_of_somebody_else_is_refused(world: World) -> None:
+    """World-writable, or a link that somebody planted."""
+    os.mkdir("/run/bascule", 0o777)
+    os.chmod("/run/bascule", 0o777)
+    done = bascule(world, "up", SEED, check=False)
+    assert done.returncode == 1
+    assert "others may write to it" in done.stderr
+    os.rmdir("/run/bascule")
+    os.symlink("/tmp", "/run/bascule")
+    assert "/run/bascule is not a folder" in bascule(world, "up", SEED, check=False).stderr
+
+
+def test_a_state_directory_that_is_full_or_read_only_fails_before_the_kernel(world: World) -> None:
+    """The error comes first, and nothing was touched."""
+    world.run("mount", "-t", "tmpfs", "-o", "ro", "none", "/run/user", check=False)
+    os.makedirs("/run/ro")
+    world.run("mount", "-t", "tmpfs", "none", "/run/ro")
+    world.run("mount", "-o", "remount,ro", "/run/ro")
+    before = world.snapshot(exclude=())
+    done = bascule(world, "up", SEED, check=False, env={**os.environ, "BASCULE_STATE_DIR": "/run/ro/state"})
+    assert done.returncode == 1
+    assert "Read-only file system" in done.stderr
+    assert difference(before, world.snapshot(exclude=())) == ""
+    time.sleep(0)
