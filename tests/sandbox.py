@@ -383,6 +383,8 @@ def _lasting(value: Any, macs: bool = True) -> Any:
         kept = {key: _lasting(child, macs) for key, child in value.items() if key not in dropped}
         if isinstance(elements := kept.get("elem"), list):
             kept["elem"] = _sorted(elements)
+        if kept.get("operstate") == "UNKNOWN" and "LOWER_UP" in kept.get("flags", ()):
+            kept["operstate"] = "UP"  # the same to every user of the link; which of the two depends on the kernel's timing
         return kept
     return [_lasting(child, macs) for child in value] if isinstance(value, list) else value
 

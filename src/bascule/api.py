@@ -6,6 +6,7 @@ descriptor: two handles of one name mean the same lab, and a lab outlives the pr
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -137,9 +138,13 @@ class Lab:
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, world: str | None = None, name: str = "") -> Lab:
         """A lab from its file: YAML, or JSON or TOML by the suffix. Raises :class:`TopologyError` with all mistakes, and
-        :class:`InputError` for a file that can't be read. Without a ``name:`` in it, the file's stem is the lab's name."""
+        :class:`InputError` for a file that can't be read. ``name`` counts before the ``name:`` in
+        the file; without either, the file's stem is the lab's name."""
         place = Path(path)
-        return cls._of(load_text(_read(place), str(path), name or _stem(place)), world, str(place.resolve()))
+        topology = load_text(_read(place), str(path), _stem(place))
+        if name:
+            topology = dataclasses.replace(topology, name=cls(name).name)
+        return cls._of(topology, world, str(place.resolve()))
 
     @classmethod
     def from_data(cls, data: object, *, world: str | None = None, name: str = "lab") -> Lab:

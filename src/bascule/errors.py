@@ -6,7 +6,7 @@ that the command line gives for it: 1 the kernel or the network said no, 2 the i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
 class BasculeError(Exception):
@@ -32,8 +32,7 @@ class InputError(BasculeError):
     exit_code = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Mistake:
+class Mistake(NamedTuple):
     """One mistake in a lab file. ``line`` and ``column`` count from 1; 0 where there is no text to point into."""
 
     file: str

@@ -80,7 +80,7 @@ def test_main_can_be_called(capsys: pytest.CaptureFixture[str]) -> None:
     assert '"$schema"' in capsys.readouterr().out
 
 
-HEAVY = {"rich", "yaml", "asyncio", "hypothesis", "inspect", "email", "http"}
+HEAVY = {"rich", "yaml", "asyncio", "inspect", "email", "http", "shtab"}
 
 
 @pytest.mark.parametrize("code", ["import bascule", "from bascule.cli import main; main._parse(['exec', 'a', 'true'])"])

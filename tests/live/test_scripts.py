@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -45,5 +46,9 @@ def test_teardown_is_the_way_back(example: Path, spelling: tuple[str, ...], worl
     world.run("bash", "-e", input=bascule(world, "script", *spelling, example).stdout)
     assert difference(before, _without_state(world.snapshot())) != ""
     world.run("bash", "-e", input=bascule(world, "script", "--teardown", *spelling, example).stdout)
-    left = difference(before, _without_state(world.snapshot()))
+    for _attempt in range(100):  # the kernel frees namespaces, and the veths into them, a little later
+        left = difference(before, _without_state(world.snapshot()))
+        if "links" not in left:
+            break
+        time.sleep(0.05)
     assert all("files" in line and "/run/bascule" in line for line in left.splitlines()), left

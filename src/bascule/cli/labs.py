@@ -182,8 +182,7 @@ def check(arguments: Arguments) -> int:
         lab = choose.load(arguments.file)
     except TopologyError as error:
         if arguments.json:
-            places = [{slot: getattr(m, slot) for slot in m.__slots__} for m in error.mistakes]
-            output.as_json(places)
+            output.as_json([mistake._asdict() for mistake in error.mistakes])
         else:
             for mistake in error.mistakes:
                 print(printable(str(mistake)))

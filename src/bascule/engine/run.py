@@ -82,7 +82,7 @@ def apply(name: str, edit: Edit, options: Options, listener: Listener | None = N
     Raises what checking raises before anything is touched, and :class:`PlanFailed` after a failed run was undone.
     """
     heard = listener or Listener()
-    with lock.clearing_claims(), lock.lab_lock(name, options.command, options.wait, heard.waiting):
+    with lock.lab_lock(name, options.command, options.wait, heard.waiting):
         stored = worlds.without_lost(store.load(name))
         current = stored_topology(stored.newest)
         asked = edit(current)

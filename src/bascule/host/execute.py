@@ -56,15 +56,16 @@ def execute(ops: Sequence[Op], paths: Paths, progress: Progress | None = None) -
     """Carry out all, or undo what was done and raise :class:`PlanFailed`."""
     report = Report()
     acknowledged: list[Op] = []
-    with _Hands(paths, report) as hands:
+    with _Hands(paths, report) as hands, _noting_interrupts() as interrupts:
         try:
             for group in _groups(ops):
                 hands.carry_out(group, acknowledged)
                 if progress:
                     progress(len(acknowledged))
+                if interrupts:
+                    raise KeyboardInterrupt
         except (BasculeError, OSError, KeyboardInterrupt) as error:
-            with _uninterrupted():
-                undone, left = _undo(hands, acknowledged)
+            undone, left = _undo(hands, acknowledged)
             if isinstance(error, KeyboardInterrupt):
                 raise KeyboardInterrupt(f"undone: {len(undone)} operations") from error
             raise PlanFailed(_as_error(error), undone, left) from error
@@ -73,14 +74,16 @@ def execute(ops: Sequence[Op], paths: Paths, progress: Progress | None = None) -
 
 
 @contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """A second interrupt must not stop the undoing of the first."""
+def _noting_interrupts() -> Iterator[list[int]]:
+    """An interrupt (SIGINT) waits for the end of the operation in hand, and does not disturb the undoing. Gives the list in
+    which it is noted."""
+    noted: list[int] = []
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield noted
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before = signal.signal(signal.SIGINT, lambda number, _frame: noted.append(number))
     try:
-        yield
+        yield noted
     finally:
         signal.signal(signal.SIGINT, before)
 

@@ -4,10 +4,12 @@ A raw socket stays in the namespace in which it was opened, so that one loop can
 kernel shape the rest where there are many pairs:
 
 * The neighbour tables are one for all namespaces and hold 1,024 entries by default (net.ipv4.neigh.default.gc_thresh3,
-  arp(7)); a hundred nodes that all talk to each other need 9,900. So pairs go in blocks, and a block's entries are dropped
-  after it.
-* Each question for a neighbour floods every port of the bridge, and would cost more than all echoes. So a first round, each node
-  to the next, asks in the ordinary way; for the rest the entries are set beforehand from what the interfaces really have.
+  arp(7)); a hundred nodes that all talk to each other need 9,900.
+* Each question for a neighbour floods every port of the bridge, and would cost more than all echoes.
+
+So a first round, each node to the next, asks in the ordinary way; for the rest the entries are set beforehand from what the
+interfaces really have, a block of pairs at a time, and dropped after it. They are marked as learnt from outside
+(NTF_EXT_LEARNED), which the table does not count, and only as reachable: one that a crash leaves is probed like any other.
 """
 
 from __future__ import annotations
@@ -29,11 +31,11 @@ from bascule.wire import route as rt
 from bascule.wire.inet import AF_INET, AF_INET6, unpack_address
 from bascule.wire.message import CREATE, EXCL, Request
 
-_BLOCK = 20  # the pairs of two groups of 20 leave at most 800 neighbour entries
+_BLOCK = 20
 _FEW_PAIRS = 200
 _MESSAGES = 64
 _MAC_BYTES = 6
-_NUD_REACHABLE = 0x02  # linux/neighbour.h
+_NUD_REACHABLE, _NTF_EXT_LEARNED = 0x02, 0x10  # linux/neighbour.h
 _ECHO = struct.Struct(">BBHHHI")
 _ICMP_FILTER, _ICMP6_FILTER = 1, 1  # linux/icmp.h, linux/icmpv6.h
 _REQUEST = {AF_INET: 8, AF_INET6: 128}
@@ -112,7 +114,7 @@ class _Node:
             near = mine.family == other.family and mine.number >> mine.host_bits == other.number >> mine.host_bits
             if near and len(other.mac) == _MAC_BYTES:
                 packed = other.number.to_bytes(4 if other.family == AF_INET else 16, "big")
-                body = rt.NDMSG.pack(other.family, mine.index, _NUD_REACHABLE, 0, 0)
+                body = rt.NDMSG.pack(other.family, mine.index, _NUD_REACHABLE, _NTF_EXT_LEARNED, 0)
                 return Request(rt.NEWNEIGH, CREATE | EXCL, body + rt.NEIGHBOUR.encode({"dst": packed, "lladdr": other.mac}))
         return None
 

@@ -61,8 +61,12 @@ def make(name: str) -> None:
     except FileExistsError:
         if is_pinned(name):
             raise
-    syscalls.unshare(CLONE_NEWNET)
-    syscalls.mount(_OWN, path, "none", MS_BIND)
+    try:
+        syscalls.unshare(CLONE_NEWNET)
+        syscalls.mount(_OWN, path, "none", MS_BIND)
+    except OSError:
+        os.unlink(path)
+        raise
 
 
 def is_pinned(name: str) -> bool:

@@ -21,24 +21,28 @@ def lab_lock(name: str, command: str, wait: bool = True, waiting: Waiting | None
     """Hold the lock of a lab. A second command waits, after telling ``waiting`` for what; with ``wait`` False it raises
     :class:`Locked`. The folder of the lab is made, and goes again with the lock if nothing else was put into it."""
     folder.ensure(folder.root())
-    with _holding(name, command, wait, waiting):
-        try:
-            yield
-        finally:
-            _clear_if_empty(name)
+    try:
+        with _holding(name, command, wait, waiting):
+            try:
+                yield
+            finally:
+                _clear_if_empty(name)
+    finally:
+        _clear_claims()
 
 
 @contextmanager
 def _holding(name: str, command: str, wait: bool, waiting: Waiting | None) -> Iterator[None]:
+    path = os.path.join(folder.lab(name), "lock")
     while True:
-        folder.ensure(folder.lab(name))
-        path = os.path.join(folder.lab(name), "lock")
+        folder.ensure(folder.root())
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        except FileNotFoundError:
-            continue  # the holder before us has just removed the folder
-        except OSError as error:
-            raise StateError(f"{path}: {error.strerror}") from error
+            folder.ensure(folder.lab(name))
+            descriptor = _open(path)
+        except StateError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                continue  # the holder before us has just removed the folders
+            raise
         try:
             _take(descriptor, name, wait, waiting)
             if not _same_file(descriptor, path):
@@ -49,6 +53,13 @@ def _holding(name: str, command: str, wait: bool, waiting: Waiting | None) -> It
             return
         finally:
             os.close(descriptor)
+
+
+def _open(path: str) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise StateError(f"{path}: {error.strerror}") from error
 
 
 def _take(descriptor: int, name: str, wait: bool, waiting: Waiting | None) -> None:
@@ -83,24 +94,23 @@ def _clear_if_empty(name: str) -> None:
 @contextmanager
 def claims_lock() -> Iterator[None]:
     """Hold the lock under which labs claim names, prefixes and indexes: for milliseconds, never over a run."""
-    folder.ensure(folder.root())
     path = os.path.join(folder.root(), ".claims")
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
+    while True:
+        folder.ensure(folder.root())
+        descriptor = _open(path)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if _same_file(descriptor, path):  # else the last lab has just gone, and the file with it
+                yield
+                return
+        finally:
+            os.close(descriptor)
 
 
-@contextmanager
-def clearing_claims() -> Iterator[None]:
-    """After the block, remove the claims lock and the state directory where no lab is left."""
-    try:
-        yield
-    finally:
-        if not folder.labs():
-            with suppress(OSError):
-                os.unlink(os.path.join(folder.root(), ".claims"))
-            with suppress(OSError):
-                os.rmdir(folder.root())
+def _clear_claims() -> None:
+    """Remove the claims lock and the state directory where no lab is left."""
+    if not folder.labs():
+        with suppress(OSError):
+            os.unlink(os.path.join(folder.root(), ".claims"))
+        with suppress(OSError):
+            os.rmdir(folder.root())

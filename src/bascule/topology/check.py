@@ -25,8 +25,8 @@ class _Ground:
 
     network: Network
     ranges: tuple[Range, ...]
-    gateways: tuple[IPAddress, ...]
-    addresses: dict[IPAddress, str] = field(default_factory=dict)  # address → node that has it
+    bridge: frozenset[tuple[int, int]]  # the bridge's own addresses
+    addresses: dict[tuple[int, int], str] = field(default_factory=dict)  # (family, number) → node that has it
     macs: dict[str, str] = field(default_factory=dict)
 
 
@@ -47,7 +47,8 @@ def check(topology: Topology, unreadable: frozenset[str] = frozenset()) -> list[
 
 def _ground(network: Network) -> _Ground:
     ranges = tuple(range_of(subnet) for subnet in network.subnets)
-    ground = _Ground(network, ranges, gateways_of(network, ranges))
+    bridge = frozenset((address.version, int(address)) for address in gateways_of(network, ranges))
+    ground = _Ground(network, ranges, bridge)
     if network.mac:
         ground.macs[network.mac] = "the bridge itself"
     return ground
@@ -119,7 +120,7 @@ def _room(topology: Topology, grounds: dict[str, _Ground], unreadable: frozenset
     ports = Counter(item.network for node in topology.nodes for item in node.attachments)
     for name, number in ports.items():
         if number > BRIDGE_PORTS:
-            message = f"{number:,} attachments, but a Linux bridge takes {BRIDGE_PORTS:,}; spread the nodes over networks"
+            message = f"{number:,} attachments, but a Linux bridge takes {BRIDGE_PORTS:,}; use several networks"
             yield ("networks", name), message
         if name not in grounds or name in unreadable:
             continue
@@ -193,26 +194,26 @@ def _addresses(node: Node, item: Attachment, ground: _Ground, path: Path) -> Ite
             problem = _reserved(address, home) or _taken(address, ground)
             if problem:
                 yield here, problem
-        ground.addresses.setdefault(address, node.name)
+        ground.addresses.setdefault((address.version, int(address)), node.name)
 
 
 def _taken(address: IPAddress, ground: _Ground) -> str | None:
-    if address in ground.gateways:
+    key = address.version, int(address)
+    if key in ground.bridge:
         how = "its gateway" if address in ground.network.gateways else "its gateway by default, which `gateway` changes"
         return f"{address} belongs to the bridge {ground.network.name} ({how}); choose another address"
-    if address in ground.addresses:
-        return f"{address} is taken by node {ground.addresses[address]}; choose another address"
+    if key in ground.addresses:
+        return f"{address} is taken by node {ground.addresses[key]}; choose another address"
     return None
 
 
 def _routes(node: Node, grounds: dict[str, _Ground]) -> Iterator[Problem]:
-    seen: dict[tuple[object, int], int] = {}
+    seen: set[tuple[object, int]] = set()
     for index, route in enumerate(node.routes):
         path: Path = ("nodes", node.name, "routes", index)
-        same = seen.setdefault((route.to, route.metric), index)
-        if same != index:
-            message = f"{route.to} is routed by routes[{same}] already; keep one, or give them different metrics"
-            yield (*path, "to"), message
+        if (route.to, route.metric) in seen:
+            yield (*path, "to"), f"{route.to} is routed above already; keep one, or give them different metrics"
+        seen.add((route.to, route.metric))
         yield from _route(node, route, grounds, path)
 
 

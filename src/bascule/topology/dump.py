@@ -8,14 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import yaml
-
 from bascule.names import host_interface_name
 from bascule.topology.defaults import attachment_mac, interface_name, network_mac
 from bascule.topology.fields import DEFAULT_ROUTE, NO_GATEWAY
 from bascule.topology.model import DEFAULT_MTU, Attachment, Network, Node, Route, Topology
-
-_BASE: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
 def to_data(topology: Topology) -> dict[str, Any]:
@@ -38,8 +34,10 @@ def to_yaml(topology: Topology) -> str:
         data["networks"] = networks
     if topology.nodes:
         data["nodes"] = {node.name: _brief_node(topology.name, node) for node in topology.nodes}
-    text: str = yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
-    return text
+    # Imported late, as in source.py: storing a lab needs only to_data.
+    from bascule.topology.write_yaml import write
+
+    return write(data)
 
 
 def _one_or_list(items: tuple[object, ...]) -> object:
@@ -121,27 +119,3 @@ def _brief_node(lab: str, node: Node) -> object:
 
 def _is_plain_number(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) <= 18 and str(int(text)) == text
-
-
-class _Dumper(_BASE):  # type: ignore[misc] # the C dumper where there is one, which mypy can't know
-    """Short maps and lists on one line, as in the examples."""
-
-    def ignore_aliases(self, data: object) -> bool:
-        """Write equal values out instead of naming them with & and *."""
-        return True
-
-
-def _is_flat(values: Any) -> bool:
-    return not any(isinstance(value, dict | list) and value for value in values)
-
-
-def _represent_map(dumper: Any, data: dict[str, Any]) -> Any:
-    return dumper.represent_mapping("tag:yaml.org,2002:map", data.items(), flow_style=_is_flat(data.values()))
-
-
-def _represent_list(dumper: Any, data: list[Any]) -> Any:
-    return dumper.represent_sequence("tag:yaml.org,2002:seq", data, flow_style=_is_flat(data))
-
-
-_Dumper.add_representer(dict, _represent_map)
-_Dumper.add_representer(list, _represent_list)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 
 MTU_RANGE = (68, 65535)  # ETH_MIN_MTU and ETH_MAX_MTU, linux/if_ether.h
@@ -48,22 +48,17 @@ class Field:
     empty: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Noun:
     """A map with these fields. ``word`` is how messages call it."""
 
     word: str
     doc: str
     fields: tuple[Field, ...]
+    keys: dict[str, Field] = field(init=False)  # every key that is understood → its row
 
-    def field(self, key: str) -> Field | None:
-        """The row for a key of the file."""
-        return next((row for row in self.fields if key == row.name or key in row.other), None)
-
-    @property
-    def keys(self) -> tuple[str, ...]:
-        """All keys that are understood."""
-        return tuple(key for row in self.fields for key in (row.name, *row.other))
+    def __post_init__(self) -> None:
+        self.keys = {key: row for row in self.fields for key in (row.name, *row.other)}
 
 
 LAB = Noun(

@@ -59,6 +59,7 @@ class _Group:
     tree: Tree
     node: Node
     count: int = 0  # 0: one node, called as the entry
+    routes: tuple[int, ...] = ()  # which of the file's routes are in the node: wrong ones are left out
 
 
 @dataclass(slots=True)
@@ -68,20 +69,19 @@ class _Lab:
     networks: dict[str, Network] = field(default_factory=dict)
     unreadable: set[str] = field(default_factory=set)  # networks whose subnet or gateway is wrong: not to be judged further
     groups: list[_Group] = field(default_factory=list)
-    origin: dict[str, str] = field(default_factory=dict)  # node → entry of the file
+    origin: dict[str, _Group] = field(default_factory=dict)  # node → entry of the file
 
 
 def _load(tree: Tree, file: str, mistakes: list[Mistake], default_name: str) -> Topology:
     scribe = Scribe(file, tree, mistakes)
     found: dict[str, Any] = scribe.fields(tree, (), LAB, READ)
     lab = _Lab()
-    has_networks = tree.below("networks") is not None
     for network, readable in found.get("networks", ()):
         lab.networks[network.name] = network
         if not readable:
             lab.unreadable.add(network.name)
     lab.groups = list(found.get("nodes", ()))
-    _resolve_networks(scribe, lab, has_networks)
+    _resolve_networks(scribe, lab, "networks" in found)
     nodes = fill_interfaces(lab.networks, _expand(scribe, lab))
     topology = Topology(found.get("name") or default_name or DEFAULT_NAME, tuple(lab.networks.values()), nodes)
     for path, message in check(topology, frozenset(lab.unreadable)):
@@ -91,10 +91,13 @@ def _load(tree: Tree, file: str, mistakes: list[Mistake], default_name: str) -> 
     return topology
 
 
-def _original(path: Path, origin: dict[str, str]) -> Path:
+def _original(path: Path, origin: dict[str, _Group]) -> Path:
     """The path in the file of a path in the topology: ``web7`` stands where ``web`` (with a count) does."""
-    if len(path) > 1 and path[0] == "nodes" and path[1] in origin:
-        return ("nodes", origin[str(path[1])], *path[2:])
+    match path:
+        case ("nodes", str(name), "routes", int(index), *rest):
+            return ("nodes", origin[name].name, "routes", origin[name].routes[index], *rest)
+        case ("nodes", str(name), *rest):
+            return ("nodes", origin[name].name, *rest)
     return path
 
 
@@ -136,10 +139,13 @@ def _expand(scribe: Scribe, lab: _Lab) -> list[Node]:
         for name in names:
             if name in lab.origin:
                 other = lab.origin[name]
-                by = f"`{shown(other)}` with its count" if other != name else f"`{shown(name)}`"
-                scribe.wrong_key(group.tree, ("nodes", group.name), f"makes {name}, which {by} makes too; rename one")
+                twice = (
+                    f"{shown(name)} is made by the count of `{shown(other.name if other.count else group.name)}` too; rename one"
+                )
+                message = twice if other.count or group.count else f"'{shown(name)}' is given twice; keep one"
+                scribe.wrong_key(group.tree, ("nodes", group.name), message)
                 break
-            lab.origin[name] = group.name
+            lab.origin[name] = group
             out.append(Node(name, group.node.attachments, group.node.routes, group.node.sysctls))
     return out
 
@@ -204,23 +210,27 @@ def _node(scribe: Scribe, name: str, tree: Tree, path: Path) -> _Group:
         got["networks"] = _attachments(scribe, tree, path)
     elif tree.value is not None:
         got = scribe.fields(tree, path, NODE, READ)
-    node = Node(name, got.get("networks") or (), got.get("routes", ()), got.get("sysctls", ()))
+    indexes, routes = got.get("routes", ((), ()))
+    node = Node(name, got.get("networks") or (), routes, got.get("sysctls", ()))
     count: int = got.get("count", 0)
     longest = name[:_NAME_SHOWN] + (str(count) if count else "")
     problem = problem_with_node_name(longest)
     if problem:
         scribe.wrong_key(tree, path, problem)
     if count > 1:
-        _not_with_count(scribe, node, path)
-    return _Group(name, tree, node, count)
+        node = _not_with_count(scribe, node, path)
+    return _Group(name, tree, node, count, indexes)
 
 
-def _not_with_count(scribe: Scribe, node: Node, path: Path) -> None:
+def _not_with_count(scribe: Scribe, node: Node, path: Path) -> Node:
+    """The node without what can't be the same for several."""
     for item in node.attachments:
         for key, value in (("address", item.addresses), ("mac", item.mac), ("host_interface", item.host_interface)):
             if value:
                 message = "can't be the same for every node that `count` makes; leave it out, or write the nodes out"
                 scribe.wrong_at((*path, "networks", item.network, key), message)
+    plain = tuple(Attachment(item.network, interface=item.interface) for item in node.attachments)
+    return Node(node.name, plain, node.routes, node.sysctls)
 
 
 def _attachments(scribe: Scribe, tree: Tree, path: Path) -> tuple[Attachment, ...] | None:
@@ -278,12 +288,14 @@ def _gateways(scribe: Scribe, tree: Tree, path: Path) -> tuple[bool, tuple[IPAdd
     return None if found is None else (True, found)
 
 
-def _routes(scribe: Scribe, tree: Tree, path: Path) -> tuple[Route, ...] | None:
+def _routes(scribe: Scribe, tree: Tree, path: Path) -> tuple[tuple[int, ...], tuple[Route, ...]] | None:
+    """The routes that can be read, and which of the list they are."""
     if not isinstance(tree.value, list):
         scribe.wrong(tree, path, f"must be a list of routes, not {kind_of(tree)}")
         return None
     found = [_route(scribe, item, (*path, index)) for index, item in enumerate(tree.value)]
-    return tuple(route for route in found if route is not None)
+    good = {index: route for index, route in enumerate(found) if route is not None}
+    return tuple(good), tuple(good.values())
 
 
 def _route(scribe: Scribe, tree: Tree, path: Path) -> Route | None:

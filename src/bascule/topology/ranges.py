@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, IPv6Address
 from bascule.topology.model import IPAddress, Network, Prefix
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Range:
     """A subnet: the integers ``low`` to ``high``, of which hosts may have ``first`` to ``last``.
 

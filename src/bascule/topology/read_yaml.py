@@ -93,7 +93,7 @@ def _syntax(error: yaml.MarkedYAMLError, filename: str) -> Exception:
 class _Open:
     """A list or map whose end has not come yet; ``key`` waits for its value."""
 
-    __slots__ = ("anchor", "before", "items", "key", "key_column", "key_line", "tree")
+    __slots__ = ("anchor", "before", "items", "key", "key_column", "key_line", "refused", "tree")
 
     def __init__(self, tree: Tree, anchor: str | None, before: int) -> None:
         self.tree = tree
@@ -101,6 +101,7 @@ class _Open:
         self.anchor = anchor
         self.before = before  # how many values had been counted when it began
         self.key: str | None = None
+        self.refused = False  # the key is wrong and has been reported: its value is not looked at
         self.key_line = 0
         self.key_column = 0
 
@@ -197,17 +198,24 @@ class _Builder:
             self.key(top, tree)
         else:
             tree.key_line, tree.key_column = top.key_line, top.key_column
-            # Of two values for one key the first stays; the second has been reported.
-            top.items.setdefault(top.key, tree)
+            if not top.refused:
+                top.items[top.key] = tree
             top.key = None
 
     def key(self, top: _Open, tree: Tree) -> None:
         top.key, top.key_line, top.key_column = tree.text, tree.line, tree.column
+        problem = self.problem_with_key(top, tree)
+        top.refused = problem is not None
+        if problem:
+            self.wrong(tree.line, tree.column, problem)
+
+    def problem_with_key(self, top: _Open, tree: Tree) -> str | None:
         if isinstance(tree.value, dict | list):
-            self.wrong(tree.line, tree.column, "a list or map can't be a key; quote text that begins with [ or {")
-        elif tree.text in top.items:
+            return "a list or map can't be a key; quote text that begins with [ or {"
+        if tree.text == "<<":
+            return "merge keys ('<<') are not supported; write the fields out"
+        if tree.text in top.items:
             first = top.items[tree.text]
             at = f"line {first.key_line}, column {first.key_column}"
-            self.wrong(tree.line, tree.column, f"'{shown(tree.text)}' is given twice, first at {at}; keep one")
-        elif tree.text == "<<":
-            self.wrong(tree.line, tree.column, "merge keys ('<<') are not supported; write the fields out")
+            return f"'{shown(tree.text)}' is given twice, first at {at}; keep one"
+        return None

@@ -36,7 +36,11 @@ class Scribe:
 
     def wrong_at(self, path: Path, message: str) -> None:
         """A mistake at a path, wherever the file says what the path means."""
-        self.wrong(self.root.find(path, OTHER_WORDS), path, message)
+        if isinstance(path[-1], int) and not isinstance(self.root.find(path[:-1], OTHER_WORDS).value, list):
+            # The file gives one value where it could give a list.
+            self.wrong(self.root.find(path, OTHER_WORDS), path[:-1], message)
+        else:
+            self.wrong(self.root.find(path, OTHER_WORDS), path, message)
 
     def text(self, tree: Tree, path: Path, what: str) -> str | None:
         """A text. Numbers pass as they are written: a node may be called 1, and `1` in a sysctl is text enough."""
@@ -89,7 +93,7 @@ class Scribe:
         found: dict[str, object] = {}
         seen: dict[str, str] = {}
         for key, below in tree.value.items():
-            row = noun.field(key)
+            row = noun.keys.get(key)
             if row is None:
                 hint = nearest(key, noun.keys) or f"; a {noun.word} has {', '.join(row.name for row in noun.fields)}"
                 self.wrong_key(below, path, f"unknown key '{shown(key)}'{hint}")

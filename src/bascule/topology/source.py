@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from bascule.errors import Mistake, TopologyError
-from bascule.topology import read_json, read_toml, read_yaml
 from bascule.topology.tree import MAX_BYTES, Tree, in_order, refuse
 
 Reader = Callable[[str, str], tuple[Tree | None, list[Mistake]]]
-
-READERS: dict[str, Reader] = {".json": read_json.read, ".toml": read_toml.read}
 
 _EMPTY = "the file is empty; the shortest lab is `nodes: {a: [lan], b: [lan]}`"
 
@@ -31,11 +28,22 @@ def read(text: bytes, filename: str) -> tuple[Tree, list[Mistake]]:
     decoded = _decode(text, filename)
     if not decoded.strip():
         raise refuse(filename, _EMPTY)
-    suffix = filename[filename.rfind(".") :].lower() if "." in filename else ""
-    tree, mistakes = READERS.get(suffix, read_yaml.read)(decoded, filename)
+    tree, mistakes = _reader(filename)(decoded, filename)
     if tree is None:
         raise refuse(filename, _EMPTY)
     return tree, mistakes
+
+
+def _reader(filename: str) -> Reader:
+    # Imported late: commands on a lab that is up read no file, and PyYAML alone takes as long as the interpreter.
+    lower = filename.lower()
+    if lower.endswith(".json"):
+        from bascule.topology.read_json import read as found
+    elif lower.endswith(".toml"):
+        from bascule.topology.read_toml import read as found
+    else:
+        from bascule.topology.read_yaml import read as found
+    return found
 
 
 def _decode(text: bytes, filename: str) -> str:

@@ -48,7 +48,7 @@ def subnet(text: str) -> Prefix:
     """A subnet that nodes can live in: with prefix length, no host bits, wide enough, no special range."""
     bare, slash, _ = text.partition("/")
     if not slash:
-        found = address(bare)
+        found = _bare(bare, text)
         length = 24 if found.version == 4 else 64
         raise Wrong(f"'{shown(text)}' has no prefix length; write a subnet like {_around(found, length)}")
     found_prefix = _prefix(text)
@@ -57,7 +57,8 @@ def subnet(text: str) -> Prefix:
         raise Wrong(f"{found_prefix} is too small for a network: a bridge and a node need /{most} or wider")
     for special, name in _SPECIAL:
         if special.version == found_prefix.version and special.overlaps(found_prefix):
-            raise Wrong(f"{found_prefix} holds {name} addresses ({special}); choose a subnet outside, like 10.1.0.0/24")
+            like = "10.1.0.0/24" if special.version == 4 else "fd00:1::/64"
+            raise Wrong(f"{found_prefix} holds {name} addresses ({special}); choose a subnet outside, like {like}")
     return found_prefix
 
 
@@ -83,9 +84,16 @@ def _around(found: IPAddress, length: int) -> Prefix:
     return IPv6Network((int(found), length), strict=False)
 
 
+def _bare(bare: str, text: str) -> IPAddress:
+    try:
+        return address(bare)
+    except Wrong:
+        raise Wrong(f"'{shown(text)}' is no subnet; write one like 10.1.0.0/24 or fd00:1::/64") from None
+
+
 def _prefix(text: str) -> Prefix:
     bare, _, length = text.partition("/")
-    found = address(bare)
+    found = _bare(bare, text)
     if not (length.isascii() and length.isdigit() and len(length) < 4 and int(length) <= found.max_prefixlen):
         raise Wrong(f"'{shown(text)}': the prefix length must be a number from 0 to {found.max_prefixlen}")
     try:

@@ -9,10 +9,10 @@ from typing import Any
 
 from sandbox import BASCULE, World
 
-EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.yaml"))
-SEED = Path(__file__).parents[2] / "examples" / "docker-bridge.yaml"
+EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.yaml"))
+SEED = Path(__file__).parents[1] / "examples" / "docker-bridge.yaml"
 # Kept by bascule while a lab is up; compared by content where it matters.
-STATE = ("/run/bascule",)
+STATE = ("/run/bascule*",)
 
 
 def bascule(world: World, *arguments: object, check: bool = True, **options: Any) -> subprocess.CompletedProcess[str]:

@@ -1,0 +1,70 @@
+"""Strategies: labs that are right, as plain data in the lab file's words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import strategies as st
+
+NETWORKS = ("lan", "wan", "dmz", "br-0")
+
+
+@st.composite
+def _network(draw: st.DrawFn, number: int) -> dict[str, Any] | None:
+    """Subnets come from blocks of the network's own, so that none overlap."""
+    kind = draw(st.sampled_from(["none", "v4", "v6", "dual"]))
+    out: dict[str, Any] = {}
+    v4 = f"10.{number}.0.0/{draw(st.integers(16, 26))}"
+    v6 = f"fd00:{number}::/{draw(st.integers(64, 120))}"
+    if kind != "none":
+        out["subnet"] = {"v4": v4, "v6": v6, "dual": [v4, v6]}[kind]
+        gateway = draw(st.sampled_from(["leave", "none", "fix"]))
+        if gateway == "none":
+            out["gateway"] = "none"
+        elif gateway == "fix":
+            fixed4, fixed6 = f"10.{number}.0.{draw(st.integers(1, 20))}", f"fd00:{number}::{draw(st.integers(1, 20))}"
+            out["gateway"] = {"v4": fixed4, "v6": fixed6, "dual": [fixed4, fixed6]}[kind]
+    if draw(st.booleans()):
+        out["mtu"] = draw(st.integers(1280, 9000))
+    return out or draw(st.sampled_from([None, {}]))
+
+
+@st.composite
+def _attachment(draw: st.DrawFn, network: dict[str, Any] | None, number: int, node: int) -> dict[str, Any] | None:
+    out: dict[str, Any] = {}
+    subnets = (network or {}).get("subnet", [])
+    subnets = [subnets] if isinstance(subnets, str) else subnets
+    fixed = [f"10.{number}.0.{30 + node}" if "." in text else f"fd00:{number}::{30 + node}" for text in subnets]
+    keep = draw(st.lists(st.booleans(), min_size=len(fixed), max_size=len(fixed)))
+    addresses = [address for address, yes in zip(fixed, keep, strict=True) if yes]
+    if addresses:
+        out["address"] = addresses
+    if draw(st.integers(0, 4)) == 0:
+        out["interface"] = f"{draw(st.sampled_from(['eth', 'lan']))}{number}"
+    if draw(st.integers(0, 4)) == 0:
+        out["host_interface"] = f"veth-n{(node + 1) % 7}-{number}"
+    if draw(st.integers(0, 4)) == 0:
+        out["mac"] = f"02:00:00:00:{number:02x}:{node:02x}"
+    return out or None
+
+
+@st.composite
+def labs(draw: st.DrawFn) -> dict[str, Any]:
+    """Up to four networks and seven nodes; each fixed thing is the node's own, so nothing clashes."""
+    names = draw(st.lists(st.sampled_from(NETWORKS), unique=True, max_size=4))
+    networks = {name: draw(_network(number)) for number, name in enumerate(names, 1)}
+    nodes: dict[str, Any] = {}
+    for node in range(draw(st.integers(0, 7))):
+        attached = draw(st.lists(st.sampled_from(names), unique=True)) if names else []
+        attachments = {name: draw(_attachment(networks[name], names.index(name) + 1, node)) for name in attached}
+        fields: dict[str, Any] = {"networks": attachments}
+        if draw(st.integers(0, 3)) == 0:
+            fields["sysctls"] = {"net.ipv4.ip_forward": draw(st.integers(0, 1)), "net.ipv4.tcp_rmem": "4096 131072 6291456"}
+        interface = next((item["interface"] for item in attachments.values() if item and "interface" in item), None)
+        if interface:
+            to = draw(st.sampled_from(["default", "10.99.0.0/16", "::/0", "fd00:99::/64"]))
+            fields["routes"] = [{"to": to, "interface": interface, "metric": draw(st.integers(0, 9))}]
+        nodes[f"n{node}"] = fields
+    if draw(st.booleans()):
+        nodes["web"] = {"count": draw(st.integers(1, 9)), "networks": names[:1]}
+    return {"name": draw(st.sampled_from(["lab", "other"])), "networks": networks, "nodes": nodes}

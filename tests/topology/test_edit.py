@@ -1,0 +1,110 @@
+"""Edits give new, checked topologies, and say what stands in the way."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address, ip_network
+
+import pytest
+
+from bascule.errors import InputError, NotFound, TopologyError
+from bascule.topology import edit
+from bascule.topology.addressing import assign
+from bascule.topology.load import from_data
+from bascule.topology.model import Attachment, Network, Node, Route, Topology
+
+LAB = from_data(
+    {
+        "name": "t",
+        "networks": {"lan": {"subnet": "10.0.0.0/24"}, "wan": {"subnet": "10.1.0.0/24"}},
+        "nodes": {"a": ["lan", "wan"], "b": ["lan"]},
+    }
+)
+
+
+def test_add_network() -> None:
+    grown = edit.add_network(LAB, Network("dmz", (ip_network("10.2.0.0/24"),)))
+    assert [network.name for network in grown.networks] == ["lan", "wan", "dmz"]
+    assert grown.nodes == LAB.nodes
+    with pytest.raises(InputError, match="network lan is there already"):
+        edit.add_network(LAB, Network("lan"))
+    with pytest.raises(TopologyError, match=r"networks\.dmz\.subnet: 10\.0\.0\.0/16 overlaps 10\.0\.0\.0/24 of lan"):
+        edit.add_network(LAB, Network("dmz", (ip_network("10.0.0.0/16"),)))
+
+
+def test_remove_network() -> None:
+    with pytest.raises(InputError, match=r"network lan has nodes attached \(a, b\); disconnect them first, or use force"):
+        edit.remove_network(LAB, "lan")
+    with pytest.raises(NotFound, match="no network lam; did you mean 'lan'"):
+        edit.remove_network(LAB, "lam")
+    without = edit.remove_network(LAB, "lan", force=True)
+    assert [network.name for network in without.networks] == ["wan"]
+    assert [[item.interface for item in node.attachments] for node in without.nodes] == [["eth1"], []]
+
+
+def test_a_route_through_a_network_keeps_it() -> None:
+    node = Node("c", (Attachment("wan"),), (Route(ip_network("10.9.0.0/16"), ip_address("10.1.0.1")),))
+    grown = edit.add_node(LAB, node)
+    with pytest.raises(TopologyError, match="next hop"):
+        edit.disconnect(grown, "c", "wan")
+
+
+def test_add_and_remove_node() -> None:
+    grown = edit.add_node(LAB, Node("c", (Attachment("wan"),)))
+    assert grown.nodes[2] == Node("c", (Attachment("wan", (), "eth0", "veth-c"),))
+    assert edit.remove_node(grown, "c") == LAB
+    with pytest.raises(InputError, match="node a is there already"):
+        edit.add_node(LAB, Node("a"))
+    with pytest.raises(NotFound, match="no node z; there are a, b"):
+        edit.remove_node(LAB, "z")
+    with pytest.raises(TopologyError, match="unknown network 'lam'"):
+        edit.add_node(LAB, Node("c", (Attachment("lam"),)))
+
+
+def test_add_node_in_the_files_words() -> None:
+    grown = edit.add_node_data(LAB, "web", {"networks": ["lan"], "count": 2, "sysctls": [], "routes": []})
+    assert [node.name for node in grown.nodes] == ["a", "b", "web1", "web2"]
+    with pytest.raises(TopologyError, match="web1 is made by the count of `web` too"):
+        edit.add_node_data(grown, "web", {"count": 1})
+
+
+def test_connect_takes_the_next_free_names() -> None:
+    grown = edit.connect(LAB, "b", Attachment("wan", (ip_address("10.1.0.9"),)))
+    assert grown.nodes[1].attachments[1] == Attachment("wan", (ip_address("10.1.0.9"),), "eth1", "veth-b-1")
+    moved = edit.connect(edit.disconnect(LAB, "a", "lan"), "a", Attachment("lan"))
+    assert [(item.interface, item.host_interface) for item in moved.nodes[0].attachments] == [
+        ("eth1", "veth-a-1"),
+        ("eth2", "veth-a-2"),
+    ]
+
+
+def test_connect_and_disconnect_name_what_is_missing() -> None:
+    with pytest.raises(NotFound, match="no node c; there are a, b"):
+        edit.connect(LAB, "c", Attachment("lan"))
+    with pytest.raises(NotFound, match="no network lam; did you mean 'lan'"):
+        edit.connect(LAB, "a", Attachment("lam"))
+    with pytest.raises(InputError, match="node a is attached to network lan already"):
+        edit.connect(LAB, "a", Attachment("lan"))
+    with pytest.raises(NotFound, match="node b is not attached to network wan; it is on lan"):
+        edit.disconnect(LAB, "b", "wan")
+    with pytest.raises(TopologyError, match=r"10\.0\.0\.7 is outside 10\.1\.0\.0/24 of wan"):
+        edit.connect(LAB, "b", Attachment("wan", (ip_address("10.0.0.7"),)))
+
+
+def test_an_edit_renames_nothing() -> None:
+    """A new node that asks for another's derived name is refused; at first reading of a file it would come first."""
+    with pytest.raises(TopologyError, match="'veth-b' is taken by node b"):
+        edit.add_node(LAB, Node("c", (Attachment("lan", (), "", "veth-b"),)))
+
+
+def test_edits_of_what_runs_keep_its_addresses() -> None:
+    running = assign(LAB)
+    grown = assign(edit.add_node(running, Node("c", (Attachment("lan"),))))
+    assert grown.nodes[:2] == running.nodes
+    assert str(grown.nodes[2].attachments[0].addresses[0]) == "10.0.0.4"
+
+
+def test_from_nothing() -> None:
+    empty = Topology("t")
+    assert edit.add_node(empty, Node("a")).nodes == (Node("a"),)
+    with pytest.raises(NotFound, match="no node a; there are none"):
+        edit.remove_node(empty, "a")

@@ -1,0 +1,166 @@
+"""The file's words: short forms and long ones mean the same; the schema, the examples and the dump agree with the loader."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+from hypothesis import given
+
+from bascule.topology import fields, load, schema
+from bascule.topology.addressing import assign
+from bascule.topology.dump import to_data, to_yaml
+from bascule.topology.load import from_data, load_text
+from topology.labs import labs
+
+EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.yaml"))
+VALIDATOR = jsonschema.Draft202012Validator(schema.json_schema())
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_every_example_is_right_and_says_what_it_shows(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert text.startswith("# ")
+    VALIDATOR.validate(yaml.safe_load(text))
+    topology = load_text(text.encode(), path.name, path.stem)
+    assert topology.name == path.stem
+    assert topology.nodes
+    assert assign(load_text(to_yaml(topology).encode(), path.name)) == assign(topology)
+
+
+@given(labs())
+def test_what_the_loader_takes_the_schema_takes(data: dict[str, Any]) -> None:
+    VALIDATOR.validate(data)
+    assigned = assign(from_data(data))
+    VALIDATOR.validate(to_data(assigned))
+    VALIDATOR.validate(yaml.safe_load(to_yaml(assigned)))
+
+
+def test_the_schema_is_a_schema_and_knows_every_field() -> None:
+    found = schema.json_schema()
+    jsonschema.Draft202012Validator.check_schema(found)
+    assert json.loads(json.dumps(found)) == found
+    places = {"network": fields.NETWORK, "node": fields.NODE, "attachment": fields.ATTACHMENT, "route": fields.ROUTE}
+    for word, noun in places.items():
+        assert found["$defs"][word]["properties"].keys() == noun.keys.keys()
+    assert found["properties"].keys() == fields.LAB.keys.keys()
+    assert set(load.READ) == set(schema.SCHEMA) == set(fields.Kind)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"node": {}}, {"networks": {"lan": {"mtu": 5}}}, {"networks": {"lan": {"subnet": "10.0.0.1"}}}, {"nodes": {"-a": None}},
+        {"nodes": {"a": {"count": 0}}}, {"nodes": {"a": {"routes": ["10.0.0.0/8"]}}},
+        {"nodes": {"a": {"routes": [{"via": "10.0.0.1"}]}}},
+        {"nodes": {"a": {"sysctls": {"kernel.x": 1}}}}, {"nodes": {"a": {"networks": {"lan": {"adress": "10.0.0.1"}}}}},
+        {"networks": {"a-name-that-is-too-long": None}},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_the_schema_refuses_the_loader_refuses(wrong: object) -> None:
+    assert not VALIDATOR.is_valid(wrong)
+    with pytest.raises(load.TopologyError):
+        from_data(wrong)
+
+
+SAME = [
+    ({"nodes": ["a", "b"]}, {"nodes": {"a": None, "b": {}}}),
+    ({"nodes": {"a": ["lan"]}}, {"networks": {"lan": None}, "nodes": {"a": {"networks": {"lan": None}}}}),
+    ({"nodes": {"a": {"networks": ["lan"]}}}, {"networks": {"lan": {}}, "nodes": {"a": {"networks": {"lan": {}}}}}),
+    ({"nodes": {"a": {"sysctls": ["net.ipv4.ip_forward=1"]}}}, {"nodes": {"a": {"sysctls": {"net.ipv4.ip_forward": 1}}}}),
+    ({"nodes": {"a": {"sysctls": {"net/ipv4/ip_forward": "1 "}}}}, {"nodes": {"a": {"sysctls": {"net.ipv4.ip_forward": 1}}}}),
+    ({"nodes": {"web": {"count": 2, "networks": ["l"]}}}, {"networks": {"l": {}}, "nodes": {"web1": ["l"], "web2": ["l"]}}),
+    ({"networks": {"l": {"subnet": "fd00::/64"}}}, {"networks": {"l": {"subnet": ["FD00:0::/64"]}}}),
+    ({"nodes": {"a": {"networks": {"l": {"mac": "02:AA:00:00:00:01"}}}}},
+     {"nodes": {"a": {"networks": {"l": {"mac_address": "02:aa:00:00:00:01"}}}}}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("short", "long"), SAME, ids=str)
+def test_short_and_long_forms_mean_the_same(short: object, long: object) -> None:
+    assert from_data(short) == from_data(long)
+
+
+LAN = {"lan": {"subnet": ["10.0.0.0/24", "fd00::/64"]}}
+
+
+def _node(**words: object) -> object:
+    return from_data({"networks": LAN, "nodes": {"a": {"networks": ["lan"], **words}}}).nodes[0]
+
+
+def test_routes_as_text_and_as_fields() -> None:
+    text = ["10.2.0.0/16 via 10.0.0.9", "default via fd00::9 metric 7", "10.3.0.1 dev eth0", "default via 10.0.0.9 dev eth0"]
+    long = [
+        {"to": "10.2.0.0/16", "via": "10.0.0.9"},
+        {"to": "::/0", "via": "fd00::9", "metric": 7},
+        {"to": "10.3.0.1/32", "dev": "eth0"},
+        {"to": "0.0.0.0/0", "via": "10.0.0.9", "interface": "eth0"},
+    ]
+    assert _node(routes=text) == _node(routes=long)
+
+
+def test_composes_words_for_addresses() -> None:
+    compose = {"lan": {"ipv4_address": "10.0.0.5", "ipv6_address": "fd00::5", "mac_address": "02:00:00:00:00:01"}}
+    ours = {"lan": {"address": ["10.0.0.5", "fd00::5"], "mac": "02:00:00:00:00:01"}}
+    assert _node(networks=compose) == _node(networks=ours)
+
+
+def test_interfaces_are_named_and_give_way() -> None:
+    found = from_data(
+        {
+            "networks": {"lan": {}, "wan": {}, "veth-c": {}},
+            "nodes": {
+                "a": {"networks": {"lan": {"interface": "eth1"}, "wan": None}},
+                "b": {"networks": {"lan": {"host_interface": "veth-a"}}},
+                "c": ["lan"],
+                "a-node-with-a-long-name": ["lan"],
+            },
+        }
+    )
+    names = [[(item.interface, item.host_interface) for item in node.attachments] for node in found.nodes]
+    assert names[:3] == [[("eth1", "veth-a-1"), ("eth2", "veth-a-2")], [("eth0", "veth-a")], [("eth0", "veth-c-1")]]
+    assert all(len(name) <= 15 for _, name in names[3])
+
+
+def test_one_lab_in_three_formats() -> None:
+    text = (EXAMPLES[0].parent / "two-networks.yaml").read_bytes()
+    data = yaml.safe_load(text)
+    expected = load_text(text, "x.yaml")
+    assert load_text(json.dumps(data).encode(), "x.json") == expected
+    toml = """
+        name = "two-networks"
+        networks.left = {subnet = "10.31.0.0/24", gateway = "none"}
+        networks.right = {subnet = "10.32.0.0/24", gateway = "none"}
+        [nodes.client]
+        networks.left = "10.31.0.10"
+        routes = ["10.32.0.0/24 via 10.31.0.1"]
+        [nodes.router]
+        networks = {left = "10.31.0.1", right = "10.32.0.1"}
+        sysctls."net.ipv4.ip_forward" = 1
+        [nodes.server.networks]
+        right = "10.32.0.10"
+        [[nodes.server.routes]]
+        to = "10.31.0.0/24"
+        via = "10.32.0.1"
+    """
+    assert load_text(toml.encode(), "x.toml") == expected
+
+
+def test_the_name_comes_from_the_file_or_the_caller() -> None:
+    assert load_text(b"name: x\nnodes: [a]", "f.yaml", "y").name == "x"
+    assert load_text(b"nodes: [a]", "f.yaml", "y").name == "y"
+    assert load_text(b"nodes: [a]", "f.yaml").name == "lab"
+
+
+def test_what_the_dump_looks_like() -> None:
+    text = (
+        "name: t\nnetworks:\n  lan: {subnet: 10.0.0.0/24, gateway: none, mtu: 9000}\nnodes:\n  a: [lan]\n  b:\n    networks:\n"
+        "      lan: {address: 10.0.0.9, interface: lan0}\n    routes:\n    - {to: default, via: 10.0.0.1}\n"
+        "    sysctls: {net.ipv4.ip_forward: 1}\n"
+    )
+    assert to_yaml(load_text(text.encode(), "x.yaml")) == text
