@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from sandbox import BASCULE, World
 
 SEED = Path(__file__).parents[2] / "examples" / "docker-bridge.yaml"

@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from sandbox import BASCULE
 
 import bascule
 from bascule.cli.main import main, parser
+from sandbox import BASCULE
 
 
 def _run(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from sandbox import World, difference, require
 
 from bascule.host.execute import execute
 from bascule.host.files import Paths
@@ -15,6 +14,7 @@ from bascule.kernel.op import Op
 from bascule.kernel.route import ChangeRoute, Route
 from bascule.kernel.ruleset import DeleteRule, ForwardAccept, InsertRule
 from bascule.kernel.sysctl import SetSysctl
+from sandbox import World, difference, require
 
 BRIDGE = AddBridge(Bridge("lan", 1400, "02:00:00:00:00:01"), 100_000)
 BRIDGE_DOWN = AddBridge(Bridge("lan", 1500, "02:00:00:00:00:01", up=False), 100_000)

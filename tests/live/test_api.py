@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers import SEED
-from sandbox import World, difference
 
 import bascule
+from helpers import SEED
+from sandbox import World, difference
 
 WORLDS = pytest.mark.parametrize("where", ["host", "private"])
 
@@ -91,9 +91,8 @@ def test_popen_is_popen(world: World, where: str) -> None:
 
 def test_errors_are_typed(world: World) -> None:
     """Unknown node with the nearest name; a lab that is not up; a mistake in the data."""
-    with bascule.Lab.load(SEED) as lab:
-        with pytest.raises(bascule.NotFound, match="did you mean ns1"):
-            lab.node("ns11")
+    with bascule.Lab.load(SEED) as lab, pytest.raises(bascule.NotFound, match="did you mean ns1"):
+        lab.node("ns11")
     with pytest.raises(bascule.NotFound, match="is not up"):
         bascule.Lab.attach("docker-bridge")
     with pytest.raises(bascule.TopologyError) as caught:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from helpers import EXAMPLES, SEED, bascule
 from sandbox import BASCULE, World, difference
 

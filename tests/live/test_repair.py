@@ -6,10 +6,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from helpers import EXAMPLES, SEED, STATE, bascule, changes
-from sandbox import World, difference
 
 import bascule as package
+from helpers import EXAMPLES, SEED, STATE, bascule, changes
+from sandbox import World, difference
 
 LAB = """\
 name: demo

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from helpers import SEED, STATE, as_json, bascule
 from sandbox import BASCULE, World, difference
 

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from helpers import EXAMPLES, bascule
 from sandbox import World, difference, require
 

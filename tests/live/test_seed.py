@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+
 from helpers import SEED, STATE, bascule
 from sandbox import World, difference, require
 

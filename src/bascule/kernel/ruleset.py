@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 
 from bascule.kernel.op import WORLD, DropRule, Effect, Fact, Indexes, Key, Op, RunNft
 
-
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_/.\\-]*\Z")
 
 
