@@ -81,12 +81,14 @@ def test_popen_is_popen(world: World, where: str) -> None:
         "    try: print(u.urlopen('http://ns2:8000/', timeout=2).status); break\n"
         "    except OSError: time.sleep(0.05)\n"
     )
-    with bascule.Lab.load(SEED, world=where) as lab:
-        with lab.node("ns2").popen([sys.executable, "-c", serve], stderr=subprocess.DEVNULL) as server:
-            assert lab.node("ns1").run([sys.executable, "-c", fetch], capture_output=True).stdout == "200\n"
-            assert server.poll() is None
-            server.terminate()
-            assert server.wait(10) == -15
+    with (
+        bascule.Lab.load(SEED, world=where) as lab,
+        lab.node("ns2").popen([sys.executable, "-c", serve], stderr=subprocess.DEVNULL) as server,
+    ):
+        assert lab.node("ns1").run([sys.executable, "-c", fetch], capture_output=True).stdout == "200\n"
+        assert server.poll() is None
+        server.terminate()
+        assert server.wait(10) == -15
 
 
 def test_errors_are_typed(world: World) -> None:
@@ -98,7 +100,7 @@ def test_errors_are_typed(world: World) -> None:
     with pytest.raises(bascule.TopologyError) as caught:
         bascule.Lab.from_data({"nodes": {"a b": None}, "netwoks": {}})
     assert len(caught.value.mistakes) == 2
-    with pytest.raises(bascule.InputError, match="no such file|No such file"):
+    with pytest.raises(bascule.InputError, match="No such file"):
         bascule.Lab.load(Path("nowhere.yaml"))
 
 
