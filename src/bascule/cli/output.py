@@ -71,6 +71,7 @@ class _Follower:
 
     def planned(self, plan: Plan) -> None:
         ops = plan.ops
+        self._done = 0
         if self._explain:
             self._commands = [op.shell() for op in ops]
         for note in plan.notes:

@@ -28,6 +28,7 @@ from bascule.state.store import Keeper, Record, Stored
 from bascule.topology.dump import to_data
 from bascule.topology.model import Assigned, Topology
 
+_PASSES = 3
 Edit = Callable[[Assigned | None], Topology | None]
 
 
@@ -117,6 +118,8 @@ class _Run:
                 record = dataclasses.replace(record, namespaces={**self._present(prepared), **made})
                 store.begin(dataclasses.replace(record, namespaces={**self.stored.namespaces, **record.namespaces}))
                 report = world.watch(_execute, self.heard.progress, prepared.plan.ops, world.paths)
+                if any(change.sign != "+" for change in prepared.plan.changes):
+                    self._settle(record, report, world, indexes)
                 if started is not None:
                     started.go()
             except BaseException as error:
@@ -124,6 +127,19 @@ class _Run:
                 raise
             store.save(self._finished(record, report))
             return Outcome(prepared.plan, report, target, self.kind)
+
+    def _settle(self, record: Record, report: Report, world: World, indexes: Indexes) -> None:
+        """Put back what the kernel took along with something that was removed or changed: with the last address of an
+        interface go its routes, with a primary address its secondaries (fib_frontend.c, devinet.c)."""
+        for _pass in range(_PASSES):
+            stored = Stored(self._finished(record, report), None)
+            again = prepare(self.name, stored_topology(record), stored, world, Indexes.of_range(indexes.range), {})
+            if not again.plan:
+                return
+            self.heard.planned(again.plan)
+            more = world.watch(_execute, self.heard.progress, again.plan.ops, world.paths)
+            report.done += more.done
+            report.messages += more.messages
 
     def take_away(self) -> Outcome:
         """Down. A private world goes with its keeper; on the host every fact is taken back."""
@@ -189,7 +205,7 @@ class _Run:
 
     def _present(self, prepared: Prepared) -> dict[str, int]:
         """The namespaces that stay, with the cookies they have."""
-        wanted = {fact.name for fact in prepared.want if isinstance(fact, Namespace)}
+        wanted = [fact.name for fact in prepared.want if isinstance(fact, Namespace)]
         seen = {fact.name: fact.cookie for fact in prepared.seen.facts if isinstance(fact, Namespace)}
         return {name: seen[name] for name in wanted if name in seen and name in self.stored.namespaces}
 

@@ -112,6 +112,7 @@ class Starting:
             raise WorldError(f"user namespace: {os.strerror(error.errno or 0)}; {why_forbidden()}") from error
         os.write(self._go, b"m")
         self.pid = int(_expect(said, "keeper"))
+        os.write(self._go, b"k")
         _expect(said, "ready")
         self.start = start_time(self.pid)
 
@@ -170,6 +171,8 @@ def _stem(said: int, heard: int) -> NoReturn:
 def _keeper(said: int, heard: int) -> NoReturn:
     """In the keeper: its mounts, then wait for "go", then sleep for ever."""
     try:
+        if os.read(heard, 1) != b"k":  # stem and keeper write to one pipe: each in its turn
+            os._exit(1)
         _mount_own()
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
         for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGPIPE):

@@ -132,6 +132,11 @@ class Indexes:
         self._next: dict[str, int] = {}
         self.range = range(self.FIRST + slot * self.SLOT_SIZE, self.FIRST + (slot + 1) * self.SLOT_SIZE)
 
+    @classmethod
+    def of_range(cls, numbers: range) -> Indexes:
+        """A fresh look at the indexes of the lab that has this range."""
+        return cls((numbers.start - cls.FIRST) // cls.SLOT_SIZE)
+
     def learn(self, node: str, name: str, index: int) -> None:
         """Note what the kernel has."""
         self._known[node, name] = index
