@@ -66,7 +66,7 @@ def test_run_is_subprocess_run(world: World, where: str) -> None:
         with pytest.raises(subprocess.TimeoutExpired):
             node.run(["sleep", "30"], timeout=0.1)
         with pytest.raises(FileNotFoundError):
-            node.run(["no-such-program"])
+            node.run(["no-such-program"], env={"PATH": "/bin"})
         with pytest.raises(bascule.InputError, match="a list of words"):
             node.run("ip a")
 

@@ -54,11 +54,20 @@ def choose_all(topology: Topology, previous: Assigned | None, world: World | Non
 
 
 def prepare(
-    name: str, lab: Assigned | None, stored: Stored, world: World | None, indexes: Indexes, owners: dict[tuple[str, str], str]
+    name: str,
+    lab: Assigned | None,
+    stored: Stored,
+    current: Assigned | None,
+    world: World | None,
+    indexes: Indexes,
+    owners: dict[tuple[str, str], str],
 ) -> Prepared:
-    """The plan from what the world has to ``lab`` (None: to nothing). Raises :class:`Conflict` where something that
-    bascule did not make is in the way."""
-    before = [fact for record in (stored.record, stored.journal) for fact in _facts_of(record)]
+    """The plan from what the world has to ``lab`` (None: to nothing). ``current`` is the topology of the newest record. Raises
+    :class:`Conflict` where something that bascule did not make is in the way."""
+    before = desired(current) if current is not None else []
+    if stored.journal is not None and stored.record is not None:  # a change that was killed: both states count
+        older = stored_topology(stored.record)
+        before += desired(older) if older is not None else []
     first = desired(lab) if lab is not None else []
     seen = Observation()
     if world is not None:
@@ -77,11 +86,6 @@ def prepare(
     plan = diff(want, have, indexes, known)
     notes = _notes(lab, seen, bool(dropping) and not usable)
     return Prepared(lab, Plan(plan.changes, tuple(notes)), want, seen)
-
-
-def _facts_of(record: Record | None) -> list[Fact]:
-    lab = stored_topology(record)
-    return desired(lab) if lab is not None else []
 
 
 def scope_of(facts: Iterable[Fact]) -> Scope:

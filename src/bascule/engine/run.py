@@ -74,7 +74,7 @@ def preview(name: str, edit: Edit, options: Options) -> Prepared:
     if target is not None:
         claims_of.refuse_clashes(target, others)
     slot = stored.newest.slot if stored.newest else others.free_slot()
-    return prepare(name, target, stored, world, Indexes(slot), others.owners)
+    return prepare(name, target, stored, current, world, Indexes(slot), others.owners)
 
 
 def apply(name: str, edit: Edit, options: Options, listener: Listener | None = None) -> Outcome:
@@ -91,7 +91,7 @@ def apply(name: str, edit: Edit, options: Options, listener: Listener | None = N
             store.forget(name)  # a private lab whose keeper has ended
             return Outcome(Plan(()), Report(), None, "none")
         run = _Run(name, stored, options, heard)
-        return run.take_away() if asked is None else run.make(asked, current)
+        return run.take_away(current) if asked is None else run.make(asked, current)
 
 
 class _Run:
@@ -107,10 +107,9 @@ class _Run:
     def make(self, asked: Topology, current: Assigned | None) -> Outcome:
         """Up, and every change of a lab that stays."""
         with self._world() as (world, started):
-            record, indexes, owners = self._claim(asked, current, world, started)
+            target, record, indexes, owners = self._claim(asked, current, world, started)
             try:
-                target = stored_topology(record)
-                prepared = prepare(self.name, target, self.stored, world, indexes, owners)
+                prepared = prepare(self.name, target, self.stored, current, world, indexes, owners)
                 self.heard.planned(prepared.plan)
                 if not prepared.plan and self.stored.record == record:
                     return Outcome(prepared.plan, Report(), target, self.kind)
@@ -119,7 +118,7 @@ class _Run:
                 store.begin(dataclasses.replace(record, namespaces={**self.stored.namespaces, **record.namespaces}))
                 report = world.watch(_execute, self.heard.progress, prepared.plan.ops, world.paths)
                 if any(change.sign != "+" for change in prepared.plan.changes):
-                    self._settle(record, report, world, indexes)
+                    self._settle(target, record, report, world, indexes)
                 if started is not None:
                     started.go()
             except BaseException as error:
@@ -128,12 +127,12 @@ class _Run:
             store.save(self._finished(record, report))
             return Outcome(prepared.plan, report, target, self.kind)
 
-    def _settle(self, record: Record, report: Report, world: World, indexes: Indexes) -> None:
+    def _settle(self, target: Assigned, record: Record, report: Report, world: World, indexes: Indexes) -> None:
         """Put back what the kernel took along with something that was removed or changed: with the last address of an
         interface go its routes, with a primary address its secondaries (fib_frontend.c, devinet.c)."""
         for _pass in range(_PASSES):
             stored = Stored(self._finished(record, report), None)
-            again = prepare(self.name, stored_topology(record), stored, world, Indexes.of_range(indexes.range), {})
+            again = prepare(self.name, target, stored, target, world, Indexes.of_range(indexes.range), {})
             if not again.plan:
                 return
             self.heard.planned(again.plan)
@@ -141,13 +140,13 @@ class _Run:
             report.done += more.done
             report.messages += more.messages
 
-    def take_away(self) -> Outcome:
+    def take_away(self, current: Assigned | None) -> Outcome:
         """Down. A private world goes with its keeper; on the host every fact is taken back."""
         record = self.stored.newest
         world = worlds.existing(self.stored)
         assert record is not None  # noqa: S101 (apply() has looked)
         assert world is not None  # noqa: S101 (lost worlds were left out)
-        prepared = prepare(self.name, None, self.stored, world, Indexes(record.slot), {})
+        prepared = prepare(self.name, None, self.stored, current, world, Indexes(record.slot), {})
         self.heard.planned(prepared.plan)
         store.begin(dataclasses.replace(record, topology=record.topology, command=self.options.command))
         if isinstance(world, PrivateWorld):
@@ -174,11 +173,12 @@ class _Run:
 
     def _claim(
         self, asked: Topology, current: Assigned | None, world: World, started: Starting | None
-    ) -> tuple[Record, Indexes, dict[tuple[str, str], str]]:
+    ) -> tuple[Assigned, Record, Indexes, dict[tuple[str, str], str]]:
         """Every choice made, and written down before another lab can choose the same."""
         if self.kind == "private":
             others = claims_of.Claims()
-            return self._record(choose_all(asked, current, world, others), 0, started), Indexes(0), {}
+            target = choose_all(asked, current, world, others)
+            return target, self._record(target, 0, started), Indexes(0), {}
         with lock.claims_lock():
             others = claims_of.of_others(self.name)
             target = choose_all(asked, current, world, others)
@@ -187,7 +187,7 @@ class _Run:
             record = self._record(target, slot, started)
             if record != self.stored.record:
                 store.begin(record)
-        return record, Indexes(slot), others.owners
+        return target, record, Indexes(slot), others.owners
 
     def _record(self, target: Assigned, slot: int, started: Starting | None) -> Record:
         old = self.stored.newest

@@ -48,4 +48,4 @@ def teardown_plan(name: str) -> Plan:
     stored = worlds.without_lost(store.load(name))
     world = worlds.existing(stored)
     slot = stored.newest.slot if stored.newest else 0
-    return prepare(name, None, stored, world, Indexes(slot), {}).plan
+    return prepare(name, None, stored, stored_topology(stored.newest), world, Indexes(slot), {}).plan

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, NoReturn
 
-from bascule.errors import KernelError, NotFound, WorldError
+from bascule.errors import BasculeError, KernelError, NotFound, WorldError
 from bascule.host import namespaces, syscalls
 from bascule.host.syscalls import CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWUTS, MNT_DETACH, MS_BIND, MS_REC, MS_SLAVE
 from bascule.host.world import World
@@ -33,9 +34,11 @@ class Process(subprocess.Popen[Any]):
         hear, tell = os.pipe()
         try:
             super().__init__(argv, preexec_fn=lambda: _enter_as_sibling(world, node, tell), **options)
-        except BaseException:
+        except BaseException as error:
             os.close(tell)
-            _reap(hear)
+            why = _take_leave(hear)
+            if why:
+                raise WorldError(f"joining node {node}: {why}; run `bascule up` again, and see `bascule doctor`") from error
             raise
         os.close(tell)
         if world.kind == "private":
@@ -44,18 +47,24 @@ class Process(subprocess.Popen[Any]):
         os.close(hear)
 
 
-def _reap(hear: int) -> None:
-    """After a command that could not be started: take leave of the sibling that tried."""
-    told = os.read(hear, 20)
+def _take_leave(hear: int) -> str:
+    """After a command that could not be started: why the node could not be joined, or, where a sibling tried, its end."""
+    told = os.read(hear, 400).decode()
     os.close(hear)
-    if told:
+    if told.isdigit():
         with suppress(ChildProcessError):
             os.waitpid(int(told), 0)
+        return ""
+    return told
 
 
 def _enter_as_sibling(world: World, node: str, tell: int) -> None:
     """Between fork and exec: join the node. In a private world go on as a sibling, and tell the caller its number."""
-    enter(world, node)
+    try:
+        enter(world, node)
+    except (OSError, BasculeError) as error:
+        os.write(tell, str(error).encode()[:400])
+        raise
     if world.kind == "private":
         sibling = syscalls.fork_sibling()
         if sibling:
@@ -95,8 +104,10 @@ def replace(world: World, node: str, argv: Sequence[str]) -> NoReturn:
 
 
 def _not_run(program: str, error: OSError) -> NoReturn:
-    os.write(2, f"bascule: {program}: {error.strerror}\n".encode())
-    os._exit(_NOT_FOUND if error.errno == errno.ENOENT else _NOT_EXECUTABLE)
+    # A folder of PATH that may not be searched gives EACCES for every name that is nowhere.
+    absent = error.errno == errno.ENOENT or ("/" not in program and shutil.which(program) is None)
+    os.write(2, f"bascule: {program}: {os.strerror(errno.ENOENT) if absent else error.strerror}\n".encode())
+    os._exit(_NOT_FOUND if absent else _NOT_EXECUTABLE)
 
 
 def _wait_like_a_shell(world: World, node: str, argv: Sequence[str]) -> NoReturn:
@@ -105,8 +116,6 @@ def _wait_like_a_shell(world: World, node: str, argv: Sequence[str]) -> NoReturn
         signal.signal(number, lambda _number, _frame: None)
     try:
         process = Process(world, node, argv, restore_signals=True, close_fds=False, stdin=None)
-    except subprocess.SubprocessError as error:
-        raise WorldError(f"joining node {node} failed; run `bascule up` again, and see `bascule doctor`") from error
     except OSError as error:
         _not_run(argv[0], error)
     for number in _HANDED_DOWN:
