@@ -6,7 +6,7 @@
  * A node is: unshare(CLONE_NEWNET), its pin in /run/netns, ONE message for the veth pair (both names, MACs and MTUs, the peer in
  * its namespace, the host's end in the bridge and up), and inside one send of four messages: lo up, eth0 up, address, route.
  *
- * Orders of taking away; time counts until no link is left and, where /proc/slabinfo tells (root), the namespaces are freed:
+ * Orders of taking away; time counts until no link is left and the kernel has freed all namespaces:
  *   pins    unmount all pins; the kernel frees the namespaces in batches and the veths with them; then the bridge
  *   links   delete each veth by its index, one send for many; then the pins; then the bridge
  *   bridge  the bridge first, then the pins
@@ -29,6 +29,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -281,20 +282,6 @@ static int links(int fd)
 	}
 }
 
-/* How many network namespaces the kernel holds; 0 where it does not tell. */
-static long namespaces(void)
-{
-	char line[512];
-	long active = 0;
-	FILE *file = fopen("/proc/slabinfo", "r");
-	while (file && fgets(line, sizeof line, file))
-		if (sscanf(line, "net_namespace %ld", &active) == 1)
-			break;
-	if (file)
-		fclose(file);
-	return active;
-}
-
 static void put_file(const char *path, const char *content)
 {
 	int fd = open(path, O_WRONLY);
@@ -303,19 +290,37 @@ static void put_file(const char *path, const char *content)
 	close(fd);
 }
 
+/* Wait until the kernel has freed all namespaces but ours: the limit of our user namespace is set to one more than ours, and a
+ * child tries to make it. */
+static void wait_until_freed(void)
+{
+	put_file("/proc/sys/user/max_net_namespaces", "2");
+	for (int tries = 0; tries < 60000; tries++) {
+		pid_t child = fork();
+		int status;
+		if (!child)
+			_exit(unshare(CLONE_NEWNET) != 0);
+		if (child < 0 || waitpid(child, &status, 0) < 0)
+			die("fork");
+		if (!status)
+			return;
+		usleep(500);
+	}
+	errno = ETIMEDOUT;
+	die("namespaces are not freed");
+}
+
 static void own_machine(void)
 {
 	char map[64];
 	unsigned uid = getuid(), gid = getgid();
-	if (unshare(CLONE_NEWNET | CLONE_NEWNS | (uid ? CLONE_NEWUSER : 0)))
+	if (unshare(CLONE_NEWNET | CLONE_NEWNS | CLONE_NEWUSER))
 		die("unshare");
-	if (uid) {
-		put_file("/proc/self/setgroups", "deny");
-		snprintf(map, sizeof map, "0 %u 1", uid);
-		put_file("/proc/self/uid_map", map);
-		snprintf(map, sizeof map, "0 %u 1", gid);
-		put_file("/proc/self/gid_map", map);
-	}
+	put_file("/proc/self/setgroups", "deny");
+	snprintf(map, sizeof map, "0 %u 1", uid);
+	put_file("/proc/self/uid_map", map);
+	snprintf(map, sizeof map, "0 %u 1", gid);
+	put_file("/proc/self/gid_map", map);
 	if (mount("none", "/", "none", MS_REC | MS_PRIVATE, 0) || mount("tmpfs", "/run", "tmpfs", 0, 0) || mkdir("/run/netns", 0755))
 		die("mount");
 	if (mount("/run/netns", "/run/netns", "none", MS_BIND | MS_REC, 0) || mount("", "/run/netns", "none", MS_SHARED | MS_REC, 0))
@@ -329,7 +334,6 @@ int main(int argc, char **argv)
 	if (count < 1 || count > 1023)
 		return fprintf(stderr, "usage: floor N cycle [pins|links|bridge|group]\n"), 2;
 	own_machine();
-	long before = namespaces();
 	int home = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC), world = open_socket(), grouped = !strcmp(order, "group");
 
 	double start = now();
@@ -354,8 +358,7 @@ int main(int argc, char **argv)
 	while (links(world) > 1)
 		usleep(500);
 	double gone = now() - start;
-	while (before && namespaces() > before && now() - start < 30000)
-		usleep(500);
+	wait_until_freed();
 	printf("{\"nodes\": %d, \"up_ms\": %.2f, \"links_gone_ms\": %.2f, \"down_ms\": %.2f, \"down_order\": \"%s\"}\n", count, up, gone,
 	       now() - start, order);
 	return 0;

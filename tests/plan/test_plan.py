@@ -22,7 +22,10 @@ from bascule.topology.load import from_data, load_text
 EXAMPLES = Path(__file__).parents[2] / "examples"
 DUAL = {
     "name": "dual",
-    "networks": {"lan": {"subnet": ["10.1.0.0/24", "fd00:1::/64"], "mtu": 1400}, "cut": {"subnet": "10.2.0.0/24", "gateway": "none"}},
+    "networks": {
+        "lan": {"subnet": ["10.1.0.0/24", "fd00:1::/64"], "mtu": 1400},
+        "cut": {"subnet": "10.2.0.0/24", "gateway": "none"},
+    },
     "nodes": {
         "r": {"networks": ["lan", "cut"], "sysctls": {"net.ipv4.ip_forward": 1}},
         "a": {"networks": ["cut"], "routes": ["default via 10.2.0.1", "10.9.0.0/16 via 10.2.0.1"]},
