@@ -52,7 +52,7 @@ def cycle(count: int) -> dict[str, float]:
 
 
 def _namespaces_freed() -> None:
-    """Wait until the kernel has freed all namespaces but ours: our user namespace may have one more, and a child tries to make it."""
+    """Wait until the kernel has freed all but ours: our user namespace may have one more, and a child tries to make it."""
     Path("/proc/sys/user/max_net_namespaces").write_text("2")
     for _attempt in range(60_000):
         child = os.fork()
