@@ -100,9 +100,9 @@ def _python(name: str, count: int) -> list[str]:
 
 
 def _run(command: list[str]) -> dict[str, float]:
-    done = subprocess.run(
-        command, check=True, capture_output=True, text=True, timeout=600, env={**os.environ, "BASCULE": BASCULE}
-    )
+    environment = {**os.environ, "BASCULE": BASCULE}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package has its byte code
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=600, env=environment)
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return found
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bascule.host.execute import execute
-from bascule.host.files import Paths
+from bascule.host.paths import Paths
 from bascule.kernel.address import Address, ChangeAddress
 from bascule.kernel.file import PutFile, PutSymlink
 from bascule.kernel.link import AddBridge, AddVeth, Bridge, ChangeLink, DeleteLink, Veth

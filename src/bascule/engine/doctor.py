@@ -12,10 +12,10 @@ from typing import Literal
 
 from bascule.errors import BasculeError
 from bascule.host import keeper, nft, syscalls
-from bascule.host.files import Paths
 from bascule.host.keeper import Starting
 from bascule.host.netlink import Netlink
 from bascule.host.observe import Scope, observe
+from bascule.host.paths import Paths
 from bascule.host.world import PrivateWorld
 from bascule.kernel.link import AddBridge, AddVeth, Bridge, Veth
 from bascule.kernel.op import Netlink as Message

@@ -19,10 +19,11 @@ from bascule.errors import PlanFailed
 from bascule.host import files, keeper, namespaces, settle
 from bascule.host.execute import Report, execute
 from bascule.host.keeper import Starting
+from bascule.host.paths import Paths
 from bascule.host.world import HostWorld, PrivateWorld, World
 from bascule.kernel.namespace import AddNamespace, Namespace
 from bascule.kernel.op import Indexes
-from bascule.plan.diff import Plan
+from bascule.plan.diff import Change, Plan
 from bascule.state import lock, store
 from bascule.state.store import Keeper, Record, Stored
 from bascule.topology.dump import to_data
@@ -117,7 +118,7 @@ class _Run:
                 record = dataclasses.replace(record, namespaces={**self._present(prepared), **made})
                 store.begin(dataclasses.replace(record, namespaces={**self.stored.namespaces, **record.namespaces}))
                 report = world.watch(_execute, self.heard.progress, prepared.plan.ops, world.paths)
-                if any(change.sign != "+" for change in prepared.plan.changes):
+                if any(_has_side_effects(change) for change in prepared.plan.changes):
                     self._settle(target, record, report, world, indexes)
                 if started is not None:
                     started.go()
@@ -229,7 +230,13 @@ class _Run:
             files.remove_made_directories()
 
 
-def _execute(ops: list[object], paths: files.Paths, progress: Callable[[int], None]) -> Report:
+def _has_side_effects(change: Change) -> bool:
+    """Whether the kernel may take something else along with it, or lose something by it."""
+    kinds = {"~": ("address", "route", "loopback", "sysctl", "link"), "-": ("address", "route", "sysctl"), "+": ()}
+    return bool(change.ops) and change.fact.key[0] in kinds[change.sign]
+
+
+def _execute(ops: list[object], paths: Paths, progress: Callable[[int], None]) -> Report:
     return execute(ops, paths, progress)  # type: ignore[arg-type]
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from bascule.engine import claims, worlds
 from bascule.engine.prepare import choose_all, prepare, stored_topology
-from bascule.host.files import Paths
 from bascule.host.observe import Scope, observe
+from bascule.host.paths import Paths
 from bascule.host.world import HostWorld
 from bascule.kernel.op import Fact, Indexes
 from bascule.plan import classic, render

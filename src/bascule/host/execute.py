@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 
 from bascule.errors import BasculeError, Conflict, KernelError, PlanFailed
 from bascule.host import files, namespaces, nft, syscalls
-from bascule.host.files import Paths
 from bascule.host.netlink import Netlink
+from bascule.host.paths import Paths
 from bascule.kernel.op import (
     DropNamespace,
     DropRule,

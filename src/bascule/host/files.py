@@ -8,27 +8,13 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from dataclasses import dataclass
 from posixpath import dirname
 
 from bascule.host import namespaces, syscalls
+from bascule.host.paths import Paths
 from bascule.kernel.op import WriteFile, WriteSymlink
 
-_ETC = "/etc/netns"
 MADE = "/run/bascule/.made"
-
-
-@dataclass(frozen=True, slots=True)
-class Paths:
-    """Where the world keeps what the facts name: a private world can't write to /etc and keeps its nodes' files in /run."""
-
-    private: bool = False
-
-    def of(self, path: str) -> str:
-        """The path in this world."""
-        if self.private and path.startswith(_ETC):
-            return "/run/etc-netns" + path.removeprefix(_ETC)
-        return path
 
 
 def make_directories(path: str, mode: int = 0o755) -> None:

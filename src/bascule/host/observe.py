@@ -11,8 +11,8 @@ from typing import Any
 
 from bascule.host import namespaces, nft
 from bascule.host.execute import read_sysctl
-from bascule.host.files import Paths
 from bascule.host.netlink import NETFILTER, Netlink
+from bascule.host.paths import Paths
 from bascule.kernel.address import Address
 from bascule.kernel.file import Symlink, TextFile
 from bascule.kernel.link import Bridge, Loopback, Veth

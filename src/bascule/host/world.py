@@ -18,7 +18,7 @@ from typing import Any, Literal, NoReturn, Protocol, TypeVar
 
 from bascule.errors import WorldError
 from bascule.host import keeper, syscalls
-from bascule.host.files import Paths
+from bascule.host.paths import Paths
 
 T = TypeVar("T")
 Progress = Callable[[int], None]
