@@ -71,7 +71,9 @@ def prepare(
     first = desired(lab) if lab is not None else []
     seen = Observation()
     if world is not None:
-        seen = world.call(observe, scope_of([*before, *first]), world.paths)
+        seen = world.call(observe, scope_of([*before, *first], inside=lab is not None), world.paths)
+        if lab is None:
+            seen.facts = _believed(seen.facts, before)
     for (node, interface), index in seen.indexes.items():
         indexes.learn(node, interface, index)
     dropping = [chain for chain in seen.forward_chains if chain.policy == "drop"]
@@ -88,7 +90,15 @@ def prepare(
     return Prepared(lab, Plan(plan.changes, tuple(notes)), want, seen)
 
 
-def scope_of(facts: Iterable[Fact]) -> Scope:
+def _believed(facts: list[Fact], before: list[Fact]) -> list[Fact]:
+    """For taking away nobody looks into the nodes: the other end of a veth pair is believed to be where the lab put it, as long
+    as that node is there. One that is not is found when the links do not go with the namespaces (:mod:`bascule.host.settle`)."""
+    known = {fact.key: fact for fact in before if isinstance(fact, Veth)}
+    there = {fact.name for fact in facts if isinstance(fact, Namespace) and fact.alive}
+    return [known[fact.key] if fact.key in known and known[fact.key].node in there else fact for fact in facts]
+
+
+def scope_of(facts: Iterable[Fact], inside: bool = True) -> Scope:
     """Where to look to see these facts."""
     nodes: dict[str, None] = {}
     links, interfaces, sysctls, files = set(), set(), set(), dict[str, None]()
@@ -105,7 +115,7 @@ def scope_of(facts: Iterable[Fact]) -> Scope:
                 sysctls.add((node, name))
             case TextFile(path=path) | Symlink(path=path):
                 files[path] = None
-    return Scope(tuple(nodes), frozenset(links), frozenset(interfaces), tuple(sorted(sysctls)), tuple(files))
+    return Scope(tuple(nodes), frozenset(links), frozenset(interfaces), tuple(sorted(sysctls)), tuple(files), inside)
 
 
 def _with_priors(own: list[Fact], stored: Stored, wanted: set[tuple[str, ...]]) -> list[Fact]:

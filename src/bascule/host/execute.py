@@ -59,7 +59,7 @@ def execute(ops: Sequence[Op], paths: Paths, progress: Progress | None = None) -
     with _Hands(paths, report) as hands, _noting_interrupts() as interrupts:
         try:
             for group in _groups(ops):
-                hands.carry_out(group, acknowledged)
+                hands.carry_out(*group, acknowledged)
                 if progress:
                     progress(len(acknowledged))
                 if interrupts:
@@ -103,7 +103,7 @@ def _undo(hands: _Hands, acknowledged: list[Op]) -> tuple[tuple[str, ...], tuple
         if back is None:
             continue
         try:
-            hands.carry_out([back], [])
+            hands.carry_out([back], [back.effect()], [])
         except (BasculeError, OSError) as error:
             gone = isinstance(error, KernelError) and error.errno in (errno.ENODEV, errno.ENOENT, errno.ESRCH)
             if not gone:
@@ -113,18 +113,22 @@ def _undo(hands: _Hands, acknowledged: list[Op]) -> tuple[tuple[str, ...], tuple
     return tuple(undone), tuple(left)
 
 
-def _groups(ops: Sequence[Op]) -> list[list[Op]]:
-    """Runs of operations that are messages for the same namespace; every other operation by itself."""
-    groups: list[list[Op]] = []
+def _groups(ops: Sequence[Op]) -> Iterator[tuple[list[Op], list[Effect]]]:
+    """Runs of operations that are messages for the same namespace, with their effects; every other operation by itself."""
+    group: list[Op] = []
+    effects: list[Effect] = []
     place: str | None = None
     for op in ops:
         effect = op.effect()
         node = effect.node if isinstance(effect, Message) else None
-        if node is None or node != place or len(groups[-1]) >= _BATCH:
-            groups.append([])
-        groups[-1].append(op)
+        if group and (node is None or node != place or len(group) >= _BATCH):
+            yield group, effects
+            group, effects = [], []
+        group.append(op)
+        effects.append(effect)
         place = node
-    return groups
+    if group:
+        yield group, effects
 
 
 class _Hands:
@@ -149,9 +153,8 @@ class _Hands:
             self._forget(node)
         self._coming_back.__exit__(None, None, None)
 
-    def carry_out(self, group: list[Op], acknowledged: list[Op]) -> None:
+    def carry_out(self, group: list[Op], effects: list[Effect], acknowledged: list[Op]) -> None:
         """Do it and append to ``acknowledged`` what succeeded. Raises :class:`KernelError` for the first that failed."""
-        effects = [op.effect() for op in group]
         if isinstance(effects[0], Message):
             self._send(group, effects, acknowledged)
             return

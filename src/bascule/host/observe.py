@@ -37,13 +37,15 @@ _BRIDGE_NF = "net.bridge.bridge-nf-call-iptables"
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What to look at: namespaces by name; links of the world by name; interfaces in nodes; sysctls and files by key."""
+    """What to look at: namespaces by name; links of the world by name; interfaces in nodes; sysctls and files by key.
+    With ``inside`` False the nodes are only counted, not looked into: enough for taking them away."""
 
     nodes: tuple[str, ...] = ()
     links: frozenset[str] = frozenset()
     interfaces: frozenset[tuple[str, str]] = frozenset()
     sysctls: tuple[tuple[str, str], ...] = ()
     files: tuple[str, ...] = ()
+    inside: bool = True
 
 
 @dataclass(slots=True)
@@ -111,9 +113,10 @@ def _enter_node(name: str, scope: Scope, seen: Observation, nodes: dict[str, _In
             return
         with Netlink() as socket:
             seen.facts.append(Namespace(name, cookie=socket.cookie()))
-            nodes[name] = _look(socket)
+            if scope.inside:
+                nodes[name] = _look(socket)
         for node, key in scope.sysctls:
-            if node == name:
+            if node == name and scope.inside:
                 with suppress(OSError):
                     seen.facts.append(Sysctl(name, key, read_sysctl(key)))
     finally:

@@ -115,7 +115,9 @@ def boot_id() -> str:
 def _write(record: Record, file: str) -> None:
     directory = folder.lab(record.name)
     path = os.path.join(directory, file)
-    data = json.dumps(asdict(record), separators=(",", ":")).encode()
+    values = {item.name: getattr(record, item.name) for item in fields(Record)}  # asdict() would copy the topology
+    values["keeper"] = asdict(record.keeper) if record.keeper else None
+    data = json.dumps(values, separators=(",", ":")).encode()
     try:
         descriptor = os.open(path + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
