@@ -35,7 +35,7 @@ from bascule.kernel.ruleset import ForwardAccept
 from bascule.wire.message import Failure, Request
 
 _FD = struct.Struct("=I")
-_OPEN_NODES = 64  # each needs two descriptors; many systems allow 1,024
+_OPEN_NODES = 8  # each needs two descriptors, and many open ones make the kernel's work on the next slower
 _BATCH = 128
 
 Progress = Callable[[int], None]
