@@ -12,12 +12,12 @@ say() {
 come_down() {
     status=$?
     trap - EXIT INT TERM
-    say down docker-bridge || status=1
+    say down bascule-demo || status=1
     exit "$status"
 }
 
-# Where `up` fails it has undone itself; what stood under these names before is not ours to take down.
-say up examples/docker-bridge.yaml
+# A name of its own: a lab that is up already is not the demo's to take down. Where `up` fails it has undone itself.
+say up examples/docker-bridge.yaml --name bascule-demo
 trap come_down EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM

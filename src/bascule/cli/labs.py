@@ -32,11 +32,14 @@ def report(name: str, outcome: Outcome, verb: str) -> None:
     if not outcome.plan:
         output.say(f"{name}: nothing to do, all is as it should be")
         return
+    if verb == "down":  # what a node held went with it, uncounted
+        output.say(f"{name} is down")
+        for line in outcome.running:
+            output.say(line)
+        return
     counts = {sign: sum(change.sign == sign for change in outcome.plan.changes) for sign in "+~-"}
-    place = f" in a {outcome.world} world" if outcome.world == "private" and verb == "up" else ""
-    output.say(f"{name} is {verb}{place}: {counts['+']} added, {counts['~']} changed, {counts['-']} removed")
-    for line in outcome.running:
-        output.say(line)
+    place = f" in a {outcome.world} world" if outcome.world == "private" else ""
+    output.say(f"{name} is up{place}: {counts['+']} added, {counts['~']} changed, {counts['-']} removed")
 
 
 def down(arguments: Arguments) -> int:
