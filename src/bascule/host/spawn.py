@@ -114,13 +114,24 @@ def _wait_like_a_shell(world: World, node: str, argv: Sequence[str]) -> NoReturn
     """Hand signals down, wait, leave as the command leaves. What the terminal sends reaches the command by itself."""
     for number in _THE_TERMINALS:  # a handler, because an ignored signal would stay ignored in the command
         signal.signal(number, lambda _number, _frame: None)
+    started: list[Process] = []
+    early: list[int] = []
+
+    def hand_down(number: int, _frame: object) -> None:
+        if started:
+            started[0].send_signal(number)
+        else:
+            early.append(number)
+
+    for number in _HANDED_DOWN:
+        signal.signal(number, hand_down)
     try:
-        process = Process(world, node, argv, restore_signals=True, close_fds=False, stdin=None)
+        started.append(Process(world, node, argv, restore_signals=True, close_fds=False, stdin=None))
     except OSError as error:
         _not_run(argv[0], error)
-    for number in _HANDED_DOWN:
-        signal.signal(number, lambda given, _frame: process.send_signal(given))
-    code = process.wait()
+    for number in early:
+        started[0].send_signal(number)
+    code = started[0].wait()
     if code >= 0:
         os._exit(code)
     if -code not in (signal.SIGKILL, signal.SIGSTOP):
