@@ -129,8 +129,8 @@ def _wait_like_a_shell(world: World, node: str, argv: Sequence[str]) -> NoReturn
         started.append(Process(world, node, argv, restore_signals=True, close_fds=False, stdin=None))
     except OSError as error:
         _not_run(argv[0], error)
-    for number in early:
-        started[0].send_signal(number)
+    for missed in early:
+        started[0].send_signal(missed)
     code = started[0].wait()
     if code >= 0:
         os._exit(code)
