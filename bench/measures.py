@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bascule.host import syscalls
+from bascule import syscalls
 
 BASCULE = os.environ.get("BASCULE", "bascule")
 

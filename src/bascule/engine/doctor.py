@@ -10,8 +10,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
+from bascule import syscalls
 from bascule.errors import BasculeError
-from bascule.host import keeper, nft, syscalls
+from bascule.host import keeper, nft
 from bascule.host.keeper import Starting
 from bascule.host.netlink import Netlink
 from bascule.host.observe import Scope, observe

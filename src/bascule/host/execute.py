@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from bascule import syscalls
 from bascule.errors import BasculeError, Conflict, KernelError, PlanFailed
-from bascule.host import files, namespaces, nft, syscalls
+from bascule.host import files, namespaces, nft
 from bascule.host.netlink import Netlink
 from bascule.host.paths import Paths
 from bascule.kernel.op import (
@@ -256,8 +257,7 @@ class _Hands:
             syscalls.setns(self._node(effect.node)[0], syscalls.CLONE_NEWNET)
             self._inside = effect.node
         before = read_sysctl(effect.key)
-        with open(sysctl_path(effect.key), "w") as file:
-            file.write(effect.value)
+        syscalls.put(sysctl_path(effect.key), effect.value)
         self._report.priors.setdefault((effect.node, effect.key), before)
 
 

@@ -10,7 +10,8 @@ import os
 from contextlib import suppress
 from posixpath import dirname
 
-from bascule.host import namespaces, syscalls
+from bascule import syscalls
+from bascule.host import namespaces
 from bascule.host.paths import Paths
 from bascule.kernel.op import WriteFile, WriteSymlink
 
@@ -27,14 +28,15 @@ def make_directories(path: str, mode: int = 0o755) -> None:
     if path != dirname(MADE):
         _note(path)
     with suppress(FileExistsError):
-        os.mkdir(path, mode)
+        syscalls.mkdir(path, mode)
 
 
 def _note(path: str) -> None:
-    os.makedirs(dirname(MADE), 0o755, exist_ok=True)
-    descriptor = os.open(MADE, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    with suppress(FileExistsError):
+        syscalls.mkdir(dirname(MADE), 0o700)
+    descriptor = syscalls.create(MADE, os.O_WRONLY | os.O_APPEND, 0o600)
     try:
-        os.write(descriptor, f"{path}\n".encode())
+        syscalls.write(descriptor, f"{path}\n".encode())
     finally:
         os.close(descriptor)
 
@@ -57,12 +59,15 @@ def remove_made_directories() -> None:
     # The folder of a mount can go only after the mount, which stands in the line below it.
     kept = [line for line in kept if not _removed(line)]
     if kept:
-        with open(MADE, "w") as file:
-            file.write("".join(f"{line}\n" for line in kept))
+        descriptor = syscalls.create(MADE, os.O_WRONLY, 0o600)
+        try:
+            syscalls.overwrite(descriptor, "".join(f"{line}\n" for line in kept).encode())
+        finally:
+            os.close(descriptor)
         return
-    os.unlink(MADE)
+    syscalls.unlink(MADE)
     with suppress(OSError):
-        os.rmdir(dirname(MADE))
+        syscalls.rmdir(dirname(MADE))
 
 
 def _removed(line: str) -> bool:
@@ -73,7 +78,7 @@ def _removed(line: str) -> bool:
                 return False
             syscalls.umount(mount_point)
         else:
-            os.rmdir(line)
+            syscalls.rmdir(line)
     except FileNotFoundError:
         return True
     except OSError:
@@ -86,17 +91,13 @@ def write(effect: WriteFile, paths: Paths) -> None:
     path = paths.of(effect.path)
     if effect.content is None:
         with suppress(FileNotFoundError):
-            os.unlink(path)
+            syscalls.unlink(path)
         _prune(dirname(path))
         return
     make_directories(dirname(path))
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    descriptor = syscalls.create(path, os.O_WRONLY, 0o644)
     try:
-        data = effect.content.encode()
-        written = 0
-        while written < len(data):
-            written += os.pwrite(descriptor, data[written:], written)
-        os.ftruncate(descriptor, len(data))
+        syscalls.overwrite(descriptor, effect.content.encode())
     finally:
         os.close(descriptor)
 
@@ -106,20 +107,20 @@ def link(effect: WriteSymlink, paths: Paths) -> None:
     path = paths.of(effect.path)
     if effect.target is None:
         with suppress(FileNotFoundError):
-            os.unlink(path)
+            syscalls.unlink(path)
         return
     try:
-        os.symlink(effect.target, path)
+        syscalls.symlink(effect.target, path)
     except FileNotFoundError:
         make_directories(dirname(path))
-        os.symlink(effect.target, path)
+        syscalls.symlink(effect.target, path)
 
 
 def _prune(directory: str) -> None:
     """Remove a lab's folders below /run/bascule when their last file has gone."""
     while directory.startswith("/run/bascule/"):
         try:
-            os.rmdir(directory)
+            syscalls.rmdir(directory)
         except OSError:
             return
         directory = dirname(directory)

@@ -17,9 +17,9 @@ import signal
 from contextlib import suppress
 from typing import NoReturn
 
+from bascule import syscalls
 from bascule.errors import WorldError
-from bascule.host import syscalls
-from bascule.host.syscalls import (
+from bascule.syscalls import (
     CLONE_NEWIPC,
     CLONE_NEWNET,
     CLONE_NEWNS,
@@ -73,7 +73,7 @@ class Starting:
 
     def __enter__(self) -> Starting:
         (said_read, said), (heard, self._go) = os.pipe(), os.pipe()
-        stem = os.fork()
+        stem = syscalls.fork()
         if stem == 0:
             os.close(said_read)
             os.close(self._go)
@@ -96,7 +96,7 @@ class Starting:
 
     def go(self) -> None:
         """Let the keeper live without the caller."""
-        os.write(self._go, b"g")
+        syscalls.write(self._go, b"g")
 
     def _end(self) -> None:
         if self._go >= 0:
@@ -137,16 +137,11 @@ def _write_maps(stem: int) -> None:
         for kind in ("uid_map", "gid_map"):
             with open(f"/proc/self/{kind}") as file:
                 rows = [line.split() for line in file]
-            _write(f"/proc/{stem}/{kind}", "".join(f"{row[0]} {row[0]} {row[2]}\n" for row in rows))
+            syscalls.put(f"/proc/{stem}/{kind}", "".join(f"{row[0]} {row[0]} {row[2]}\n" for row in rows))
         return
-    _write(f"/proc/{stem}/uid_map", f"0 {os.geteuid()} 1\n")
-    _write(f"/proc/{stem}/setgroups", "deny")
-    _write(f"/proc/{stem}/gid_map", f"0 {os.getegid()} 1\n")
-
-
-def _write(path: str, text: str) -> None:
-    with open(path, "w") as file:
-        file.write(text)
+    syscalls.put(f"/proc/{stem}/uid_map", f"0 {os.geteuid()} 1\n")
+    syscalls.put(f"/proc/{stem}/setgroups", "deny")
+    syscalls.put(f"/proc/{stem}/gid_map", f"0 {os.getegid()} 1\n")
 
 
 def _stem(said: int, heard: int) -> NoReturn:
@@ -157,7 +152,7 @@ def _stem(said: int, heard: int) -> NoReturn:
         syscalls.unshare(NAMESPACES)
         os.write(said, b"unshared\n")
         if os.read(heard, 1) == b"m":
-            pid = os.fork()
+            pid = syscalls.fork()
             if pid == 0:
                 _keeper(said, heard)
             os.write(said, f"keeper {pid}\n".encode())
@@ -184,7 +179,7 @@ def _keeper(said: int, heard: int) -> NoReturn:
             for descriptor in (0, 1, 2):
                 os.dup2(null, descriptor)
             os.closerange(3, 1 << 16)
-            os.execve(shutil.which("sleep") or "/bin/sleep", ["sleep", "infinity"], {})  # noqa: S606
+            syscalls.become(shutil.which("sleep") or "/bin/sleep", ["sleep", "infinity"])
     except OSError as error:
         os.write(said, f"failed mount: {error}\n".encode())
     finally:
@@ -208,7 +203,7 @@ def end(pid: int, start: int) -> bool:
     if descriptor is None:
         return False
     try:
-        signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+        syscalls.kill(descriptor, signal.SIGKILL)
         _wait(descriptor)
     except ProcessLookupError:
         return False

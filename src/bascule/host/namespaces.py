@@ -7,8 +7,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from bascule.host import syscalls
-from bascule.host.syscalls import CLONE_NEWNET, MNT_DETACH, MS_BIND, MS_REC, MS_SHARED
+from bascule import syscalls
+from bascule.syscalls import CLONE_NEWNET, MNT_DETACH, MS_BIND, MS_REC, MS_SHARED
 
 DIRECTORY = "/run/netns"
 _OWN = "/proc/thread-self/ns/net"
@@ -57,7 +57,7 @@ def make(name: str) -> None:
     """
     path = pin_path(name)
     try:
-        os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0))
+        os.close(syscalls.create(path, os.O_RDONLY | os.O_EXCL, 0))
     except FileExistsError:
         if is_pinned(name):
             raise
@@ -65,7 +65,7 @@ def make(name: str) -> None:
         syscalls.unshare(CLONE_NEWNET)
         syscalls.mount(_OWN, path, "none", MS_BIND)
     except OSError:
-        os.unlink(path)
+        syscalls.unlink(path)
         raise
 
 
@@ -86,7 +86,7 @@ def drop(name: str) -> None:
         if error.errno not in (errno.EINVAL, errno.ENOENT):
             raise
     with suppress(FileNotFoundError):
-        os.unlink(path)
+        syscalls.unlink(path)
 
 
 def share_directory() -> bool:

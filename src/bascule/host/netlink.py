@@ -13,6 +13,7 @@ import struct
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
+from bascule import syscalls
 from bascule.errors import KernelError
 from bascule.wire import message
 from bascule.wire.message import ACK, DONE, DUMP, DUMP_INTR, ERROR, Failure, Reply, Request
@@ -57,7 +58,7 @@ class Netlink:
         last = requests[-1]
         self._sequence += len(requests)
         parts.append(message.encode(Request(last.kind, last.flags | ACK, last.body), self._sequence))
-        self._transport.send(b"".join(parts))
+        syscalls.send(self._transport, b"".join(parts))
         answers = [_ACKNOWLEDGED] * len(requests)
         while True:
             for reply in message.split(self._transport.recv(_RECEIVE)):

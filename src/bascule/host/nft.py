@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import shutil
-import subprocess
 
+from bascule import syscalls
 from bascule.errors import KernelError
 from bascule.kernel.ruleset import ForwardAccept
 
@@ -22,7 +22,7 @@ def _call(arguments: list[str], text: str = "") -> str:
     found = program()
     if found is None:
         raise KernelError("nft", errno.ENOENT, "nft is not installed", advice="install the package nftables")
-    done = subprocess.run([found, *arguments], input=text, capture_output=True, text=True, timeout=_SECONDS, check=False)
+    done = syscalls.run([found, *arguments], text, _SECONDS)
     if done.returncode != 0:
         said = done.stderr.strip().splitlines()
         raise KernelError(f"nft {text.strip() or ' '.join(arguments)}", errno.EINVAL, said[0] if said else "failed")

@@ -16,10 +16,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, NoReturn
 
+from bascule import syscalls
 from bascule.errors import BasculeError, KernelError, NotFound, WorldError
-from bascule.host import namespaces, syscalls
-from bascule.host.syscalls import CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWUTS, MNT_DETACH, MS_BIND, MS_REC, MS_SLAVE
+from bascule.host import namespaces
 from bascule.host.world import World
+from bascule.syscalls import CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWUTS, MNT_DETACH, MS_BIND, MS_REC, MS_SLAVE
 
 _HANDED_DOWN = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 _THE_TERMINALS = (signal.SIGINT, signal.SIGQUIT)
@@ -182,9 +183,15 @@ def _mount_etc(folder: str) -> None:
         except FileNotFoundError:
             # A link to a file below /run, which is empty in a private world (systemd-resolved's resolv.conf).
             with suppress(OSError):
-                os.makedirs(os.path.dirname(target), exist_ok=True)
-                os.close(os.open(target, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644))
+                _make_folders(os.path.dirname(target))
+                os.close(syscalls.create(target, os.O_WRONLY, 0o644))
                 syscalls.mount(f"{folder}/{name}", target, "none", MS_BIND)
+
+
+def _make_folders(path: str) -> None:
+    if not os.path.isdir(path):
+        _make_folders(os.path.dirname(path))
+        syscalls.mkdir(path, 0o755)
 
 
 def _resolved(path: str) -> str:

@@ -16,8 +16,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal, NoReturn, Protocol, TypeVar
 
+from bascule import syscalls
 from bascule.errors import WorldError
-from bascule.host import keeper, syscalls
+from bascule.host import keeper
 from bascule.host.paths import Paths
 
 T = TypeVar("T")
@@ -83,7 +84,7 @@ class PrivateWorld:
 
     def watch(self, function: Callable[..., T], progress: Progress, *arguments: object) -> T:
         reading, writing = os.pipe()
-        child = os.fork()
+        child = syscalls.fork()
         if child == 0:
             os.close(reading)
             self._serve(writing, function, arguments)
@@ -112,7 +113,7 @@ class PrivateWorld:
             syscalls.die_with_parent(signal.SIGKILL)
             self.join()
             told, tell = os.pipe()
-            worker = os.fork()
+            worker = syscalls.fork()
             if worker == 0:
                 os.read(told, 1)  # the pipe to the caller has one writer at a time
                 _work(writing, function, arguments)

@@ -11,6 +11,7 @@ import stat
 import tempfile
 from contextlib import suppress
 
+from bascule import syscalls
 from bascule.errors import StateError
 
 
@@ -31,7 +32,7 @@ def ensure(path: str) -> None:
     """Make the folder if it is missing. Raises :class:`StateError` where it is not safely ours."""
     try:
         with suppress(FileExistsError):
-            os.mkdir(path, 0o700)
+            syscalls.mkdir(path, 0o700)
         status = os.lstat(path)
     except OSError as error:
         raise StateError(f"{path}: {error.strerror}; set BASCULE_STATE_DIR to a folder that you can write to") from error
@@ -62,4 +63,4 @@ def remove(name: str) -> None:
     """Remove the folder of a lab and, with the last one, the state directory."""
     for path in (lab(name), root()):
         with suppress(OSError):
-            os.rmdir(path)
+            syscalls.rmdir(path)

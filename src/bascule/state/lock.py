@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
+from bascule import syscalls
 from bascule.errors import Locked, StateError
 from bascule.state import folder
 
@@ -47,8 +48,7 @@ def _holding(name: str, command: str, wait: bool, waiting: Waiting | None) -> It
             _take(descriptor, name, wait, waiting)
             if not _same_file(descriptor, path):
                 continue  # the holder before us took the lab away: its lock is no longer the lab's
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"`{command}` (process {os.getpid()})".encode(), 0)
+            syscalls.overwrite(descriptor, f"`{command}` (process {os.getpid()})".encode())
             yield
             return
         finally:
@@ -57,7 +57,7 @@ def _holding(name: str, command: str, wait: bool, waiting: Waiting | None) -> It
 
 def _open(path: str) -> int:
     try:
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        return syscalls.create(path, os.O_RDWR, 0o600)
     except OSError as error:
         raise StateError(f"{path}: {error.strerror}") from error
 
@@ -87,7 +87,7 @@ def _clear_if_empty(name: str) -> None:
     """With the lock held: where it is the last file of the lab, remove it and the folder."""
     with suppress(OSError):
         if os.listdir(folder.lab(name)) == ["lock"]:
-            os.unlink(os.path.join(folder.lab(name), "lock"))
+            syscalls.unlink(os.path.join(folder.lab(name), "lock"))
             folder.remove(name)
 
 
@@ -111,6 +111,6 @@ def _clear_claims() -> None:
     """Remove the claims lock and the state directory where no lab is left."""
     if not folder.labs():
         with suppress(OSError):
-            os.unlink(os.path.join(folder.root(), ".claims"))
+            syscalls.unlink(os.path.join(folder.root(), ".claims"))
         with suppress(OSError):
-            os.rmdir(folder.root())
+            syscalls.rmdir(folder.root())

@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from bascule import syscalls
 from bascule.errors import StateError
 from bascule.state import folder
 
@@ -84,7 +85,7 @@ def save(record: Record) -> None:
     """Make this the lab's record, and end the journal."""
     _write(record, _RECORD)
     with suppress(FileNotFoundError):
-        os.unlink(os.path.join(folder.lab(record.name), _JOURNAL))
+        syscalls.unlink(os.path.join(folder.lab(record.name), _JOURNAL))
 
 
 def begin(record: Record) -> None:
@@ -96,13 +97,13 @@ def forget(name: str) -> None:
     """Remove all that is stored of a lab but its lock."""
     for file in (_RECORD, _JOURNAL):  # a crash between the two leaves the journal: the lab is still ours to remove
         with suppress(FileNotFoundError):
-            os.unlink(os.path.join(folder.lab(name), file))
+            syscalls.unlink(os.path.join(folder.lab(name), file))
 
 
 def rollback(name: str) -> None:
     """End the journal of a run that undid itself."""
     with suppress(FileNotFoundError):
-        os.unlink(os.path.join(folder.lab(name), _JOURNAL))
+        syscalls.unlink(os.path.join(folder.lab(name), _JOURNAL))
 
 
 def boot_id() -> str:
@@ -119,26 +120,24 @@ def _write(record: Record, file: str) -> None:
     values["keeper"] = asdict(record.keeper) if record.keeper else None
     data = json.dumps(values, separators=(",", ":")).encode()
     try:
-        descriptor = os.open(path + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        descriptor = syscalls.create(path + ".new", os.O_WRONLY | os.O_TRUNC, 0o600)
         try:
-            written = 0
-            while written < len(data):
-                written += os.write(descriptor, data[written:])
-            os.fsync(descriptor)
+            syscalls.write(descriptor, data)
+            syscalls.fsync(descriptor)
         finally:
             os.close(descriptor)
-        os.rename(path + ".new", path)
+        syscalls.rename(path + ".new", path)
         _sync_folder(directory)
     except OSError as error:
         with suppress(OSError):
-            os.unlink(path + ".new")
+            syscalls.unlink(path + ".new")
         raise StateError(f"{path}: {error.strerror}; nothing was changed in the kernel") from error
 
 
 def _sync_folder(path: str) -> None:
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fsync(descriptor)
+        syscalls.fsync(descriptor)
     finally:
         os.close(descriptor)
 

@@ -1,0 +1,241 @@
+"""Every system call by which bascule changes something outside its own memory: one gate for all of them.
+
+Files, folders, mounts, namespaces, netlink messages, programs and processes: whatever changes them is called here and nowhere
+else (a test reads the sources and says where not). So a harness that puts itself into the gate (:func:`gated`) meets each effect
+of every command, those that are written later too: it can count them, stop the process there, or answer with an error.
+
+Each function raises OSError with the call's errno. Calls that Python 3.11 has no names for are made through ctypes.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Protocol
+
+CLONE_NEWNS = 0x00020000
+CLONE_NEWUTS = 0x04000000
+CLONE_NEWIPC = 0x08000000
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWPID = 0x20000000
+CLONE_NEWNET = 0x40000000
+
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 0x1, 0x2, 0x4, 0x8
+MS_BIND, MS_REC, MS_PRIVATE, MS_SLAVE, MS_SHARED = 0x1000, 0x4000, 1 << 18, 1 << 19, 1 << 20
+MNT_DETACH, UMOUNT_NOFOLLOW = 0x2, 0x8
+
+_PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
+
+_CLONE_PARENT = 0x00008000
+_SYS_CLONE3 = 435  # the same number on every architecture
+
+Gate = Callable[[str, object], None]
+
+
+def _open_gate(_call: str, _subject: object) -> None:
+    """Nobody stands in the gate."""
+
+
+_pass: Gate = _open_gate
+
+
+@contextmanager
+def gated(gate: Gate) -> Iterator[None]:
+    """Call ``gate`` with the name of each call and what it is about (a path, a descriptor, the words of a command, the bytes of
+    a message), right before it is made. What the gate raises is raised in place of the call. For tests."""
+    global _pass
+    before, _pass = _pass, gate
+    try:
+        yield
+    finally:
+        _pass = before
+
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_holding_the_gil = ctypes.PyDLL(None, use_errno=True)
+_libc.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p)
+_libc.umount2.argtypes = (ctypes.c_char_p, ctypes.c_int)
+_libc.unshare.argtypes = (ctypes.c_int,)
+_libc.setns.argtypes = (ctypes.c_int, ctypes.c_int)
+_libc.sethostname.argtypes = (ctypes.c_char_p, ctypes.c_size_t)
+_libc.prctl.argtypes = (ctypes.c_int, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong)
+
+
+def _check(result: int, subject: str | None = None) -> None:
+    if result != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), subject)
+
+
+# Namespaces, mounts, the process itself
+
+
+def unshare(flags: int) -> None:
+    """Give the calling thread new namespaces."""
+    _pass("unshare", flags)
+    _check(_libc.unshare(flags))
+
+
+def setns(fd: int, flags: int) -> None:
+    """Put the calling thread into the namespaces of ``fd``: an nsfs file, or a pidfd with several flags (Linux 5.8)."""
+    _pass("setns", fd)
+    _check(_libc.setns(fd, flags))
+
+
+def mount(source: str, target: str, kind: str, flags: int, data: str = "") -> None:
+    """mount(2)"""
+    _pass("mount", target)
+    _check(_libc.mount(source.encode(), os.fsencode(target), kind.encode(), flags, data.encode()), target)
+
+
+def umount(target: str, flags: int = 0) -> None:
+    """umount2(2)"""
+    _pass("umount", target)
+    _check(_libc.umount2(os.fsencode(target), flags), target)
+
+
+def sethostname(name: str) -> None:
+    """sethostname(2)"""
+    _pass("sethostname", name)
+    data = name.encode()
+    _check(_libc.sethostname(data, len(data)))
+
+
+def die_with_parent(signal: int) -> None:
+    """Have the kernel send this process ``signal`` when its parent ends (PR_SET_PDEATHSIG)."""
+    _check(_libc.prctl(_PR_SET_PDEATHSIG, signal, 0, 0, 0))
+
+
+def no_new_privileges() -> None:
+    """From here on execve(2) grants nothing that the caller does not have (PR_SET_NO_NEW_PRIVS)."""
+    _check(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+
+
+class _CloneArguments(ctypes.Structure):
+    """struct clone_args, first version (clone(2), linux/sched.h)."""
+
+    _fields_ = [
+        (name, ctypes.c_uint64)
+        for name in ("flags", "pidfd", "child_tid", "parent_tid", "exit_signal", "stack", "stack_size", "tls")
+    ]
+
+
+def fork() -> int:
+    """fork(2)"""
+    _pass("fork", "")
+    return os.fork()
+
+
+def fork_sibling() -> int:
+    """Like fork(2), but the new process is a child of the caller's parent (CLONE_PARENT, Linux 5.3)."""
+    _pass("fork", "")
+    arguments = _CloneArguments(flags=_CLONE_PARENT)
+    pid = int(_holding_the_gil.syscall(_SYS_CLONE3, ctypes.byref(arguments), ctypes.sizeof(arguments)))
+    if pid < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return pid
+
+
+def kill(pidfd: int, number: int) -> None:
+    """pidfd_send_signal(2)"""
+    _pass("kill", pidfd)
+    signal.pidfd_send_signal(pidfd, number)
+
+
+def run(argv: Sequence[str], text: str, seconds: float) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end, with ``text`` as its input. Raises subprocess.TimeoutExpired too."""
+    _pass("run", argv)
+    return subprocess.run(argv, input=text, capture_output=True, text=True, timeout=seconds, check=False)
+
+
+def become(path: str, argv: Sequence[str]) -> None:
+    """execve(2) with an empty environment. Does not return."""
+    _pass("exec", path)
+    os.execve(path, list(argv), {})  # noqa: S606
+
+
+# Files and folders
+
+
+def mkdir(path: str, mode: int) -> None:
+    """mkdir(2)"""
+    _pass("mkdir", path)
+    os.mkdir(path, mode)
+
+
+def rmdir(path: str) -> None:
+    """rmdir(2)"""
+    _pass("rmdir", path)
+    os.rmdir(path)
+
+
+def unlink(path: str) -> None:
+    """unlink(2)"""
+    _pass("unlink", path)
+    os.unlink(path)
+
+
+def rename(old: str, new: str) -> None:
+    """rename(2)"""
+    _pass("rename", new)
+    os.rename(old, new)
+
+
+def symlink(target: str, path: str) -> None:
+    """symlink(2)"""
+    _pass("symlink", path)
+    os.symlink(target, path)
+
+
+def create(path: str, flags: int, mode: int) -> int:
+    """open(2) of a file that may be made or cut by it: a descriptor. O_CREAT, O_CLOEXEC and O_NOFOLLOW are always set."""
+    _pass("open", path)
+    return os.open(path, flags | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+
+
+def write(fd: int, data: bytes) -> None:
+    """write(2) until all is written, from where the descriptor stands."""
+    while data:
+        _pass("write", fd)
+        data = data[os.write(fd, data) :]
+
+
+def overwrite(fd: int, data: bytes) -> None:
+    """Make ``data`` the content of a file: written over the old, and what is longer cut after that, so that no reader finds it
+    empty."""
+    written = 0
+    while written < len(data):
+        _pass("write", fd)
+        written += os.pwrite(fd, data[written:], written)
+    _pass("truncate", fd)
+    os.ftruncate(fd, len(data))
+
+
+def fsync(fd: int) -> None:
+    """fsync(2)"""
+    _pass("fsync", fd)
+    os.fsync(fd)
+
+
+def put(path: str, text: str) -> None:
+    """Write to a file of the kernel's, below /proc: one write(2)."""
+    _pass("put", path)
+    with open(path, "w") as file:
+        file.write(text)
+
+
+class Sender(Protocol):
+    """The sending half of a socket."""
+
+    def send(self, data: bytes, /) -> int: ...
+
+
+def send(socket: Sender, data: bytes) -> None:
+    """send(2) of netlink messages that change something."""
+    _pass("send", data)
+    socket.send(data)
