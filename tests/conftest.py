@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,6 +36,26 @@ def pytest_configure() -> None:
             "kernel.apparmor_restrict_unprivileged_userns=0. In a container, start it with --privileged.",
             returncode=4,
         )
+
+
+_counted: Counter[str] = Counter()
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Add up what tests count with record_property: points tried, operations, steps."""
+    if report.when == "call":
+        _counted.update({name: value for name, value in report.user_properties if isinstance(value, int)})
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the sums; with BASCULE_FIGURES write them to that file, for docs/reliability.md."""
+    if not _counted:
+        return
+    terminalreporter.section("tried")
+    for name, value in sorted(_counted.items()):
+        terminalreporter.write_line(f"{name}: {value:,}")
+    if place := os.environ.get("BASCULE_FIGURES"):
+        Path(place).write_text(json.dumps(_counted, indent=1, sort_keys=True))
 
 
 @pytest.fixture

@@ -6,7 +6,12 @@ that the command line gives for it: 1 the kernel or the network said no, 2 the i
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from functools import wraps
+from typing import NamedTuple, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class BasculeError(Exception):
@@ -76,14 +81,37 @@ class KernelError(BasculeError):
         self.advice = advice
 
 
+def translated(function: Callable[P, R]) -> Callable[P, R]:
+    """An OSError that nobody expected, as a :class:`KernelError`: callers of the engine meet one tree of exceptions only."""
+
+    @wraps(function)
+    def called(*arguments: P.args, **options: P.kwargs) -> R:
+        try:
+            return function(*arguments, **options)
+        except OSError as error:
+            raise as_kernel_error(error) from error
+
+    return called
+
+
+def as_kernel_error(error: OSError) -> KernelError:
+    """What a system call said, in one line."""
+    return KernelError(str(error.filename or "a system call"), error.errno or 0, error.strerror or str(error))
+
+
+class Interrupted(KeyboardInterrupt):
+    """A run that was interrupted (SIGINT) and has undone all that it had done."""
+
+
 class PlanFailed(BasculeError):
-    """A plan stopped half-way. What had been done was undone; ``undone`` and ``left`` say what exactly."""
+    """A plan was not carried out whole. What had been done was undone; ``undone`` and ``left`` say what exactly. Taking away goes
+    on after a failure and undoes nothing: then ``left`` holds what could not be removed."""
 
     def __init__(self, cause: BasculeError, undone: tuple[str, ...], left: tuple[str, ...]) -> None:
         lines = [str(cause)]
         if undone:
             lines.append(f"undone: {len(undone)} operations")
-        lines.extend(f"could not undo: {text}" for text in left)
+        lines.extend(f"left: {text}" for text in left)
         super().__init__("\n".join(lines))
         self.cause = cause
         self.undone = undone

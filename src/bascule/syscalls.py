@@ -222,6 +222,15 @@ def fsync(fd: int) -> None:
     os.fsync(fd)
 
 
+def sync_folder(path: str) -> None:
+    """fsync(2) of a folder: what is in it will be found there after a loss of power."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def put(path: str, text: str) -> None:
     """Write to a file of the kernel's, below /proc: one write(2)."""
     _pass("put", path)

@@ -59,6 +59,7 @@ def down(arguments: Arguments) -> int:
 def _take_away(name: str, arguments: Arguments) -> None:
     lab = Lab(name)
     if name not in {info.name for info in look.labs()}:
+        lab.down()
         output.say(f"{name} is not up: nothing to do")
         return
     if arguments.dry_run:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bascule.engine import worlds
-from bascule.errors import BasculeError, NotFound, StateError
+from bascule.errors import BasculeError, NotFound, StateError, translated
 from bascule.host.world import World
 from bascule.state import folder, store
 from bascule.state.store import Record
@@ -17,6 +17,7 @@ def world_of(record: Record) -> World:
     return world
 
 
+@translated
 def find_node(node: str, lab: str | None = None) -> Record:
     """The record of the lab that has this node. Raises :class:`NotFound` where none or more than one has."""
     found = []

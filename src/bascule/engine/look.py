@@ -7,7 +7,7 @@ from typing import Any
 
 from bascule.engine import worlds
 from bascule.engine.prepare import scope_of, stored_topology
-from bascule.errors import NotFound, StateError
+from bascule.errors import NotFound, StateError, translated
 from bascule.host.observe import Observation, observe
 from bascule.host.world import World
 from bascule.kernel.address import Address
@@ -37,6 +37,7 @@ class LabInfo:
     problem: str = ""
 
 
+@translated
 def labs() -> list[LabInfo]:
     """All labs of this user."""
     found = []
@@ -61,6 +62,7 @@ def _info(record: Record, state: str) -> LabInfo:
     return LabInfo(record.name, state, record.world, len(nodes), len(networks), record.source, names, keeper)
 
 
+@translated
 def running(name: str) -> tuple[Assigned, World, Record]:
     """The topology, the world and the record of a lab that is there. Raises :class:`NotFound`."""
     stored = worlds.without_lost(store.load(name))
@@ -73,6 +75,7 @@ def running(name: str) -> tuple[Assigned, World, Record]:
     return lab, world, record
 
 
+@translated
 def show(name: str) -> dict[str, Any]:
     """One lab as the kernel has it: networks with their ports, nodes with their interfaces and routes."""
     lab, world, record = running(name)

@@ -8,6 +8,7 @@ A run that is killed leaves its journal; the next run takes what it names for th
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,14 +16,15 @@ from dataclasses import dataclass
 from bascule.engine import claims as claims_of
 from bascule.engine import worlds
 from bascule.engine.prepare import Prepared, choose_all, prepare, stored_topology
-from bascule.errors import PlanFailed
+from bascule.errors import BasculeError, Interrupted, PlanFailed, translated
 from bascule.host import files, keeper, namespaces, settle
 from bascule.host.execute import Report, execute
 from bascule.host.keeper import Starting
 from bascule.host.paths import Paths
 from bascule.host.world import HostWorld, PrivateWorld, World
+from bascule.kernel.link import Veth
 from bascule.kernel.namespace import AddNamespace, Namespace
-from bascule.kernel.op import Indexes
+from bascule.kernel.op import WORLD, Indexes
 from bascule.plan.diff import Change, Plan
 from bascule.state import lock, store
 from bascule.state.store import Keeper, Record, Stored
@@ -63,6 +65,7 @@ class Outcome:
     running: tuple[str, ...] = ()
 
 
+@translated
 def preview(name: str, edit: Edit, options: Options) -> Prepared:
     """The plan of a run, without the lock and without touching anything."""
     stored = worlds.without_lost(store.load(name))
@@ -78,6 +81,7 @@ def preview(name: str, edit: Edit, options: Options) -> Prepared:
     return prepare(name, target, stored, current, world, Indexes(slot), others.owners)
 
 
+@translated
 def apply(name: str, edit: Edit, options: Options, listener: Listener | None = None) -> Outcome:
     """Make the lab what ``edit`` makes of its present topology; None takes it away.
 
@@ -90,6 +94,8 @@ def apply(name: str, edit: Edit, options: Options, listener: Listener | None = N
         asked = edit(current)
         if asked is None and stored.newest is None:
             store.forget(name)  # a private lab whose keeper has ended
+            if os.geteuid() == 0:
+                files.remove_made_directories()  # what could not be removed when the lab went
             return Outcome(Plan(()), Report(), None, "none")
         run = _Run(name, stored, options, heard)
         return run.take_away(current) if asked is None else run.make(asked, current)
@@ -104,6 +110,7 @@ class _Run:
         self.options = options
         self.heard = heard
         self.kind = worlds.choose(options.world, stored)
+        self.begun = self.done = False  # the plan, in a world that outlives a failure
 
     def make(self, asked: Topology, current: Assigned | None) -> Outcome:
         """Up, and every change of a lab that stays."""
@@ -117,13 +124,16 @@ class _Run:
                 made = {op.name: 0 for op in prepared.plan.ops if isinstance(op, AddNamespace)}
                 record = dataclasses.replace(record, namespaces={**self._present(prepared), **made})
                 store.begin(dataclasses.replace(record, namespaces={**self.stored.namespaces, **record.namespaces}))
+                self.begun = started is None
                 report = world.watch(_execute, self.heard.progress, prepared.plan.ops, world.paths)
+                self.done = True
                 if any(_has_side_effects(change) for change in prepared.plan.changes):
                     self._settle(target, record, report, world, indexes)
+                world.call(settle.links_gone, _leaving(prepared), indexes.range)
                 if started is not None:
                     started.go()
             except BaseException as error:
-                self._back_out(error)
+                self._back_out(error, current, world)
                 raise
             store.save(self._finished(record, report))
             return Outcome(prepared.plan, report, target, self.kind)
@@ -156,7 +166,7 @@ class _Run:
             store.forget(self.name)
             return Outcome(prepared.plan, Report(done=len(prepared.plan.ops)), None, "private")
         running = _running(prepared.plan)
-        report = world.watch(_execute, self.heard.progress, prepared.plan.ops, world.paths)
+        report = world.watch(_take_away, self.heard.progress, prepared.plan.ops, world.paths)
         settle.links_gone([index for (node, _), index in prepared.seen.indexes.items() if not node], Indexes(record.slot).range)
         files.remove_made_directories()
         store.forget(self.name)
@@ -218,9 +228,10 @@ class _Run:
         kept = [(node, key, value) for (node, key), value in priors.items() if not node or node in record.namespaces]
         return dataclasses.replace(record, namespaces={**record.namespaces, **report.cookies}, priors=kept)
 
-    def _back_out(self, error: BaseException) -> None:
-        """End the journal, unless something could not be undone: then the next run has to know of it."""
-        if isinstance(error, PlanFailed) and error.left:
+    def _back_out(self, error: BaseException, current: Assigned | None, world: World) -> None:
+        """End the journal where the kernel is as it was: nothing was done, or all was undone. Else the next run has to know."""
+        undone = isinstance(error, Interrupted) or (isinstance(error, PlanFailed) and not error.left)
+        if self.begun and (self.done or not undone or not self._put_back(current, world)):
             return
         if self.stored.journal is not None:
             store.begin(self.stored.journal)
@@ -228,6 +239,25 @@ class _Run:
         store.rollback(self.name)
         if self.kind == "host" and self.stored.record is None:
             files.remove_made_directories()
+
+    def _put_back(self, current: Assigned | None, world: World) -> bool:
+        """After the undoing: a link that was replaced is back, and what it held is not. Whether all is as it was."""
+        record = self.stored.record
+        if record is None or current is None or self.stored.journal is not None:
+            return True
+        try:
+            lost = prepare(self.name, current, self.stored, current, world, Indexes(record.slot), {})
+            if lost.plan:
+                world.watch(_execute, self.heard.progress, lost.plan.ops, world.paths)
+        except (BasculeError, OSError):
+            return False
+        return True
+
+
+def _leaving(prepared: Prepared) -> list[int]:
+    """The indexes of the veth pairs that go: who makes one of the same name next must not meet the old one."""
+    gone = [change.fact for change in prepared.plan.changes if change.sign == "-" and isinstance(change.fact, Veth)]
+    return [prepared.seen.indexes[WORLD, veth.name] for veth in gone if (WORLD, veth.name) in prepared.seen.indexes]
 
 
 def _has_side_effects(change: Change) -> bool:
@@ -238,6 +268,10 @@ def _has_side_effects(change: Change) -> bool:
 
 def _execute(ops: list[object], paths: Paths, progress: Callable[[int], None]) -> Report:
     return execute(ops, paths, progress)  # type: ignore[arg-type]
+
+
+def _take_away(ops: list[object], paths: Paths, progress: Callable[[int], None]) -> Report:
+    return execute(ops, paths, progress, onward=True)  # type: ignore[arg-type]
 
 
 def _running(plan: Plan) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from bascule import syscalls
-from bascule.errors import BasculeError, Conflict, KernelError, PlanFailed
+from bascule.errors import BasculeError, Conflict, Interrupted, KernelError, PlanFailed, as_kernel_error
 from bascule.host import files, namespaces, nft
 from bascule.host.netlink import Netlink
 from bascule.host.paths import Paths
@@ -33,6 +33,7 @@ from bascule.kernel.op import (
 )
 from bascule.kernel.op import Netlink as Message
 from bascule.kernel.ruleset import ForwardAccept
+from bascule.wire import route as rt
 from bascule.wire.message import Failure, Request
 
 _FD = struct.Struct("=I")
@@ -53,25 +54,45 @@ class Report:
     cookies: dict[str, int] = field(default_factory=dict)
 
 
-def execute(ops: Sequence[Op], paths: Paths, progress: Progress | None = None) -> Report:
-    """Carry out all, or undo what was done and raise :class:`PlanFailed`."""
+def execute(ops: Sequence[Op], paths: Paths, progress: Progress | None = None, onward: bool = False) -> Report:
+    """Carry out all, or undo what was done and raise :class:`PlanFailed` or, after an interrupt, :class:`Interrupted`.
+
+    There is no way back once a living namespace has been dropped, nor any (``onward``) in taking a lab away: then what fails does
+    not keep the rest from being done. PlanFailed at the end tells all that failed, and an interrupt waits for the end.
+    """
     report = Report()
     acknowledged: list[Op] = []
+    failed: list[BasculeError] = []
     with _Hands(paths, report) as hands, _noting_interrupts() as interrupts:
         try:
-            for group in _groups(ops):
-                hands.carry_out(*group, acknowledged)
+            for group, effects in _groups(ops):
+                onward = onward or _is_final(effects[0])
+                try:
+                    hands.carry_out(group, effects, acknowledged)
+                except (BasculeError, OSError) as error:
+                    if not onward:
+                        raise
+                    failed.append(_as_error(error))
                 if progress:
                     progress(len(acknowledged))
-                if interrupts:
+                if interrupts and not onward:
                     raise KeyboardInterrupt
         except (BasculeError, OSError, KeyboardInterrupt) as error:
-            undone, left = _undo(hands, acknowledged)
-            if isinstance(error, KeyboardInterrupt):
-                raise KeyboardInterrupt(f"undone: {len(undone)} operations") from error
+            undone, left = _undo(hands, acknowledged, report)
+            if isinstance(error, KeyboardInterrupt) and not left:
+                raise Interrupted(f"undone: {len(undone)} operations") from error
             raise PlanFailed(_as_error(error), undone, left) from error
+    if failed:
+        raise PlanFailed(failed[0], (), (*(str(error) for error in failed[1:]), "all that could be done was done"))
+    if interrupts:
+        raise KeyboardInterrupt("it was too late to undo, and all was done")
     report.done = len(acknowledged)
     return report
+
+
+def _is_final(effect: Effect) -> bool:
+    """Whether there is no way back: what ran in a namespace can't be put into a new one."""
+    return isinstance(effect, DropNamespace) and effect.alive
 
 
 @contextmanager
@@ -89,29 +110,39 @@ def _noting_interrupts() -> Iterator[list[int]]:
         signal.signal(signal.SIGINT, before)
 
 
-def _as_error(error: Exception) -> BasculeError:
+def _as_error(error: BaseException) -> BasculeError:
     if isinstance(error, BasculeError):
         return error
-    number = error.errno if isinstance(error, OSError) and error.errno else 0
-    return KernelError(str(error), number, os.strerror(number) if number else "failed")
+    return as_kernel_error(error) if isinstance(error, OSError) else BasculeError("interrupted")
 
 
-def _undo(hands: _Hands, acknowledged: list[Op]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _undo(hands: _Hands, acknowledged: list[Op], report: Report) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Undo, last first; go on after a failure. What is gone already counts as undone."""
     undone, left = [], []
     for op in reversed(acknowledged):
         back = op.undo()
-        if back is None:
+        effect = _back(op, report) if back is None else back.effect()
+        if effect is None:
             continue
+        words = (back or op).shell()[0]
         try:
-            hands.carry_out([back], [back.effect()], [])
+            hands.carry_out([back or op], [effect], [])
         except (BasculeError, OSError) as error:
             gone = isinstance(error, KernelError) and error.errno in (errno.ENODEV, errno.ENOENT, errno.ESRCH)
             if not gone:
-                left.append(f"{back.shell()[0]}: {error}")
+                left.append(f"{words}: {error}")
                 continue
-        undone.append(back.shell()[0])
+        undone.append(words)
     return tuple(undone), tuple(left)
+
+
+def _back(op: Op, report: Report) -> Effect | None:
+    """The way back of a sysctl whose value before was not known to the plan: it was read when the new one was written."""
+    effect = op.effect()
+    if not isinstance(effect, WriteSysctl):
+        return None
+    prior = report.priors.get((effect.node, effect.key))
+    return None if prior is None else effect._replace(value=prior)
 
 
 def _groups(ops: Sequence[Op]) -> Iterator[tuple[list[Op], list[Effect]]]:
@@ -164,6 +195,7 @@ class _Hands:
         except FileExistsError as error:
             raise Conflict(f"{group[0].shell()[0]}: this name is taken, and not by this lab") from error
         except OSError as error:
+            acknowledged.append(group[0])  # it may have been done in part, which the undoing has to undo
             number = error.errno or 0
             raise KernelError(group[0].shell()[0], number, os.strerror(number), group[0].node) from error
         acknowledged.append(group[0])
@@ -172,7 +204,7 @@ class _Hands:
         match effect:
             case MakeNamespace(name):
                 self._make(name)
-            case DropNamespace(name):
+            case DropNamespace(name=name):
                 self._forget(name)
                 namespaces.drop(name)
             case WriteSysctl():
@@ -196,10 +228,10 @@ class _Hands:
         answers = socket.batch(requests)
         self._report.messages += len(requests)
         failed: tuple[Op, Failure] | None = None
-        for op, answer in zip(group, answers, strict=True):
+        for op, request, answer in zip(group, requests, answers, strict=True):
             if not answer.errno:
                 acknowledged.append(op)
-            elif failed is None:
+            elif failed is None and answer.errno not in _GONE.get(request.kind, ()):
                 failed = (op, answer)
         if failed is not None:
             op, answer = failed
@@ -228,8 +260,8 @@ class _Hands:
         if not self._ready:
             files.ready_for_namespaces()
             self._ready = True
+        self._inside = name  # also where it fails half-way
         namespaces.make(name)
-        self._inside = name
         _descriptor, socket = self._keep(name, os.open(namespaces.pin_path(name), os.O_RDONLY | os.O_CLOEXEC))
         self._report.cookies[name] = socket.cookie()
 
@@ -272,6 +304,13 @@ def read_sysctl(key: str) -> str:
         return " ".join(file.read().split())
 
 
+# What the kernel answers where the thing to be removed has gone since it was seen: the host's end of a veth pair goes a moment
+# after the namespace of the other, an address with its link.
+_GONE = {
+    rt.DELLINK: (errno.ENODEV,),
+    rt.DELADDR: (errno.ENODEV, errno.EADDRNOTAVAIL),
+    rt.DELROUTE: (errno.ENODEV, errno.ESRCH),
+}
 _ADVICE = {
     errno.EPERM: "run as root, or with `--world private`",
     errno.EEXIST: "something that bascule did not make is in the way; rename or remove it",

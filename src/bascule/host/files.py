@@ -6,8 +6,11 @@ before. The note is a file of one path a line, appended to before the folder is 
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from posixpath import dirname
 
 from bascule import syscalls
@@ -32,48 +35,67 @@ def make_directories(path: str, mode: int = 0o755) -> None:
 
 
 def _note(path: str) -> None:
-    with suppress(FileExistsError):
-        syscalls.mkdir(dirname(MADE), 0o700)
-    descriptor = syscalls.create(MADE, os.O_WRONLY | os.O_APPEND, 0o600)
-    try:
+    with _made() as descriptor:
+        is_new = not os.fstat(descriptor).st_size
+        os.lseek(descriptor, 0, os.SEEK_END)
         syscalls.write(descriptor, f"{path}\n".encode())
-    finally:
-        os.close(descriptor)
+        syscalls.fsync(descriptor)
+    if is_new:
+        syscalls.sync_folder(dirname(MADE))
+
+
+@contextmanager
+def _made() -> Iterator[int]:
+    """The file of notes, made if it is missing, open and locked: labs that come and go at the same time share it."""
+    while True:
+        if not os.path.isdir(dirname(MADE)):
+            with suppress(FileExistsError):
+                syscalls.mkdir(dirname(MADE), 0o700)
+        try:
+            descriptor = syscalls.create(MADE, os.O_RDWR, 0o600)
+        except FileNotFoundError:
+            continue  # the last lab has just taken the folder away
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if os.path.exists(MADE) and os.path.samestat(os.fstat(descriptor), os.stat(MADE)):
+                yield descriptor
+                return
+        finally:
+            os.close(descriptor)
 
 
 def ready_for_namespaces() -> None:
     """Make /run/netns what ip-netns(8) wants it to be."""
     make_directories(namespaces.DIRECTORY)
-    if namespaces.share_directory():
+    if not namespaces.share_directory():
         _note(f"mount {namespaces.DIRECTORY}")
+        namespaces.mount_directory()
+        namespaces.share_directory()
 
 
 def remove_made_directories() -> None:
     """Remove the noted folders that are empty now; those in use by another lab stay noted."""
-    try:
-        with open(MADE) as file:
-            noted = list(dict.fromkeys(file.read().splitlines()))
-    except FileNotFoundError:
+    if not os.path.exists(MADE):
         return
-    kept = [line for line in noted if not _removed(line)]
-    # The folder of a mount can go only after the mount, which stands in the line below it.
-    kept = [line for line in kept if not _removed(line)]
-    if kept:
-        descriptor = syscalls.create(MADE, os.O_WRONLY, 0o600)
-        try:
+    with _made() as descriptor:
+        noted = list(dict.fromkeys(os.pread(descriptor, os.fstat(descriptor).st_size, 0).decode().splitlines()))
+        kept = [line for line in noted if not _removed(line)]
+        # The folder of a mount can go only after the mount, which stands in the line below it.
+        kept = [line for line in kept if not _removed(line)]
+        if kept:
             syscalls.overwrite(descriptor, "".join(f"{line}\n" for line in kept).encode())
-        finally:
-            os.close(descriptor)
-        return
-    syscalls.unlink(MADE)
-    with suppress(OSError):
-        syscalls.rmdir(dirname(MADE))
+        else:
+            syscalls.unlink(MADE)
+    if not kept:
+        with suppress(OSError):
+            syscalls.rmdir(dirname(MADE))
 
 
 def _removed(line: str) -> bool:
     mounted, _, mount_point = line.partition("mount ")
+    is_mount = bool(mount_point) and not mounted
     try:
-        if mount_point and not mounted:
+        if is_mount:
             if os.listdir(mount_point):
                 return False
             syscalls.umount(mount_point)
@@ -81,8 +103,8 @@ def _removed(line: str) -> bool:
             syscalls.rmdir(line)
     except FileNotFoundError:
         return True
-    except OSError:
-        return False
+    except OSError as error:
+        return is_mount and error.errno == errno.EINVAL  # noted, and killed before it was mounted
     return True
 
 

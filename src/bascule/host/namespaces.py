@@ -91,16 +91,19 @@ def drop(name: str) -> None:
 
 def share_directory() -> bool:
     """Make /run/netns a shared mount, as ``ip netns add`` does, so that pins show in every mount namespace and a later
-    ``ip netns add`` does not mount over them. Returns whether it was not one before."""
+    ``ip netns add`` does not mount over them. False where it is no mount: :func:`mount_directory` makes it one."""
     try:
         syscalls.mount("", DIRECTORY, "none", MS_SHARED | MS_REC)
     except OSError as error:
         if error.errno != errno.EINVAL:
             raise
-        syscalls.mount(DIRECTORY, DIRECTORY, "none", MS_BIND | MS_REC)
-        syscalls.mount("", DIRECTORY, "none", MS_SHARED | MS_REC)
-        return True
-    return False
+        return False
+    return True
+
+
+def mount_directory() -> None:
+    """Mount /run/netns on itself."""
+    syscalls.mount(DIRECTORY, DIRECTORY, "none", MS_BIND | MS_REC)
 
 
 def users(names: list[str]) -> dict[str, list[tuple[int, str]]]:

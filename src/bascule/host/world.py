@@ -84,7 +84,12 @@ class PrivateWorld:
 
     def watch(self, function: Callable[..., T], progress: Progress, *arguments: object) -> T:
         reading, writing = os.pipe()
-        child = syscalls.fork()
+        try:
+            child = syscalls.fork()
+        except OSError:
+            os.close(reading)
+            os.close(writing)
+            raise
         if child == 0:
             os.close(reading)
             self._serve(writing, function, arguments)

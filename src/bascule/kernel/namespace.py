@@ -39,7 +39,7 @@ class Namespace:
         return (AddNamespace(self.name),)
 
     def remove(self, indexes: Indexes) -> tuple[Op, ...]:
-        return (DeleteNamespace(self.name),)
+        return (DeleteNamespace(self.name, self.alive),)
 
     def change_from(self, old: Fact, indexes: Indexes) -> tuple[Op, ...] | None:
         return None
@@ -70,19 +70,20 @@ class AddNamespace:
 
 @dataclass(frozen=True, slots=True)
 class DeleteNamespace:
-    """``ip netns del``. The undo makes an empty one: what ran inside is not brought back."""
+    """``ip netns del``. There is no way back: what was and what ran inside is gone."""
 
     name: str
+    alive: bool = True
 
     @property
     def node(self) -> str:
         return ""
 
     def effect(self) -> Effect:
-        return DropNamespace(self.name)
+        return DropNamespace(self.name, self.alive)
 
     def shell(self) -> tuple[str, ...]:
         return (ip("", "netns", "del", self.name),)
 
     def undo(self) -> Op | None:
-        return AddNamespace(self.name)
+        return None

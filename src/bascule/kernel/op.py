@@ -36,9 +36,11 @@ class MakeNamespace(NamedTuple):
 
 
 class DropNamespace(NamedTuple):
-    """Unmount and remove the pin in /run/netns: what ``ip netns del`` does. The kernel frees it with its last user."""
+    """Unmount and remove the pin in /run/netns: what ``ip netns del`` does. The kernel frees it with its last user. ``alive`` is
+    False for a pin without a namespace."""
 
     name: str
+    alive: bool = True
 
 
 class WriteSysctl(NamedTuple):

@@ -31,8 +31,11 @@ def root() -> str:
 def ensure(path: str) -> None:
     """Make the folder if it is missing. Raises :class:`StateError` where it is not safely ours."""
     try:
-        with suppress(FileExistsError):
-            syscalls.mkdir(path, 0o700)
+        if not os.path.lexists(path):
+            with suppress(FileExistsError):
+                syscalls.mkdir(path, 0o700)
+                with suppress(OSError):  # not every file system can
+                    syscalls.sync_folder(os.path.dirname(path))
         status = os.lstat(path)
     except OSError as error:
         raise StateError(f"{path}: {error.strerror}; set BASCULE_STATE_DIR to a folder that you can write to") from error

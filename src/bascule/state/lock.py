@@ -43,12 +43,14 @@ def _holding(name: str, command: str, wait: bool, waiting: Waiting | None) -> It
         except StateError as error:
             if isinstance(error.__cause__, FileNotFoundError):
                 continue  # the holder before us has just removed the folders
+            folder.remove(name)
             raise
         try:
             _take(descriptor, name, wait, waiting)
             if not _same_file(descriptor, path):
                 continue  # the holder before us took the lab away: its lock is no longer the lab's
-            syscalls.overwrite(descriptor, f"`{command}` (process {os.getpid()})".encode())
+            with suppress(OSError):  # a full disk does not keep anybody from working: it is only told to who waits
+                syscalls.overwrite(descriptor, f"`{command}` (process {os.getpid()})".encode())
             yield
             return
         finally:

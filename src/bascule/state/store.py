@@ -21,6 +21,7 @@ from bascule.state import folder
 
 VERSION = 1
 _RECORD, _JOURNAL = "lab.json", "journal.json"
+_UNFINISHED = ".new"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +85,7 @@ def load(name: str) -> Stored:
 def save(record: Record) -> None:
     """Make this the lab's record, and end the journal."""
     _write(record, _RECORD)
-    with suppress(FileNotFoundError):
-        syscalls.unlink(os.path.join(folder.lab(record.name), _JOURNAL))
+    _remove(record.name, _JOURNAL)
 
 
 def begin(record: Record) -> None:
@@ -96,14 +96,20 @@ def begin(record: Record) -> None:
 def forget(name: str) -> None:
     """Remove all that is stored of a lab but its lock."""
     for file in (_RECORD, _JOURNAL):  # a crash between the two leaves the journal: the lab is still ours to remove
-        with suppress(FileNotFoundError):
-            syscalls.unlink(os.path.join(folder.lab(name), file))
+        _remove(name, file)
 
 
 def rollback(name: str) -> None:
     """End the journal of a run that undid itself."""
-    with suppress(FileNotFoundError):
-        syscalls.unlink(os.path.join(folder.lab(name), _JOURNAL))
+    _remove(name, _JOURNAL)
+
+
+def _remove(name: str, file: str) -> None:
+    """Remove a file, and what a killed run had begun to write in its place."""
+    path = os.path.join(folder.lab(name), file)
+    for each in (path, path + _UNFINISHED):
+        if os.path.lexists(each):
+            syscalls.unlink(each)
 
 
 def boot_id() -> str:
@@ -120,26 +126,18 @@ def _write(record: Record, file: str) -> None:
     values["keeper"] = asdict(record.keeper) if record.keeper else None
     data = json.dumps(values, separators=(",", ":")).encode()
     try:
-        descriptor = syscalls.create(path + ".new", os.O_WRONLY | os.O_TRUNC, 0o600)
+        descriptor = syscalls.create(path + _UNFINISHED, os.O_WRONLY | os.O_TRUNC, 0o600)
         try:
             syscalls.write(descriptor, data)
             syscalls.fsync(descriptor)
         finally:
             os.close(descriptor)
-        syscalls.rename(path + ".new", path)
-        _sync_folder(directory)
+        syscalls.rename(path + _UNFINISHED, path)
+        syscalls.sync_folder(directory)
     except OSError as error:
         with suppress(OSError):
-            syscalls.unlink(path + ".new")
+            syscalls.unlink(path + _UNFINISHED)
         raise StateError(f"{path}: {error.strerror}; nothing was changed in the kernel") from error
-
-
-def _sync_folder(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        syscalls.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _read(name: str, file: str) -> Record | None:

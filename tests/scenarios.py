@@ -1,0 +1,223 @@
+"""What is done to a lab, and what has to be true after it was stopped on the way."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import machine
+from bascule import syscalls
+from bascule.api import Lab
+from bascule.engine import look, worlds
+from bascule.errors import BasculeError, NotFound
+from bascule.plan import render
+from bascule.state import store
+from bascule.topology import edit
+from bascule.topology.dump import to_data
+from bascule.topology.model import Attachment
+from faults import Ending, Fault, attempt
+
+Data = dict[str, Any]
+EXTRA = "extra0"
+
+
+def _changed(data: Data) -> Data:
+    """Another version of the file: a smaller MTU, an interface renamed, a node less, a node more, a sysctl."""
+    networks = {name: dict(network) for name, network in data["networks"].items()}
+    first = next(iter(networks))
+    networks[first]["mtu"] = 1380
+    nodes = {name: dict(node) for name, node in list(data["nodes"].items())[:-1]}
+    moved = next(iter(nodes.values()))
+    moved["networks"] = {name: {**item, "interface": "moved0"} for name, item in list(moved["networks"].items())[:1]}
+    for node in nodes.values():
+        node["sysctls"] = {**node.get("sysctls", {}), "net.ipv4.conf.all.rp_filter": "2"}
+    return {**data, "networks": networks, "nodes": {**nodes, "newcomer": {"networks": [first]}}}
+
+
+def _with_extra(data: Data) -> Data:
+    return {**data, "networks": {**data["networks"], EXTRA: {"subnet": "10.199.0.0/24"}}}
+
+
+def _same(before: machine.State, after: machine.State, why: str) -> None:
+    rows = machine.difference(before, after)
+    if rows:
+        raise AssertionError(f"{why}:\n{rows}")
+
+
+def _without_noted(now: machine.State) -> machine.State:
+    """Less the folders that could not be removed and are noted: the next `down` tries again."""
+    noted: list[str] = []
+    with suppress(FileNotFoundError):
+        noted = Path("/run/bascule/.made").read_text().splitlines()
+    return {**now, "files": {path: what for path, what in now["files"].items() if path not in noted}}
+
+
+@dataclass
+class Scenario:
+    """A lab, a verb and a world. ``base`` is what is up before, ``action`` what is stopped; ``clean`` the state that an
+    undisturbed run leads to, ``target`` the file that means it, None where nothing is to be left."""
+
+    data: Data
+    verb: str
+    kind: str
+    empty: machine.State = field(default_factory=dict)
+    clean: machine.State = field(default_factory=dict)
+    target: Data | None = None
+    before: machine.State = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, file: Path, verb: str, kind: str) -> Scenario:
+        """Run it once without a fault, to learn what is right."""
+        lab = Lab.load(file)
+        made = cls(to_data(lab.topology), verb, kind)
+        made.empty = machine.state()
+        made.prepare()
+        made.before = made.state() if made.base else {}
+        ending = attempt(made.act, Fault(0))
+        assert ending.how == "done", ending
+        record = store.load(made.name).newest
+        made.target = record.topology if record else None
+        made.clean = made.state() if record else made.empty
+        made.take_down()
+        _same(made.empty, machine.state(), "an undisturbed run and down")
+        return made
+
+    @property
+    def name(self) -> str:
+        return str(self.data["name"])
+
+    @property
+    def base(self) -> Data | None:
+        """The lab that is up before."""
+        return None if self.verb == "up" else _with_extra(self.data) if self.verb == "connect" else self.data
+
+    def lab(self, data: Data) -> Lab:
+        """A handle on this version of the lab."""
+        return Lab.from_data(data, world=self.kind)
+
+    def prepare(self) -> None:
+        """Build what is there before."""
+        if self.base is not None:
+            self.lab(self.base).up()
+
+    def act(self) -> None:
+        """What is to be stopped."""
+        last = list(self.data["nodes"])[-1]
+        lab = Lab(self.name, world=self.kind)
+        actions: dict[str, Callable[[], object]] = {
+            "up": lambda: self.lab(self.data).up(),
+            "down": lab.down,
+            "change": lambda: self.lab(_changed(self.data)).up(),
+            "connect": lambda: lab.change(lambda topology: edit.connect(topology, last, Attachment(EXTRA))),
+            "rm": lambda: lab.change(lambda topology: edit.remove_node(topology, last)),
+        }
+        actions[self.verb]()
+
+    def take_down(self) -> None:
+        """`down`"""
+        Lab(self.name).down()
+
+    def restore(self) -> None:
+        """After a failure: an empty machine for the next try, by whatever means."""
+        with suppress(BasculeError):
+            self.take_down()
+        for name in os.listdir("/run/netns") if os.path.isdir("/run/netns") else ():
+            subprocess.run(["ip", "netns", "del", name], check=False)
+        for name in self.state_of_links():
+            subprocess.run(["ip", "link", "del", name], check=False, capture_output=True)
+        with suppress(OSError):
+            syscalls.umount("/run/netns")
+        for place in ("/run/netns", "/run/bascule", "/etc/netns"):
+            shutil.rmtree(place, ignore_errors=True)
+        time.sleep(0.2)
+
+    def state_of_links(self) -> list[str]:
+        """Links of the machine that were not there before."""
+        now = machine.state()["namespaces"][""]["links"]
+        return [name for name in now if name not in self.empty["namespaces"][""]["links"]]
+
+    def state(self) -> machine.State:
+        """The kernel's state where the lab runs, without bascule's own records."""
+        world = worlds.existing(store.load(self.name))
+        if world is None:
+            return {}
+        return world.call(machine.state, False)
+
+    def verify(self, fault: Fault) -> Ending:
+        """Stop it, look, finish it; stop it again, take it away. Raises AssertionError with what is not as it should be."""
+        self.prepare()
+        ending = attempt(self.act, fault)
+        assert ending.how != "hang", fault
+        assert ending.how != "traceback", f"{fault}: {ending.text}"
+        self._look(fault)
+        if ending.how == "error":
+            self._check_refused(fault, ending)
+        foretold = self._finish(fault)
+        assert foretold, fault
+        self.take_down()
+        self._nothing_left(fault, "up and down")
+        self.prepare()
+        attempt(self.act, fault)
+        self.take_down()
+        self._nothing_left(fault, "down")
+        return ending
+
+    def _look(self, fault: Fault) -> None:
+        """What can be asked is answered, and truly."""
+        known = {info.name: info for info in look.labs()}
+        if self.name not in known:
+            if self.kind == "host":
+                _same(_without_noted(self.empty), _without_noted(machine.state(False)), f"{fault}: not listed")
+            return
+        assert known[self.name].state in ("up", "unfinished", "lost"), (fault, known)
+        try:
+            shown = look.show(self.name)
+        except NotFound:
+            assert known[self.name].state == "lost" or worlds.existing(store.load(self.name)) is None, fault
+            return
+        there = self.state()["namespaces"]
+        for node in shown["nodes"]:
+            alive = node["name"] in there and "links" in there[node["name"]]
+            assert node["exists"] == alive, (fault, node)
+            assert not alive or {item["name"] for item in node["interfaces"]} <= set(there[node["name"]]["links"]), (fault, node)
+
+    def _check_refused(self, fault: Fault, ending: Ending) -> None:
+        """A run that could not go on has left things as they were, or says what it could not undo, or can be repeated."""
+        now = self.state()
+        left = "left: " in ending.text or self.verb == "down" or store.load(self.name).journal is not None
+        if not left:
+            _same(self.before if self.base else self.empty, now if self.base else machine.state(), f"{fault}: {ending.text}")
+
+    def _finish(self, fault: Fault) -> bool:
+        """`up` again; `plan` has told what it does."""
+        target = self.target if self.target is not None else self.data
+        self._let_go()
+        told = render.text(self.lab(target).plan())
+        try:
+            outcome = self.lab(target).up()
+        except BasculeError as error:
+            raise AssertionError(f"{fault}: up again: {error}") from error
+        if self.target is not None:
+            _same(self.clean, self.state(), f"{fault}, up again")
+        assert not self.lab(target).plan(), fault
+        return self.kind == "private" or told == render.text(outcome.plan)
+
+    def _let_go(self) -> None:
+        """Wait for the kernel to free what was dropped: until then the host's ends of veth pairs are still to be seen, and a plan
+        tells of them."""
+        for _attempt in range(100):
+            links = self.state().get("namespaces", {}).get("", {}).get("links", {})
+            if all(link.get("peer") != "elsewhere" for link in links.values()):
+                return
+            time.sleep(0.005)
+
+    def _nothing_left(self, fault: Fault, after: str) -> None:
+        _same(self.empty, machine.state(), f"{fault}, {after}")
+        assert look.labs() == [], (fault, after)
