@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from bascule.engine import claims as claims_of
 from bascule.engine import worlds
 from bascule.engine.prepare import Prepared, choose_all, prepare, stored_topology
-from bascule.errors import BasculeError, Interrupted, PlanFailed, translated
+from bascule.errors import BasculeError, Conflict, Interrupted, Locked, PlanFailed, WorldError, translated
 from bascule.host import files, keeper, namespaces, settle
 from bascule.host.execute import Report, execute
 from bascule.host.keeper import Starting
@@ -32,6 +32,7 @@ from bascule.topology.dump import to_data
 from bascule.topology.model import Assigned, Topology
 
 _PASSES = 3
+_LOOKS = 20
 Edit = Callable[[Assigned | None], Topology | None]
 
 
@@ -67,8 +68,22 @@ class Outcome:
 
 @translated
 def preview(name: str, edit: Edit, options: Options) -> Prepared:
-    """The plan of a run, without the lock and without touching anything."""
-    stored = worlds.without_lost(store.load(name))
+    """The plan of a run, without the lock and without touching anything. Where another command changes the lab between the look
+    at its record and the look at the kernel, the two do not fit: then both are looked at again."""
+    for _attempt in range(_LOOKS):
+        read = store.load(name)
+        try:
+            prepared = _preview(name, edit, options, worlds.without_lost(read))
+        except (Conflict, WorldError):
+            if store.load(name) == read:
+                raise
+            continue
+        if store.load(name) == read:
+            return prepared
+    raise Locked(f"lab {name} changes all the time: other commands work on it; try again")
+
+
+def _preview(name: str, edit: Edit, options: Options, stored: Stored) -> Prepared:
     current = stored_topology(stored.newest)
     asked = edit(current)
     kind = worlds.choose(options.world, stored)
@@ -168,6 +183,7 @@ class _Run:
         running = _running(prepared.plan)
         report = world.watch(_take_away, self.heard.progress, prepared.plan.ops, world.paths)
         settle.links_gone([index for (node, _), index in prepared.seen.indexes.items() if not node], Indexes(record.slot).range)
+        files.remove_empty(self.name)
         files.remove_made_directories()
         store.forget(self.name)
         return Outcome(prepared.plan, report, None, "host", running)
@@ -238,17 +254,23 @@ class _Run:
             return
         store.rollback(self.name)
         if self.kind == "host" and self.stored.record is None:
+            files.remove_empty(self.name)
             files.remove_made_directories()
 
     def _put_back(self, current: Assigned | None, world: World) -> bool:
-        """After the undoing: a link that was replaced is back, and what it held is not. Whether all is as it was."""
+        """After the undoing: a link that was replaced is back, and what it held is not; a namespace that somebody else took away
+        is not either. Whether all is as it should have been before."""
         record = self.stored.record
         if record is None or current is None or self.stored.journal is not None:
             return True
         try:
             lost = prepare(self.name, current, self.stored, current, world, Indexes(record.slot), {})
             if lost.plan:
-                world.watch(_execute, self.heard.progress, lost.plan.ops, world.paths)
+                made = {op.name: 0 for op in lost.plan.ops if isinstance(op, AddNamespace)}
+                record = dataclasses.replace(record, namespaces={**record.namespaces, **made})
+                store.begin(record)
+                report = world.watch(_execute, self.heard.progress, lost.plan.ops, world.paths)
+                store.save(self._finished(record, report))
         except (BasculeError, OSError):
             return False
         return True

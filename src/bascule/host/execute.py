@@ -225,7 +225,11 @@ class _Hands:
         node = messages[0].node
         requests = [self._with_descriptor(effect) for effect in messages]
         socket = self._world if not node else self._node(node)[1]
-        answers = socket.batch(requests)
+        try:
+            answers = socket.batch(requests)
+        except OSError:
+            acknowledged.extend(group)  # sent or not, carried out or not: nobody knows, and the undoing has to try
+            raise
         self._report.messages += len(requests)
         failed: tuple[Op, Failure] | None = None
         for op, request, answer in zip(group, requests, answers, strict=True):
@@ -261,7 +265,7 @@ class _Hands:
             files.ready_for_namespaces()
             self._ready = True
         self._inside = name  # also where it fails half-way
-        namespaces.make(name)
+        files.make_namespace(name)
         _descriptor, socket = self._keep(name, os.open(namespaces.pin_path(name), os.O_RDONLY | os.O_CLOEXEC))
         self._report.cookies[name] = socket.cookie()
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from posixpath import dirname
 
@@ -18,7 +19,9 @@ from bascule.host import namespaces
 from bascule.host.paths import Paths
 from bascule.kernel.op import WriteFile, WriteSymlink
 
-MADE = "/run/bascule/.made"
+_STATE = "/run/bascule/"
+MADE = f"{_STATE}.made"
+_ATTEMPTS, _PAUSE = 20, 0.005
 
 
 def make_directories(path: str, mode: int = 0o755) -> None:
@@ -28,7 +31,7 @@ def make_directories(path: str, mode: int = 0o755) -> None:
     parent = dirname(path)
     if parent != path:
         make_directories(parent, mode)
-    if path != dirname(MADE):
+    if not f"{path}/".startswith(_STATE):
         _note(path)
     with suppress(FileExistsError):
         syscalls.mkdir(path, mode)
@@ -66,11 +69,30 @@ def _made() -> Iterator[int]:
 
 def ready_for_namespaces() -> None:
     """Make /run/netns what ip-netns(8) wants it to be."""
-    make_directories(namespaces.DIRECTORY)
+    in_folder(namespaces.DIRECTORY, _share)
+
+
+def _share() -> None:
     if not namespaces.share_directory():
         _note(f"mount {namespaces.DIRECTORY}")
         namespaces.mount_directory()
         namespaces.share_directory()
+
+
+def make_namespace(name: str) -> None:
+    """A namespace with its pin in /run/netns. The thread is inside afterwards."""
+    try:
+        namespaces.make(name)
+    except FileNotFoundError:
+        ready_for_namespaces()
+        in_folder(namespaces.DIRECTORY, lambda: namespaces.make(name))
+
+
+def remove_empty(lab: str) -> None:
+    """Remove the folders of a lab's nodes that are empty: a run that was killed may have left some."""
+    for place, _folders, _names in os.walk(f"{_STATE}{lab}", topdown=False):
+        with suppress(OSError):
+            syscalls.rmdir(place)
 
 
 def remove_made_directories() -> None:
@@ -98,7 +120,7 @@ def _removed(line: str) -> bool:
         if is_mount:
             if os.listdir(mount_point):
                 return False
-            syscalls.umount(mount_point)
+            _unmount(mount_point)
         else:
             syscalls.rmdir(line)
     except FileNotFoundError:
@@ -106,6 +128,18 @@ def _removed(line: str) -> bool:
     except OSError as error:
         return is_mount and error.errno == errno.EINVAL  # noted, and killed before it was mounted
     return True
+
+
+def _unmount(path: str) -> None:
+    """Whoever looks at the folder in this moment makes it busy."""
+    for _attempt in range(_ATTEMPTS):
+        try:
+            return syscalls.umount(path)
+        except OSError as error:
+            if error.errno != errno.EBUSY:
+                raise
+            time.sleep(_PAUSE)
+    syscalls.umount(path)
 
 
 def write(effect: WriteFile, paths: Paths) -> None:
@@ -131,16 +165,26 @@ def link(effect: WriteSymlink, paths: Paths) -> None:
         with suppress(FileNotFoundError):
             syscalls.unlink(path)
         return
-    try:
-        syscalls.symlink(effect.target, path)
-    except FileNotFoundError:
-        make_directories(dirname(path))
-        syscalls.symlink(effect.target, path)
+    target = effect.target
+    in_folder(dirname(path), lambda: syscalls.symlink(target, path))
+
+
+def in_folder(path: str, make: Callable[[], object]) -> None:
+    """Make something in a shared folder, which is made where it is missing. The `down` of another lab may take an empty one away
+    at any moment: then again."""
+    for _attempt in range(_ATTEMPTS):
+        try:
+            make()
+        except FileNotFoundError:
+            make_directories(path)
+        else:
+            return
+    make()
 
 
 def _prune(directory: str) -> None:
     """Remove a lab's folders below /run/bascule when their last file has gone."""
-    while directory.startswith("/run/bascule/"):
+    while directory.startswith(_STATE):
         try:
             syscalls.rmdir(directory)
         except OSError:

@@ -246,7 +246,7 @@ def _files(scope: Scope, paths: Paths) -> Iterator[Fact]:
         if stat.S_ISLNK(status.st_mode):
             yield Symlink(path, os.readlink(place))
         elif stat.S_ISREG(status.st_mode) and status.st_size < 1 << 24:
-            with open(place, encoding="utf-8", errors="backslashreplace") as file:
+            with suppress(FileNotFoundError), open(place, encoding="utf-8", errors="backslashreplace") as file:
                 yield TextFile(path, file.read())
         else:
             yield Symlink(path, "")  # a folder or a device: nothing that may be replaced

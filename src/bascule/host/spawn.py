@@ -61,13 +61,15 @@ def _take_leave(hear: int) -> str:
 
 def _enter_as_sibling(world: World, node: str, tell: int) -> None:
     """Between fork and exec: join the node. In a private world go on as a sibling, and tell the caller its number."""
+    sibling = 0
     try:
         enter(world, node)
+        if world.kind == "private":
+            sibling = syscalls.fork_sibling()
     except (OSError, BasculeError) as error:
         os.write(tell, str(error).encode()[:400])
         raise
     if world.kind == "private":
-        sibling = syscalls.fork_sibling()
         if sibling:
             os.write(tell, str(sibling).encode())
             os._exit(0)

@@ -104,7 +104,7 @@ class PrivateWorld:
     def join(self) -> None:
         descriptor = keeper.open_keeper(self.pid, self.start)
         if descriptor is None:
-            raise WorldError("the keeper of this lab has ended, and its world with it; run `bascule up` again")
+            raise _lost()
         try:
             syscalls.setns(descriptor, keeper.NAMESPACES)
         except OSError as error:
@@ -128,7 +128,8 @@ class PrivateWorld:
             os.write(tell, b"g")
             os.waitpid(worker, 0)
         except BaseException as error:  # everything belongs to the caller
-            _send(writing, _ERROR, error)
+            # fork(2) says ENOMEM in a PID namespace whose process 1 has ended.
+            _send(writing, _ERROR, error if keeper.alive(self.pid, self.start) else _lost())
         finally:
             os._exit(0)
 
@@ -144,6 +145,10 @@ class PrivateWorld:
                 if kind == _ERROR:
                     raise value
                 progress(value)
+
+
+def _lost() -> WorldError:
+    return WorldError("the keeper of this lab has ended, and its world with it; run `bascule up` again")
 
 
 def _work(writing: int, function: Callable[..., object], arguments: tuple[object, ...]) -> NoReturn:

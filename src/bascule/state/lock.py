@@ -21,30 +21,24 @@ Waiting = Callable[[str], None]
 def lab_lock(name: str, command: str, wait: bool = True, waiting: Waiting | None = None) -> Iterator[None]:
     """Hold the lock of a lab. A second command waits, after telling ``waiting`` for what; with ``wait`` False it raises
     :class:`Locked`. The folder of the lab is made, and goes again with the lock if nothing else was put into it."""
-    folder.ensure(folder.root())
+    held = False
     try:
         with _holding(name, command, wait, waiting):
+            held = True
             try:
                 yield
             finally:
                 _clear_if_empty(name)
     finally:
-        _clear_claims()
+        if held:
+            _clear_claims()
 
 
 @contextmanager
 def _holding(name: str, command: str, wait: bool, waiting: Waiting | None) -> Iterator[None]:
     path = os.path.join(folder.lab(name), "lock")
     while True:
-        folder.ensure(folder.root())
-        try:
-            folder.ensure(folder.lab(name))
-            descriptor = _open(path)
-        except StateError as error:
-            if isinstance(error.__cause__, FileNotFoundError):
-                continue  # the holder before us has just removed the folders
-            folder.remove(name)
-            raise
+        descriptor = _open(path, folder.root(), folder.lab(name))
         try:
             _take(descriptor, name, wait, waiting)
             if not _same_file(descriptor, path):
@@ -57,11 +51,26 @@ def _holding(name: str, command: str, wait: bool, waiting: Waiting | None) -> It
             os.close(descriptor)
 
 
-def _open(path: str) -> int:
-    try:
-        return syscalls.create(path, os.O_RDWR, 0o600)
-    except OSError as error:
-        raise StateError(f"{path}: {error.strerror}") from error
+def _open(path: str, *folders: str) -> int:
+    """The lock file, made with its folders. Another command may at any moment remove them, with the last lab: then again."""
+    while True:
+        safe: list[str] = []
+        try:
+            for each in folders:
+                folder.ensure(each)
+                safe.append(each)
+            return syscalls.create(path, os.O_RDWR, 0o600)
+        except FileNotFoundError:
+            continue
+        except (StateError, OSError) as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                continue
+            for each in reversed(safe):
+                with suppress(OSError):
+                    syscalls.rmdir(each)
+            if isinstance(error, OSError):
+                raise StateError(f"{path}: {error.strerror}") from error
+            raise
 
 
 def _take(descriptor: int, name: str, wait: bool, waiting: Waiting | None) -> None:
@@ -98,8 +107,7 @@ def claims_lock() -> Iterator[None]:
     """Hold the lock under which labs claim names, prefixes and indexes: for milliseconds, never over a run."""
     path = os.path.join(folder.root(), ".claims")
     while True:
-        folder.ensure(folder.root())
-        descriptor = _open(path)
+        descriptor = _open(path, folder.root())
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             if _same_file(descriptor, path):  # else the last lab has just gone, and the file with it

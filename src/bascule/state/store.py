@@ -77,7 +77,8 @@ class Stored:
 def load(name: str) -> Stored:
     """What is stored of this lab, nothing of it where the machine has been started since. Raises :class:`StateError`
     for a damaged file."""
-    record, journal = _read(name, _RECORD), _read(name, _JOURNAL)
+    journal = _read(name, _JOURNAL)  # first: a run that ends meanwhile removes it when the record is written, not before
+    record = _read(name, _RECORD)
     boot = boot_id()
     return Stored(*(None if r is None or r.boot not in ("", boot) else r for r in (record, journal)))
 
