@@ -51,6 +51,22 @@ def _same(before: machine.State, after: machine.State, why: str) -> None:
         raise AssertionError(f"{why}:\n{rows}")
 
 
+def wipe(empty: machine.State) -> None:
+    """Make the machine as it was, by whatever means; nothing is done where it is."""
+    if machine.difference(empty, machine.state()) == "":
+        return
+    for name in os.listdir("/run/netns") if os.path.isdir("/run/netns") else ():
+        subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
+    for name in machine.state()["namespaces"][""]["links"]:
+        if name not in empty["namespaces"][""]["links"]:
+            subprocess.run(["ip", "link", "del", name], check=False, capture_output=True)
+    with suppress(OSError):
+        syscalls.umount("/run/netns")
+    for place in ("/run/netns", "/run/bascule", "/etc/netns"):
+        shutil.rmtree(place, ignore_errors=True)
+    time.sleep(0.2)
+
+
 def _without_noted(now: machine.State) -> machine.State:
     """Less the folders that could not be removed and are noted: the next `down` tries again."""
     noted: list[str] = []
@@ -128,20 +144,7 @@ class Scenario:
         """After a failure: an empty machine for the next try, by whatever means."""
         with suppress(BasculeError):
             self.take_down()
-        for name in os.listdir("/run/netns") if os.path.isdir("/run/netns") else ():
-            subprocess.run(["ip", "netns", "del", name], check=False)
-        for name in self.state_of_links():
-            subprocess.run(["ip", "link", "del", name], check=False, capture_output=True)
-        with suppress(OSError):
-            syscalls.umount("/run/netns")
-        for place in ("/run/netns", "/run/bascule", "/etc/netns"):
-            shutil.rmtree(place, ignore_errors=True)
-        time.sleep(0.2)
-
-    def state_of_links(self) -> list[str]:
-        """Links of the machine that were not there before."""
-        now = machine.state()["namespaces"][""]["links"]
-        return [name for name in now if name not in self.empty["namespaces"][""]["links"]]
+        wipe(self.empty)
 
     def state(self) -> machine.State:
         """The kernel's state where the lab runs, without bascule's own records."""

@@ -49,7 +49,7 @@ class Plan:
                 ordered.extend(inside)
                 inside, group = [], change.fact.node
             for op in change.ops:
-                (inside if op.node and change.sign == "+" else ordered).append(op)
+                (inside if op.node and change.sign != "-" else ordered).append(op)
         return ordered + inside
 
     def __bool__(self) -> bool:
