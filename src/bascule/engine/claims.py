@@ -42,6 +42,7 @@ def of_others(name: str) -> Claims:
         for record in (stored.record, stored.journal):
             if record is not None and record.world == "host":
                 claims.slots.add(record.slot)
+                claims.owners.update({("namespace", node): other for node in record.namespaces})
                 _claim(claims, other, record.topology or {})
     return claims
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_network
 
 from bascule.engine.claims import Claims
@@ -18,7 +18,7 @@ from bascule.kernel.op import Fact, Indexes
 from bascule.kernel.ruleset import is_plain
 from bascule.kernel.sysctl import Sysctl
 from bascule.plan import owner
-from bascule.plan.desired import desired
+from bascule.plan.desired import desired, etc_folder, netns_link
 from bascule.plan.diff import Plan, diff
 from bascule.state.store import Record, Stored
 from bascule.topology.addressing import assign
@@ -71,7 +71,7 @@ def prepare(
     first = desired(lab) if lab is not None else []
     seen = Observation()
     if world is not None:
-        seen = world.call(observe, scope_of([*before, *first], inside=lab is not None), world.paths)
+        seen = world.call(observe, _whole_scope(name, [*before, *first], stored, indexes, lab is not None), world.paths)
         if lab is None:
             seen.facts = _believed(seen.facts, before)
     for (node, interface), index in seen.indexes.items():
@@ -96,6 +96,15 @@ def _believed(facts: list[Fact], before: list[Fact]) -> list[Fact]:
     known = {fact.key: fact for fact in before if isinstance(fact, Veth)}
     there = {fact.name for fact in facts if isinstance(fact, Namespace) and fact.alive}
     return [known[fact.key] if fact.key in known and known[fact.key].node in there else fact for fact in facts]
+
+
+def _whole_scope(name: str, facts: list[Fact], stored: Stored, indexes: Indexes, inside: bool) -> Scope:
+    """What the facts name, and whatever else is the lab's: several killed runs, one after the other, leave things that the newest
+    journal's topology does not name. Links tell by their index, namespaces are noted, files have a folder of the lab's own."""
+    scope = scope_of(facts, inside)
+    nodes = tuple(dict.fromkeys((*scope.nodes, *stored.namespaces)))
+    files = tuple(dict.fromkeys((*scope.files, *(netns_link(node) for node in stored.namespaces))))
+    return replace(scope, nodes=nodes, files=files, indexes=indexes.range, folder=etc_folder(name))
 
 
 def scope_of(facts: Iterable[Fact], inside: bool = True) -> Scope:

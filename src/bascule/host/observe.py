@@ -6,7 +6,9 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from ipaddress import ip_interface
 from typing import Any
 
 from bascule.host import namespaces, nft
@@ -37,8 +39,9 @@ _BRIDGE_NF = "net.bridge.bridge-nf-call-iptables"
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What to look at: namespaces by name; links of the world by name; interfaces in nodes; sysctls and files by key.
-    With ``inside`` False the nodes are only counted, not looked into: enough for taking them away."""
+    """What to look at: namespaces by name; links of the world by name and by index; interfaces in nodes; sysctls and files by
+    key; every file below ``folder``. With ``inside`` False the nodes are only counted, not looked into: enough for taking them
+    away."""
 
     nodes: tuple[str, ...] = ()
     links: frozenset[str] = frozenset()
@@ -46,6 +49,8 @@ class Scope:
     sysctls: tuple[tuple[str, str], ...] = ()
     files: tuple[str, ...] = ()
     inside: bool = True
+    indexes: range = range(0)
+    folder: str = ""
 
 
 @dataclass(slots=True)
@@ -86,17 +91,21 @@ def observe(scope: Scope, paths: Paths) -> Observation:
     with namespaces.coming_back():
         with Netlink() as socket:
             world = _look(socket, whole=True)
+        by_index = {link.name for index, link in world.links.items() if index in scope.indexes}
+        scope = replace(scope, links=scope.links | by_index)
         _forwarding(seen, scope.links)
         nodes: dict[str, _Inside] = {}
         for name in scope.nodes:
             _enter_node(name, scope, seen, nodes)
     _world_links(seen, scope, world, nodes)
-    _addresses(seen, WORLD, world, {link.index for link in world.links.values() if link.name in scope.links})
+    routes = list(_decoded_routes(world))
+    _addresses(seen, WORLD, world, {link.index for link in world.links.values() if link.name in scope.links}, routes)
+    seen.prefixes = list(_prefixes(world, scope, routes))
     for name, inside in nodes.items():
         ours = {link.index for link in inside.links.values() if (name, link.name) in scope.interfaces}
-        _addresses(seen, name, inside, ours)
-        seen.facts.extend(_routes(name, inside, ours))
-    seen.prefixes = list(_prefixes(world, scope))
+        routes = list(_decoded_routes(inside))
+        _addresses(seen, name, inside, ours, routes)
+        seen.facts.extend(_routes(name, inside, ours, routes))
     seen.facts.extend(_files(scope, paths))
     return seen
 
@@ -177,8 +186,12 @@ def _veth(link: _Link, bridge: str, end: tuple[str, _Link] | None) -> Veth:
     return Veth(link.name, node, peer.name, bridge, link.mtu, link.mac, peer.mac, link.up, peer.up, peer_mtu)
 
 
-def _addresses(seen: Observation, node: str, inside: _Inside, ours: set[int]) -> None:
+_Decoded = tuple[dict[str, Any], str, int]  # a route's attributes, destination, protocol
+
+
+def _addresses(seen: Observation, node: str, inside: _Inside, ours: set[int], routes: list[_Decoded]) -> None:
     """Addresses that somebody gave, not those that the kernel makes (link-local) or learns (dynamic)."""
+    connected = {(found.get("oif", 0), to) for found, to, protocol in routes if protocol == rt.RTPROT_KERNEL}
     for reply in inside.addresses:
         family, prefix, _flags, scope, index = rt.IFADDR.unpack_from(reply.body)
         if index not in ours:
@@ -188,10 +201,18 @@ def _addresses(seen: Observation, node: str, inside: _Inside, ours: set[int]) ->
         if dynamic or (family == AF_INET6 and scope == rt.RT_SCOPE_LINK):
             continue
         address = unpack_address(found.get("local") or found["address"])
-        seen.facts.append(Address(node, inside.links[index].name, address, prefix))
+        link = inside.links[index]
+        # The kernel takes the routes of a link that is down, and brings them back with it.
+        routed = not link.up or (index, _network_of(address, prefix)) in connected
+        seen.facts.append(Address(node, link.name, address, prefix, routed))
 
 
-def _decoded_routes(inside: _Inside) -> Iterator[tuple[dict[str, Any], str, int]]:
+@lru_cache(1024)
+def _network_of(address: str, prefix: int) -> str:
+    return str(ip_interface(f"{address}/{prefix}").network)
+
+
+def _decoded_routes(inside: _Inside) -> Iterator[_Decoded]:
     """Unicast routes of the main table: attributes, destination, protocol."""
     for reply in inside.routes:
         family, length, _, _, table, protocol, _scope, kind, _flags = rt.RTMSG.unpack_from(reply.body)
@@ -203,18 +224,18 @@ def _decoded_routes(inside: _Inside) -> Iterator[tuple[dict[str, Any], str, int]
         yield found, f"{network}/{length}", protocol
 
 
-def _routes(node: str, inside: _Inside, ours: set[int]) -> Iterator[Route]:
+def _routes(node: str, inside: _Inside, ours: set[int], routes: list[_Decoded]) -> Iterator[Route]:
     """Routes that a person or a program like ip(8) set; not the kernel's own, nor a routing daemon's."""
-    for found, to, protocol in _decoded_routes(inside):
+    for found, to, protocol in routes:
         if protocol in (rt.RTPROT_BOOT, rt.RTPROT_STATIC) and found.get("oif", 0) in ours:
             via = unpack_address(found["gateway"]) if "gateway" in found else ""
             yield Route(node, to, via, inside.links[found["oif"]].name, found.get("priority", 0))
 
 
-def _prefixes(world: _Inside, scope: Scope) -> Iterator[str]:
+def _prefixes(world: _Inside, scope: Scope, routes: list[_Decoded]) -> Iterator[str]:
     """What the world already routes or has as an address, apart from the lab's own networks."""
     own = {link.index for link in world.links.values() if link.name in scope.links}
-    for found, to, _protocol in _decoded_routes(world):
+    for found, to, _protocol in routes:
         if found.get("oif", 0) not in own and not to.endswith("/0") and not to.startswith("fe80:"):
             yield to
 
@@ -237,7 +258,8 @@ def _forwarding(seen: Observation, links: frozenset[str]) -> None:
 
 
 def _files(scope: Scope, paths: Paths) -> Iterator[Fact]:
-    for path in scope.files:
+    below = (f"{place}/{name}" for place, _folders, names in os.walk(scope.folder) for name in names) if scope.folder else ()
+    for path in dict.fromkeys((*scope.files, *below)):
         place = paths.of(path)
         try:
             status = os.lstat(place)

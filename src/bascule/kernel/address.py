@@ -13,12 +13,14 @@ from bascule.wire.message import CREATE, EXCL, Request
 @dataclass(frozen=True, slots=True)
 class Address:
     """``address``/``prefix`` is on ``device`` in ``node``. IPv6 ones go without duplicate address detection: the plan
-    hands out each address once, and a second of waiting for every node buys nothing (RFC 4862 section 5.4)."""
+    hands out each address once, and a second of waiting for every node buys nothing (RFC 4862 section 5.4). ``routed`` is False
+    where somebody has taken away the route to its prefix, which the kernel made with the address and makes with nothing else."""
 
     node: str
     device: str
     address: str
     prefix: int
+    routed: bool = True
 
     @property
     def key(self) -> Key:
@@ -46,8 +48,9 @@ class Address:
         return None  # the kernel can't change a prefix length in place
 
     def differences(self, old: Fact) -> tuple[str, ...]:
-        was = old.prefix if isinstance(old, Address) else 0
-        return (f"prefix length is {was}, should be {self.prefix}",)
+        if not isinstance(old, Address) or old.prefix == self.prefix:
+            return ("the route to its prefix is missing",)
+        return (f"prefix length is {old.prefix}, should be {self.prefix}",)
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,9 +105,14 @@ def _device_towards(via: IPAddress | None, node: Node, networks: dict[str, Netwo
     return node.attachments[0].interface if node.attachments else "lo"
 
 
-def etc_folder(lab: str, view: str) -> str:
-    """The folder with the files of /etc that all nodes of one view share."""
-    return f"/run/bascule/{lab}/etc/{view}"
+def etc_folder(lab: str) -> str:
+    """The folder with the files of /etc of a lab's nodes: in it one folder for each view, which the nodes of that view share."""
+    return f"/run/bascule/{lab}/etc"
+
+
+def netns_link(node: str) -> str:
+    """Where ``ip netns exec`` looks for a node's files of /etc (ip-netns(8)): a link to the folder of its view."""
+    return f"/etc/netns/{node}"
 
 
 def _names(lab: Assigned) -> Iterator[Fact]:
@@ -117,12 +122,12 @@ def _names(lab: Assigned) -> Iterator[Fact]:
         networks = tuple(sorted({attachment.network for attachment in node.attachments}))
         if networks not in views:
             views[networks] = view = _view_name(networks)
-            folder = etc_folder(lab.name, view)
+            folder = f"{etc_folder(lab.name)}/{view}"
             yield TextFile(f"{folder}/hosts", _hosts(lab, frozenset(networks)))
             yield TextFile(f"{folder}/resolv.conf", _RESOLV_CONF)
     for node in lab.nodes:
         networks = tuple(sorted({attachment.network for attachment in node.attachments}))
-        yield Symlink(f"/etc/netns/{node.name}", etc_folder(lab.name, views[networks]))
+        yield Symlink(netns_link(node.name), f"{etc_folder(lab.name)}/{views[networks]}")
 
 
 _RESOLV_CONF = "# No name server here: names of the lab are in /etc/hosts. A query fails at once instead of hanging.\n"

@@ -66,9 +66,10 @@ class Stored:
 
     @property
     def namespaces(self) -> dict[str, int]:
-        """All namespaces that are the lab's own; a cookie from the record counts before an unknown one."""
+        """All namespaces that are the lab's own. The journal counts before the record: the run that wrote it may have put a
+        new namespace, whose cookie nobody has noted yet, in the place of one that had gone."""
         known: dict[str, int] = {}
-        for record in (self.journal, self.record):
+        for record in (self.record, self.journal):
             if record is not None:
                 known.update(record.namespaces)
         return known
