@@ -371,9 +371,25 @@ def _settled_links() -> list[dict[str, Any]]:
     while True:
         links = [row for row in _json("ip", "-j", "-d", "link") if row]
         up = [row for row in links if "UP" in row["flags"]]
-        if all(("LOWER_UP" in row["flags"]) == (row["operstate"] in _SETTLED) for row in up) or time.monotonic() > deadline:
+        settled = all(("LOWER_UP" in row["flags"]) == (row["operstate"] in _SETTLED) for row in up)
+        if (settled and not _link_local_missing(up)) or time.monotonic() > deadline:
             return links
         time.sleep(0.01)
+
+
+def _link_local_missing(up: list[dict[str, Any]]) -> bool:
+    """Whether the kernel has yet to give a link-local address to one of these links: it does so when the carrier has come."""
+    wanted = {row["ifname"] for row in up if "LOWER_UP" in row["flags"] and row.get("link_type") == "ether"}
+    wanted = {name for name in wanted if _reads(f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6") == "0"}
+    wanted = {name for name in wanted if _reads(f"/proc/sys/net/ipv6/conf/{name}/addr_gen_mode") == "0"}
+    rows = _json("ip", "-j", "-6", "addr", "show", "scope", "link") if wanted else []
+    return not wanted <= {row["ifname"] for row in rows if row}
+
+
+def _reads(path: str) -> str:
+    with suppress(OSError):
+        return Path(path).read_text().strip()
+    return ""
 
 
 def _lasting(value: Any, macs: bool = True) -> Any:

@@ -113,69 +113,6 @@ def test_a_failed_change_leaves_the_lab_as_it_was(world: World) -> None:
     assert "nothing to do" in bascule(world, "up", "lab.yaml").stderr
 
 
-# Stops the process before its n-th effect: what a kill at that point leaves.
-KILL = """
-import os, signal, sys
-from bascule.cli.main import main
-from bascule.host import execute
-count = int(sys.argv[1])
-for name in ("_send", "_do"):
-    def wrapped(self, *given, _real=getattr(execute._Hands, name)):
-        global count
-        count -= 1
-        if count < 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return _real(self, *given)
-    setattr(execute._Hands, name, wrapped)
-main(sys.argv[2:])
-"""
-
-
-def _killed(count: int, *arguments: object) -> bool:
-    done = subprocess.run(
-        [sys.executable, "-c", KILL, str(count), *map(str, arguments)], capture_output=True, text=True, check=False
-    )
-    return done.returncode == -signal.SIGKILL
-
-
-@pytest.mark.parametrize("then", ["up", "down"])
-def test_a_killed_up_is_finished_or_removed(world: World, then: str) -> None:
-    """Killed before each of its effects: `up` finishes, `down` removes, `ls` tells."""
-    before = world.snapshot(exclude=())
-    bascule(world, "up", SEED)
-    clean = world.snapshot(exclude=STATE)
-    bascule(world, "down", "docker-bridge")
-    for count in range(200):
-        if not _killed(count, "up", SEED):
-            assert count > 10
-            break
-        assert [row["state"] for row in as_json(world, "ls")] == ["unfinished"]
-        if then == "up":
-            bascule(world, "up", SEED)
-            assert difference(clean, world.snapshot(exclude=STATE)) == "", count
-            assert [row["state"] for row in as_json(world, "ls")] == ["up"]
-        bascule(world, "down", "docker-bridge")
-        assert difference(before, world.snapshot(exclude=())) == "", count
-    else:
-        pytest.fail("up never came to its end")
-
-
-def test_a_killed_down_is_finished_by_either(world: World) -> None:
-    """Killed before each of its effects: `down` again takes the rest, `up` builds it again."""
-    before = world.snapshot(exclude=())
-    for count in range(100):
-        bascule(world, "up", SEED)
-        if not _killed(count, "down", "docker-bridge"):
-            break
-        bascule(world, "up", SEED)
-        assert bascule(world, "ping").returncode == 0
-        assert _killed(count, "down", "docker-bridge")
-        bascule(world, "down", "docker-bridge")
-        assert difference(before, world.snapshot(exclude=())) == "", count
-    else:
-        pytest.fail("down never came to its end")
-
-
 def test_an_interrupt_undoes_and_says_130(world: World) -> None:
     """Ctrl-C in the middle of `up`."""
     before = world.snapshot(exclude=())

@@ -27,7 +27,7 @@ from sandbox import World
 
 FULL = os.environ.get("CRASH") == "full"
 PROCESSES = 32
-OPERATIONS = 10_000 if FULL else 1000
+OPERATIONS = 2000 if FULL else 320
 PATIENCE = 60.0  # no single operation may wait longer, with 32 in the queue
 LABS = ("first", "second", "third")
 EXTRA = "x0"

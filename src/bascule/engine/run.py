@@ -110,6 +110,7 @@ def apply(name: str, edit: Edit, options: Options, listener: Listener | None = N
         if asked is None and stored.newest is None:
             store.forget(name)  # a private lab whose keeper has ended
             if os.geteuid() == 0:
+                files.remove_stale_links()
                 files.remove_made_directories()  # what could not be removed when the lab went
             return Outcome(Plan(()), Report(), None, "none")
         run = _Run(name, stored, options, heard)
@@ -184,6 +185,7 @@ class _Run:
         report = world.watch(_take_away, self.heard.progress, prepared.plan.ops, world.paths)
         settle.links_gone([index for (node, _), index in prepared.seen.indexes.items() if not node], Indexes(record.slot).range)
         files.remove_empty(self.name)
+        files.remove_stale_links()
         files.remove_made_directories()
         store.forget(self.name)
         return Outcome(prepared.plan, report, None, "host", running)

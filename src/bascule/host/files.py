@@ -21,6 +21,7 @@ from bascule.kernel.op import WriteFile, WriteSymlink
 
 _STATE = "/run/bascule/"
 MADE = f"{_STATE}.made"
+_LINKS = "/etc/netns"
 _ATTEMPTS, _PAUSE = 20, 0.005
 
 
@@ -93,6 +94,18 @@ def remove_empty(lab: str) -> None:
     for place, _folders, _names in os.walk(f"{_STATE}{lab}", topdown=False):
         with suppress(OSError):
             syscalls.rmdir(place)
+
+
+def is_stale(path: str) -> bool:
+    """Whether this link leads to files of a lab that are not there: those in /run go with the power, a link in /etc does not."""
+    return os.path.islink(path) and os.readlink(path).startswith(_STATE) and not os.path.exists(path)
+
+
+def remove_stale_links() -> None:
+    """Remove the links of labs that went with the power."""
+    for name in os.listdir(_LINKS) if os.path.isdir(_LINKS) else ():
+        if is_stale(f"{_LINKS}/{name}"):
+            syscalls.unlink(f"{_LINKS}/{name}")
 
 
 def remove_made_directories() -> None:

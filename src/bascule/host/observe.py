@@ -11,7 +11,7 @@ from functools import lru_cache
 from ipaddress import ip_interface
 from typing import Any
 
-from bascule.host import namespaces, nft
+from bascule.host import files, namespaces, nft
 from bascule.host.execute import read_sysctl
 from bascule.host.netlink import NETFILTER, Netlink
 from bascule.host.paths import Paths
@@ -266,7 +266,7 @@ def _files(scope: Scope, paths: Paths) -> Iterator[Fact]:
         except OSError:
             continue
         if stat.S_ISLNK(status.st_mode):
-            yield Symlink(path, os.readlink(place))
+            yield Symlink(path, os.readlink(place), files.is_stale(place))
         elif stat.S_ISREG(status.st_mode) and status.st_size < 1 << 24:
             with suppress(FileNotFoundError), open(place, encoding="utf-8", errors="backslashreplace") as file:
                 yield TextFile(path, file.read())

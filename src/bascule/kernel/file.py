@@ -7,7 +7,7 @@ nodes, and one write when a node comes or goes. It is written in place, because 
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from posixpath import dirname
 
 from bascule.kernel.op import WORLD, Effect, Fact, Indexes, Key, Op, WriteFile, WriteSymlink
@@ -57,10 +57,11 @@ class TextFile:
 
 @dataclass(frozen=True, slots=True)
 class Symlink:
-    """A symbolic link."""
+    """A symbolic link. ``stale``: it leads to the files of a lab that has gone without taking it away, by a loss of power."""
 
     path: str
     target: str
+    stale: bool = field(default=False, compare=False)
 
     @property
     def node(self) -> str:

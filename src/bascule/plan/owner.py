@@ -37,8 +37,8 @@ def _is_own(lab: str, fact: Fact, namespaces: Mapping[str, int], indexes: Indexe
             return name in namespaces and (not cookie or namespaces[name] in (0, cookie))
         case Bridge(name=name) | Veth(name=name):
             return seen.get((WORLD, name), 0) in indexes.range
-        case Symlink(target=target):
-            return target.startswith(f"/run/bascule/{lab}/")
+        case Symlink(target=target, stale=stale):
+            return stale or target.startswith(f"/run/bascule/{lab}/")
     return True
 
 
