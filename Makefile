@@ -1,5 +1,6 @@
 # make demo         the network of the tutorial, up and down again (root: on this machine; others: in a private world)
 # make test         all tests; JOBS=8 for more at a time
+# make test-crash   the whole crash sweep, races, random lives, leaks: an hour; writes its figures into docs/reliability.md
 # make lint         style, types, the import law, the budgets
 # make bench        measure; bench-peers installs what it is compared with
 # make setup        what all of these need (they call it themselves)
@@ -13,20 +14,27 @@ JOBS ?= 4
 export PATH := $(PATH):/usr/sbin:/sbin
 
 RUN_TOOLS = ip:iproute2 nft:nftables ping:iputils-ping venv:python3-venv
-TEST_TOOLS = brctl:bridge-utils ifconfig:net-tools modprobe:kmod setpriv:util-linux sysctl:procps
+TEST_TOOLS = brctl:bridge-utils ifconfig:net-tools modprobe:kmod setpriv:util-linux strace:strace sysctl:procps
 
 ifeq ($(VENV),.venv)
 STAMP = .venv/.installed
 endif
 
 .DELETE_ON_ERROR:
-.PHONY: demo test lint bench bench-peers setup clean
+.PHONY: demo test test-crash lint bench bench-peers setup clean
 
 demo: run-tools $(STAMP)
 	@tools/demo.sh $(VENV)/bin/bascule
 
 test: setup
 	$(VENV)/bin/pytest -n $(JOBS) -q tests
+
+# First what can share the machine, then what weighs memory and counts processes, alone.
+test-crash: setup
+	rm -rf .figures && mkdir .figures
+	CRASH=full BASCULE_FIGURES=.figures/sweep.json $(VENV)/bin/pytest -n $(JOBS) -q tests/crash tests/races tests/model
+	CRASH=full BASCULE_FIGURES=.figures/scale.json $(VENV)/bin/pytest -q tests/scale
+	$(VENV)/bin/python tools/figures.py .figures/*.json
 
 lint: $(STAMP)
 	$(VENV)/bin/ruff check .

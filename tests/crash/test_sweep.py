@@ -56,9 +56,8 @@ def test_stopped_at_each_effect(
         try:
             ending = scenario.verify(fault)
             # A run in which the kernel was quicker has fewer effects, and ends before the fault comes.
-            assert ending.hit or (ending.how == "done" and fault.at >= min(ending.calls, ending.messages)), (
-                f"{fault} did not come"
-            )
+            early = ending.how == "done" and fault.at >= min(ending.calls, ending.messages)
+            assert ending.hit or early, f"{fault} did not come"
         except AssertionError as error:
             wrong.append(str(error))
             scenario.restore()
