@@ -145,7 +145,9 @@ class _Run:
                 self.done = True
                 if any(_has_side_effects(change) for change in prepared.plan.changes):
                     self._settle(target, record, report, world, indexes)
-                world.call(settle.links_gone, _leaving(prepared), indexes.range)
+                leaving = _leaving(prepared)
+                if leaving:
+                    world.call(settle.links_gone, leaving, indexes.range)
                 if started is not None:
                     started.go()
             except BaseException as error:
