@@ -28,10 +28,13 @@ MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 0x1, 0x2, 0x4, 0x8
 MS_BIND, MS_REC, MS_PRIVATE, MS_SLAVE, MS_SHARED = 0x1000, 0x4000, 1 << 18, 1 << 19, 1 << 20
 MNT_DETACH, UMOUNT_NOFOLLOW = 0x2, 0x8
 
-_PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38
 
 _CLONE_PARENT = 0x00008000
 _SYS_CLONE3 = 435  # the same number on every architecture
+
+# Where programs that we start ourselves are looked for, before $PATH: that may be anybody's.
+SYSTEM_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 
 Gate = Callable[[str, object], None]
 
@@ -110,6 +113,11 @@ def die_with_parent(signal: int) -> None:
     _check(_libc.prctl(_PR_SET_PDEATHSIG, signal, 0, 0, 0))
 
 
+def not_dumpable() -> None:
+    """Forbid others to trace this process or to read its memory (PR_SET_DUMPABLE); execve(2) takes that back."""
+    _check(_libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0))
+
+
 def no_new_privileges() -> None:
     """From here on execve(2) grants nothing that the caller does not have (PR_SET_NO_NEW_PRIVS)."""
     _check(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
@@ -148,9 +156,10 @@ def kill(pidfd: int, number: int) -> None:
 
 
 def run(argv: Sequence[str], text: str, seconds: float) -> subprocess.CompletedProcess[str]:
-    """Run a program to its end, with ``text`` as its input. Raises subprocess.TimeoutExpired too."""
+    """Run a program to its end, with ``text`` as input and nothing of our environment. Raises subprocess.TimeoutExpired too."""
     _pass("run", argv)
-    return subprocess.run(argv, input=text, capture_output=True, text=True, timeout=seconds, check=False)
+    clean = {"PATH": SYSTEM_PATH, "LC_ALL": "C"}
+    return subprocess.run(argv, input=text, capture_output=True, text=True, timeout=seconds, check=False, env=clean)
 
 
 def become(path: str, argv: Sequence[str]) -> None:

@@ -26,6 +26,8 @@ EVERY = 1 if FULL else 60
 _CALL = re.compile(r"^\d+ +(\w+)\((.*)")
 # strace can't put a fault into these: they do not return, or it needs them itself.
 _NOT_THESE = {"exit_group", "exit", "execve", "rt_sigreturn", "vfork"}
+# By their manual pages; and close(2) closes, whatever it says.
+_NEVER_FAIL = {"getpid", "gettid", "getppid", "getuid", "geteuid", "getgid", "getegid", "close"}
 
 
 def _calls(log: Path) -> Iterator[tuple[str, int]]:
@@ -57,7 +59,7 @@ def test_stopped_at_each_system_call(
     empty = machine.state()
     assert _up(output=log).returncode == 0
     clean = machine.state(False)
-    calls = list(_calls(log))[::EVERY]
+    calls = [call for call in _calls(log) if call[0] not in _NEVER_FAIL or "signal" in fault][::EVERY]
     lab.down()
     wrong = []
     for name, number in calls:

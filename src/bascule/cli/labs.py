@@ -135,26 +135,33 @@ def _state(thing: dict[str, Any]) -> str:
 
 def _tree(data: dict[str, Any]) -> None:
     from rich.console import Console
-    from rich.markup import escape
     from rich.tree import Tree
 
-    tree = Tree(f"[bold]{escape(data['lab'])}[/] ({data['world']} world)")
+    tree = Tree(f"[bold]{_shown(data['lab'])}[/] ({data['world']} world)")
     for network in data["networks"]:
         colour = "green" if network["up"] else "red"
         addresses = ", ".join(network["addresses"]) or "no address"
-        branch = tree.add(f"[{colour}]{escape(network['name'])}[/]  {addresses}  mtu {network['mtu']}  {_state(network)}")
+        branch = tree.add(f"[{colour}]{_shown(network['name'])}[/]  {_shown(addresses)}  mtu {network['mtu']}  {_state(network)}")
         for node in data["nodes"]:
             for item in node["interfaces"]:
                 if item["network"] == network["name"]:
                     state = "" if item["up"] else "  [red]DOWN[/]"
                     mine = ", ".join(item["addresses"]) or "no address"
-                    leaf = f"[bold]{escape(node['name'])}[/]  {escape(item['name'])} ← {escape(item['host_interface'])}  {mine}"
+                    ends = f"{_shown(item['name'])} ← {_shown(item['host_interface'])}"
+                    leaf = f"[bold]{_shown(node['name'])}[/]  {ends}  {_shown(mine)}"
                     branch.add(f"{leaf}{state}")
     for node in data["nodes"]:
-        branch = tree.add(f"[bold]{escape(node['name'])}[/]" + ("" if node["exists"] else "  [red]GONE[/]"))
+        branch = tree.add(f"[bold]{_shown(node['name'])}[/]" + ("" if node["exists"] else "  [red]GONE[/]"))
         for route in node["routes"]:
-            branch.add(f"route {escape(route)}")
+            branch.add(f"route {_shown(route)}")
     Console().print(tree)
+
+
+def _shown(text: str) -> str:
+    """For rich: no markup, and nothing that a terminal would obey."""
+    from rich.markup import escape
+
+    return escape(printable(text))
 
 
 def inspect(arguments: Arguments) -> int:

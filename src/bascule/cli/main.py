@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import Any, NoReturn
 
 from bascule import __version__
 from bascule.cli.arguments import ROWS, Row
@@ -20,11 +21,18 @@ _INTERRUPTED = 130
 _BROKEN_PIPE = 141
 
 
+class _Parser(argparse.ArgumentParser):
+    """Errors go to a terminal, and quote what may come from anywhere."""
+
+    def error(self, message: str) -> NoReturn:
+        from bascule.names import printable
+
+        super().error(printable(message))
+
+
 def parser(only: str | None = None) -> argparse.ArgumentParser:
     """The whole parser, or with ``only`` a lean one for this command."""
-    top = argparse.ArgumentParser(
-        prog="bascule", description="Networks of Linux network namespaces, from one file.", allow_abbrev=False
-    )
+    top = _Parser(prog="bascule", description="Networks of Linux network namespaces, from one file.", allow_abbrev=False)
     top.add_argument("--version", action="version", version=f"bascule {__version__}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for row in ROWS:
@@ -33,7 +41,7 @@ def parser(only: str | None = None) -> argparse.ArgumentParser:
     return top
 
 
-def _add(commands: argparse._SubParsersAction[argparse.ArgumentParser], row: Row) -> None:
+def _add(commands: argparse._SubParsersAction[Any], row: Row) -> None:
     made = commands.add_parser(row.name, help=row.help, description=row.help, allow_abbrev=False)
     if row.children:
         below = made.add_subparsers(dest="verb", metavar="VERB", required=True)

@@ -91,7 +91,7 @@ class _Follower:
     def progress(self, done: int) -> None:
         for lines in self._commands[self._done : done]:
             for line in lines:
-                print(line, flush=True)
+                print("\t".join(map(printable, line.split("\t"))), flush=True)
         self._done = done
         if self._bar is not None:
             self._bar.update(self._task, completed=done)

@@ -179,7 +179,7 @@ def _keeper(said: int, heard: int) -> NoReturn:
             for descriptor in (0, 1, 2):
                 os.dup2(null, descriptor)
             os.closerange(3, 1 << 16)
-            syscalls.become(shutil.which("sleep") or "/bin/sleep", ["sleep", "infinity"])
+            syscalls.become(shutil.which("sleep", path=syscalls.SYSTEM_PATH) or "/bin/sleep", ["sleep", "infinity"])
     except OSError as error:
         os.write(said, f"failed mount: {error}\n".encode())
     finally:

@@ -72,7 +72,7 @@ def make(name: str) -> None:
 def is_pinned(name: str) -> bool:
     """Whether a namespace is mounted on the name, not only a file there."""
     try:
-        return os.stat(pin_path(name)).st_dev != os.stat(DIRECTORY).st_dev
+        return os.lstat(pin_path(name)).st_dev != os.stat(DIRECTORY).st_dev
     except FileNotFoundError:
         return False
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import shutil
+import subprocess
 
 from bascule import syscalls
 from bascule.errors import KernelError
@@ -14,15 +15,18 @@ _SECONDS = 30
 
 
 def program() -> str | None:
-    """Where nft is; also in the folders of an administrator that an ordinary PATH leaves out."""
-    return shutil.which("nft") or shutil.which("nft", path="/usr/sbin:/sbin:/usr/local/sbin")
+    """Where nft is: where the system keeps it, and only then where PATH leads."""
+    return shutil.which("nft", path=syscalls.SYSTEM_PATH) or shutil.which("nft")
 
 
 def _call(arguments: list[str], text: str = "") -> str:
     found = program()
     if found is None:
         raise KernelError("nft", errno.ENOENT, "nft is not installed", advice="install the package nftables")
-    done = syscalls.run([found, *arguments], text, _SECONDS)
+    try:
+        done = syscalls.run([found, *arguments], text, _SECONDS)
+    except subprocess.TimeoutExpired as error:
+        raise KernelError("nft", errno.ETIMEDOUT, f"no answer in {_SECONDS} s") from error
     if done.returncode != 0:
         said = done.stderr.strip().splitlines()
         raise KernelError(f"nft {text.strip() or ' '.join(arguments)}", errno.EINVAL, said[0] if said else "failed")

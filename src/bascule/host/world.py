@@ -116,6 +116,8 @@ class PrivateWorld:
         """In the child: join, and fork the worker, because only a child is inside the PID namespace that /proc shows."""
         try:
             syscalls.die_with_parent(signal.SIGKILL)
+            # Who is root in the world could else trace the worker, whose answers the caller believes (ptrace(2)).
+            syscalls.not_dumpable()
             self.join()
             told, tell = os.pipe()
             worker = syscalls.fork()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from bascule.kernel.op import Op
+from bascule.names import printable
 from bascule.plan.diff import Change, Plan
 
 Paint = Callable[[str, str], str]
@@ -18,7 +19,7 @@ def plain(sign: str, text: str) -> str:
 def text(plan: Plan, paint: Paint = plain) -> str:
     """One line a fact: ``+ bridge mydocker0 mtu 1500  (new)``. ``paint`` colours a line by its sign."""
     lines = [paint(change.sign, _line(change)) for change in plan.changes]
-    lines.extend(paint("!", f"! {note}") for note in plan.notes)
+    lines.extend(paint("!", printable(f"! {note}")) for note in plan.notes)
     counts = {sign: sum(change.sign == sign for change in plan.changes) for sign in "+~-"}
     if plan.changes:
         lines.append(f"{counts['+']} to add, {counts['~']} to change, {counts['-']} to remove")
@@ -28,7 +29,7 @@ def text(plan: Plan, paint: Paint = plain) -> str:
 
 
 def _line(change: Change) -> str:
-    return f"{change.sign} {change.fact.describe()}  ({change.reason})"
+    return printable(f"{change.sign} {change.fact.describe()}  ({change.reason})")
 
 
 def data(plan: Plan) -> dict[str, object]:

@@ -12,7 +12,8 @@ import tempfile
 from contextlib import suppress
 
 from bascule import syscalls
-from bascule.errors import StateError
+from bascule.errors import InputError, StateError
+from bascule.names import problem_with_lab_name
 
 
 def root() -> str:
@@ -36,9 +37,18 @@ def ensure(path: str) -> None:
                 syscalls.mkdir(path, 0o700)
                 with suppress(OSError):  # not every file system can
                     syscalls.sync_folder(os.path.dirname(path))
+    except OSError as error:
+        raise _unusable(path, error) from error
+    check(path)
+
+
+def check(path: str) -> None:
+    """Raises :class:`StateError` for a link, and for a folder that is somebody else's or that others may write to: whoever can
+    put files there decides what a command of ours does."""
+    try:
         status = os.lstat(path)
     except OSError as error:
-        raise StateError(f"{path}: {error.strerror}; set BASCULE_STATE_DIR to a folder that you can write to") from error
+        raise _unusable(path, error) from error
     if not stat.S_ISDIR(status.st_mode):
         raise StateError(f"{path} is not a folder; remove it, or set BASCULE_STATE_DIR")
     if status.st_uid != os.geteuid() or status.st_mode & 0o022:
@@ -48,18 +58,28 @@ def ensure(path: str) -> None:
         )
 
 
+def _unusable(path: str, error: OSError) -> StateError:
+    return StateError(f"{path}: {error.strerror}; set BASCULE_STATE_DIR to a folder that you can write to")
+
+
 def lab(name: str) -> str:
-    """The folder of one lab."""
+    """The folder of one lab. Raises :class:`InputError` for a name that could lead somewhere else."""
+    problem = problem_with_lab_name(name)
+    if problem:
+        raise InputError(problem)
     return os.path.join(root(), name)
 
 
 def labs() -> list[str]:
-    """The names of all labs that have a folder, sorted."""
+    """The names of all labs that have a folder, sorted. Raises :class:`StateError` where the state directory is not safely ours:
+    what stands in it could be anybody's."""
     try:
         entries = os.listdir(root())
     except OSError:
         return []
-    return sorted(name for name in entries if not name.startswith(".") and os.path.isdir(lab(name)))
+    check(root())
+    named = [name for name in entries if problem_with_lab_name(name) is None]
+    return sorted(name for name in named if os.path.isdir(os.path.join(root(), name)))
 
 
 def remove(name: str) -> None:

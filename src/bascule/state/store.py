@@ -146,6 +146,8 @@ def _read(name: str, file: str) -> Record | None:
     path = os.path.join(folder.lab(name), file)
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        for place in (folder.root(), folder.lab(name)):
+            folder.check(place)
         with open(descriptor, "rb") as opened:
             data = json.loads(opened.read())
     except (FileNotFoundError, NotADirectoryError):
