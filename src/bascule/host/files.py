@@ -27,7 +27,7 @@ _ATTEMPTS, _PAUSE = 20, 0.005
 
 def make_directories(path: str, mode: int = 0o755) -> None:
     """Make this folder and those above it, noting each that was not there."""
-    if os.path.isdir(path):
+    if _is_there(path):
         return
     parent = dirname(path)
     if parent != path:
@@ -36,6 +36,15 @@ def make_directories(path: str, mode: int = 0o755) -> None:
         _note(path)
     with suppress(FileExistsError):
         syscalls.mkdir(path, mode)
+
+
+def _is_there(path: str) -> bool:
+    """Unlike os.path.exists(), sure of it: an error is not an absence."""
+    try:
+        os.stat(path)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _note(path: str) -> None:

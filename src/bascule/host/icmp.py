@@ -159,7 +159,7 @@ def _request(family: int, identifier: int, number: int) -> bytes:
     return packet[:2] + checksum(packet).to_bytes(2, "big") + packet[4:]
 
 
-def ping(pairs: Sequence[tuple[str, Target]], timeout: float = 2.0, attempts: int = 2) -> list[Echo]:
+def ping(pairs: Sequence[tuple[str, Target]], timeout: float = 2.0, attempts: int = 4) -> list[Echo]:
     """Send one echo request for each (source node, target), and again where no answer came. In the order of ``pairs``."""
     names = list(dict.fromkeys(name for source, target in pairs for name in (source, target.node)))
     _allow_descriptors(3 * len(names) + 64)
