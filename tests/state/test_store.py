@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 from bascule.errors import StateError
 from bascule.state import folder, lock, store
 from bascule.state.store import Keeper, Record
+from sandbox import World
 
 
 @pytest.fixture(autouse=True)
-def _own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _own_state(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A world as well: code that is wrong about its folder must not find the machine's own /run."""
     monkeypatch.setenv("BASCULE_STATE_DIR", str(tmp_path / "state"))
 
 
