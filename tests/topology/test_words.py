@@ -199,7 +199,7 @@ def test_the_dump_of_a_running_lab_leaves_out_what_is_derived() -> None:
     assert to_yaml(load_text(b"nodes: {a: [lan, wan], b: }", "x.yaml")) == (
         "name: lab\nnetworks: {lan: {}, wan: {}}\nnodes:\n  a: [lan, wan]\n  b: []\n"
     )
-    assert to_yaml(load_text(b"name: x", "x.yaml")) == "name: x\n"
+    assert to_yaml(load_text(b"name: x", "x.yaml")) == "{name: x}\n"
 
 
 def test_the_dump_keeps_lines_short() -> None:
