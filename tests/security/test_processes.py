@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,8 @@ def test_the_keeper_has_nothing_to_talk_to(world: World) -> None:
     """No socket, no pipe, no file: three descriptors of /dev/null, no environment, no name of a lab on its command line."""
     with Lab.load(SEED, world="private"):
         keeper = look.labs()[0].keeper
+        while not Path(f"/proc/{keeper}/cmdline").read_bytes().startswith(b"sleep"):
+            time.sleep(0.001)  # it becomes `sleep` in its own time, once it was told to go
         assert [os.readlink(f"/proc/{keeper}/fd/{fd}") for fd in sorted(os.listdir(f"/proc/{keeper}/fd"))] == ["/dev/null"] * 3
         assert Path(f"/proc/{keeper}/cmdline").read_bytes() == b"sleep\0infinity\0"
 

@@ -1,7 +1,9 @@
-"""Records and locks in a folder of the test's own."""
+"""What is stored of a lab: written whole, read with suspicion."""
 
 from __future__ import annotations
 
+import errno
+import json
 import os
 from pathlib import Path
 
@@ -9,14 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bascule import syscalls
 from bascule.errors import StateError
 from bascule.state import folder, lock, store
 from bascule.state.store import Keeper, Record
-
-
-@pytest.fixture(autouse=True)
-def _own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("BASCULE_STATE_DIR", str(tmp_path / "state"))
 
 
 def _record(name: str = "lab") -> Record:
@@ -64,3 +62,180 @@ def test_a_linked_record_is_not_followed(tmp_path: Path) -> None:
     os.symlink(tmp_path / "elsewhere", os.path.join(folder.lab("lab"), "lab.json"))
     with pytest.raises(StateError, match="symbolic links"):
         store.load("lab")
+
+
+KEPT = {
+    "name": "lab", "world": "host", "slot": 0, "topology": None, "source": "", "command": "", "boot": "",
+    "keeper": None, "namespaces": {}, "priors": [], "version": 1,
+}  # fmt: skip
+
+
+def _put(content: object, file: str = "lab.json") -> str:
+    os.makedirs(folder.lab("lab"), 0o700, exist_ok=True)
+    path = os.path.join(folder.lab("lab"), file)
+    Path(path).write_text(content if isinstance(content, str) else json.dumps(content))
+    return path
+
+
+def test_what_is_written_can_be_read_by_others() -> None:
+    """Plain JSON, only for its owner: the names are an interface to later versions."""
+    os.makedirs(folder.lab("lab"), 0o700)
+    record = Record("lab", "private", 3, {"name": "lab"}, "/x/lab.yaml", "up", "", Keeper(7, 8), {"a": 1}, [("a", "net.x", "0")])
+    store.save(record)
+    path = Path(folder.lab("lab"), "lab.json")
+    assert json.loads(path.read_text()) == {
+        "name": "lab", "world": "private", "slot": 3, "topology": {"name": "lab"}, "source": "/x/lab.yaml", "command": "up",
+        "boot": "", "keeper": {"pid": 7, "start": 8}, "namespaces": {"a": 1}, "priors": [["a", "net.x", "0"]], "version": 1,
+    }  # fmt: skip
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert store.load("lab").record == record
+    assert os.listdir(folder.lab("lab")) == ["lab.json"]
+
+
+def test_a_minimal_record_is_enough() -> None:
+    """What an older version did not write has its default; what a newer one of the same format writes besides is passed over."""
+    _put({"name": "lab", "world": "host", "slot": 4, "topology": None, "version": 1, "later": "x"})
+    assert store.load("lab").record == Record("lab", "host", 4, None)
+
+
+def test_records_of_this_boot_count() -> None:
+    """And those that do not say which; each file by itself."""
+    boot = store.boot_id()
+    assert len(boot) == 36
+    _put(KEPT | {"boot": boot})
+    _put(KEPT | {"boot": "another", "slot": 5}, "journal.json")
+    stored = store.load("lab")
+    assert (stored.record, stored.journal) == (Record("lab", "host", 0, None, boot=boot), None)
+    _put(KEPT | {"boot": "another"})
+    _put(KEPT | {"slot": 5}, "journal.json")
+    assert store.load("lab").newest == Record("lab", "host", 5, None)
+
+
+def test_nothing_is_stored_of_a_lab_that_is_not_there() -> None:
+    """No folder, an empty one, or a file in its place."""
+    assert store.load("lab").newest is None
+    assert store.load("lab").namespaces == {}
+    os.makedirs(folder.root(), 0o700)
+    assert store.load("lab").newest is None
+    Path(folder.lab("lab")).write_text("")
+    assert store.load("lab").newest is None
+
+
+REPAIR = (
+    ": it is damaged. To go on, remove that file, then run `bascule up` with the lab's file and `bascule down`, or remove by "
+    "hand what `ip netns` and `ip link` still show of the lab"
+)
+
+
+@pytest.mark.parametrize("file", ["lab.json", "journal.json"])
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ("", " is no JSON" + REPAIR),
+        ('{"name": ', " is no JSON" + REPAIR),
+        ([KEPT], " holds no object" + REPAIR),
+        (KEPT | {"name": "other"}, " does not describe this lab" + REPAIR),
+        (KEPT | {"world": "moon"}, " does not describe this lab" + REPAIR),
+        (KEPT | {"slot": "0"}, " does not describe this lab" + REPAIR),
+        (KEPT | {"keeper": {"pid": 1}}, " lacks something ('start')" + REPAIR),
+        (KEPT | {"keeper": 5}, " lacks something ('int' object is not subscriptable)" + REPAIR),
+        (KEPT | {"namespaces": []}, " lacks something ('list' object has no attribute 'items')" + REPAIR),
+        (KEPT | {"namespaces": {"a": "x"}}, " lacks something (invalid literal for int() with base 10: 'x')" + REPAIR),
+        (KEPT | {"priors": [["a", "b"]]}, " lacks something (not enough values to unpack (expected 3, got 2))" + REPAIR),
+        (
+            KEPT | {"version": 2},
+            " has version 2 and this bascule knows version 1; use the bascule that wrote it to take the lab down",
+        ),
+        (
+            {},
+            " has version None and this bascule knows version 1; use the bascule that wrote it to take the lab down",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_record_and_what_to_do(file: str, content: object, problem: str) -> None:
+    """The file by its path, the problem, the way on: a damaged record must not strand a lab."""
+    path = _put(content, file)
+    with pytest.raises(StateError) as caught:
+        store.load("lab")
+    assert str(caught.value) == path + problem
+
+
+def test_a_record_without_a_slot_or_a_name_lacks_something() -> None:
+    """Fields without a default are needed."""
+    for name in ("name", "slot", "topology", "world"):
+        _put({key: value for key, value in KEPT.items() if key != name})
+        with pytest.raises(StateError, match=r"lacks something .*missing 1 required positional argument"):
+            store.load("lab")
+
+
+def test_a_record_that_is_a_folder_is_an_error() -> None:
+    """What cannot be read is said with the system's words."""
+    os.makedirs(os.path.join(folder.lab("lab"), "lab.json"), 0o700)
+    with pytest.raises(StateError, match=r"/state/lab/lab\.json: Is a directory"):
+        store.load("lab")
+
+
+def test_ends_of_a_run() -> None:
+    """Undone: the journal goes. Forgotten: all goes but the lock, also what a killed run had begun to write."""
+    os.makedirs(folder.lab("lab"), 0o700)
+    store.save(_record())
+    store.begin(_record())
+    store.rollback("lab")
+    assert (store.load("lab").record, store.load("lab").journal) == (_record(), None)
+    store.rollback("lab")
+    store.begin(_record())
+    for name in ("lock", "lab.json.new", "journal.json.new"):
+        Path(folder.lab("lab"), name).touch()
+    store.forget("lab")
+    assert os.listdir(folder.lab("lab")) == ["lock"]
+    store.forget("lab")
+
+
+def test_the_journal_counts_before_the_record() -> None:
+    """Its namespaces may stand in the place of others of the same name."""
+    os.makedirs(folder.lab("lab"), 0o700)
+    store.save(Record("lab", "host", 0, None, namespaces={"a": 1, "b": 2}))
+    assert store.load("lab").namespaces == {"a": 1, "b": 2}
+    store.begin(Record("lab", "host", 0, None, namespaces={"b": 0, "c": 3}))
+    assert store.load("lab").namespaces == {"a": 1, "b": 0, "c": 3}
+
+
+def test_a_record_is_on_the_disk_before_it_bears_its_name() -> None:
+    """Written and synced beside the old one, renamed, then the folder: whoever reads finds the old one or the new one."""
+    os.makedirs(folder.lab("lab"), 0o700)
+    store.begin(_record())
+    calls: list[str] = []
+    with syscalls.gated(lambda call, subject: calls.append(call)):
+        store.save(_record())
+    assert calls == ["open", "write", "fsync", "rename", "fsync", "unlink"]
+
+
+@pytest.mark.parametrize("call", ["open", "write", "fsync", "rename"])
+def test_a_record_that_cannot_be_written_leaves_the_old_one(call: str) -> None:
+    """A full disk, for instance: said before the kernel is touched, and nothing half-written stays."""
+    os.makedirs(folder.lab("lab"), 0o700)
+    store.save(_record())
+
+    def gate(name: str, subject: object) -> None:
+        if name == call:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with syscalls.gated(gate), pytest.raises(StateError) as caught:
+        store.save(Record("lab", "private", 9, None))
+    path = os.path.join(folder.lab("lab"), "lab.json")
+    assert str(caught.value) == f"{path}: No space left on device; nothing was changed in the kernel"
+    assert store.load("lab").record == _record()
+    assert os.listdir(folder.lab("lab")) == ["lab.json"]
+
+
+def test_what_a_killed_run_left_half_written_is_written_over() -> None:
+    """Longer than what comes now, for instance; a link planted there is not followed."""
+    os.makedirs(folder.lab("lab"), 0o700)
+    begun = Path(folder.lab("lab"), "lab.json.new")
+    begun.write_text("x" * 10_000)
+    store.save(_record())
+    assert store.load("lab").record == _record()
+    begun.symlink_to("/etc/elsewhere")
+    with pytest.raises(StateError, match="symbolic links; nothing was changed in the kernel"):
+        store.save(_record())
+    assert not os.path.exists("/etc/elsewhere")

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from bascule.errors import InputError
+from bascule.names import derived_mac
 from bascule.topology.addressing import assign
+from bascule.topology.defaults import attachment_mac
 from bascule.topology.load import from_data
-from bascule.topology.model import Assigned
+from bascule.topology.model import Assigned, Attachment, Node, Topology
 
 
 def got(lab: Assigned) -> dict[str, list[str]]:
@@ -130,3 +132,131 @@ def test_five_thousand_nodes_are_no_matter() -> None:
     assert len({node.attachments[0].addresses for node in found.nodes}) == 5000
     # A tenth of a second here; what is quadratic takes minutes.
     assert time.process_time() - began < 5
+
+
+@pytest.mark.parametrize(
+    ("busy", "subnet"),
+    [
+        ("10.213.0.0/32", "10.213.1.0/24"), ("10.213.0.255/32", "10.213.1.0/24"), ("10.213.1.0/32", "10.213.0.0/24"),
+        ("10.212.255.255/32", "10.213.0.0/24"), ("10.213.0.0/16", "10.214.0.0/24"), ("10.213.0.0/17", "10.213.128.0/24"),
+        ("10.212.0.0/14", "198.18.0.0/24"), ("10.0.0.0/7", "198.18.0.0/24"), ("fd00::/8", "10.213.0.0/24"),
+        ("0.0.0.0/0", "10.213.0.0/24"), ("0.0.0.0/1", "198.18.0.0/24"),
+    ],
+)  # fmt: skip
+def test_one_busy_address_is_enough_to_keep_away(busy: str, subnet: str) -> None:
+    """The first or the last of a subnet; its neighbours and the other family are no matter, a default route neither."""
+    assert got(assign(lab({"a": {}}), busy=[ip_network(busy)]))["a"][0] == subnet
+
+
+def test_subnets_of_the_file_are_busy_too() -> None:
+    """Also those that come later; what touches is merged and jumped over at once."""
+    given = {"b": {"subnet": "10.213.0.0/24"}, "c": {"subnet": "10.213.2.0/23"}, "d": {"subnet": "10.213.1.0/24"}}
+    assert got(assign(lab({"a": {}, **given, "e": {}})))["a"][0] == "10.213.4.0/24"
+    busy = [ip_network(f"10.213.{third}.0/24") for third in (4, 7, 5, 9, 6)]
+    found = got(assign(lab({"a": {}, **given, "e": {}}), busy=busy))
+    assert (found["a"][0], found["e"][0]) == ("10.213.8.0/24", "10.213.10.0/24")
+
+
+def test_a_wider_subnet_begins_where_one_may() -> None:
+    """A /22 after a /24: at the next multiple of its size. A pool that is too small is passed over."""
+    topology = lab({"a": {}, "b": {}, "c": {}}, web={"count": 600, "networks": ["b"]})
+    found = got(assign(topology))
+    assert [found[name][0] for name in "abc"] == ["10.213.0.0/24", "10.213.4.0/22", "10.213.1.0/24"]
+    pools = [ip_network("10.9.0.0/25"), ip_network("10.10.0.0/24"), ip_network("10.12.0.0/22")]
+    found = got(assign(lab({"a": {}}), pools=pools))
+    assert found["a"][0] == "10.10.0.0/24"
+
+
+@pytest.mark.parametrize(
+    ("busy", "said"),
+    [
+        (0, "nothing"),
+        (2, "10.0.0.0/32, 10.0.1.0/32"),
+        (8, ", ".join(f"10.0.{number}.0/32" for number in range(8))),
+        (11, ", ".join(f"10.0.{number}.0/32" for number in range(8)) + " and 3 more"),
+    ],
+)
+def test_exhausted_pools_name_eight_busy_prefixes(busy: int, said: str) -> None:
+    """A machine may route thousands."""
+    pools = [ip_network("10.9.0.0/24"), ip_network("10.8.0.0/25")]
+    with pytest.raises(InputError) as caught:
+        assign(lab({"a": {}, "b": {}}), busy=[ip_network(f"10.0.{number}.0/32") for number in range(busy)], pools=pools)
+    assert str(caught.value) == (
+        f"network b: no free subnet in 10.9.0.0/24, 10.8.0.0/25 (this machine routes {said}); give the network a `subnet`"
+    )
+
+
+@pytest.mark.parametrize(("gateway", "nodes", "stays"), [({}, 5, True), ({}, 6, False), ("none", 6, True), ("none", 7, False)])
+def test_what_runs_keeps_its_subnet_as_long_as_there_is_room(gateway: Any, nodes: int, stays: bool) -> None:
+    """A /29 has six addresses, of which the bridge takes one where it has an address."""
+    more = {"gateway": gateway} if gateway else {}
+    before = assign(lab({"lan": {"subnet": "10.0.0.0/29", **more}}, a=["lan"]))
+    after = assign(lab({"lan": more}, n={"count": nodes, "networks": ["lan"]}), before)
+    assert (got(after)["lan"][0] == "10.0.0.0/29") is stays
+
+
+def test_of_two_subnets_both_stay_or_none() -> None:
+    """Half of a dual stack would be another network."""
+    before = assign(lab({"lan": {"subnet": ["10.0.0.0/24", "fd00::/64"]}}, a=["lan"]))
+    assert got(assign(lab({"lan": {}}, a=["lan"]), before)) == got(before)
+    claimed = assign(lab({"lan": {}, "six": {"subnet": "fd00::/48"}}, a=["lan"]), before)
+    assert got(claimed)["lan"] == ["10.213.0.0/24", "10.213.0.1"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "address"),
+    [
+        ("10.0.0.254", "10.0.0.0/24", "10.0.0.254"), ("10.0.0.128", "10.0.0.128/25", "10.0.0.130"),
+        ("10.0.0.127", "10.0.0.0/25", "10.0.0.2"), ("10.0.0.126", "10.0.0.0/25", "10.0.0.126"),
+        ("10.0.0.129", "10.0.0.128/25", "10.0.0.130"), ("10.0.0.130", "10.0.0.128/25", "10.0.0.130"),
+        ("10.0.0.9", "fd00::/64", "fd00::2"),
+    ],
+)  # fmt: skip
+def test_an_address_stays_where_hosts_may_have_it(before: str, after: str, address: str) -> None:
+    """Not as the network's own, the broadcast or the bridge's address of the new subnet."""
+    running = assign(lab({"lan": {"subnet": "10.0.0.0/24"}}, a={"networks": {"lan": before}}))
+    assert got(assign(lab({"lan": {"subnet": after}}, a=["lan"]), running))["a"] == [address]
+
+
+def test_of_two_families_each_keeps_what_the_file_does_not_say() -> None:
+    """The file fixes the IPv6 address anew; the IPv4 address stays."""
+    networks = {"lan": {"subnet": ["10.0.0.0/24", "fd00::/64"]}}
+    running = assign(lab(networks, a=["lan"], b=["lan"]))
+    changed = assign(lab(networks, c=["lan"], b={"networks": {"lan": "fd00::9"}}), running)
+    assert got(changed)["b"] == ["10.0.0.3", "fd00::9"]
+    assert got(changed)["c"] == ["10.0.0.2", "fd00::2"]
+
+
+def test_a_full_subnet_names_the_node_that_gets_nothing() -> None:
+    """The loader counts; what runs can still have taken the last address."""
+    topology = lab({"lan": {"subnet": "10.0.0.0/30"}}, a=["lan"])
+    crowded = Topology("t", topology.networks, (*topology.nodes, Node("b", (Attachment("lan"),))))
+    with pytest.raises(InputError) as caught:
+        assign(crowded)
+    assert str(caught.value) == "network lan: no address is left in 10.0.0.0/30 for node b; choose a wider subnet"
+
+
+def test_macs_that_hash_alike_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One more part is added until the network has no such MAC; those of the bridge and of the file count, too."""
+    macs = {
+        "10.0.0.2": "bridge",
+        "10.0.0.2 1": "02:00:00:00:00:01",
+        "10.0.0.2 2": "free",
+        "10.0.0.4": "free",
+        "10.0.0.4 1": "own",
+    }
+    monkeypatch.setattr("bascule.topology.addressing.network_mac", lambda lab, network: "bridge")
+    monkeypatch.setattr("bascule.topology.addressing.attachment_mac", lambda lab, node, interface, first: macs[first])
+    fixed = {"networks": {"lan": {"mac": "02:00:00:00:00:01", "address": "10.0.0.3"}}}
+    found = assign(lab({"lan": {"subnet": "10.0.0.0/24"}}, a=["lan"], b=fixed, c=["lan"]))
+    assert [node.attachments[0].mac for node in found.nodes] == ["free", "02:00:00:00:00:01", "own"]
+
+
+def test_derived_macs_follow_the_address_and_the_names_where_there_is_none() -> None:
+    """So a rebuilt node has the MAC that its peers know; two labs with the same names have different bridges."""
+    networks = {"lan": {"subnet": "10.0.0.0/24"}}
+    one, other = (assign(from_data({"name": name, "networks": networks, "nodes": {"a": ["lan"]}})) for name in ("one", "other"))
+    assert one.networks[0].mac != other.networks[0].mac
+    assert one.nodes[0].attachments[0].mac == derived_mac("one", "10.0.0.2")
+    assert one.networks[0].mac == derived_mac("one", "lan")
+    assert attachment_mac("one", "a", "eth0", "") == derived_mac("one", "a", "eth0")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from ipaddress import ip_address, ip_network
 
 import pytest
@@ -108,3 +109,47 @@ def test_from_nothing() -> None:
     assert edit.add_node(empty, Node("a")).nodes == (Node("a"),)
     with pytest.raises(NotFound, match="no node a; there are none"):
         edit.remove_node(empty, "a")
+
+
+def test_a_network_in_use_names_five_of_its_nodes() -> None:
+    """More than five fill the line."""
+    for count, names in ((5, "n1, n2, n3, n4, n5"), (6, "n1, n2, n3, n4, n5 and 1 more"), (9, "n1, n2, n3, n4, n5 and 4 more")):
+        lab = from_data({"nodes": {"n": {"count": count, "networks": ["lan"]}}})
+        with pytest.raises(InputError) as caught:
+            edit.remove_network(lab, "lan")
+        assert str(caught.value) == f"network lan has nodes attached ({names}); disconnect them first, or use force"
+
+
+def test_what_is_there_is_named_eight_times_at_most() -> None:
+    """Enough to see what kind of names there are."""
+    lab = from_data({"nodes": [f"node{number}" for number in range(9)]})
+    with pytest.raises(NotFound) as caught:
+        edit.remove_node(lab, "x")
+    assert str(caught.value) == "no node x; there are " + ", ".join(f"node{number}" for number in range(8))
+
+
+MORE = edit.add_node(edit.add_network(LAB, Network("x")), Node("c"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda: edit.add_node_data(LAB, "a", {}), "node a is there already; choose another name, or remove it first"),
+        (lambda: edit.add_node(LAB, Node("a")), "node a is there already; choose another name, or remove it first"),
+        (lambda: edit.add_node_data(LAB, "c", {"count": "x"}), "edit: nodes.c.count: must be a whole number, not text"),
+        (lambda: edit.add_network(LAB, Network("lo")), "edit: networks.lo: 'lo' is reserved by the kernel; choose another name"),
+        (lambda: edit.disconnect(LAB, "c", "lan"), "no node c; there are a, b"),
+        (lambda: edit.disconnect(LAB, "a", "dmz"), "no network dmz; there are lan, wan"),
+        (lambda: edit.disconnect(MORE, "a", "x"), "node a is not attached to network x; it is on lan, wan"),
+        (lambda: edit.disconnect(MORE, "c", "lan"), "node c is not attached to network lan; it is on none"),
+        (lambda: edit.connect(LAB, "c", Attachment("lan")), "no node c; there are a, b"),
+        (lambda: edit.connect(LAB, "a", Attachment("x")), "no network x; there are lan, wan"),
+        (lambda: edit.remove_network(LAB, "x"), "no network x; there are lan, wan"),
+        (lambda: edit.remove_network(Topology("t"), "x"), "no network x; there are none"),
+    ],
+)  # fmt: skip
+def test_what_an_edit_says(change: Callable[[], Topology], message: str) -> None:
+    """The noun, the name, what there is; mistakes that the loader finds come from `edit`, not from a file."""
+    with pytest.raises(InputError) as caught:
+        change()
+    assert str(caught.value) == message

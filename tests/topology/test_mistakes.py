@@ -10,8 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from bascule.errors import TopologyError
+from bascule.errors import Mistake, TopologyError
+from bascule.topology.check import check
 from bascule.topology.load import from_data, load_text
+from bascule.topology.model import Attachment, Network, Node, Topology
+from bascule.topology.tree import in_order, nearest, place_in, shown
 
 GOLDEN = Path(__file__).with_name("mistakes.txt")
 _PREFACE, *_BLOCKS = GOLDEN.read_text(encoding="utf-8").split("\n=== ")
@@ -56,7 +59,59 @@ def test_hundreds_of_mistakes_are_cut_short() -> None:
     with pytest.raises(TopologyError) as caught:
         load_text(text.encode(), "lab.yaml")
     assert len(caught.value.mistakes) == 201
+    assert str(caught.value.mistakes[-1]) == "lab.yaml: and 201 more mistakes"  # reading stopped at twice as many
     assert str(caught.value.mistakes[0]) == "lab.yaml:3:8: nodes.n0.networks.wan: unknown network 'wan'; did you mean 'lan'?"
+
+
+def test_two_hundred_mistakes_are_all_shown() -> None:
+    """From the next one on the rest is counted, in a line without a place."""
+    for count, last in ((200, "script: nodes.n199.networks.wan: unknown network 'wan'"), (201, "script: and 1 more mistakes")):
+        with pytest.raises(TopologyError) as caught:
+            from_data({"networks": {}, "nodes": {f"n{number}": ["wan"] for number in range(count)}}, "script")
+        assert str(caught.value).splitlines()[-1].startswith(last)
+        assert len(caught.value.mistakes) == count
+
+
+def test_mistakes_of_one_place_stay_in_the_order_of_their_finding() -> None:
+    """By line, then by column as numbers; each once."""
+    places = [(2, 1, "b"), (10, 1, "x"), (2, 11, "c"), (2, 9, "z"), (2, 9, "a"), (2, 1, "b")]
+    found = in_order([Mistake("f", line, column, "", text) for line, column, text in places])
+    assert [mistake.message for mistake in found] == ["b", "z", "a", "c", "x"]
+
+
+def test_names_in_messages_are_short_and_safe() -> None:
+    """At most 60 characters, and nothing that a terminal would obey."""
+    assert shown("x" * 60) == "x" * 60
+    assert shown("x" * 61) == "x" * 59 + "…"
+    assert shown("\x1b[1m\u202e") == "\\x1b[1m\\u202e"
+
+
+def test_a_hint_is_looked_for_among_three_hundred_names() -> None:
+    """difflib takes quadratic time: a file with a hundred thousand nodes is not to wait for it."""
+    names = [f"{number:05}" for number in range(299)]
+    assert nearest("network", [*names, "networks"]) == "; did you mean 'networks'?"
+    assert nearest("network", [*names, "x", "networks"]) == ""
+    assert nearest("n" * 80, ["n" * 79]) == f"; did you mean '{'n' * 59}…'?"
+    assert nearest("n" * 81, ["n" * 80]) == ""
+
+
+def test_places_count_lines_and_columns_from_one() -> None:
+    """A line break belongs to the line that it ends."""
+    assert [place_in("\nab\n\nc", offset) for offset in range(6)] == [(1, 1), (2, 1), (2, 2), (2, 3), (3, 1), (4, 1)]
+
+
+def test_topologies_built_in_code_are_judged_too() -> None:
+    """What no file can say: a network that is not there, or one node on it twice."""
+    lan = Attachment("lan", interface="eth0", host_interface="p0")
+    node = Node("a", (lan, lan, Attachment("wan", interface="eth1"), Attachment("lan"), Attachment("x", interface="eth1")))
+    assert check(Topology("t", (Network("lan"),), (node,))) == [
+        (("nodes", "a", "networks", "lan", "host_interface"), "'p0' is taken by node a; each host interface needs its own name"),
+        (("nodes", "a", "networks", "lan"), "the node is attached to this network twice; keep one"),
+        (("nodes", "a", "networks", "wan"), "unknown network 'wan'"),
+        (("nodes", "a", "networks", "lan"), "the node is attached to this network twice; keep one"),
+        (("nodes", "a", "networks", "x", "interface"), "'eth1' is the interface on wan already; choose another name"),
+        (("nodes", "a", "networks", "x"), "unknown network 'x'"),
+    ]
 
 
 def _write() -> None:

@@ -8,7 +8,7 @@ import tomllib
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bascule.errors import TopologyError
@@ -147,7 +147,138 @@ def test_numbers_that_python_would_not_print() -> None:
     assert from_python(10**5000, "x").text == "a very large number"
 
 
-def test_data_without_end() -> None:
+DEEP = {
+    "x.yaml": lambda levels: "a: " + "[" * levels + "]" * levels,
+    "x.json": lambda levels: '{"a": ' + "[" * levels + "]" * levels + "}",
+    "x.toml": lambda levels: "a = " + "[" * levels + "]" * levels,
+}
+
+
+@pytest.mark.parametrize("name", DEEP)
+def test_nesting_is_counted_by_what_is_open(name: str) -> None:
+    """64 levels with the map around them are read, 65 are not; lists beside each other are no deeper than one."""
+    outer = 0 if name == "x.toml" else 1  # TOML's top has no bracket
+    parse(DEEP[name](64 - outer).encode(), name)
+    assert "nested more than 64 deep" in said(DEEP[name](65 - outer), name)
+    beside = ",\n".join(["[]", "{}"] * 100)
+    text = DEEP[name](1).replace("[", f"[[[{beside}], [{beside}]]")
+    assert len(str(plain(parse(text.encode(), name)))) > 400
+
+
+def test_dots_and_brackets_of_toml_add_up() -> None:
+    """Keys with dots make tables in tables; the dots of one key count, not those of all."""
+    dotted = ".".join("a" * 64)
+    assert parse(f"{dotted} = 1\n{'b' + dotted[1:]} = 2\n".encode(), "x.toml").below("a", "b")
+    assert "nested more than 64 deep" in said(f"{dotted}.a = 1", "x.toml")
+    half = ".".join("a" * 32)
+    parse(f"{half} = {{{half} = 1}}".encode(), "x.toml")
+    assert "nested more than 64 deep" in said(f"{half} = {{{half} = {{a = 1}}}}", "x.toml")
+    assert "nested more than 64 deep" in said(f"{half} = [{{{half} = [1]}}]", "x.toml")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "count", "place"),
+    [
+        ("x.json", '{"a": [1, "two", 3.5],\n  "b": {"c": true}}', 10, (2, 14)),
+        ("x.yaml", "a: [1, two, 3.5]\nb: {c: true}\n", 10, (2, 8)),
+        ("x.yaml", "a: [&x 1, two]\nb: [*x, &y {}, *y]\n", 10, (2, 16)),
+        ("x.yaml", "a: &x [1, [2]]\nb: *x\n", 11, (2, 4)),
+        ("x.toml", 'a = [1, "two", 3.5]\nb = {c = true}\n', 10, (2, 10)),
+        ("x.toml", "[a]\nb = 1\n[[c]]\nd = ''''''\ne = [ ]\n", 11, (5, 5)),
+    ],
+)
+def test_every_value_counts_and_the_first_one_too_many_is_named(
+    name: str, text: str, count: int, place: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Keys, scalars, lists and maps, aliases as often as they are used: the bound is met exactly."""
+    module = f"bascule.topology.read_{name[2:]}.MAX_VALUES"
+    for bound in range(3, 30):
+        monkeypatch.setattr(module, bound)
+        try:
+            parse(text.encode(), name)
+            break
+        except TopologyError as error:
+            last = error.mistakes[0]
+    assert (last.line, last.column) == place
+    assert last.message.startswith("more than 200,000 values; use `count`")
+    assert bound == count
+
+
+def test_an_alias_has_the_place_and_text_of_what_it_names() -> None:
+    """Scalars as well as lists; a later anchor of the same name counts from there on."""
+    tree = parse(b"a: &x 10\nb: *x\nc: &x [1]\nd: *x\n", "x.yaml")
+    assert plain(tree) == {"a": 10, "b": 10, "c": [1], "d": [1]}
+    b, d = tree.find(("b",), {}), tree.find(("d",), {})
+    assert (b.line, b.column, b.text, b.key_place) == (1, 4, "10", (2, 1))
+    assert (d.line, d.column, d.text, d.key_place) == (3, 4, "", (4, 1))
+
+
+def test_numbers_of_any_length_are_no_mistake_of_form() -> None:
+    """Whether a field takes them is judged later: JSON gives up to 40 digits exactly, the others what they read."""
+    tree = parse(f'{{"a": {"9" * 40}, "b": {"9" * 5000}, "c": -{"9" * 39}}}'.encode(), "x.json")
+    assert plain(tree) == {"a": 10**40 - 1, "b": 0.0, "c": 1 - 10**39}
+    assert tree.find(("b",), {}).text == "9" * 59 + "…"
+    assert plain(parse(b'{"a": 1.5, "b": 1e3, "c": -2.5E-1}', "x.json")) == {"a": 1.5, "b": 1000.0, "c": -0.25}
+    for number, text in ((2**64 - 1, str(2**64 - 1)), (2**64, "a very large number"), (-(2**64) + 1, str(1 - 2**64))):
+        assert parse(f"a = {number}".encode(), "x.toml").find(("a",), {}).text == text
+        assert from_python(number, "x").text == text
+
+
+@pytest.mark.parametrize("name", ["NaN", "Infinity", "-Infinity"])
+def test_python_s_own_constants_are_no_json(name: str) -> None:
+    """json.loads would take them."""
+    assert said(f'{{"a": {name}}}', "x.json") == f"x.json: not valid JSON: {name} is no JSON value"
+
+
+def test_mistakes_of_form_are_told_together_in_order() -> None:
+    """They have no path: the text is not a lab yet."""
+    text = b"b: 1\na: !x 2\na: {c: 1, c: 2}\nb: 3"
+    with pytest.raises(TopologyError) as caught:
+        parse(text, "lab.yaml")
+    assert str(caught.value).splitlines() == [
+        "lab.yaml:2:4: tags such as !x are not supported; remove it",
+        "lab.yaml:3:1: 'a' is given twice, first at line 2, column 1; keep one",
+        "lab.yaml:3:11: 'c' is given twice, first at line 3, column 5; keep one",
+        "lab.yaml:4:1: 'b' is given twice, first at line 1, column 1; keep one",
+    ]
+    assert {mistake.path for mistake in caught.value.mistakes} == {""}
+    assert said('{"a": 1,\n "a": 2}', "x.json") == "x.json:2:2: 'a' is given twice, first at line 1, column 2; keep one"
+
+
+@pytest.mark.parametrize("name", ["x.YAML", "x.yml", "x", "x.json.yaml"])
+def test_what_is_no_json_or_toml_by_its_name_is_yaml(name: str) -> None:
+    """The suffix alone chooses, in any case."""
+    assert plain(parse(b"a: no", name)) == {"a": "no"}
+    assert "not valid JSON" in said("a: no", "x.JSON")
+    assert "not valid TOML" in said("a: no", "x.Toml")
+
+
+@pytest.mark.parametrize("name", ["x.yaml", "x.json", "x.toml"])
+@pytest.mark.parametrize("text", [b"", b" \n\t\n", b"\xef\xbb\xbf"])
+def test_nothing_is_no_lab(name: str, text: bytes) -> None:
+    """The message shows the shortest lab."""
+    assert said(text, name) == f"{name}: the file is empty; the shortest lab is `nodes: {{a: [lan], b: [lan]}}`"
+
+
+def test_the_place_of_what_is_no_utf_8_counts_characters() -> None:
+    """Also behind a byte order mark, which an editor does not show."""
+    expected = "x:2:3: not UTF-8: byte 0x80 at offset %d; save the file as UTF-8"
+    assert said("é: 1\né ".encode() + b"\x80", "x") == expected % 9
+    assert said(b"\xef\xbb\xbf" + "é: 1\né ".encode() + b"\x80", "x") == expected % 12
+
+
+def test_sixteen_mebibytes_are_not_too_large() -> None:
+    """The bound is met exactly."""
+    assert plain(parse(b"a: 1" + b" " * (16 * 1024 * 1024 - 4), "x.json.yaml")) == {"a": 1}
+
+
+def test_a_control_character_is_named_with_its_place() -> None:
+    """Line and column, as an editor counts them."""
+    assert said("a: 1\nb: [x,\x0c]\n") == "lab.yaml:2:7: the control character U+000C is not allowed; remove it"
+
+
+def test_data_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Data that holds itself is seen by its depth; data that is shared ten times at each level by the number of its values."""
     endless: list[object] = []
     endless.append(endless)
     with pytest.raises(TopologyError, match="nested more than 64 deep"):
@@ -155,7 +286,9 @@ def test_data_without_end() -> None:
     wide: list[object] = ["x"]
     for _ in range(40):
         wide = [wide] * 10
-    with pytest.raises(TopologyError, match="more than 4,000,000 values"):
+    # The real bound is 4,000,000, which takes ten seconds to reach.
+    monkeypatch.setattr("bascule.topology.tree.MAX_DATA_VALUES", 40_000)
+    with pytest.raises(TopologyError, match="more than 40,000 values"):
         from_python(wide, "<data>")
 
 
@@ -194,21 +327,52 @@ def _reads_otherwise(value: object) -> bool:
     return isinstance(value, str) and (not isinstance(resolve(value), str) or not value.isprintable())
 
 
+plain_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(10**9), 10**9) | st.text("ab1-.: ", max_size=5),
+    lambda below: st.lists(below, max_size=4) | st.dictionaries(st.text("abc1", min_size=1, max_size=3), below, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(plain_values, st.sampled_from([None, 0, 3]))
+def test_a_text_that_is_json_and_yaml_gives_one_tree(value: object, indent: int | None) -> None:
+    """Two readers, one tree: values, texts and every position."""
+    text = json.dumps(value, indent=indent).encode()
+    assert parse(text, "x.json") == parse(text, "x.yaml")
+
+
 _word = st.text("abc", min_size=1, max_size=2)
+_key = _word | _word.map('"{} x"'.format) | _word.map("'{}.x'".format) | _word.map('"\\u0064{}"'.format)
+_scalar = st.one_of(
+    st.sampled_from(["true", "false", "1.5", "-2e3", "1979-05-27", "1979-05-27 07:32:00.5Z", "0x1f", '""', "''", '"""\na\n"""']),
+    st.integers(-99, 99).map(str),
+    _word.map('"{}"'.format),
+    _word.map("'#{}'".format),
+)
+_gap = st.sampled_from(["", " ", "\n  ", " # ],}\n "])
 _toml = st.recursive(
-    st.booleans().map(lambda yes: "true" if yes else "false") | st.integers(0, 99).map(str) | _word.map(lambda text: f'"{text}"'),
+    _scalar,
     lambda below: (
-        st.lists(below, max_size=3).map(lambda items: f"[{', '.join(items)}]")
-        | st.dictionaries(_word, below, max_size=3).map(lambda d: "{" + ", ".join(f"{k} = {v}" for k, v in d.items()) + "}")
+        st.builds(lambda items, gap: f"[{gap}{f',{gap}'.join(items)}{gap}]", st.lists(below, max_size=3), _gap)
+        | st.dictionaries(_key, below, max_size=3).map(lambda d: "{" + ", ".join(f"{k} = {v}" for k, v in d.items()) + "}")
     ),
     max_leaves=6,
 )
 
 
-_line = _word.map("[{}]".format) | _word.map("[[{}]]".format) | st.builds("{}.{} = {}".format, _word, _word, _toml)
+_line = st.one_of(
+    _key.map("[{}]".format),
+    st.builds(" [ {} . {} ] # x".format, _key, _key),
+    _key.map("[[{}]]".format),
+    st.builds("[[{}.{}]]".format, _key, _key),
+    st.builds("{}.{} = {}".format, _key, _key, _toml),
+    st.builds("{} = {} # = ]".format, _key, _toml),
+    st.builds("{} = {}".format, _key, _toml),
+)
 
 
 @given(st.lists(_line))
+@example(["[[b]]", "[[b.a]]", "[b.a.c]"])
 def test_toml_is_read_as_the_standard_library_does(lines: list[str]) -> None:
     text = "\n".join(lines) + "\n"
     try:
@@ -218,14 +382,35 @@ def test_toml_is_read_as_the_standard_library_does(lines: list[str]) -> None:
     if text.strip():
         tree = parse(text.encode(), "x.toml")
         assert plain(tree) == expected
-        _every_key_is_where_it_says(tree, text.splitlines())
+        _everything_is_where_it_says(tree, text.split("\n"))
 
 
-def _every_key_is_where_it_says(tree: Tree, lines: list[str]) -> None:
+def _everything_is_where_it_says(tree: Tree, lines: list[str]) -> None:
+    """Each key and each scalar begins at its place."""
     if isinstance(tree.value, dict):
         for key, below in tree.value.items():
-            assert lines[below.key_line - 1][below.key_column - 1 :].lstrip("[").startswith(key)
-            _every_key_is_where_it_says(below, lines)
+            assert _unquoted(lines[below.key_line - 1][below.key_column - 1 :]).startswith(key)
+            _everything_is_where_it_says(below, lines)
     elif isinstance(tree.value, list):
         for item in tree.value:
-            _every_key_is_where_it_says(item, lines)
+            _everything_is_where_it_says(item, lines)
+    else:
+        written = lines[tree.line - 1][tree.column - 1 :]
+        assert any(tomllib.loads("x = " + form)["x"] == tree.value for form in _prefixes(written, lines[tree.line :]))
+
+
+def _unquoted(text: str) -> str:
+    return text.lstrip("[ ").lstrip("\"'").replace("\\u0064", "d")
+
+
+def _prefixes(written: str, following: list[str]) -> list[str]:
+    """What a value that begins here may look like: TOML's parser says which of these it is."""
+    whole = "\n".join((written, *following))
+    found = []
+    for end in range(1, min(len(whole), 40) + 1):
+        try:
+            tomllib.loads("x = " + whole[:end])
+        except tomllib.TOMLDecodeError:
+            continue
+        found.append(whole[:end])
+    return found

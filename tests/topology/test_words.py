@@ -164,3 +164,60 @@ def test_what_the_dump_looks_like() -> None:
         "    sysctls: {net.ipv4.ip_forward: 1}\n"
     )
     assert to_yaml(load_text(text.encode(), "x.yaml")) == text
+
+
+ASSIGNED = """\
+name: t
+networks:
+  lan:
+    subnet: [10.0.0.0/24, 'fd00::/64']
+    gateway: [10.0.0.1, 'fd00::1']
+  wan: {subnet: 10.1.0.0/24, gateway: none, mac: '02:00:00:00:00:01'}
+nodes:
+  a:
+    networks:
+      lan: [10.0.0.2, 'fd00::2']
+      wan: 10.1.0.1
+    routes:
+    - {to: default, via: 'fd00::9', metric: 7}
+    - {to: '::/0', interface: eth0}
+    - {to: default, interface: eth1}
+    sysctls: {net.ipv4.tcp_rmem: 1 2 3, net.core.somaxconn: 123456789012345678, net.x: '1234567890123456789', net.y: '007'}
+  b:
+    networks:
+      lan:
+        address: [10.0.0.3, 'fd00::3']
+        mac: 02:00:00:00:00:02
+  c: []
+"""
+
+
+def test_the_dump_of_a_running_lab_leaves_out_what_is_derived() -> None:
+    """Names and MACs that follow from the rest; addresses stay, each in its shortest form. Nothing is quoted in vain."""
+    lab = assign(load_text(ASSIGNED.encode(), "x.yaml"))
+    assert to_yaml(lab) == ASSIGNED
+    assert to_yaml(load_text(b"nodes: {a: [lan, wan], b: }", "x.yaml")) == (
+        "name: lab\nnetworks: {lan: {}, wan: {}}\nnodes:\n  a: [lan, wan]\n  b: []\n"
+    )
+    assert to_yaml(load_text(b"name: x", "x.yaml")) == "{name: x}\n"
+
+
+def test_the_dump_keeps_lines_short() -> None:
+    """A long list is folded behind the first name that passes 120 columns."""
+    names = [f"network-{number}" for number in range(30)]
+    longest = max(len(line) for line in to_yaml(from_data({"nodes": {"a": names}})).splitlines())
+    assert 120 < longest < 135
+
+
+def test_a_noun_knows_each_of_its_words() -> None:
+    """Also Compose's."""
+    row = fields.Field("mac", fields.Kind.MAC, "", ("mac_address",))
+    assert fields.Noun("a thing", "", (row,)).keys == {"mac": row, "mac_address": row}
+
+
+SCHEMA = Path(__file__).with_name("schema.json")
+
+
+def test_the_schema_that_editors_get() -> None:
+    """The whole of it, as `bascule schema` prints it; after a change on purpose, write it anew and read the diff."""
+    assert json.dumps(schema.json_schema(), indent=2) + "\n" == SCHEMA.read_text(encoding="utf-8")

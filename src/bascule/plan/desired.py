@@ -135,7 +135,7 @@ _LONGEST_VIEW = 40
 
 
 def _view_name(networks: tuple[str, ...]) -> str:
-    readable = "+".join(networks) or "none"
+    readable = "+".join(networks) or "+none"  # no network can be called that
     return readable if len(readable) <= _LONGEST_VIEW else f"{zlib.crc32(readable.encode()):08x}"
 
 

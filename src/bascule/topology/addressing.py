@@ -250,14 +250,6 @@ def _node(lab: str, node: Node, grounds: dict[str, _Ground], wanted: _Wanted) ->
     return Node(node.name, tuple(made), node.routes, node.sysctls)
 
 
-def _chosen(known: list[int | None] | None, ground: _Ground, node: str) -> tuple[IPAddress, ...]:
-    name = ground.network.name
-    if known is None:
-        return tuple([pool.range.address(pool.lowest(name, node)) for pool in ground.pools])
-    pairs = zip(known, ground.pools, strict=True)
-    return tuple([pool.range.address(pool.lowest(name, node) if number is None else number) for number, pool in pairs])
-
-
 def _free_mac(lab: str, node: str, interface: str, addresses: tuple[IPAddress, ...], ground: _Ground) -> str:
     """The derived MAC; in the rare case that two addresses hash alike, one more part tells them apart."""
     first = str(addresses[0]) if addresses else ""

@@ -50,7 +50,7 @@ class Field:
 
 @dataclass(slots=True)
 class Noun:
-    """A map with these fields. ``word`` is how messages call it."""
+    """A map with these fields. ``word`` is how messages call it, with its article."""
 
     word: str
     doc: str
@@ -62,7 +62,7 @@ class Noun:
 
 
 LAB = Noun(
-    "lab",
+    "a lab",
     "A lab: networks (bridges) and nodes (network namespaces).",
     (
         Field("name", Kind.LAB_NAME, "The lab's name. The file's name where it is left out."),
@@ -77,7 +77,7 @@ LAB = Noun(
 )
 
 NETWORK = Noun(
-    "network",
+    "a network",
     "A network is a Linux bridge; its name is the bridge's name. Empty for defaults.",
     (
         Field("subnet", Kind.SUBNETS, "One subnet, or a list for dual stack. Left out: a free one is chosen."),
@@ -92,7 +92,7 @@ NETWORK = Noun(
 )
 
 NODE = Noun(
-    "node",
+    "a node",
     "A node is a network namespace. Empty for one without networks, or a list of networks.",
     (
         Field(
@@ -108,7 +108,7 @@ NODE = Noun(
 )
 
 ATTACHMENT = Noun(
-    "attachment",
+    "an attachment",
     "A node's interface on a network: one veth pair.",
     (
         Field("address", Kind.ADDRESSES, "Its address, or a list with one for each subnet. Left out: the next free one."),
@@ -121,7 +121,7 @@ ATTACHMENT = Noun(
 )
 
 ROUTE = Noun(
-    "route",
+    "a route",
     "One route: `to` with `via` or `interface` or both.",
     (
         Field("to", Kind.DESTINATION, "The destination: a subnet, an address, or `default`."),

@@ -270,15 +270,12 @@ def _address(scribe: Scribe, tree: Tree, path: Path) -> IPAddress | None:
     return scribe.parsed(tree, path, "an IP address", values.address)
 
 
-def _of_family(version: int) -> Reader:
-    def read(scribe: Scribe, tree: Tree, path: Path) -> tuple[IPAddress, ...] | None:
-        found = scribe.parsed(tree, path, f"an IPv{version} address", values.address)
-        if found is not None and found.version != version:
-            scribe.wrong(tree, path, f"{found} is no IPv{version} address; write it as ipv{found.version}_address")
-            return None
-        return None if found is None else (found,)
-
-    return read
+def _of_family(scribe: Scribe, tree: Tree, path: Path, version: int) -> tuple[IPAddress, ...] | None:
+    found = scribe.parsed(tree, path, f"an IPv{version} address", values.address)
+    if found is not None and found.version != version:
+        scribe.wrong(tree, path, f"{found} is no IPv{version} address; write it as ipv{found.version}_address")
+        return None
+    return None if found is None else (found,)
 
 
 def _gateways(scribe: Scribe, tree: Tree, path: Path) -> tuple[bool, tuple[IPAddress, ...]] | None:
@@ -371,8 +368,8 @@ READ: dict[Kind, Reader] = {
     Kind.MAC: lambda scribe, tree, path: scribe.parsed(tree, path, "a MAC address", values.mac),
     Kind.ATTACHMENTS: _attachments,
     Kind.ADDRESSES: _addresses,
-    Kind.ADDRESS4: _of_family(4),
-    Kind.ADDRESS6: _of_family(6),
+    Kind.ADDRESS4: lambda scribe, tree, path: _of_family(scribe, tree, path, 4),
+    Kind.ADDRESS6: lambda scribe, tree, path: _of_family(scribe, tree, path, 6),
     Kind.INTERFACE: _interface,
     Kind.ROUTES: _routes,
     Kind.DESTINATION: lambda scribe, tree, path: scribe.text(tree, path, "a subnet or `default`"),

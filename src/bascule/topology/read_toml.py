@@ -118,10 +118,11 @@ class _Scanner:
         double = self._tokens[self._at + 1][0] == "["
         self._at += 1 + double
         path: Path = ()
-        for key, key_line, key_column in self._key():
+        parts = self._key()
+        for number, (key, key_line, key_column) in enumerate(parts, 1):
             path = (*path, key)
             self.places.setdefault(path, (key_line, key_column, key_line, key_column))
-            if path in self._tables and (not double or self._tokens[self._at][0] != "]"):
+            if path in self._tables and (not double or number < len(parts)):
                 path = (*path, self._tables[path] - 1)
         if double:
             number = self._tables[path] = self._tables.get(path, 0) + 1

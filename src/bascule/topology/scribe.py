@@ -88,14 +88,14 @@ class Scribe:
     def fields(self, tree: Tree, path: Path, noun: Noun, readers: Mapping[Kind, Reader]) -> dict[str, object]:
         """The fields of a noun that could be read, by the name of their row."""
         if not isinstance(tree.value, dict):
-            self.wrong(tree, path, f"a {noun.word} must be a map, not {kind_of(tree)}")
+            self.wrong(tree, path, f"{noun.word} must be a map, not {kind_of(tree)}")
             return {}
         found: dict[str, object] = {}
         seen: dict[str, str] = {}
         for key, below in tree.value.items():
             row = noun.keys.get(key)
             if row is None:
-                hint = nearest(key, noun.keys) or f"; a {noun.word} has {', '.join(row.name for row in noun.fields)}"
+                hint = nearest(key, noun.keys) or f"; {noun.word} has {', '.join(row.name for row in noun.fields)}"
                 self.wrong_key(below, path, f"unknown key '{shown(key)}'{hint}")
             elif row.name in seen:
                 self.wrong_key(below, (*path, key), f"says the same as '{seen[row.name]}'; keep one of them")

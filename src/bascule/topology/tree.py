@@ -89,7 +89,7 @@ def kind_of(tree: Tree) -> str:
     """What a value is, in the words of the file's author."""
     value = tree.value
     words: dict[type, str] = {dict: "a map", list: "a list", str: "text", bool: "true or false", int: "a number"}
-    words |= {float: "a number", type(None): "nothing"}
+    words |= {float: "a decimal number", type(None): "nothing"}
     return words.get(type(value), f"a {type(value).__name__}")
 
 

@@ -142,7 +142,8 @@ def route(text: str) -> dict[str, str]:
     found = {"to": words[0]}
     for word, value in zip(words[1::2], words[2::2], strict=True):
         if word not in _ROUTE_WORDS or word in found:
-            hint = nearest(word, _ROUTE_WORDS) or f"; a route's words are {', '.join(_ROUTE_WORDS)}, each once"
+            near = "" if word in _ROUTE_WORDS else nearest(word, _ROUTE_WORDS)
+            hint = near or f"; a route's words are {', '.join(_ROUTE_WORDS)}, each once"
             raise Wrong(f"'{shown(word)}' is out of place in a route{hint}")
         found[word] = value
     return found

@@ -11,7 +11,7 @@ _BASE: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 def write(data: dict[str, Any]) -> str:
     """The text; keys stay in their order."""
-    text: str = yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+    text: str = yaml.dump(data, Dumper=_Dumper, allow_unicode=True, width=120)
     return text
 
 
