@@ -107,14 +107,18 @@ def remove_empty(lab: str) -> None:
 
 def is_stale(path: str) -> bool:
     """Whether this link leads to files of a lab that are not there: those in /run go with the power, a link in /etc does not."""
-    return os.path.islink(path) and os.readlink(path).startswith(_STATE) and not os.path.exists(path)
+    try:
+        return os.readlink(path).startswith(_STATE) and not os.path.exists(path)
+    except OSError:
+        return False  # no link, or gone meanwhile
 
 
 def remove_stale_links() -> None:
     """Remove the links of labs that went with the power."""
     for name in os.listdir(_LINKS) if os.path.isdir(_LINKS) else ():
         if is_stale(f"{_LINKS}/{name}"):
-            syscalls.unlink(f"{_LINKS}/{name}")
+            with suppress(FileNotFoundError):
+                syscalls.unlink(f"{_LINKS}/{name}")
 
 
 def remove_made_directories() -> None:

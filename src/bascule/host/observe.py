@@ -260,15 +260,15 @@ def _forwarding(seen: Observation, links: frozenset[str]) -> None:
 def _files(scope: Scope, paths: Paths) -> Iterator[Fact]:
     below = (f"{place}/{name}" for place, _folders, names in os.walk(scope.folder) for name in names) if scope.folder else ()
     for path in dict.fromkeys((*scope.files, *below)):
-        place = paths.of(path)
-        try:
-            status = os.lstat(place)
-        except OSError:
-            continue
-        if stat.S_ISLNK(status.st_mode):
-            yield Symlink(path, os.readlink(place), files.is_stale(place))
-        elif stat.S_ISREG(status.st_mode) and status.st_size < 1 << 24:
-            with suppress(FileNotFoundError), open(place, encoding="utf-8", errors="backslashreplace") as file:
-                yield TextFile(path, file.read())
-        else:
-            yield Symlink(path, "")  # a folder or a device: nothing that may be replaced
+        with suppress(FileNotFoundError, NotADirectoryError):  # it may go between one look and the next
+            yield _file(path, paths.of(path))
+
+
+def _file(path: str, place: str) -> Fact:
+    status = os.lstat(place)
+    if stat.S_ISLNK(status.st_mode):
+        return Symlink(path, os.readlink(place), files.is_stale(place))
+    if stat.S_ISREG(status.st_mode) and status.st_size < 1 << 24:
+        with open(place, encoding="utf-8", errors="backslashreplace") as file:
+            return TextFile(path, file.read())
+    return Symlink(path, "")  # a folder or a device: nothing that may be replaced
