@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 import tomllib
+from typing import NoReturn
 
 import pytest
 import yaml
@@ -272,6 +273,28 @@ def test_sixteen_mebibytes_are_not_too_large() -> None:
     assert plain(parse(b"a: 1" + b" " * (16 * 1024 * 1024 - 4), "x.json.yaml")) == {"a": 1}
 
 
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (yaml.MarkedYAMLError(), "x.yaml: not valid YAML: syntax error"),
+        (yaml.MarkedYAMLError(context="while looking"), "x.yaml: not valid YAML: while looking"),
+        (yaml.MarkedYAMLError("while looking", problem="found nothing"), "x.yaml: not valid YAML: found nothing, while looking"),
+        (yaml.MarkedYAMLError(None, yaml.Mark("x", 0, 4, 2, None, 0)), "x.yaml:5:3: not valid YAML: syntax error"),
+        (yaml.YAMLError("found\na bell"), "x.yaml: not valid YAML: found\\na bell"),
+    ],
+)
+def test_a_parser_that_says_little_is_quoted_all_the_same(
+    error: Exception, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its errors may lack the place, or what the problem is."""
+
+    def events(text: str) -> NoReturn:
+        raise error
+
+    monkeypatch.setattr("bascule.topology.read_yaml._events", events)
+    assert said("a: 1") == expected.replace("x.yaml", "lab.yaml")
+
+
 def test_a_control_character_is_named_with_its_place() -> None:
     """Line and column, as an editor counts them."""
     assert said("a: 1\nb: [x,\x0c]\n") == "lab.yaml:2:7: the control character U+000C is not allowed; remove it"
@@ -382,11 +405,13 @@ def test_toml_is_read_as_the_standard_library_does(lines: list[str]) -> None:
     if text.strip():
         tree = parse(text.encode(), "x.toml")
         assert plain(tree) == expected
+        assert parse(text[:-1].encode(), "x.toml") == tree  # the last line needs no end
         _everything_is_where_it_says(tree, text.split("\n"))
 
 
 def _everything_is_where_it_says(tree: Tree, lines: list[str]) -> None:
-    """Each key and each scalar begins at its place."""
+    """Each key and each scalar begins at its place; only scalars have a text."""
+    assert not tree.text or not isinstance(tree.value, dict | list)
     if isinstance(tree.value, dict):
         for key, below in tree.value.items():
             assert _unquoted(lines[below.key_line - 1][below.key_column - 1 :]).startswith(key)

@@ -150,6 +150,5 @@ def route(text: str) -> dict[str, str]:
 
 
 def route_text(found: Route) -> str:
-    """The route for a message."""
-    via = f" via {found.via}" if found.via else ""
-    return f"{found.to}{via}" + (f" dev {found.interface}" if found.interface else "")
+    """A route with a next hop, for a message."""
+    return f"{found.to} via {found.via}" + (f" dev {found.interface}" if found.interface else "")
