@@ -94,7 +94,8 @@ def results() -> Iterator[tuple[Mutant, int | None]]:
             for key, code in codes.items():
                 name = key.rpartition(".")[2]
                 original = name.rpartition("__mutmut_")[0]
-                texts = [lines[n.lineno : n.end_lineno] for n in (spans[f"{original}__mutmut_orig"], spans[name])]
+                found = (spans[f"{original}__mutmut_orig"], spans[name])
+                texts = ["\n".join(lines[n.lineno - 1 : n.end_lineno]).replace(n.name, "").split("\n") for n in found]
                 changed = [line for line in difflib.unified_diff(*texts, n=0, lineterm="") if line[:3] not in ("---", "+++")]
                 old, new = (" ".join(line[1:].strip() for line in changed if line[0] == sign) for sign in "-+")
                 yield Mutant(room, f"{meta.stem.removesuffix('.py')}: {readable(original)}", old, new), code
