@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from bascule.topology import fields, load, schema
 from bascule.topology.addressing import assign
 from bascule.topology.dump import to_data, to_yaml
 from bascule.topology.load import from_data, load_text
-from bascule.topology.model import Node
+from bascule.topology.model import Node, Route
 from topology.labs import labs
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.yaml"))
@@ -76,6 +77,8 @@ SAME = [
     ({"nodes": {"a": {"sysctls": ["net.ipv4.ip_forward=1"]}}}, {"nodes": {"a": {"sysctls": {"net.ipv4.ip_forward": 1}}}}),
     ({"nodes": {"a": {"sysctls": {"net/ipv4/ip_forward": "1 "}}}}, {"nodes": {"a": {"sysctls": {"net.ipv4.ip_forward": 1}}}}),
     ({"nodes": {"web": {"count": 2, "networks": ["l"]}}}, {"networks": {"l": {}}, "nodes": {"web1": ["l"], "web2": ["l"]}}),
+    ({"nodes": {"w": {"count": 2, "routes": [], "sysctls": {"net.x": 1}}}},
+     {"nodes": {"w1": {"sysctls": {"net.x": 1}}, "w2": {"sysctls": {"net.x": 1}}}}),
     ({"networks": {"l": {"subnet": "fd00::/64"}}}, {"networks": {"l": {"subnet": ["FD00:0::/64"]}}}),
     ({"nodes": {"a": {"networks": {"l": {"mac": "02:AA:00:00:00:01"}}}}},
      {"nodes": {"a": {"networks": {"l": {"mac_address": "02:aa:00:00:00:01"}}}}}),
@@ -127,6 +130,10 @@ def test_routes_as_text_and_as_fields() -> None:
         {"to": "0.0.0.0/0", "via": "10.0.0.9", "interface": "eth0"},
     ]
     assert _node(routes=text) == _node(routes=long)
+    assert _node(routes=text).routes[:2] == (
+        Route(ip_network("10.2.0.0/16"), ip_address("10.0.0.9"), "", 0),
+        Route(ip_network("::/0"), ip_address("fd00::9"), "", 7),
+    )
 
 
 def test_composes_words_for_addresses() -> None:
