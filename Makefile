@@ -1,6 +1,7 @@
 # make demo         the network of the tutorial, up and down again (root: on this machine; others: in a private world)
 # make test         all tests; JOBS=8 for more at a time
 # make test-crash   the whole crash sweep, races, random lives, leaks: an hour; writes its figures into docs/reliability.md
+# make mutation     change plan/, topology/ and state/ in five thousand places and see whether the tests notice: half an hour
 # make lint         style, types, the import law, the budgets
 # make bench        measure; bench-peers installs what it is compared with
 # make setup        what all of these need (they call it themselves)
@@ -21,7 +22,7 @@ STAMP = .venv/.installed
 endif
 
 .DELETE_ON_ERROR:
-.PHONY: demo test test-crash lint bench bench-peers setup clean
+.PHONY: demo test test-crash mutation lint bench bench-peers setup clean
 
 demo: run-tools $(STAMP)
 	@tools/demo.sh $(VENV)/bin/bascule
@@ -35,6 +36,11 @@ test-crash: setup
 	CRASH=full BASCULE_FIGURES=.figures/sweep.json $(VENV)/bin/pytest -n $(JOBS) -q tests/crash tests/races tests/model
 	CRASH=full BASCULE_FIGURES=.figures/scale.json $(VENV)/bin/pytest -q tests/scale
 	$(VENV)/bin/python tools/figures.py .figures/*.json
+
+mutation: setup
+	test -x $(VENV)/bin/mutmut || $(VENV)/bin/pip install -q -e '.[mutation]'
+	rm -rf mutants
+	$(VENV)/bin/python tools/mutation.py --jobs $(JOBS)
 
 lint: $(STAMP)
 	$(VENV)/bin/ruff check .
@@ -66,5 +72,5 @@ setup-tools: run-tools
 	@touch $@
 
 clean:
-	rm -rf .venv build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv build dist mutants .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find bench src tests tools -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -92,6 +92,16 @@ def test_what_is_written_can_be_read_by_others() -> None:
     assert os.listdir(folder.lab("lab")) == ["lab.json"]
 
 
+def test_a_kernel_that_does_not_tell_its_boot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then records do not say which, and count."""
+
+    def missing(path: str) -> object:
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr("builtins.open", missing)
+    assert store.boot_id() == ""
+
+
 def test_a_minimal_record_is_enough() -> None:
     """What an older version did not write has its default; what a newer one of the same format writes besides is passed over."""
     _put({"name": "lab", "world": "host", "slot": 4, "topology": None, "version": 1, "later": "x"})

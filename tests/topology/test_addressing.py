@@ -173,6 +173,7 @@ def test_a_wider_subnet_begins_where_one_may() -> None:
         (0, "nothing"),
         (2, "10.0.0.0/32, 10.0.1.0/32"),
         (8, ", ".join(f"10.0.{number}.0/32" for number in range(8))),
+        (9, ", ".join(f"10.0.{number}.0/32" for number in range(8)) + " and 1 more"),
         (11, ", ".join(f"10.0.{number}.0/32" for number in range(8)) + " and 3 more"),
     ],
 )

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import time
 import tomllib
+from typing import NoReturn
 
 import pytest
 import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bascule.errors import TopologyError
+from bascule.errors import Mistake, TopologyError
 from bascule.topology.read_yaml import resolve
 from bascule.topology.source import parse
 from bascule.topology.tree import Tree, from_python
@@ -163,6 +164,10 @@ def test_nesting_is_counted_by_what_is_open(name: str) -> None:
     beside = ",\n".join(["[]", "{}"] * 100)
     text = DEEP[name](1).replace("[", f"[[[{beside}], [{beside}]]")
     assert len(str(plain(parse(text.encode(), name)))) > 400
+    towers = ",\n".join(["[[[]]]"] * 30 + ["[" * 62 + "]" * 62])
+    text = DEEP[name](3 - outer).replace("[]", f"[{towers}]")
+    assert "nested more than 64 deep" in said(text, name)
+    parse(text.replace("[[[[", "[[[", 31).replace("]]]]", "]]]", 31).encode(), name)
 
 
 def test_dots_and_brackets_of_toml_add_up() -> None:
@@ -199,7 +204,7 @@ def test_every_value_counts_and_the_first_one_too_many_is_named(
             break
         except TopologyError as error:
             last = error.mistakes[0]
-    assert (last.line, last.column) == place
+    assert (last.file, last.line, last.column) == (name, *place)
     assert last.message.startswith("more than 200,000 values; use `count`")
     assert bound == count
 
@@ -242,7 +247,9 @@ def test_mistakes_of_form_are_told_together_in_order() -> None:
         "lab.yaml:4:1: 'b' is given twice, first at line 1, column 1; keep one",
     ]
     assert {mistake.path for mistake in caught.value.mistakes} == {""}
-    assert said('{"a": 1,\n "a": 2}', "x.json") == "x.json:2:2: 'a' is given twice, first at line 1, column 2; keep one"
+    with pytest.raises(TopologyError) as caught:
+        parse(b'{"a": 1,\n "a": 2}', "x.json")
+    assert caught.value.mistakes == [Mistake("x.json", 2, 2, "", "'a' is given twice, first at line 1, column 2; keep one")]
 
 
 @pytest.mark.parametrize("name", ["x.YAML", "x.yml", "x", "x.json.yaml"])
@@ -257,7 +264,10 @@ def test_what_is_no_json_or_toml_by_its_name_is_yaml(name: str) -> None:
 @pytest.mark.parametrize("text", [b"", b" \n\t\n", b"\xef\xbb\xbf"])
 def test_nothing_is_no_lab(name: str, text: bytes) -> None:
     """The message shows the shortest lab."""
-    assert said(text, name) == f"{name}: the file is empty; the shortest lab is `nodes: {{a: [lan], b: [lan]}}`"
+    with pytest.raises(TopologyError) as caught:
+        parse(text, name)
+    message = "the file is empty; the shortest lab is `nodes: {a: [lan], b: [lan]}`"
+    assert caught.value.mistakes == [Mistake(name, 0, 0, "", message)]
 
 
 def test_the_place_of_what_is_no_utf_8_counts_characters() -> None:
@@ -270,6 +280,28 @@ def test_the_place_of_what_is_no_utf_8_counts_characters() -> None:
 def test_sixteen_mebibytes_are_not_too_large() -> None:
     """The bound is met exactly."""
     assert plain(parse(b"a: 1" + b" " * (16 * 1024 * 1024 - 4), "x.json.yaml")) == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (yaml.MarkedYAMLError(), "x.yaml: not valid YAML: syntax error"),
+        (yaml.MarkedYAMLError(context="while looking"), "x.yaml: not valid YAML: while looking"),
+        (yaml.MarkedYAMLError("while looking", problem="found nothing"), "x.yaml: not valid YAML: found nothing, while looking"),
+        (yaml.MarkedYAMLError(None, yaml.Mark("x", 0, 4, 2, None, 0)), "x.yaml:5:3: not valid YAML: syntax error"),
+        (yaml.YAMLError("found\na bell"), "x.yaml: not valid YAML: found\\na bell"),
+    ],
+)
+def test_a_parser_that_says_little_is_quoted_all_the_same(
+    error: Exception, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its errors may lack the place, or what the problem is."""
+
+    def events(text: str) -> NoReturn:
+        raise error
+
+    monkeypatch.setattr("bascule.topology.read_yaml._events", events)
+    assert said("a: 1") == expected.replace("x.yaml", "lab.yaml")
 
 
 def test_a_control_character_is_named_with_its_place() -> None:
@@ -382,11 +414,13 @@ def test_toml_is_read_as_the_standard_library_does(lines: list[str]) -> None:
     if text.strip():
         tree = parse(text.encode(), "x.toml")
         assert plain(tree) == expected
+        assert parse(text[:-1].encode(), "x.toml") == tree  # the last line needs no end
         _everything_is_where_it_says(tree, text.split("\n"))
 
 
 def _everything_is_where_it_says(tree: Tree, lines: list[str]) -> None:
-    """Each key and each scalar begins at its place."""
+    """Each key and each scalar begins at its place; only scalars have a text."""
+    assert not tree.text or not isinstance(tree.value, dict | list)
     if isinstance(tree.value, dict):
         for key, below in tree.value.items():
             assert _unquoted(lines[below.key_line - 1][below.key_column - 1 :]).startswith(key)

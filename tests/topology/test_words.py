@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from bascule.topology import fields, load, schema
 from bascule.topology.addressing import assign
 from bascule.topology.dump import to_data, to_yaml
 from bascule.topology.load import from_data, load_text
+from bascule.topology.model import Node, Route
 from topology.labs import labs
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.yaml"))
@@ -75,6 +77,8 @@ SAME = [
     ({"nodes": {"a": {"sysctls": ["net.ipv4.ip_forward=1"]}}}, {"nodes": {"a": {"sysctls": {"net.ipv4.ip_forward": 1}}}}),
     ({"nodes": {"a": {"sysctls": {"net/ipv4/ip_forward": "1 "}}}}, {"nodes": {"a": {"sysctls": {"net.ipv4.ip_forward": 1}}}}),
     ({"nodes": {"web": {"count": 2, "networks": ["l"]}}}, {"networks": {"l": {}}, "nodes": {"web1": ["l"], "web2": ["l"]}}),
+    ({"nodes": {"w": {"count": 2, "routes": [], "sysctls": {"net.x": 1}}}},
+     {"nodes": {"w1": {"sysctls": {"net.x": 1}}, "w2": {"sysctls": {"net.x": 1}}}}),
     ({"networks": {"l": {"subnet": "fd00::/64"}}}, {"networks": {"l": {"subnet": ["FD00:0::/64"]}}}),
     ({"nodes": {"a": {"networks": {"l": {"mac": "02:AA:00:00:00:01"}}}}},
      {"nodes": {"a": {"networks": {"l": {"mac_address": "02:aa:00:00:00:01"}}}}}),
@@ -86,10 +90,34 @@ def test_short_and_long_forms_mean_the_same(short: object, long: object) -> None
     assert from_data(short) == from_data(long)
 
 
+@pytest.mark.parametrize(
+    ("written", "kept"),
+    [
+        ("net.ipv4.ip_forward", "net.ipv4.ip_forward"), ("net/ipv4/ip_forward", "net.ipv4.ip_forward"),
+        ("net/ipv4/conf/eth0.5/forwarding", "net/ipv4/conf/eth0.5/forwarding"), ("net." + "x" * 196, "net." + "x" * 196),
+        ("net/" + "x" * 197, None), ("net.ipv4.conf.eth0/5.x", None),
+    ],
+)  # fmt: skip
+def test_a_setting_has_the_form_that_sysctl_takes(written: str, kept: str | None) -> None:
+    """Dots, unless a part holds one: then sysctl(8) needs the slashes. A name ends somewhere."""
+    if kept is None:
+        with pytest.raises(load.TopologyError):
+            _node(sysctls={written: 1})
+    else:
+        assert _node(sysctls={written: 1}).sysctls == ((kept, "1"),)
+
+
+def test_the_value_of_a_setting_is_one_line() -> None:
+    """White space as the kernel shows it; what follows the first equals sign, at most a thousand characters."""
+    assert _node(sysctls=["net.x= a\t=b ", f"net.y={'x' * 1000}"]).sysctls == (("net.x", "a =b"), ("net.y", "x" * 1000))
+    with pytest.raises(load.TopologyError, match="must be one line of text or a number"):
+        _node(sysctls=[f"net.y={'x' * 1001}"])
+
+
 LAN = {"lan": {"subnet": ["10.0.0.0/24", "fd00::/64"]}}
 
 
-def _node(**words: object) -> object:
+def _node(**words: object) -> Node:
     return from_data({"networks": LAN, "nodes": {"a": {"networks": ["lan"], **words}}}).nodes[0]
 
 
@@ -102,6 +130,10 @@ def test_routes_as_text_and_as_fields() -> None:
         {"to": "0.0.0.0/0", "via": "10.0.0.9", "interface": "eth0"},
     ]
     assert _node(routes=text) == _node(routes=long)
+    assert _node(routes=text).routes[:2] == (
+        Route(ip_network("10.2.0.0/16"), ip_address("10.0.0.9"), "", 0),
+        Route(ip_network("::/0"), ip_address("fd00::9"), "", 7),
+    )
 
 
 def test_composes_words_for_addresses() -> None:
@@ -188,6 +220,7 @@ nodes:
       lan:
         address: [10.0.0.3, 'fd00::3']
         mac: 02:00:00:00:00:02
+    sysctls: {net.ipv4.x: é}
   c: []
 """
 

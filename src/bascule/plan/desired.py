@@ -99,10 +99,7 @@ def _routes(node: Node, networks: dict[str, Network]) -> Iterator[Route]:
 
 def _device_towards(via: IPAddress | None, node: Node, networks: dict[str, Network]) -> str:
     """The interface whose subnet holds the next hop; checked topologies have one."""
-    for attachment in node.attachments:
-        if any(via in subnet for subnet in networks[attachment.network].subnets if via is not None):
-            return attachment.interface
-    return node.attachments[0].interface if node.attachments else "lo"
+    return next(item.interface for item in node.attachments if any(via in each for each in networks[item.network].subnets))
 
 
 def etc_folder(lab: str) -> str:

@@ -36,7 +36,7 @@ def _is_own(lab: str, fact: Fact, namespaces: Mapping[str, int], indexes: Indexe
         case Namespace(name=name, cookie=cookie):
             return name in namespaces and (not cookie or namespaces[name] in (0, cookie))
         case Bridge(name=name) | Veth(name=name):
-            return seen.get((WORLD, name), 0) in indexes.range
+            return seen.get((WORLD, name)) in indexes.range
         case Symlink(target=target, stale=stale):
             return stale or target.startswith(f"/run/bascule/{lab}/")
     return True

@@ -101,8 +101,7 @@ def _replaced(topology: Topology, node: Node) -> Topology:
 
 
 def _without(node: Node, network: str) -> Node:
-    kept = tuple(item for item in node.attachments if item.network != network)
-    return replace(node, attachments=kept) if len(kept) < len(node.attachments) else node
+    return replace(node, attachments=tuple(item for item in node.attachments if item.network != network))
 
 
 def _absent(noun: str, name: str, names: Iterable[str]) -> None:

@@ -320,7 +320,7 @@ def _route(scribe: Scribe, tree: Tree, path: Path) -> Route | None:
 
 
 def _number_or(text: str) -> object:
-    return int(text) if text.isascii() and text.isdigit() and len(text) <= 20 else text
+    return int(text) if text.isascii() and text.isdigit() else text
 
 
 def _sysctls(scribe: Scribe, tree: Tree, path: Path) -> tuple[tuple[str, str], ...] | None:

@@ -91,7 +91,6 @@ def _tokens(text: str) -> Iterator[_Token]:
         breaks = piece.count("\n")
         if breaks:
             line, begin = line + breaks, match.start() + piece.rfind("\n") + 1
-    yield "\n", line, 1
 
 
 class _Scanner:

@@ -11,8 +11,7 @@ from bascule.topology.model import IPAddress, Prefix, Route
 from bascule.topology.tree import nearest, shown
 
 _LONGEST = 100  # longer text is no address; what names.py echoes stays short
-_SYSCTL_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*\Z")
-_SYSCTL_PATH_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\Z")
+_SYSCTL_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\Z")
 _ROUTE_WORDS = ("via", "dev", "metric")
 
 _SPECIAL: tuple[tuple[Prefix, str], ...] = (
@@ -113,17 +112,15 @@ def mac(text: str) -> str:
 
 def sysctl_key(text: str) -> str:
     """A dotted key below ``net.``. Where a part holds a dot (a VLAN's interface), sysctl(8)'s form with slashes."""
-    slashed = "/" in text
-    parts = text.split("/" if slashed else ".")
+    parts = text.split("/" if "/" in text else ".")
     if parts[0] != "net" or len(parts) < 2:
         raise Wrong(
             f"'{shown(text)}' is no setting of a network namespace: keys begin with 'net.', "
             "all others belong to the whole machine; remove it"
         )
-    pattern = _SYSCTL_PATH_PART if slashed else _SYSCTL_PART
-    if len(text) > 2 * _LONGEST or not all(pattern.match(part) and ".." not in part for part in parts):
+    if len(text) > 2 * _LONGEST or not all(_SYSCTL_PART.match(part) and ".." not in part for part in parts):
         raise Wrong(f"'{shown(text)}' is no sysctl key; write one like net.ipv4.ip_forward")
-    return ".".join(parts) if slashed and not any("." in part for part in parts) else text
+    return text if any("." in part for part in parts) else ".".join(parts)
 
 
 def sysctl_value(text: str) -> str:
@@ -150,6 +147,5 @@ def route(text: str) -> dict[str, str]:
 
 
 def route_text(found: Route) -> str:
-    """The route for a message."""
-    via = f" via {found.via}" if found.via else ""
-    return f"{found.to}{via}" + (f" dev {found.interface}" if found.interface else "")
+    """A route with a next hop, for a message."""
+    return f"{found.to} via {found.via}" + (f" dev {found.interface}" if found.interface else "")
