@@ -12,6 +12,7 @@ Two steps keep tests away from the real machine and from each other:
 from __future__ import annotations
 
 import ctypes
+import errno
 import fnmatch
 import hashlib
 import json
@@ -104,6 +105,19 @@ def started_by_root() -> bool:
 # --- step 2: the world of a test
 
 
+def _join(descriptor: int, kind: int, seconds: float = 1) -> None:
+    """setns(2). A thread that was joined has ended for Python; the kernel takes a moment more, and until then lets nobody join a
+    mount namespace who shares the current folder with it (EINVAL)."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return _call("setns", descriptor, kind)
+        except OSError as error:
+            if error.errno != errno.EINVAL or time.monotonic() > deadline:
+                raise
+        time.sleep(0.002)
+
+
 class World:
     """Namespaces that play the machine for one test. ``with World() as world:`` is inside, in the main thread."""
 
@@ -165,7 +179,7 @@ class World:
 
     def _go_back(self) -> None:
         for descriptor, kind in self._outside:
-            _call("setns", descriptor, kind)
+            _join(descriptor, kind)
             os.close(descriptor)
         os.chdir(self._folder)  # joining a mount namespace goes to its root
         _call("prctl", PR_SET_CHILD_SUBREAPER, self._reaps, 0, 0, 0)

@@ -19,8 +19,9 @@ import pytest
 
 import machine
 from bascule.api import Lab
-from bascule.engine import look
+from bascule.engine import look, run
 from bascule.errors import BasculeError, Conflict, InputError, NotFound, WorldError
+from bascule.host import namespaces
 from bascule.topology import edit
 from bascule.topology.model import Attachment
 from sandbox import World
@@ -250,6 +251,41 @@ def test_foreign_hands(world: World) -> None:
     assert not lab.plan()
     lab.down()
     assert machine.difference(empty, machine.state()) == ""
+
+
+def test_a_namespace_that_goes_between_two_looks(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is put back at the end of the same run is the lab's own, like what was made at its beginning."""
+    empty = machine.state()
+    data = _data("first")
+    Lab.from_data(data, world="host").up()
+    changed = {**data, "networks": {name: {**network, "mtu": 1400} for name, network in data["networks"].items()}}
+    settle = run._Run._settle
+
+    def late(*arguments: Any) -> None:
+        world.run("ip", "netns", "del", "first0")
+        settle(*arguments)
+
+    monkeypatch.setattr(run._Run, "_settle", late)
+    lab = Lab.from_data(changed, world="host")
+    lab.up()
+    monkeypatch.undo()
+    assert not lab.plan()
+    lab.down()
+    assert machine.difference(empty, machine.state()) == ""
+
+
+def test_a_pin_without_its_mount_is_not_held_open(world: World) -> None:
+    """An open file in /run/netns would keep `down` from unmounting it."""
+    lab = Lab.from_data(_data("first"), world="host")
+    lab.up()
+    world.run("umount", "/run/netns/first0")
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(NotFound):
+        lab.ping("first0", "first1")
+    assert namespaces.enter_pin("first0") is None
+    assert len(os.listdir("/proc/self/fd")) == before
+    lab.down()
+    assert not os.path.exists("/run/netns")
 
 
 def _wait_for_the_dead() -> None:

@@ -137,8 +137,7 @@ class _Run:
                 self.heard.planned(prepared.plan)
                 if not prepared.plan and self.stored.record == record:
                     return Outcome(prepared.plan, Report(), target, self.kind)
-                made = {op.name: 0 for op in prepared.plan.ops if isinstance(op, AddNamespace)}
-                record = dataclasses.replace(record, namespaces={**self._present(prepared), **made})
+                record = dataclasses.replace(record, namespaces={**self._present(prepared), **_made(prepared.plan)})
                 store.begin(dataclasses.replace(record, namespaces={**self.stored.namespaces, **record.namespaces}))
                 self.begun = started is None
                 report = world.watch(_execute, self.heard.progress, prepared.plan.ops, world.paths)
@@ -165,9 +164,11 @@ class _Run:
             if not again.plan:
                 return
             self.heard.planned(again.plan)
-            more = world.watch(_execute, self.heard.progress, again.plan.ops, world.paths)
-            report.done += more.done
-            report.messages += more.messages
+            made = _made(again.plan)
+            if made:  # somebody else has just taken away what is made again: the cookies that are noted are the old ones'
+                report.cookies.update(made)
+                store.begin(self._finished(record, report))
+            report.add(world.watch(_execute, self.heard.progress, again.plan.ops, world.paths))
 
     def take_away(self, current: Assigned | None) -> Outcome:
         """Down. A private world goes with its keeper; on the host every fact is taken back."""
@@ -270,14 +271,18 @@ class _Run:
         try:
             lost = prepare(self.name, current, self.stored, current, world, Indexes(record.slot), {})
             if lost.plan:
-                made = {op.name: 0 for op in lost.plan.ops if isinstance(op, AddNamespace)}
-                record = dataclasses.replace(record, namespaces={**record.namespaces, **made})
+                record = dataclasses.replace(record, namespaces={**record.namespaces, **_made(lost.plan)})
                 store.begin(record)
                 report = world.watch(_execute, self.heard.progress, lost.plan.ops, world.paths)
                 store.save(self._finished(record, report))
         except (BasculeError, OSError):
             return False
         return True
+
+
+def _made(plan: Plan) -> dict[str, int]:
+    """The namespaces that a plan makes, with no cookie yet."""
+    return {op.name: 0 for op in plan.ops if isinstance(op, AddNamespace)}
 
 
 def _leaving(prepared: Prepared) -> list[int]:

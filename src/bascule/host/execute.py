@@ -53,6 +53,13 @@ class Report:
     priors: dict[tuple[str, str], str] = field(default_factory=dict)
     cookies: dict[str, int] = field(default_factory=dict)
 
+    def add(self, later: Report) -> None:
+        """What a later run did, too: the first prior value counts, and the last cookie of a namespace."""
+        self.done += later.done
+        self.messages += later.messages
+        self.priors = later.priors | self.priors
+        self.cookies |= later.cookies
+
 
 def execute(ops: Sequence[Op], paths: Paths, progress: Progress | None = None, onward: bool = False) -> Report:
     """Carry out all, or undo what was done and raise :class:`PlanFailed` or, after an interrupt, :class:`Interrupted`.
@@ -254,8 +261,8 @@ class _Hands:
         known = self._nodes.get(name)
         if known is not None:
             return known
-        descriptor = namespaces.open_pin(name)
-        if descriptor is None or not namespaces.enter(descriptor):
+        descriptor = namespaces.enter_pin(name)
+        if descriptor is None:
             raise KernelError(f"ip netns exec {name}", errno.ENOENT, "no such namespace", advice="run `bascule up` again")
         self._inside = name
         return self._keep(name, descriptor)

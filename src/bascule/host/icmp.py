@@ -77,8 +77,8 @@ class _Node:
     """The raw sockets of one node, one a family, its netlink socket, and its addresses."""
 
     def __init__(self, name: str) -> None:
-        descriptor = namespaces.open_pin(name)
-        if descriptor is None or not namespaces.enter(descriptor):
+        descriptor = namespaces.enter_pin(name)
+        if descriptor is None:
             raise NotFound(f"node {name} has no namespace; run `bascule up`")
         os.close(descriptor)
         self.name = name

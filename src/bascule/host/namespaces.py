@@ -50,6 +50,15 @@ def enter(fd: int) -> bool:
     return True
 
 
+def enter_pin(name: str) -> int | None:
+    """Put the thread into the node's namespace. Gives a descriptor of it, or None where there is no such namespace."""
+    descriptor = open_pin(name)
+    if descriptor is None or enter(descriptor):
+        return descriptor
+    os.close(descriptor)  # of a pin without its mount: an open file in it would keep /run/netns from being unmounted
+    return None
+
+
 def make(name: str) -> None:
     """Make a namespace, pin it, and leave the thread inside it. Raises FileExistsError where the name is taken.
 

@@ -20,7 +20,7 @@ from bascule import syscalls
 from bascule.errors import BasculeError, KernelError, NotFound, WorldError
 from bascule.host import namespaces
 from bascule.host.world import World
-from bascule.syscalls import CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWUTS, MNT_DETACH, MS_BIND, MS_REC, MS_SLAVE
+from bascule.syscalls import CLONE_NEWNS, CLONE_NEWUTS, MNT_DETACH, MS_BIND, MS_REC, MS_SLAVE
 
 _HANDED_DOWN = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 _THE_TERMINALS = (signal.SIGINT, signal.SIGQUIT)
@@ -147,10 +147,9 @@ def enter(world: World, node: str) -> None:
     """Put this process into the node; in a private world, into all but the PID namespace, which takes children only."""
     here = os.getcwd()
     world.join()
-    descriptor = namespaces.open_pin(node)
+    descriptor = namespaces.enter_pin(node)
     if descriptor is None:
         raise WorldError(f"node {node} has no namespace; run `bascule up`")
-    syscalls.setns(descriptor, CLONE_NEWNET)
     os.close(descriptor)
     syscalls.unshare(CLONE_NEWNS | CLONE_NEWUTS)
     syscalls.mount("none", "/", "none", MS_REC | MS_SLAVE)
