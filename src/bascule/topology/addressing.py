@@ -10,7 +10,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network
 
 from bascule.errors import InputError
@@ -44,7 +44,7 @@ def assign(
     stay = _previous_addresses(previous)
     wanted = _fixed_and_kept(topology, grounds, stay)
     nodes = tuple(_node(topology.name, node, grounds, wanted) for node in topology.nodes)
-    return Assigned(Topology(topology.name, tuple(ground.network for ground in grounds.values()), nodes))
+    return Assigned(replace(topology, networks=tuple(ground.network for ground in grounds.values()), nodes=nodes))
 
 
 @dataclass(slots=True)
@@ -166,7 +166,7 @@ def _ground(lab: str, network: Network, subnets: tuple[Prefix, ...]) -> _Ground:
     ranges = tuple(range_of(subnet) for subnet in subnets)
     gateways = gateways_of(network, ranges)
     mac = network.mac or network_mac(lab, network.name)
-    made = Network(network.name, subnets, gateways, network.has_gateway, network.mtu, mac)
+    made = replace(network, subnets=subnets, gateways=gateways, mac=mac)
     pools = tuple(_Pool(each, each.first) for each in ranges)
     for gateway in gateways:
         for pool in pools:
@@ -246,8 +246,8 @@ def _node(lab: str, node: Node, grounds: dict[str, _Ground], wanted: _Wanted) ->
             for index, pool in enumerate(ground.pools)
         )
         mac = item.mac or _free_mac(lab, node.name, item.interface, addresses, ground)
-        made.append(Attachment(item.network, addresses, item.interface, item.host_interface, mac))
-    return Node(node.name, tuple(made), node.routes, node.sysctls)
+        made.append(replace(item, addresses=addresses, mac=mac))
+    return replace(node, attachments=tuple(made))
 
 
 def _free_mac(lab: str, node: str, interface: str, addresses: tuple[IPAddress, ...], ground: _Ground) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from itertools import count
 
 from bascule.names import derived_mac, host_interface_name
@@ -39,8 +40,8 @@ def _filled(node: Node, on_host: set[str]) -> Node:
             if outer in on_host:
                 outer = _free(lambda number: host_interface_name(node.name, number), position + 1, on_host)
             on_host.add(outer)
-        filled.append(Attachment(item.network, item.addresses, inner, outer, item.mac))
-    return Node(node.name, tuple(filled), node.routes, node.sysctls)
+        filled.append(replace(item, interface=inner, host_interface=outer))
+    return replace(node, attachments=tuple(filled))
 
 
 def _free(name_of: Callable[[int], str], first: int, taken: set[str]) -> str:

@@ -15,7 +15,7 @@ DEFAULT_NAME = "lab"
 
 
 class Kind(Enum):
-    """What a field holds; ``load.READ`` has one function for each, ``schema.SCHEMA`` one fragment."""
+    """What a field holds; ``nouns.READ`` has one function for each, ``schema.SCHEMA`` one fragment."""
 
     LAB_NAME = auto()
     NETWORKS = auto()
@@ -39,13 +39,19 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field. ``other`` are further words for the same, mostly Compose's. ``empty`` says that no value is a value."""
+    """One field. ``other`` are further words for the same, mostly Compose's. ``empty`` says that no value is a value.
+    ``model`` is the attribute of the model's class, where it is not called as the field."""
 
     name: str
     kind: Kind
     doc: str
     other: tuple[str, ...] = ()
     empty: bool = False
+    model: str = ""
+
+    @property
+    def attribute(self) -> str:
+        return self.model or self.name
 
 
 @dataclass(slots=True)
@@ -80,7 +86,7 @@ NETWORK = Noun(
     "a network",
     "A network is a Linux bridge; its name is the bridge's name. Empty for defaults.",
     (
-        Field("subnet", Kind.SUBNETS, "One subnet, or a list for dual stack. Left out: a free one is chosen."),
+        Field("subnet", Kind.SUBNETS, "One subnet, or a list for dual stack. Left out: a free one is chosen.", model="subnets"),
         Field(
             "gateway",
             Kind.GATEWAYS,
@@ -100,6 +106,7 @@ NODE = Noun(
             Kind.ATTACHMENTS,
             "The networks it is attached to: a list of names, or a map from name to nothing, an address, or fields.",
             empty=True,
+            model="attachments",
         ),
         Field("routes", Kind.ROUTES, "Routes beside those to its own subnets and the default through the first gateway."),
         Field("sysctls", Kind.SYSCTLS, "Kernel settings below `net.`: a map, or a list of `key=value`."),

@@ -1,40 +1,27 @@
 """Lab file → :class:`Topology`. Nothing below hands out a topology that has not been checked.
 
-The file's form is in the tables of :mod:`.fields`; here stands how each kind of field is read. A value that is wrong is
+The file's form is in the tables of :mod:`.fields`, how each kind of field is read in :mod:`.nouns`. A value that is wrong is
 noted and left out, and reading goes on, so that one run shows all mistakes.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bascule.errors import Mistake, TopologyError
-from bascule.names import problem_with_interface_name, problem_with_lab_name, problem_with_node_name
-from bascule.topology import source, values
+from bascule.names import problem_with_interface_name
+from bascule.topology import source
 from bascule.topology.check import check
 from bascule.topology.defaults import fill_interfaces
-from bascule.topology.fields import (
-    ATTACHMENT,
-    COUNT_RANGE,
-    DEFAULT_NAME,
-    LAB,
-    METRIC_RANGE,
-    MTU_RANGE,
-    NETWORK,
-    NO_GATEWAY,
-    NODE,
-    ROUTE,
-    Kind,
-)
-from bascule.topology.model import DEFAULT_MTU, Attachment, IPAddress, Network, Node, Route, Topology
-from bascule.topology.scribe import Reader, Scribe
-from bascule.topology.tree import Path, Tree, from_python, in_order, kind_of, nearest, shown
+from bascule.topology.fields import DEFAULT_NAME, LAB
+from bascule.topology.model import Network, Node, Topology
+from bascule.topology.nouns import NAME_SHOWN, READ, Group
+from bascule.topology.scribe import Scribe
+from bascule.topology.tree import Path, Tree, from_python, in_order, nearest, shown
 
 MAX_NODES = 100_000
 MAX_ATTACHMENTS = 200_000
-
-_NAME_SHOWN = 100  # enough of a name to be too long for any use, so that messages stay short
 
 
 def load_text(text: bytes, filename: str, default_name: str = "") -> Topology:
@@ -52,24 +39,13 @@ def from_data(data: object, source: str = "<data>", default_name: str = "") -> T
 
 
 @dataclass(slots=True)
-class _Group:
-    """One entry of ``nodes``: a node, or ``count`` of them."""
-
-    name: str
-    tree: Tree
-    node: Node
-    count: int = 0  # 0: one node, called as the entry
-    routes: tuple[int, ...] = ()  # which of the file's routes are in the node: wrong ones are left out
-
-
-@dataclass(slots=True)
 class _Lab:
     """What has been read so far."""
 
     networks: dict[str, Network] = field(default_factory=dict)
     unreadable: set[str] = field(default_factory=set)  # networks whose subnet or gateway is wrong: not to be judged further
-    groups: list[_Group] = field(default_factory=list)
-    origin: dict[str, _Group] = field(default_factory=dict)  # node → entry of the file
+    groups: list[Group] = field(default_factory=list)
+    origin: dict[str, Group] = field(default_factory=dict)  # node → entry of the file
 
 
 def _load(tree: Tree, file: str, mistakes: list[Mistake], default_name: str) -> Topology:
@@ -91,7 +67,7 @@ def _load(tree: Tree, file: str, mistakes: list[Mistake], default_name: str) -> 
     return topology
 
 
-def _original(path: Path, origin: dict[str, _Group]) -> Path:
+def _original(path: Path, origin: dict[str, Group]) -> Path:
     """The path in the file of a path in the topology: ``web7`` stands where ``web`` (with a count) does."""
     match path:
         case ("nodes", str(name), "routes", int(index), *rest):
@@ -108,7 +84,7 @@ def _resolve_networks(scribe: Scribe, lab: _Lab, has_networks: bool) -> None:
         for attachment in unknown:
             name = attachment.network
             path = ("nodes", group.name, "networks", name)
-            problem = problem_with_interface_name(name[:_NAME_SHOWN])
+            problem = problem_with_interface_name(name[:NAME_SHOWN])
             if problem:
                 scribe.wrong_at(path, problem)
             elif not has_networks:
@@ -119,7 +95,7 @@ def _resolve_networks(scribe: Scribe, lab: _Lab, has_networks: bool) -> None:
                 scribe.wrong_at(path, f"unknown network '{shown(name)}'{hint}")
         if unknown:
             known = tuple(item for item in group.node.attachments if item.network in lab.networks)
-            group.node = Node(group.node.name, known, group.node.routes, group.node.sysctls)
+            group.node = replace(group.node, attachments=known)
 
 
 def _expand(scribe: Scribe, lab: _Lab) -> list[Node]:
@@ -146,235 +122,5 @@ def _expand(scribe: Scribe, lab: _Lab) -> list[Node]:
                 scribe.wrong_key(group.tree, ("nodes", group.name), message)
                 break
             lab.origin[name] = group
-            out.append(Node(name, group.node.attachments, group.node.routes, group.node.sysctls))
+            out.append(replace(group.node, name=name))
     return out
-
-
-# How each kind of field is read. Every function gives None where it has noted a mistake.
-
-
-def _lab_name(scribe: Scribe, tree: Tree, path: Path) -> str | None:
-    text = scribe.text(tree, path, "a name")
-    problem = problem_with_lab_name(text[:_NAME_SHOWN]) if text is not None else None
-    if problem:
-        scribe.wrong(tree, path, problem)
-    return None if problem else text
-
-
-def _interface(scribe: Scribe, tree: Tree, path: Path) -> str | None:
-    text = scribe.text(tree, path, "an interface name")
-    problem = problem_with_interface_name(text[:_NAME_SHOWN]) if text is not None else None
-    if problem:
-        scribe.wrong(tree, path, problem)
-    return None if problem else text
-
-
-def _networks(scribe: Scribe, tree: Tree, path: Path) -> list[tuple[Network, bool]] | None:
-    """Each network, and whether its subnet and gateway could be read."""
-    if tree.value is None:
-        return []
-    if not isinstance(tree.value, dict):
-        scribe.wrong(tree, path, f"must be a map from each network's name to its fields, not {kind_of(tree)}")
-        return None
-    out: list[tuple[Network, bool]] = []
-    for name, below in tree.value.items():
-        here = (*path, name)
-        problem = problem_with_interface_name(name[:_NAME_SHOWN])
-        if problem:
-            scribe.wrong_key(below, here, problem)
-        mistakes = len(scribe.mistakes)
-        got: dict[str, Any] = {} if below.value is None else scribe.fields(below, here, NETWORK, READ)
-        has_gateway, gateways = got.get("gateway", (True, ()))
-        network = Network(name, got.get("subnet", ()), gateways, has_gateway, got.get("mtu", DEFAULT_MTU), got.get("mac", ""))
-        out.append((network, len(scribe.mistakes) == mistakes))
-    return out
-
-
-def _nodes(scribe: Scribe, tree: Tree, path: Path) -> list[_Group] | None:
-    if tree.value is None:
-        return []
-    if isinstance(tree.value, dict):
-        entries = list(tree.value.items())
-    elif isinstance(tree.value, list):
-        named = [(scribe.text(item, (*path, index), "a node's name"), item) for index, item in enumerate(tree.value)]
-        entries = [(name, Tree(None, item.line, item.column)) for name, item in named if name is not None]
-    else:
-        scribe.wrong(tree, path, f"must be a map from each node's name to its fields, not {kind_of(tree)}")
-        return None
-    return [_node(scribe, name, below, (*path, name)) for name, below in entries]
-
-
-def _node(scribe: Scribe, name: str, tree: Tree, path: Path) -> _Group:
-    got: dict[str, Any] = {}
-    if isinstance(tree.value, list):
-        got["networks"] = _attachments(scribe, tree, path)
-    elif tree.value is not None:
-        got = scribe.fields(tree, path, NODE, READ)
-    indexes, routes = got.get("routes", ((), ()))
-    node = Node(name, got.get("networks") or (), routes, got.get("sysctls", ()))
-    count: int = got.get("count", 0)
-    longest = name[:_NAME_SHOWN] + (str(count) if count else "")
-    problem = problem_with_node_name(longest)
-    if problem:
-        scribe.wrong_key(tree, path, problem)
-    if count > 1:
-        node = _not_with_count(scribe, node, path)
-    return _Group(name, tree, node, count, indexes)
-
-
-def _not_with_count(scribe: Scribe, node: Node, path: Path) -> Node:
-    """The node without what can't be the same for several."""
-    for item in node.attachments:
-        for key, value in (("address", item.addresses), ("mac", item.mac), ("host_interface", item.host_interface)):
-            if value:
-                message = "can't be the same for every node that `count` makes; leave it out, or write the nodes out"
-                scribe.wrong_at((*path, "networks", item.network, key), message)
-    plain = tuple(Attachment(item.network, interface=item.interface) for item in node.attachments)
-    return Node(node.name, plain, node.routes, node.sysctls)
-
-
-def _attachments(scribe: Scribe, tree: Tree, path: Path) -> tuple[Attachment, ...] | None:
-    """A list of names, or a map from name to nothing, an address, or fields."""
-    if tree.value is None:
-        return ()
-    if isinstance(tree.value, list):
-        names = [scribe.text(item, (*path, index), "a network's name") for index, item in enumerate(tree.value)]
-        seen: dict[str, Attachment] = {}
-        for item, name in zip(tree.value, names, strict=True):
-            if name in seen:
-                scribe.wrong(item, path, f"network '{shown(name)}' is given twice; a node attaches to it once")
-            elif name is not None:
-                seen[name] = Attachment(name)
-        return tuple(seen.values())
-    if not isinstance(tree.value, dict):
-        scribe.wrong(tree, path, f"must be a list of networks or a map from network to fields, not {kind_of(tree)}")
-        return None
-    return tuple(_attachment(scribe, name, below, (*path, name)) for name, below in tree.value.items())
-
-
-def _attachment(scribe: Scribe, name: str, tree: Tree, path: Path) -> Attachment:
-    if tree.value is None:
-        return Attachment(name)
-    if not isinstance(tree.value, dict):
-        return Attachment(name, _addresses(scribe, tree, path) or ())
-    got: dict[str, Any] = scribe.fields(tree, path, ATTACHMENT, READ)
-    addresses = (*got.get("address", ()), *got.get("ipv4_address", ()), *got.get("ipv6_address", ()))
-    return Attachment(name, addresses, got.get("interface", ""), got.get("host_interface", ""), got.get("mac", ""))
-
-
-def _addresses(scribe: Scribe, tree: Tree, path: Path) -> tuple[IPAddress, ...] | None:
-    return scribe.one_or_more(tree, path, "an IP address", values.address)
-
-
-def _address(scribe: Scribe, tree: Tree, path: Path) -> IPAddress | None:
-    return scribe.parsed(tree, path, "an IP address", values.address)
-
-
-def _of_family(scribe: Scribe, tree: Tree, path: Path, version: int) -> tuple[IPAddress, ...] | None:
-    found = scribe.parsed(tree, path, f"an IPv{version} address", values.address)
-    if found is not None and found.version != version:
-        scribe.wrong(tree, path, f"{found} is no IPv{version} address; write it as ipv{found.version}_address")
-        return None
-    return None if found is None else (found,)
-
-
-def _gateways(scribe: Scribe, tree: Tree, path: Path) -> tuple[bool, tuple[IPAddress, ...]] | None:
-    if tree.value == NO_GATEWAY:
-        return False, ()
-    found = scribe.one_or_more(tree, path, f"an IP address, `{NO_GATEWAY}`,", values.address)
-    return None if found is None else (True, found)
-
-
-def _routes(scribe: Scribe, tree: Tree, path: Path) -> tuple[tuple[int, ...], tuple[Route, ...]] | None:
-    """The routes that can be read, and which of the list they are."""
-    if not isinstance(tree.value, list):
-        scribe.wrong(tree, path, f"must be a list of routes, not {kind_of(tree)}")
-        return None
-    found = [_route(scribe, item, (*path, index)) for index, item in enumerate(tree.value)]
-    good = {index: route for index, route in enumerate(found) if route is not None}
-    return tuple(good), tuple(good.values())
-
-
-def _route(scribe: Scribe, tree: Tree, path: Path) -> Route | None:
-    if not isinstance(tree.value, dict):
-        words = scribe.parsed(tree, path, "a map, or text like '10.2.0.0/16 via 10.1.0.254'", values.route)
-        if words is None:
-            return None
-        # Its parts have no places of their own: every mistake points to the text.
-        tree = Tree({key: Tree(_number_or(text), *tree.place, text) for key, text in words.items()}, *tree.place)
-    mistakes = len(scribe.mistakes)
-    got: dict[str, Any] = scribe.fields(tree, path, ROUTE, READ)
-    given = {row.name for row in ROUTE.fields if tree.below(row.name, *row.other)}
-    if "to" not in given:
-        scribe.wrong(tree, path, "a route needs `to`: a subnet, or `default`")
-    if not given & {"via", "interface"}:
-        scribe.wrong(tree, path, "a route needs `via` (the next hop) or `interface`")
-    if len(scribe.mistakes) > mistakes:
-        return None
-    via: IPAddress | None = got.get("via")
-    try:
-        return Route(values.destination(got["to"], via), via, got.get("interface", ""), got.get("metric", 0))
-    except values.Wrong as problem:
-        scribe.wrong(tree.below("to") or tree, (*path, "to"), str(problem))
-        return None
-
-
-def _number_or(text: str) -> object:
-    return int(text) if text.isascii() and text.isdigit() else text
-
-
-def _sysctls(scribe: Scribe, tree: Tree, path: Path) -> tuple[tuple[str, str], ...] | None:
-    """A map, or Compose's list of ``key=value``. Each key once."""
-    found: dict[str, str] = {}
-    for name, below, here in _pairs(scribe, tree, path):
-        if isinstance(below.value, bool):
-            scribe.wrong(below, here, "must be a number or text, not true or false; write 1 or 0")
-            continue
-        try:
-            key = values.sysctl_key(name)
-        except values.Wrong as problem:
-            scribe.wrong_key(below, here, str(problem))
-            continue
-        value = scribe.parsed(below, here, "a number or text", values.sysctl_value)
-        if key in found:
-            scribe.wrong_key(below, here, "is given twice; keep one")
-        found[key] = value or ""
-    return tuple(found.items())
-
-
-def _pairs(scribe: Scribe, tree: Tree, path: Path) -> list[tuple[str, Tree, Path]]:
-    if isinstance(tree.value, dict):
-        return [(key, below, (*path, key)) for key, below in tree.value.items()]
-    if not isinstance(tree.value, list):
-        scribe.wrong(tree, path, f"must be a map, or a list of 'key=value', not {kind_of(tree)}")
-        return []
-    out: list[tuple[str, Tree, Path]] = []
-    for index, item in enumerate(tree.value):
-        key, equals, value = str(item.value if isinstance(item.value, str) else "").partition("=")
-        if equals:
-            out.append((key.strip(), Tree(value, item.line, item.column, value), (*path, index)))
-        else:
-            scribe.wrong(item, (*path, index), "must be text like 'net.ipv4.ip_forward=1'")
-    return out
-
-
-READ: dict[Kind, Reader] = {
-    Kind.LAB_NAME: _lab_name,
-    Kind.NETWORKS: _networks,
-    Kind.NODES: _nodes,
-    Kind.SUBNETS: lambda scribe, tree, path: scribe.one_or_more(tree, path, "a subnet", values.subnet),
-    Kind.GATEWAYS: _gateways,
-    Kind.MTU: lambda scribe, tree, path: scribe.number(tree, path, *MTU_RANGE),
-    Kind.MAC: lambda scribe, tree, path: scribe.parsed(tree, path, "a MAC address", values.mac),
-    Kind.ATTACHMENTS: _attachments,
-    Kind.ADDRESSES: _addresses,
-    Kind.ADDRESS4: lambda scribe, tree, path: _of_family(scribe, tree, path, 4),
-    Kind.ADDRESS6: lambda scribe, tree, path: _of_family(scribe, tree, path, 6),
-    Kind.INTERFACE: _interface,
-    Kind.ROUTES: _routes,
-    Kind.DESTINATION: lambda scribe, tree, path: scribe.text(tree, path, "a subnet or `default`"),
-    Kind.ADDRESS: _address,
-    Kind.METRIC: lambda scribe, tree, path: scribe.number(tree, path, *METRIC_RANGE),
-    Kind.SYSCTLS: _sysctls,
-    Kind.COUNT: lambda scribe, tree, path: scribe.number(tree, path, *COUNT_RANGE),
-}

@@ -1,0 +1,272 @@
+"""How the lab file's nouns are read: each kind of field has one function, in the table at the end.
+
+Every function notes what is wrong with the scribe and gives None then.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from bascule.names import problem_with_interface_name, problem_with_lab_name, problem_with_node_name
+from bascule.topology import values
+from bascule.topology.fields import (
+    ATTACHMENT,
+    COUNT_RANGE,
+    METRIC_RANGE,
+    MTU_RANGE,
+    NETWORK,
+    NO_GATEWAY,
+    NODE,
+    ROUTE,
+    Kind,
+    Noun,
+)
+from bascule.topology.model import Attachment, IPAddress, Network, Node, Route
+from bascule.topology.scribe import Reader, Scribe
+from bascule.topology.tree import Path, Tree, kind_of, shown
+
+NAME_SHOWN = 100  # enough of a name to be too long for any use, so that messages stay short
+
+
+@dataclass(slots=True)
+class Group:
+    """One entry of ``nodes``: a node, or ``count`` of them."""
+
+    name: str
+    tree: Tree
+    node: Node
+    count: int = 0  # 0: one node, called as the entry
+    routes: tuple[int, ...] = ()  # which of the file's routes are in the node: wrong ones are left out
+
+
+def _lab_name(scribe: Scribe, tree: Tree, path: Path) -> str | None:
+    text = scribe.text(tree, path, "a name")
+    problem = problem_with_lab_name(text[:NAME_SHOWN]) if text is not None else None
+    if problem:
+        scribe.wrong(tree, path, problem)
+    return None if problem else text
+
+
+def _interface(scribe: Scribe, tree: Tree, path: Path) -> str | None:
+    text = scribe.text(tree, path, "an interface name")
+    problem = problem_with_interface_name(text[:NAME_SHOWN]) if text is not None else None
+    if problem:
+        scribe.wrong(tree, path, problem)
+    return None if problem else text
+
+
+def _networks(scribe: Scribe, tree: Tree, path: Path) -> list[tuple[Network, bool]] | None:
+    """Each network, and whether its subnet and gateway could be read."""
+    if tree.value is None:
+        return []
+    if not isinstance(tree.value, dict):
+        scribe.wrong(tree, path, f"must be a map from each network's name to its fields, not {kind_of(tree)}")
+        return None
+    out: list[tuple[Network, bool]] = []
+    for name, below in tree.value.items():
+        here = (*path, name)
+        problem = problem_with_interface_name(name[:NAME_SHOWN])
+        if problem:
+            scribe.wrong_key(below, here, problem)
+        mistakes = len(scribe.mistakes)
+        got: dict[str, Any] = {} if below.value is None else scribe.fields(below, here, NETWORK, READ)
+        has_gateway, gateways = got.pop("gateway", (True, ()))
+        network = Network(name, gateways=gateways, has_gateway=has_gateway, **_attributes(NETWORK, got))
+        out.append((network, len(scribe.mistakes) == mistakes))
+    return out
+
+
+def _nodes(scribe: Scribe, tree: Tree, path: Path) -> list[Group] | None:
+    if tree.value is None:
+        return []
+    if isinstance(tree.value, dict):
+        entries = list(tree.value.items())
+    elif isinstance(tree.value, list):
+        named = [(scribe.text(item, (*path, index), "a node's name"), item) for index, item in enumerate(tree.value)]
+        entries = [(name, Tree(None, item.line, item.column)) for name, item in named if name is not None]
+    else:
+        scribe.wrong(tree, path, f"must be a map from each node's name to its fields, not {kind_of(tree)}")
+        return None
+    return [_node(scribe, name, below, (*path, name)) for name, below in entries]
+
+
+def _node(scribe: Scribe, name: str, tree: Tree, path: Path) -> Group:
+    got: dict[str, Any] = {}
+    if isinstance(tree.value, list):
+        got["networks"] = _attachments(scribe, tree, path)
+    elif tree.value is not None:
+        got = scribe.fields(tree, path, NODE, READ)
+    indexes, routes = got.pop("routes", ((), ()))
+    count: int = got.pop("count", 0)
+    node = Node(name, routes=routes, **_attributes(NODE, got))
+    longest = name[:NAME_SHOWN] + (str(count) if count else "")
+    problem = problem_with_node_name(longest)
+    if problem:
+        scribe.wrong_key(tree, path, problem)
+    if count > 1:
+        node = _not_with_count(scribe, node, path)
+    return Group(name, tree, node, count, indexes)
+
+
+def _not_with_count(scribe: Scribe, node: Node, path: Path) -> Node:
+    """The node without what can't be the same for several."""
+    for item in node.attachments:
+        for key, value in (("address", item.addresses), ("mac", item.mac), ("host_interface", item.host_interface)):
+            if value:
+                message = "can't be the same for every node that `count` makes; leave it out, or write the nodes out"
+                scribe.wrong_at((*path, "networks", item.network, key), message)
+    plain = tuple(replace(item, addresses=(), mac="", host_interface="") for item in node.attachments)
+    return replace(node, attachments=plain)
+
+
+def _attachments(scribe: Scribe, tree: Tree, path: Path) -> tuple[Attachment, ...] | None:
+    """A list of names, or a map from name to nothing, an address, or fields."""
+    if tree.value is None:
+        return ()
+    if isinstance(tree.value, list):
+        names = [scribe.text(item, (*path, index), "a network's name") for index, item in enumerate(tree.value)]
+        seen: dict[str, Attachment] = {}
+        for item, name in zip(tree.value, names, strict=True):
+            if name in seen:
+                scribe.wrong(item, path, f"network '{shown(name)}' is given twice; a node attaches to it once")
+            elif name is not None:
+                seen[name] = Attachment(name)
+        return tuple(seen.values())
+    if not isinstance(tree.value, dict):
+        scribe.wrong(tree, path, f"must be a list of networks or a map from network to fields, not {kind_of(tree)}")
+        return None
+    return tuple(_attachment(scribe, name, below, (*path, name)) for name, below in tree.value.items())
+
+
+def _attachment(scribe: Scribe, name: str, tree: Tree, path: Path) -> Attachment:
+    if tree.value is None:
+        return Attachment(name)
+    if not isinstance(tree.value, dict):
+        return Attachment(name, _addresses(scribe, tree, path) or ())
+    got: dict[str, Any] = scribe.fields(tree, path, ATTACHMENT, READ)
+    addresses = tuple(address for key in ("address", "ipv4_address", "ipv6_address") for address in got.pop(key, ()))
+    return Attachment(name, addresses, **_attributes(ATTACHMENT, got))
+
+
+def _attributes(noun: Noun, got: dict[str, Any]) -> dict[str, Any]:
+    """What was read, by the attributes of the model."""
+    return {row.attribute: got[row.name] for row in noun.fields if got.get(row.name) is not None}
+
+
+def _addresses(scribe: Scribe, tree: Tree, path: Path) -> tuple[IPAddress, ...] | None:
+    return scribe.one_or_more(tree, path, "an IP address", values.address)
+
+
+def _address(scribe: Scribe, tree: Tree, path: Path) -> IPAddress | None:
+    return scribe.parsed(tree, path, "an IP address", values.address)
+
+
+def _of_family(scribe: Scribe, tree: Tree, path: Path, version: int) -> tuple[IPAddress, ...] | None:
+    found = scribe.parsed(tree, path, f"an IPv{version} address", values.address)
+    if found is not None and found.version != version:
+        scribe.wrong(tree, path, f"{found} is no IPv{version} address; write it as ipv{found.version}_address")
+        return None
+    return None if found is None else (found,)
+
+
+def _gateways(scribe: Scribe, tree: Tree, path: Path) -> tuple[bool, tuple[IPAddress, ...]] | None:
+    if tree.value == NO_GATEWAY:
+        return False, ()
+    found = scribe.one_or_more(tree, path, f"an IP address, `{NO_GATEWAY}`,", values.address)
+    return None if found is None else (True, found)
+
+
+def _routes(scribe: Scribe, tree: Tree, path: Path) -> tuple[tuple[int, ...], tuple[Route, ...]] | None:
+    """The routes that can be read, and which of the list they are."""
+    if not isinstance(tree.value, list):
+        scribe.wrong(tree, path, f"must be a list of routes, not {kind_of(tree)}")
+        return None
+    found = [_route(scribe, item, (*path, index)) for index, item in enumerate(tree.value)]
+    good = {index: route for index, route in enumerate(found) if route is not None}
+    return tuple(good), tuple(good.values())
+
+
+def _route(scribe: Scribe, tree: Tree, path: Path) -> Route | None:
+    if not isinstance(tree.value, dict):
+        words = scribe.parsed(tree, path, "a map, or text like '10.2.0.0/16 via 10.1.0.254'", values.route)
+        if words is None:
+            return None
+        # Its parts have no places of their own: every mistake points to the text.
+        tree = Tree({key: Tree(_number_or(text), *tree.place, text) for key, text in words.items()}, *tree.place)
+    mistakes = len(scribe.mistakes)
+    got: dict[str, Any] = scribe.fields(tree, path, ROUTE, READ)
+    given = {row.name for row in ROUTE.fields if tree.below(row.name, *row.other)}
+    if "to" not in given:
+        scribe.wrong(tree, path, "a route needs `to`: a subnet, or `default`")
+    if not given & {"via", "interface"}:
+        scribe.wrong(tree, path, "a route needs `via` (the next hop) or `interface`")
+    if len(scribe.mistakes) > mistakes:
+        return None
+    via: IPAddress | None = got.get("via")
+    try:
+        return Route(values.destination(got["to"], via), via, got.get("interface", ""), got.get("metric", 0))
+    except values.Wrong as problem:
+        scribe.wrong(tree.below("to") or tree, (*path, "to"), str(problem))
+        return None
+
+
+def _number_or(text: str) -> object:
+    return int(text) if text.isascii() and text.isdigit() else text
+
+
+def _sysctls(scribe: Scribe, tree: Tree, path: Path) -> tuple[tuple[str, str], ...] | None:
+    """A map, or Compose's list of ``key=value``. Each key once."""
+    found: dict[str, str] = {}
+    for name, below, here in _pairs(scribe, tree, path):
+        if isinstance(below.value, bool):
+            scribe.wrong(below, here, "must be a number or text, not true or false; write 1 or 0")
+            continue
+        try:
+            key = values.sysctl_key(name)
+        except values.Wrong as problem:
+            scribe.wrong_key(below, here, str(problem))
+            continue
+        value = scribe.parsed(below, here, "a number or text", values.sysctl_value)
+        if key in found:
+            scribe.wrong_key(below, here, "is given twice; keep one")
+        found[key] = value or ""
+    return tuple(found.items())
+
+
+def _pairs(scribe: Scribe, tree: Tree, path: Path) -> list[tuple[str, Tree, Path]]:
+    if isinstance(tree.value, dict):
+        return [(key, below, (*path, key)) for key, below in tree.value.items()]
+    if not isinstance(tree.value, list):
+        scribe.wrong(tree, path, f"must be a map, or a list of 'key=value', not {kind_of(tree)}")
+        return []
+    out: list[tuple[str, Tree, Path]] = []
+    for index, item in enumerate(tree.value):
+        key, equals, value = str(item.value if isinstance(item.value, str) else "").partition("=")
+        if equals:
+            out.append((key.strip(), Tree(value, item.line, item.column, value), (*path, index)))
+        else:
+            scribe.wrong(item, (*path, index), "must be text like 'net.ipv4.ip_forward=1'")
+    return out
+
+
+READ: dict[Kind, Reader] = {
+    Kind.LAB_NAME: _lab_name,
+    Kind.NETWORKS: _networks,
+    Kind.NODES: _nodes,
+    Kind.SUBNETS: lambda scribe, tree, path: scribe.one_or_more(tree, path, "a subnet", values.subnet),
+    Kind.GATEWAYS: _gateways,
+    Kind.MTU: lambda scribe, tree, path: scribe.number(tree, path, *MTU_RANGE),
+    Kind.MAC: lambda scribe, tree, path: scribe.parsed(tree, path, "a MAC address", values.mac),
+    Kind.ATTACHMENTS: _attachments,
+    Kind.ADDRESSES: _addresses,
+    Kind.ADDRESS4: lambda scribe, tree, path: _of_family(scribe, tree, path, 4),
+    Kind.ADDRESS6: lambda scribe, tree, path: _of_family(scribe, tree, path, 6),
+    Kind.INTERFACE: _interface,
+    Kind.ROUTES: _routes,
+    Kind.DESTINATION: lambda scribe, tree, path: scribe.text(tree, path, "a subnet or `default`"),
+    Kind.ADDRESS: _address,
+    Kind.METRIC: lambda scribe, tree, path: scribe.number(tree, path, *METRIC_RANGE),
+    Kind.SYSCTLS: _sysctls,
+    Kind.COUNT: lambda scribe, tree, path: scribe.number(tree, path, *COUNT_RANGE),
+}
