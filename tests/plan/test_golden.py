@@ -12,7 +12,7 @@ import pytest
 
 from bascule.kernel.op import Fact, Indexes
 from bascule.plan import classic, render
-from bascule.plan.desired import desired
+from bascule.plan.desired import Machine, desired
 from bascule.plan.diff import diff
 from bascule.topology.addressing import assign
 from bascule.topology.load import load_text
@@ -20,11 +20,11 @@ from bascule.wire.netfilter import BaseChain
 
 PLANS, SCRIPTS = (Path(__file__).with_name(name) for name in ("plans.txt", "scripts.txt"))
 NOTHING = "# nothing"  # in place of a lab file: an empty machine, or a lab that is taken away
-CHAINS = (BaseChain("ip", "filter", "FORWARD", 2, "drop"), BaseChain("inet", "fw", "fwd", 2, "accept"))
+MACHINE = Machine(chains=(BaseChain("ip", "filter", "FORWARD", 2, "drop"),), bridged=True)
 
 
-def _facts(text: str, chains: tuple[BaseChain, ...] = ()) -> list[Fact]:
-    return [] if text.strip() == NOTHING else desired(assign(load_text(text.encode(), "lab.yaml")), chains)
+def _facts(text: str, machine: Machine | None = None) -> list[Fact]:
+    return [] if text.strip() == NOTHING else desired(assign(load_text(text.encode(), "lab.yaml")), machine)
 
 
 def _plan(text: str) -> str:
@@ -37,7 +37,7 @@ def _plan(text: str) -> str:
 
 def _scripts(text: str) -> str:
     """Both spellings of the way up, and the classic one's way back, where a firewall of the machine drops what it forwards."""
-    facts = _facts(text, CHAINS)
+    facts = _facts(text, MACHINE)
     plain = render.script("t", diff(facts, [], Indexes()).ops, "the way up")
     return "\n".join((plain, classic.classic("t", facts), classic.teardown("t", facts)))
 

@@ -11,7 +11,7 @@ from bascule.errors import InputError, NotFound, TopologyError
 from bascule.topology import edit
 from bascule.topology.addressing import assign
 from bascule.topology.load import from_data
-from bascule.topology.model import Attachment, Network, Node, Route, Topology
+from bascule.topology.model import Attachment, Node, Route, Topology
 
 LAB = from_data(
     {
@@ -23,13 +23,13 @@ LAB = from_data(
 
 
 def test_add_network() -> None:
-    grown = edit.add_network(LAB, Network("dmz", (ip_network("10.2.0.0/24"),)))
+    grown = edit.add_network(LAB, "dmz", {"subnet": "10.2.0.0/24"})
     assert [network.name for network in grown.networks] == ["lan", "wan", "dmz"]
     assert grown.nodes == LAB.nodes
     with pytest.raises(InputError, match="network lan is there already"):
-        edit.add_network(LAB, Network("lan"))
+        edit.add_network(LAB, "lan", {})
     with pytest.raises(TopologyError, match=r"networks\.dmz\.subnet: 10\.0\.0\.0/16 overlaps 10\.0\.0\.0/24 of lan"):
-        edit.add_network(LAB, Network("dmz", (ip_network("10.0.0.0/16"),)))
+        edit.add_network(LAB, "dmz", {"subnet": "10.0.0.0/16"})
 
 
 def test_remove_network() -> None:
@@ -128,7 +128,7 @@ def test_what_is_there_is_named_eight_times_at_most() -> None:
     assert str(caught.value) == "no node x; there are " + ", ".join(f"node{number}" for number in range(8))
 
 
-MORE = edit.add_node(edit.add_network(LAB, Network("x")), Node("c"))
+MORE = edit.add_node(edit.add_network(LAB, "x", {}), Node("c"))
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ MORE = edit.add_node(edit.add_network(LAB, Network("x")), Node("c"))
         (lambda: edit.add_node_data(LAB, "a", {}), "node a is there already; choose another name, or remove it first"),
         (lambda: edit.add_node(LAB, Node("a")), "node a is there already; choose another name, or remove it first"),
         (lambda: edit.add_node_data(LAB, "c", {"count": "x"}), "edit: nodes.c.count: must be a whole number, not text"),
-        (lambda: edit.add_network(LAB, Network("lo")), "edit: networks.lo: 'lo' is reserved by the kernel; choose another name"),
+        (lambda: edit.add_network(LAB, "lo", {}), "edit: networks.lo: 'lo' is reserved by the kernel; choose another name"),
         (lambda: edit.disconnect(LAB, "c", "lan"), "no node c; there are a, b"),
         (lambda: edit.disconnect(LAB, "a", "dmz"), "no network dmz; there are lan, wan"),
         (lambda: edit.disconnect(MORE, "a", "x"), "node a is not attached to network x; it is on lan, wan"),

@@ -53,6 +53,11 @@ _CREATE_NETWORK = (
     _argument("--gateway", action="append", default=[], metavar="ADDRESS", help="the bridge's own address, or none"),
     _argument("--mtu", type=int),
     _argument("--mac", default=""),
+    _flag("--nat", "what leaves the machine gets its address"),
+    _argument("--outbound-address", action="append", default=[], metavar="ADDRESS", help="with --nat: this address"),
+    _flag("--internal", "nothing passes between this network and others"),
+    _flag("--no-icc", "nodes of this network don't reach each other"),
+    _argument("--reach", action="append", default=[], metavar="NETWORK", help="let its nodes open connections to this one"),
 )
 _FORCE = _flag("--force", "also where nodes are attached: disconnect them first")
 
@@ -73,6 +78,9 @@ NODE_VERBS = (
         (
             _argument("name", metavar="NAME"),
             _argument("--network", action="append", default=[], metavar="NETWORK", help="attach it; may be repeated"),
+            _argument(
+                "--publish", "-p", action="append", default=[], metavar="PORT", help="like 8080:80, 127.0.0.1:53:53/udp, 80"
+            ),
             _argument("--sysctl", action="append", default=[], metavar="KEY=VALUE"),
             _argument("--route", action="append", default=[], metavar="ROUTE", help="like '10.0.0.0/8 via 10.1.0.1'"),
             LAB,
@@ -136,6 +144,7 @@ ROWS = (
             JSON,
         ),
     ),
+    Row("port", "show which ports of the host lead to a node", "live:port", (NODE, LAB, JSON)),
     Row("network", "Docker's verbs for networks, live", children=NETWORK_VERBS),
     Row("node", "verbs for nodes, live", children=NODE_VERBS),
     Row("check", "check a lab file and report all mistakes", "labs:check", (FILE, JSON)),

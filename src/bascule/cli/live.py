@@ -12,9 +12,9 @@ from bascule.cli.labs import report
 from bascule.engine import look, run
 from bascule.engine.run import Options
 from bascule.errors import InputError, NotFound
+from bascule.names import printable
 from bascule.plan import render
 from bascule.topology import edit
-from bascule.topology.load import from_data
 from bascule.topology.model import Attachment, Topology
 
 Change = Callable[[Topology], Topology]
@@ -42,8 +42,11 @@ def network_create(arguments: Arguments) -> int:
         fields["mtu"] = arguments.mtu
     if arguments.mac:
         fields["mac"] = arguments.mac
-    made = from_data({"networks": {arguments.name: fields}}, "network create").networks[0]
-    return _change(arguments, lambda topology: edit.add_network(topology, made))
+    fields |= {key: True for key in ("nat", "internal") if getattr(arguments, key)}
+    if arguments.no_icc:
+        fields["icc"] = False
+    fields |= {key: getattr(arguments, key) for key in ("reach", "outbound_address") if getattr(arguments, key)}
+    return _change(arguments, lambda topology: edit.add_network(topology, arguments.name, fields))
 
 
 def network_rm(arguments: Arguments) -> int:
@@ -107,7 +110,22 @@ def network_prune(arguments: Arguments) -> int:
 def node_add(arguments: Arguments) -> int:
     """``bascule node add``"""
     fields: dict[str, object] = {"networks": arguments.network, "sysctls": arguments.sysctl, "routes": arguments.route}
+    if arguments.publish:
+        fields["ports"] = arguments.publish
     return _change(arguments, lambda topology: edit.add_node_data(topology, arguments.name, fields))
+
+
+def port(arguments: Arguments) -> int:
+    """``bascule port``"""
+    nodes = {node["name"]: node for node in look.show(choose.running(arguments.lab))["nodes"]}
+    if arguments.node not in nodes:
+        raise NotFound(f"no node {printable(arguments.node)}; there are: {', '.join(nodes) or 'none'}")
+    ports = nodes[arguments.node]["ports"]
+    if arguments.json:
+        return output.as_json(ports)
+    for text in ports:
+        print(text)
+    return 0
 
 
 def node_rm(arguments: Arguments) -> int:

@@ -13,15 +13,21 @@ from typing import Any
 from bascule.errors import Conflict, StateError
 from bascule.state import folder, store
 from bascule.topology.model import Assigned, Prefix
+from bascule.topology.ports import Taken, port
 
 
 @dataclass(slots=True)
 class Claims:
-    """``owners`` names the lab by ("namespace" | "link", name); ``prefixes`` are (lab, network, prefix)."""
+    """``owners`` names the lab by ("namespace" | "link", name); ``prefixes`` are (lab, network, prefix). ``settings`` are
+    sysctls of the world that labs need, ``priors`` what stood there before the first of them. ``ports`` are the host's ports
+    that lead to nodes."""
 
     owners: dict[tuple[str, str], str] = field(default_factory=dict)
     prefixes: list[tuple[str, str, Prefix]] = field(default_factory=list)
     slots: set[int] = field(default_factory=set)
+    settings: set[str] = field(default_factory=set)
+    priors: dict[str, str] = field(default_factory=dict)
+    ports: Taken = field(default_factory=Taken)
 
     def free_slot(self) -> int:
         """The lowest range of indexes that no other lab has."""
@@ -43,6 +49,8 @@ def of_others(name: str) -> Claims:
             if record is not None and record.world == "host":
                 claims.slots.add(record.slot)
                 claims.owners.update({("namespace", node): other for node in record.namespaces})
+                claims.settings.update(record.settings)
+                claims.priors.update({key: value for node, key, value in record.priors if not node})
                 _claim(claims, other, record.topology or {})
     return claims
 
@@ -54,6 +62,8 @@ def _claim(claims: Claims, lab: str, topology: dict[str, Any]) -> None:
             claims.prefixes.append((lab, name, subnet))
     for name, node in topology.get("nodes", {}).items():
         claims.owners["namespace", name] = lab
+        for text in (node or {}).get("ports", ()):
+            claims.ports.add(port(text), f"lab {lab}")
         for attachment in (node or {}).get("networks", {}).values():
             if isinstance(attachment, dict) and "host_interface" in attachment:
                 claims.owners["link", attachment["host_interface"]] = lab
@@ -80,6 +90,10 @@ def refuse_clashes(lab: Assigned, claims: Claims) -> None:
     taken.extend(
         f"{kind} {name} belongs to lab {claims.owners[kind, name]}" for kind, name in wanted if (kind, name) in claims.owners
     )
+    for node in lab.nodes:
+        for wanted_port in node.ports:
+            if found := claims.ports.owner_of(wanted_port):
+                taken.append(f"port {found[0]} of {node.name} is published by {found[1]}")
     if taken:
         taken[-1] += "; choose others, take that lab down, or use --world private"
         raise Conflict("\n".join(taken))

@@ -19,6 +19,7 @@ from bascule.plan.desired import desired
 from bascule.state import folder, store
 from bascule.state.store import Record
 from bascule.topology.model import Assigned
+from bascule.topology.ports import port_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,7 @@ def show(name: str) -> dict[str, Any]:
         "source": record.source,
         "keeper": record.keeper.pid if record.keeper else None,
         "networks": [_network(network.name, facts) for network in lab.networks],
-        "nodes": [_node(node.name, facts) for node in lab.nodes],
+        "nodes": [{**_node(node.name, facts), "ports": [port_text(port) for port in node.ports]} for node in lab.nodes],
     }
 
 

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import errno
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_network
 
 from bascule.engine.claims import Claims
-from bascule.errors import Conflict
+from bascule.errors import Conflict, InputError, KernelError
 from bascule.host import nft
+from bascule.host.listening import listening
 from bascule.host.observe import Observation, Scope, observe
 from bascule.host.world import World
 from bascule.kernel.file import Symlink, TextFile
 from bascule.kernel.link import Bridge, Veth
 from bascule.kernel.namespace import Namespace
 from bascule.kernel.op import Fact, Indexes
-from bascule.kernel.ruleset import is_plain
+from bascule.kernel.ruleset import TO, WITHIN, ForwardAccept, is_plain
 from bascule.kernel.sysctl import Sysctl
+from bascule.kernel.table import Table, digest, table_name
 from bascule.plan import owner
-from bascule.plan.desired import desired, etc_folder, netns_link
+from bascule.plan.desired import Machine, desired, etc_folder, netns_link
 from bascule.plan.diff import Plan, diff
 from bascule.state.store import Record, Stored
 from bascule.topology.addressing import assign
 from bascule.topology.load import from_data
 from bascule.topology.model import Assigned, Topology
+from bascule.topology.ports import Taken, publish
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +54,29 @@ def choose_all(topology: Topology, previous: Assigned | None, world: World | Non
     busy = [prefix for _lab, _network, prefix in claims.prefixes]
     if open_ones and world is not None:
         busy += [ip_network(text) for text in world.call(observe, Scope(), world.paths).prefixes]
-    return assign(topology, previous, busy)
+    return _published(assign(topology, previous, busy), previous, world, claims)
+
+
+def _published(lab: Assigned, previous: Assigned | None, world: World | None, claims: Claims) -> Assigned:
+    """Ports of the host chosen; those of the file must be free, but for what the running lab has already."""
+    if not any(node.ports for node in lab.nodes):
+        return lab
+    heard = Taken()
+    for port in world.call(listening) if world is not None else ():
+        heard.add(port, "a listening socket")
+    had = Taken()
+    for node in previous.nodes if previous else ():
+        for port in node.ports:
+            had.add(port, node.name)
+    taken = []
+    for node in lab.nodes:
+        for port in node.ports:
+            found = heard.owner_of(port) if had.owner_of(port) is None else None
+            if found:
+                taken.append(f"port {found[0]} of {node.name} is taken by {found[1]} (`ss -ltunp` shows whose); choose another")
+    if taken:
+        raise Conflict("\n".join(taken))
+    return Assigned(publish(lab, previous, (heard, claims.ports)))
 
 
 def prepare(
@@ -61,14 +87,16 @@ def prepare(
     world: World | None,
     indexes: Indexes,
     owners: dict[tuple[str, str], str],
+    shared: Collection[str] = (),
 ) -> Prepared:
-    """The plan from what the world has to ``lab`` (None: to nothing). ``current`` is the topology of the newest record. Raises
-    :class:`Conflict` where something that bascule did not make is in the way."""
+    """The plan from what the world has to ``lab`` (None: to nothing). ``current`` is the topology of the newest record;
+    ``shared`` are settings of the world that other labs need. Raises :class:`Conflict` where something that bascule did not make
+    is in the way."""
     before = desired(current) if current is not None else []
     if stored.journal is not None and stored.record is not None:  # a change that was killed: both states count
         older = stored_topology(stored.record)
         before += desired(older) if older is not None else []
-    first = desired(lab) if lab is not None else []
+    first = desired(lab, Machine(forwards=True)) if lab is not None else []
     seen = Observation()
     if world is not None:
         seen = world.call(observe, _whole_scope(name, [*before, *first], stored, indexes, lab is not None), world.paths)
@@ -76,17 +104,17 @@ def prepare(
             seen.facts = _believed(seen.facts, before)
     for (node, interface), index in seen.indexes.items():
         indexes.learn(node, interface, index)
-    dropping = [chain for chain in seen.forward_chains if chain.policy == "drop"]
-    usable = [chain for chain in dropping if is_plain(chain.table) and is_plain(chain.name)] if nft.program() else []
-    want = desired(lab, usable) if lab is not None and usable else first
+    want = desired(lab, machine_of(seen)) if lab is not None else []
+    _refuse_impossible(lab, want, seen)
     own, foreign = owner.split(name, seen.facts, stored.namespaces, indexes, seen.indexes)
     clashes = owner.conflicts(want, own, foreign, seen.indexes, owners)
     if clashes:
         raise Conflict("\n".join(clashes))
     known = {fact.key for fact in before}
-    have = _with_priors(own, stored, {fact.key for fact in want})
+    have = _with_priors(own, stored, {fact.key for fact in want}, shared)
+    have = _with_texts(have, stored, want)
     plan = diff(want, have, indexes, known)
-    notes = _notes(lab, seen, bool(dropping) and not usable)
+    notes = _notes(lab, seen, want)
     return Prepared(lab, Plan(plan.changes, tuple(notes)), want, seen)
 
 
@@ -101,7 +129,7 @@ def _believed(facts: list[Fact], before: list[Fact]) -> list[Fact]:
 def _whole_scope(name: str, facts: list[Fact], stored: Stored, indexes: Indexes, inside: bool) -> Scope:
     """What the facts name, and whatever else is the lab's: several killed runs, one after the other, leave things that the newest
     journal's topology does not name. Links tell by their index, namespaces are noted, files have a folder of the lab's own."""
-    scope = scope_of(facts, inside)
+    scope = replace(scope_of(facts, inside), table=table_name(name))
     nodes = tuple(dict.fromkeys((*scope.nodes, *stored.namespaces)))
     files = tuple(dict.fromkeys((*scope.files, *(netns_link(node) for node in stored.namespaces))))
     return replace(scope, nodes=nodes, files=files, indexes=indexes.range, folder=etc_folder(name))
@@ -127,11 +155,46 @@ def scope_of(facts: Iterable[Fact], inside: bool = True) -> Scope:
     return Scope(tuple(nodes), frozenset(links), frozenset(interfaces), tuple(sorted(sysctls)), tuple(files), inside)
 
 
-def _with_priors(own: list[Fact], stored: Stored, wanted: set[tuple[str, ...]]) -> list[Fact]:
+def machine_of(seen: Observation) -> Machine:
+    """What a lab's facts depend on, of what was seen."""
+    dropping = [chain for chain in seen.forward_chains if chain.policy == "drop"] if nft.program() else []
+    usable = [chain for chain in dropping if is_plain(chain.table) and is_plain(chain.name)]
+    return Machine(seen.forwards, tuple(usable), seen.bridge_nf)
+
+
+def _refuse_impossible(lab: Assigned | None, want: list[Fact], seen: Observation) -> None:
+    """What can be known to fail, before anything is touched."""
+    if lab is None:
+        return
+    if nft.program() is None and any(isinstance(fact, Table) for fact in want):
+        raise KernelError("nft", errno.ENOENT, "nft is not installed", advice="the lab needs rules: install the package nftables")
+    for network in lab.networks:
+        for address in network.outbound:
+            if str(address) not in seen.addresses:
+                raise InputError(
+                    f"network {network.name}: outbound_address {address} is no address of this machine; add it first"
+                )
+
+
+def _with_texts(have: list[Fact], stored: Stored, want: list[Fact]) -> list[Fact]:
+    """A table whose digest is the recorded one has the text that it was made of."""
+    texts = {fact.name: fact.text for fact in want if isinstance(fact, Table)}
+    known = stored.newest.tables if stored.newest else {}
+
+    def told(table: Table) -> Fact:
+        text = texts.get(table.name, "")
+        return replace(table, text=text if known.get(table.name) == digest(text, table.listing) else "")
+
+    return [told(fact) if isinstance(fact, Table) else fact for fact in have]
+
+
+def _with_priors(own: list[Fact], stored: Stored, wanted: set[tuple[str, ...]], shared: Collection[str]) -> list[Fact]:
     """A sysctl counts as the lab's own only where the lab wants it or has changed it; then it knows the value before."""
     priors = {(node, key): value for r in (stored.record, stored.journal) if r for node, key, value in r.priors}
     have: list[Fact] = []
     for fact in own:
+        if isinstance(fact, Sysctl) and not fact.node and fact.name in shared and fact.key not in wanted:
+            continue
         if isinstance(fact, Sysctl):
             prior = priors.get((fact.node, fact.name), "")
             if fact.key in wanted or (prior and prior != fact.value):
@@ -141,18 +204,20 @@ def _with_priors(own: list[Fact], stored: Stored, wanted: set[tuple[str, ...]]) 
     return have
 
 
-def _notes(lab: Assigned | None, seen: Observation, nft_missing: bool) -> list[str]:
+def _notes(lab: Assigned | None, seen: Observation, want: list[Fact]) -> list[str]:
     if lab is None:
         return []
     notes = []
+    passed = {fact.way for fact in want if isinstance(fact, ForwardAccept)}
     for chain in seen.forward_chains:
-        if chain.policy == "drop":
-            notes.append(
-                f"net.bridge.bridge-nf-call-iptables is 1 and chain {chain.family} {chain.table} {chain.name} drops what it "
-                "does not know: nodes of one network reach each other through a rule at its head"
-            )
-    if nft_missing:
-        notes.append("that rule needs nft, which is not installed: nodes can't reach each other; install nftables")
+        where = f"chain {chain.family} {chain.table} {chain.name} drops what it does not know"
+        if chain.policy == "drop" and seen.bridge_nf:
+            how = "nodes of one network reach each other through a rule at its head"
+            if WITHIN not in passed:
+                how = "nodes can't reach each other, as the rule at its head that they need can't be made; install nftables"
+            notes.append(f"net.bridge.bridge-nf-call-iptables is 1 and {where}: {how}")
+        if chain.policy == "drop" and TO in passed:
+            notes.append(f"{where}: what the lab lets out and in passes by rules at its head")
     for network in lab.networks:
         for subnet in network.subnets:
             for text in seen.prefixes:

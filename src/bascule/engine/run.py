@@ -25,6 +25,8 @@ from bascule.host.world import HostWorld, PrivateWorld, World
 from bascule.kernel.link import Veth
 from bascule.kernel.namespace import AddNamespace, Namespace
 from bascule.kernel.op import WORLD, Indexes
+from bascule.kernel.sysctl import Sysctl
+from bascule.plan.desired import desired
 from bascule.plan.diff import Change, Plan
 from bascule.state import lock, store
 from bascule.state.store import Keeper, Record, Stored
@@ -93,7 +95,7 @@ def _preview(name: str, edit: Edit, options: Options, stored: Stored) -> Prepare
     if target is not None:
         claims_of.refuse_clashes(target, others)
     slot = stored.newest.slot if stored.newest else others.free_slot()
-    return prepare(name, target, stored, current, world, Indexes(slot), others.owners)
+    return prepare(name, target, stored, current, world, Indexes(slot), others.owners, others.settings)
 
 
 @translated
@@ -131,9 +133,9 @@ class _Run:
     def make(self, asked: Topology, current: Assigned | None) -> Outcome:
         """Up, and every change of a lab that stays."""
         with self._world() as (world, started):
-            target, record, indexes, owners = self._claim(asked, current, world, started)
+            target, record, indexes, others = self._claim(asked, current, world, started)
             try:
-                prepared = prepare(self.name, target, self.stored, current, world, indexes, owners)
+                prepared = prepare(self.name, target, self.stored, current, world, indexes, others.owners, others.settings)
                 self.heard.planned(prepared.plan)
                 if not prepared.plan and self.stored.record == record:
                     return Outcome(prepared.plan, Report(), target, self.kind)
@@ -143,7 +145,7 @@ class _Run:
                 report = world.watch(_execute, self.heard.progress, prepared.plan.ops, world.paths)
                 self.done = True
                 if any(_has_side_effects(change) for change in prepared.plan.changes):
-                    self._settle(target, record, report, world, indexes)
+                    self._settle(target, record, report, world, indexes, others.settings)
                 leaving = _leaving(prepared)
                 if leaving:
                     world.call(settle.links_gone, leaving, indexes.range)
@@ -155,12 +157,12 @@ class _Run:
             store.save(self._finished(record, report))
             return Outcome(prepared.plan, report, target, self.kind)
 
-    def _settle(self, target: Assigned, record: Record, report: Report, world: World, indexes: Indexes) -> None:
+    def _settle(self, target: Assigned, record: Record, report: Report, world: World, indexes: Indexes, shared: set[str]) -> None:
         """Put back what the kernel took along with something that was removed or changed: with the last address of an
         interface go its routes, with a primary address its secondaries (fib_frontend.c, devinet.c)."""
         for _pass in range(_PASSES):
             stored = Stored(self._finished(record, report), None)
-            again = prepare(self.name, target, stored, target, world, Indexes.of_range(indexes.range), {})
+            again = prepare(self.name, target, stored, target, world, Indexes.of_range(indexes.range), {}, shared)
             if not again.plan:
                 return
             self.heard.planned(again.plan)
@@ -176,9 +178,13 @@ class _Run:
         world = worlds.existing(self.stored)
         assert record is not None  # noqa: S101 (apply() has looked)
         assert world is not None  # noqa: S101 (lost worlds were left out)
-        prepared = prepare(self.name, None, self.stored, current, world, Indexes(record.slot), {})
+        shared: set[str] = set()
+        with lock.claims_lock():  # of several labs that leave at once, the last puts back what all of them needed
+            if self.kind == "host":
+                shared = claims_of.of_others(self.name).settings
+            store.begin(dataclasses.replace(record, command=self.options.command, settings=[]))
+        prepared = prepare(self.name, None, self.stored, current, world, Indexes(record.slot), {}, shared)
         self.heard.planned(prepared.plan)
-        store.begin(dataclasses.replace(record, topology=record.topology, command=self.options.command))
         if isinstance(world, PrivateWorld):
             keeper.end(world.pid, world.start)
             self.heard.progress(len(prepared.plan.ops))
@@ -205,24 +211,29 @@ class _Run:
 
     def _claim(
         self, asked: Topology, current: Assigned | None, world: World, started: Starting | None
-    ) -> tuple[Assigned, Record, Indexes, dict[tuple[str, str], str]]:
+    ) -> tuple[Assigned, Record, Indexes, claims_of.Claims]:
         """Every choice made, and written down before another lab can choose the same."""
         if self.kind == "private":
             others = claims_of.Claims()
             target = choose_all(asked, current, world, others)
-            return target, self._record(target, 0, started), Indexes(0), {}
+            return target, self._record(target, 0, started, others), Indexes(0), others
         with lock.claims_lock():
             others = claims_of.of_others(self.name)
             target = choose_all(asked, current, world, others)
             claims_of.refuse_clashes(target, others)
             slot = self.stored.newest.slot if self.stored.newest else others.free_slot()
-            record = self._record(target, slot, started)
+            record = self._record(target, slot, started, others)
             if record != self.stored.record:
                 store.begin(record)
-        return target, record, Indexes(slot), others.owners
+        return target, record, Indexes(slot), others
 
-    def _record(self, target: Assigned, slot: int, started: Starting | None) -> Record:
+    def _record(self, target: Assigned, slot: int, started: Starting | None, others: claims_of.Claims) -> Record:
         old = self.stored.newest
+        settings = sorted(fact.name for fact in desired(target) if isinstance(fact, Sysctl) and fact.node == WORLD)
+        priors = {(node, key): value for node, key, value in (old.priors if old else [])}
+        for key in settings:
+            if key in others.priors:  # whichever lab goes last puts it back
+                priors.setdefault((WORLD, key), others.priors[key])
         return Record(
             name=self.name,
             world=self.kind,
@@ -232,7 +243,9 @@ class _Run:
             boot=store.boot_id(),
             keeper=Keeper(started.pid, started.start) if started else old.keeper if old else None,
             namespaces=self.stored.namespaces,
-            priors=old.priors if old else [],
+            priors=[(*place, value) for place, value in priors.items()],
+            tables=old.tables if old else {},
+            settings=settings,
         )
 
     def _present(self, prepared: Prepared) -> dict[str, int]:
@@ -247,7 +260,8 @@ class _Run:
         for place, value in report.priors.items():
             priors.setdefault(place, value)
         kept = [(node, key, value) for (node, key), value in priors.items() if not node or node in record.namespaces]
-        return dataclasses.replace(record, namespaces={**record.namespaces, **report.cookies}, priors=kept)
+        tables = {**record.tables, **report.tables}
+        return dataclasses.replace(record, namespaces={**record.namespaces, **report.cookies}, priors=kept, tables=tables)
 
     def _back_out(self, error: BaseException, current: Assigned | None, world: World) -> None:
         """End the journal where the kernel is as it was: nothing was done, or all was undone. Else the next run has to know."""

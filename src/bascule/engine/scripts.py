@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from bascule.engine import claims, worlds
-from bascule.engine.prepare import choose_all, prepare, stored_topology
+from bascule.engine.prepare import choose_all, machine_of, prepare, stored_topology
 from bascule.host.observe import Scope, observe
 from bascule.host.paths import Paths
 from bascule.host.world import HostWorld
 from bascule.kernel.op import Fact, Indexes
 from bascule.plan import classic, render
-from bascule.plan.desired import desired
+from bascule.plan.desired import Machine, desired
 from bascule.plan.diff import Plan, diff
 from bascule.state import store
 from bascule.topology.model import Topology
-from bascule.wire.netfilter import BaseChain
 
 
 def script(topology: Topology, by_hand: bool, teardown: bool) -> str:
@@ -21,7 +20,7 @@ def script(topology: Topology, by_hand: bool, teardown: bool) -> str:
     stored = worlds.without_lost(store.load(topology.name))
     others = claims.of_others(topology.name)
     lab = choose_all(topology, stored_topology(stored.newest), HostWorld(), others)
-    facts = desired(lab, _dropping())
+    facts = desired(lab, _machine())
     if by_hand:
         return classic.teardown(lab.name, facts) if teardown else classic.classic(lab.name, facts)
     if teardown:
@@ -29,10 +28,9 @@ def script(topology: Topology, by_hand: bool, teardown: bool) -> str:
     return render.script(lab.name, diff(facts, [], Indexes()).ops, "the whole lab")
 
 
-def _dropping() -> list[BaseChain]:
-    """Chains of this machine that would cut bridged frames: the script has to deal with them as `up` does."""
-    seen = observe(Scope(), Paths())
-    return [chain for chain in seen.forward_chains if chain.policy == "drop"]
+def _machine() -> Machine:
+    """Chains of this machine that would cut the nodes off: the script has to deal with them as `up` does."""
+    return machine_of(observe(Scope(), Paths()))
 
 
 def _indexes(facts: list[Fact]) -> Indexes:
@@ -48,4 +46,5 @@ def teardown_plan(name: str) -> Plan:
     stored = worlds.without_lost(store.load(name))
     world = worlds.existing(stored)
     slot = stored.newest.slot if stored.newest else 0
-    return prepare(name, None, stored, stored_topology(stored.newest), world, Indexes(slot), {}).plan
+    shared = claims.of_others(name).settings if world is not None and world.kind == "host" else ()
+    return prepare(name, None, stored, stored_topology(stored.newest), world, Indexes(slot), {}, shared).plan

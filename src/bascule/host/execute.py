@@ -32,7 +32,7 @@ from bascule.kernel.op import (
     WriteSysctl,
 )
 from bascule.kernel.op import Netlink as Message
-from bascule.kernel.ruleset import ForwardAccept
+from bascule.kernel.table import digest
 from bascule.wire import route as rt
 from bascule.wire.message import Failure, Request
 
@@ -46,12 +46,13 @@ Progress = Callable[[int], None]
 @dataclass(slots=True)
 class Report:
     """What was done: how many operations and netlink messages, the sysctls that stood there before
-    by (node, key), and the cookie of each namespace made."""
+    by (node, key), the cookie of each namespace made, and the digest of each table."""
 
     done: int = 0
     messages: int = 0
     priors: dict[tuple[str, str], str] = field(default_factory=dict)
     cookies: dict[str, int] = field(default_factory=dict)
+    tables: dict[str, str] = field(default_factory=dict)
 
     def add(self, later: Report) -> None:
         """What a later run did, too: the first prior value counts, and the last cookie of a namespace."""
@@ -59,6 +60,7 @@ class Report:
         self.messages += later.messages
         self.priors = later.priors | self.priors
         self.cookies |= later.cookies
+        self.tables |= later.tables
 
 
 def execute(ops: Sequence[Op], paths: Paths, progress: Progress | None = None, onward: bool = False) -> Report:
@@ -220,12 +222,14 @@ class _Hands:
                 files.write(effect, self._paths)
             case WriteSymlink():
                 files.link(effect, self._paths)
-            case RunNft(text):
+            case RunNft(text, table, made_of):
                 self._go_home()
                 nft.run(text)
-            case DropRule(family, table, chain, bridge, handle):
+                if table:
+                    self._report.tables[table] = digest(made_of, nft.listing(table))
+            case DropRule():
                 self._go_home()
-                nft.delete_forward_rule(ForwardAccept(family, table, chain, bridge, handle))
+                nft.delete_rule(effect)
 
     def _send(self, group: list[Op], effects: list[Effect], acknowledged: list[Op]) -> None:
         messages = [effect for effect in effects if isinstance(effect, Message)]

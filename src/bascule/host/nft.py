@@ -6,10 +6,13 @@ import errno
 import json
 import shutil
 import subprocess
+from collections.abc import Iterator
 
 from bascule import syscalls
 from bascule.errors import KernelError
-from bascule.kernel.ruleset import ForwardAccept
+from bascule.kernel.op import DropRule
+from bascule.kernel.ruleset import COMMENT, FROM, TO, WITHIN, ForwardAccept
+from bascule.kernel.table import FAMILY
 
 _SECONDS = 30
 
@@ -38,26 +41,41 @@ def run(text: str) -> None:
     _call(["-f", "-"], text)
 
 
-def forward_rules(family: str, table: str, chain: str) -> list[ForwardAccept]:
-    """Our rules in this chain, by their comment. Empty where the chain is gone."""
+def listing(table: str) -> str:
+    """What nft prints of one of our tables, without counters; empty where there is none."""
     try:
-        listing = json.loads(_call(["-j", "-a", "list", "chain", family, table, chain]))
+        return _call(["-s", "list", "table", FAMILY, table])
     except KernelError as error:
         if error.errno == errno.ENOENT:
             raise
-        return []
+        return ""
+
+
+def forward_rules(family: str, table: str, chain: str) -> list[ForwardAccept]:
+    """Our rules in this chain, by their comment. Empty where the chain is gone."""
     found = []
-    for item in listing.get("nftables", []):
-        rule = item.get("rule", {})
-        comment = rule.get("comment", "")
-        if comment.startswith("bascule: within "):
-            bridge = comment.removeprefix("bascule: within ")
-            found.append(ForwardAccept(family, table, chain, bridge, rule.get("handle", 0)))
+    for comment, handle in _commented(family, table, chain):
+        way, _, bridge = comment.removeprefix(COMMENT).partition(" ")
+        if comment.startswith(COMMENT) and way in (WITHIN, FROM, TO):
+            found.append(ForwardAccept(family, table, chain, bridge, way, handle))
     return found
 
 
-def delete_forward_rule(rule: ForwardAccept) -> None:
+def _commented(family: str, table: str, chain: str) -> Iterator[tuple[str, int]]:
+    """The comment and the handle of each rule."""
+    try:
+        printed = json.loads(_call(["-j", "-a", "list", "chain", family, table, chain]))
+    except KernelError as error:
+        if error.errno == errno.ENOENT:
+            raise
+        return
+    for item in printed.get("nftables", []):
+        rule = item.get("rule", {})
+        yield rule.get("comment", ""), rule.get("handle", 0)
+
+
+def delete_rule(effect: DropRule) -> None:
     """Delete the rule by its handle, looked up by its comment where it is not known."""
-    for found in forward_rules(rule.family, rule.table, rule.chain):
-        if found.bridge == rule.bridge and rule.handle in (0, found.handle):
-            run(f"delete rule {rule.place()} handle {found.handle}\n")
+    for comment, handle in _commented(effect.family, effect.table, effect.chain):
+        if comment == effect.comment and effect.handle in (0, handle):
+            run(f"delete rule {effect.family} {effect.table} {effect.chain} handle {handle}\n")

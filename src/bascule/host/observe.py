@@ -11,6 +11,7 @@ from functools import lru_cache
 from ipaddress import ip_interface
 from typing import Any
 
+from bascule.errors import KernelError
 from bascule.host import files, namespaces, nft
 from bascule.host.execute import read_sysctl
 from bascule.host.netlink import NETFILTER, Netlink
@@ -20,8 +21,10 @@ from bascule.kernel.file import Symlink, TextFile
 from bascule.kernel.link import Bridge, Loopback, Veth
 from bascule.kernel.namespace import Namespace
 from bascule.kernel.op import WORLD, Fact
+from bascule.kernel.port import HAIRPIN, ISOLATED, PortFlag
 from bascule.kernel.route import Route
 from bascule.kernel.sysctl import Sysctl
+from bascule.kernel.table import FAMILY, Table, comment, table_name
 from bascule.wire import netfilter
 from bascule.wire import route as rt
 from bascule.wire.inet import AF_INET6, AF_UNSPEC, unpack_address, unpack_mac
@@ -31,17 +34,19 @@ _LINKS = Request(rt.GETLINK, 0, rt.IFINFO.pack(AF_UNSPEC, 0, 0, 0, 0) + rt.LINK.
 _ADDRESSES = Request(rt.GETADDR, 0, rt.IFADDR.pack(AF_UNSPEC, 0, 0, 0, 0))
 _ROUTES = Request(rt.GETROUTE, 0, rt.RTMSG.pack(AF_UNSPEC, 0, 0, 0, 0, 0, 0, 0, 0))
 _LINK_FIELDS = rt.LINK.numbers("ifname", "mtu", "address", "link", "master", "linkinfo")
+_PORT_FIELDS = rt.BRIDGE_PORT.numbers(ISOLATED, HAIRPIN)
 _NODE_LINK_FIELDS = rt.LINK.numbers("ifname", "mtu", "address", "link")
 _ADDRESS_FIELDS = rt.ADDRESS.numbers("address", "local", "flags")
 _ROUTE_FIELDS = rt.ROUTE.numbers("dst", "oif", "gateway", "priority", "table")
+_FORWARDING = ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding")
 _BRIDGE_NF = "net.bridge.bridge-nf-call-iptables"
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
     """What to look at: namespaces by name; links of the world by name and by index; interfaces in nodes; sysctls and files by
-    key; every file below ``folder``. With ``inside`` False the nodes are only counted, not looked into: enough for taking them
-    away."""
+    key; every file below ``folder``; our own ``table`` of rules. With ``inside`` False the nodes are only counted, not looked
+    into: enough for taking them away."""
 
     nodes: tuple[str, ...] = ()
     links: frozenset[str] = frozenset()
@@ -51,17 +56,21 @@ class Scope:
     inside: bool = True
     indexes: range = range(0)
     folder: str = ""
+    table: str = ""
 
 
 @dataclass(slots=True)
 class Observation:
-    """Facts, and what a plan has to know besides: indexes in use, prefixes that the world routes, chains that forward."""
+    """Facts, and what a plan has to know besides: indexes in use, prefixes that the world routes, chains that forward; whether
+    the world passes packets on, and all of its addresses."""
 
     facts: list[Fact] = field(default_factory=list)
     indexes: dict[tuple[str, str], int] = field(default_factory=dict)
     prefixes: list[str] = field(default_factory=list)
     forward_chains: list[netfilter.BaseChain] = field(default_factory=list)
     bridge_nf: bool = False
+    forwards: bool = False
+    addresses: set[str] = field(default_factory=set)
 
 
 @dataclass(slots=True)
@@ -74,6 +83,7 @@ class _Link:
     peer: int
     master: int
     kind: str
+    flags: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -93,7 +103,8 @@ def observe(scope: Scope, paths: Paths) -> Observation:
             world = _look(socket, whole=True)
         by_index = {link.name for index, link in world.links.items() if index in scope.indexes}
         scope = replace(scope, links=scope.links | by_index)
-        _forwarding(seen, scope.links)
+        _world_settings(seen, scope)
+        _forwarding(seen, scope)
         nodes: dict[str, _Inside] = {}
         for name in scope.nodes:
             _enter_node(name, scope, seen, nodes)
@@ -101,6 +112,7 @@ def observe(scope: Scope, paths: Paths) -> Observation:
     routes = list(_decoded_routes(world))
     _addresses(seen, WORLD, world, {link.index for link in world.links.values() if link.name in scope.links}, routes)
     seen.prefixes = list(_prefixes(world, scope, routes))
+    seen.addresses = {text for reply in world.addresses if (text := _address_of(reply))}
     for name, inside in nodes.items():
         ours = {link.index for link in inside.links.values() if (name, link.name) in scope.interfaces}
         routes = list(_decoded_routes(inside))
@@ -154,7 +166,13 @@ def _link(reply: Reply, fields: dict[int, str]) -> _Link:
         peer=found.get("link", 0),
         master=found.get("master", 0),
         kind=found.get("linkinfo", {}).get("kind", ""),
+        flags=_port_flags(found.get("linkinfo", {})),
     )
+
+
+def _port_flags(info: dict[str, Any]) -> tuple[str, ...]:
+    data = info.get("slave_data", b"") if info.get("slave_kind") == "bridge" else b""
+    return tuple(flag for flag, value in rt.BRIDGE_PORT.decode_only(data, 0, _PORT_FIELDS).items() if value)
 
 
 def _world_links(seen: Observation, scope: Scope, world: _Inside, nodes: dict[str, _Inside]) -> None:
@@ -176,6 +194,7 @@ def _world_links(seen: Observation, scope: Scope, world: _Inside, nodes: dict[st
         elif link.kind == "veth":
             master = world.links.get(link.master)
             seen.facts.append(_veth(link, master.name if master else "", ends.get((link.index, link.peer))))
+            seen.facts.extend(PortFlag(link.name, flag) for flag in link.flags)
 
 
 def _veth(link: _Link, bridge: str, end: tuple[str, _Link] | None) -> Veth:
@@ -240,21 +259,46 @@ def _prefixes(world: _Inside, scope: Scope, routes: list[_Decoded]) -> Iterator[
             yield to
 
 
-def _forwarding(seen: Observation, links: frozenset[str]) -> None:
-    """Whether bridged frames pass the machine's FORWARD hook, and which chains wait there."""
+def _address_of(reply: Reply) -> str:
+    found = rt.ADDRESS.decode_only(reply.body, rt.IFADDR.size, _ADDRESS_FIELDS)
+    packed = found.get("local") or found.get("address")
+    return unpack_address(packed) if packed else ""
+
+
+def _world_settings(seen: Observation, scope: Scope) -> None:
+    seen.forwards = any(_setting(key) == "1" for key in _FORWARDING)
+    seen.bridge_nf = _setting(_BRIDGE_NF) == "1"
+    for node, key in scope.sysctls:
+        if node == WORLD and (value := _setting(key)):
+            seen.facts.append(Sysctl(WORLD, key, value))
+
+
+def _setting(key: str) -> str:
+    """The value, empty where there is no such setting: a module is not loaded, an interface is gone."""
     try:
-        seen.bridge_nf = read_sysctl(_BRIDGE_NF) == "1"
+        return read_sysctl(key)
     except OSError:
-        return  # br_netfilter is not loaded
-    if not seen.bridge_nf:
-        return
-    with Netlink(NETFILTER) as socket:
-        chains = [netfilter.base_chain(reply) for reply in socket.dump(netfilter.list_chains())]
-    seen.forward_chains = [chain for chain in chains if chain is not None and chain.forwards]
+        return ""
+
+
+def _forwarding(seen: Observation, scope: Scope) -> None:
+    """The lab's table, and which chains of other programs wait on the FORWARD hook."""
+    try:
+        with Netlink(NETFILTER) as socket:
+            tables = [netfilter.table(reply) for reply in socket.dump(netfilter.list_tables())]
+            chains = [netfilter.base_chain(reply) for reply in socket.dump(netfilter.list_chains())]
+    except (OSError, KernelError):
+        return  # a kernel without nf_tables
+    if (FAMILY, scope.table) in tables and nft.program() is not None:
+        listing = nft.listing(scope.table)
+        owned = f'comment "{comment(scope.table.removeprefix(table_name("")))}"' in listing
+        seen.facts.append(Table(scope.table, "", listing, owned))
+    others = [chain for chain in chains if chain is not None and not chain.table.startswith(table_name(""))]
+    seen.forward_chains = [chain for chain in others if chain.forwards]
     for chain in seen.forward_chains:
         if nft.program() is not None:
             rules = nft.forward_rules(chain.family, chain.table, chain.name)
-            seen.facts.extend(rule for rule in rules if rule.bridge in links)
+            seen.facts.extend(rule for rule in rules if rule.bridge in scope.links)
 
 
 def _files(scope: Scope, paths: Paths) -> Iterator[Fact]:

@@ -66,9 +66,11 @@ class WriteSymlink(NamedTuple):
 
 
 class RunNft(NamedTuple):
-    """One ``nft -f -`` transaction."""
+    """One ``nft -f -`` transaction. Where it makes ``table`` out of ``made_of``, the answer is what nft prints of it then."""
 
     text: str
+    table: str = ""
+    made_of: str = ""
 
 
 class DropRule(NamedTuple):
@@ -77,7 +79,7 @@ class DropRule(NamedTuple):
     family: str
     table: str
     chain: str
-    bridge: str
+    comment: str
     handle: int
 
 

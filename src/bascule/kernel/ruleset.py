@@ -4,17 +4,21 @@ Where net.bridge.bridge-nf-call-iptables is 1, the kernel sends frames that only
 the machine's IP firewall, and a policy of drop there (Docker's habit) cuts nodes of one network from each other. Accepting in a
 table of our own does not help: a packet has to pass every base chain of the hook. Turning the sysctl off would change
 the machine for everybody. So one rule goes to the head of the chain that drops, for frames that come from and go to this
-very bridge; a comment marks it as ours, and `down` takes out that rule and nothing else.
+very bridge; a comment marks it as ours, and `down` takes out that rule and nothing else. The same for what comes from a bridge or
+goes to it where the lab asks for a way out or in: its own table (:mod:`bascule.plan.firewall`) has judged that already.
 """
 
 from __future__ import annotations
 
 import re
 import shlex
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from bascule.kernel.op import WORLD, DropRule, Effect, Fact, Indexes, Key, Op, RunNft
 
+COMMENT = "bascule: "  # what begins the comments of our rules
+WITHIN, FROM, TO = "within", "from", "to"
+_VERBS = {WITHIN: "stays on", FROM: "comes from", TO: "goes to"}
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_/.\\-]*\Z")
 
 
@@ -25,12 +29,14 @@ def is_plain(name: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class ForwardAccept:
-    """A foreign base chain lets pass what stays on ``bridge``. ``handle`` is the kernel's number of the rule."""
+    """A foreign base chain lets pass what stays ``within`` the bridge, comes ``from`` it or goes ``to`` it. ``handle`` is the
+    kernel's number of the rule."""
 
     family: str
     table: str
     chain: str
     bridge: str
+    way: str = WITHIN
     handle: int = field(default=0, compare=False)
 
     @property
@@ -39,7 +45,7 @@ class ForwardAccept:
 
     @property
     def key(self) -> Key:
-        return ("forward", self.family, self.table, self.chain, self.bridge)
+        return ("forward", self.family, self.table, self.chain, self.bridge, self.way)
 
     @property
     def within(self) -> tuple[Key, ...]:
@@ -51,14 +57,14 @@ class ForwardAccept:
 
     @property
     def comment(self) -> str:
-        return f"bascule: within {self.bridge}"
+        return f"{COMMENT}{self.way} {self.bridge}"
 
     def place(self) -> str:
         """The chain in nft's words. nft takes no quotes here, so that only plain names can be dealt with (:func:`is_plain`)."""
         return f"{self.family} {self.table} {self.chain}"
 
     def describe(self) -> str:
-        return f"rule in {self.family} {self.table} {self.chain}: accept what stays on {self.bridge}"
+        return f"rule in {self.family} {self.table} {self.chain}: accept what {_VERBS[self.way]} {self.bridge}"
 
     def create(self, indexes: Indexes) -> tuple[Op, ...]:
         return (InsertRule(self),)
@@ -85,7 +91,8 @@ class InsertRule:
 
     def text(self) -> str:
         r = self.rule
-        return f'insert rule {r.place()} iifname "{r.bridge}" oifname "{r.bridge}" counter accept comment "{r.comment}"'
+        come, go = f'iifname "{r.bridge}" ' * (r.way != TO), f'oifname "{r.bridge}" ' * (r.way != FROM)
+        return f'insert rule {r.place()} {come}{go}counter accept comment "{r.comment}"'
 
     def effect(self) -> Effect:
         return RunNft(self.text() + "\n")
@@ -109,7 +116,7 @@ class DeleteRule:
 
     def effect(self) -> Effect:
         r = self.rule
-        return DropRule(r.family, r.table, r.chain, r.bridge, r.handle)
+        return DropRule(r.family, r.table, r.chain, r.comment, r.handle)
 
     def shell(self) -> tuple[str, ...]:
         r = self.rule
@@ -119,4 +126,4 @@ class DeleteRule:
         return (f"{chain} | {find} | {delete}",)
 
     def undo(self) -> Op | None:
-        return InsertRule(ForwardAccept(self.rule.family, self.rule.table, self.rule.chain, self.rule.bridge))
+        return InsertRule(replace(self.rule, handle=0))

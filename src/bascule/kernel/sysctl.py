@@ -22,7 +22,9 @@ class Sysctl:
 
     @property
     def within(self) -> tuple[Key, ...]:
-        return (("namespace", self.node),)
+        words = self.name.split("/" if "/" in self.name else ".")
+        interface = words[3] if words[2:3] == ["conf"] and words[3] not in ("all", "default") else ""
+        return (("namespace", self.node), *((("link", self.node, interface),) if interface else ()))
 
     @property
     def contains(self) -> tuple[Key, ...]:

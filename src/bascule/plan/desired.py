@@ -6,7 +6,8 @@ The order of the facts is the order in which they are made: bridges, then each n
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 from bascule.kernel.address import Address
@@ -14,46 +15,51 @@ from bascule.kernel.file import Symlink, TextFile
 from bascule.kernel.link import Bridge, Loopback, Veth
 from bascule.kernel.namespace import Namespace
 from bascule.kernel.op import WORLD, Fact
+from bascule.kernel.port import HAIRPIN, ISOLATED, PortFlag
 from bascule.kernel.route import Route
-from bascule.kernel.ruleset import ForwardAccept
+from bascule.kernel.ruleset import FROM, TO, WITHIN, ForwardAccept
 from bascule.kernel.sysctl import Sysctl
 from bascule.names import derived_mac
+from bascule.plan.firewall import is_guarded, passage
 from bascule.topology.model import Assigned, Attachment, IPAddress, Network, Node
+from bascule.topology.ways import gateways, ways_out
 from bascule.wire.netfilter import BaseChain
 
 _IPV6_METRIC = 1024  # IP6_RT_PRIO_USER, linux/ipv6_route.h
 
 
-def desired(lab: Assigned, forward_chains: Sequence[BaseChain] = ()) -> list[Fact]:
-    """All facts of a lab. ``forward_chains`` are other programs' chains on the FORWARD hook that bridged frames pass."""
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What the facts of a lab depend on beside the lab. ``forwards``: packets are passed on already. ``chains``: other
+    programs' chains on the FORWARD hook whose policy is to drop. ``bridged``: frames within a bridge pass that hook, too."""
+
+    forwards: bool = False
+    chains: tuple[BaseChain, ...] = ()
+    bridged: bool = False
+
+
+def desired(lab: Assigned, machine: Machine | None = None) -> list[Fact]:
+    """All facts of a lab."""
+    machine = machine or Machine()
     networks = {network.name: network for network in lab.networks}
     facts: list[Fact] = []
     for network in lab.networks:
         facts.extend(_network(network))
+    facts.extend(passage(lab, machine.forwards))
     for node in lab.nodes:
-        facts.extend(_node(lab.name, node, networks))
+        facts.extend(_node(lab.name, node, networks, machine.bridged))
     facts.extend(_names(lab))
-    facts.extend(_forwarding(lab, forward_chains))
+    facts.extend(_accepted(lab, machine))
     return facts
 
 
 def _network(network: Network) -> Iterator[Fact]:
     yield Bridge(network.name, network.mtu, network.mac)
-    for gateway, prefix in _gateways(network):
+    for gateway, prefix in gateways(network):
         yield Address(WORLD, network.name, str(gateway), prefix)
 
 
-def _gateways(network: Network) -> list[tuple[IPAddress, int]]:
-    """Each address of the bridge with its prefix length."""
-    return [
-        (gateway, subnet.prefixlen)
-        for gateway in network.gateways
-        for subnet in network.subnets
-        if gateway.version == subnet.version and gateway in subnet
-    ]
-
-
-def _node(lab: str, node: Node, networks: dict[str, Network]) -> Iterator[Fact]:
+def _node(lab: str, node: Node, networks: dict[str, Network], bridged: bool) -> Iterator[Fact]:
     yield Namespace(node.name)
     for attachment in node.attachments:
         network = networks[attachment.network]
@@ -61,6 +67,10 @@ def _node(lab: str, node: Node, networks: dict[str, Network]) -> Iterator[Fact]:
         yield Veth(
             attachment.host_interface, node.name, attachment.interface, network.name, network.mtu, host_mac, attachment.mac
         )
+        if not network.icc:
+            yield PortFlag(attachment.host_interface, ISOLATED)
+        if bridged and node.ports:
+            yield PortFlag(attachment.host_interface, HAIRPIN)
     yield Loopback(node.name)
     for attachment in node.attachments:
         for address, prefix in _addresses(attachment, networks[attachment.network]):
@@ -89,12 +99,10 @@ def _routes(node: Node, networks: dict[str, Network]) -> Iterator[Route]:
         device = route.interface or _device_towards(route.via, node, networks)
         via = str(route.via) if route.via else ""
         yield Route(node.name, str(route.to), via, device, route.metric or ordinary)
-    for attachment in node.attachments:
-        for gateway, _prefix in _gateways(networks[attachment.network]):
-            if gateway.version not in given:
-                given.add(gateway.version)
-                everything, metric = ("0.0.0.0/0", 0) if gateway.version == 4 else ("::/0", _IPV6_METRIC)
-                yield Route(node.name, everything, str(gateway), attachment.interface, metric)
+    for attachment, gateway in ways_out(node, networks):
+        if gateway.version not in given:
+            everything, metric = ("0.0.0.0/0", 0) if gateway.version == 4 else ("::/0", _IPV6_METRIC)
+            yield Route(node.name, everything, str(gateway), attachment.interface, metric)
 
 
 def _device_towards(via: IPAddress | None, node: Node, networks: dict[str, Network]) -> str:
@@ -146,8 +154,13 @@ def _hosts(lab: Assigned, near: frozenset[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _forwarding(lab: Assigned, chains: Sequence[BaseChain]) -> Iterator[Fact]:
-    for chain in chains:
-        if chain.policy == "drop":
-            for network in lab.networks:
-                yield ForwardAccept(chain.family, chain.table, chain.name, network.name)
+def _accepted(lab: Assigned, machine: Machine) -> Iterator[Fact]:
+    """Ways past other programs' chains that drop: where bridged frames pass them, and for what the lab's own table lets
+    through."""
+    through = {network.name for network in lab.networks if network.nat or network.reach or is_guarded(network, lab)}
+    through |= {other for network in lab.networks for other in network.reach}
+    for chain in machine.chains:
+        for network in lab.networks:
+            ways = (WITHIN,) * machine.bridged + (FROM, TO) * (network.name in through)
+            for way in ways:
+                yield ForwardAccept(chain.family, chain.table, chain.name, network.name, way)

@@ -13,6 +13,7 @@ from bascule.kernel.file import Symlink
 from bascule.kernel.link import Bridge, Veth
 from bascule.kernel.namespace import Namespace
 from bascule.kernel.op import WORLD, Fact, Indexes
+from bascule.kernel.table import Table
 
 
 def split(
@@ -37,6 +38,8 @@ def _is_own(lab: str, fact: Fact, namespaces: Mapping[str, int], indexes: Indexe
             return name in namespaces and (not cookie or namespaces[name] in (0, cookie))
         case Bridge(name=name) | Veth(name=name):
             return seen.get((WORLD, name)) in indexes.range
+        case Table(owned=owned):
+            return owned
         case Symlink(target=target, stale=stale):
             return stale or target.startswith(f"/run/bascule/{lab}/")
     return True

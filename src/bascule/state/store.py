@@ -37,7 +37,9 @@ class Keeper:
 class Record:
     """``topology`` is the lab file's data with every choice made, None for a lab that is (being) taken away.
     ``namespaces`` maps a name to the cookie of the namespace (0: made or about to be made, cookie not known).
-    ``priors`` are (node, sysctl, value before bascule). ``slot`` numbers the lab's range of interface indexes."""
+    ``priors`` are (node, sysctl, value before bascule). ``tables`` maps a table's name to its digest
+    (:mod:`bascule.kernel.table`). ``settings`` are sysctls of the world that the lab needs. ``slot`` numbers the lab's range of
+    interface indexes."""
 
     name: str
     world: str
@@ -49,6 +51,8 @@ class Record:
     keeper: Keeper | None = None
     namespaces: dict[str, int] = field(default_factory=dict)
     priors: list[tuple[str, str, str]] = field(default_factory=list)
+    tables: dict[str, str] = field(default_factory=dict)
+    settings: list[str] = field(default_factory=list)
     version: int = VERSION
 
 
@@ -173,6 +177,8 @@ def _record(data: object, path: str, name: str) -> Record:
         keeper = values.get("keeper")
         values["keeper"] = Keeper(int(keeper["pid"]), int(keeper["start"])) if keeper else None
         values["priors"] = [(str(a), str(b), str(c)) for a, b, c in values.get("priors", [])]
+        values["tables"] = {str(k): str(v) for k, v in values.get("tables", {}).items()}
+        values["settings"] = [str(key) for key in values.get("settings", [])]
         values["namespaces"] = {str(k): int(v) for k, v in values.get("namespaces", {}).items()}
         record = Record(**values)
     except (TypeError, ValueError, KeyError, AttributeError) as error:

@@ -10,13 +10,12 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from bascule.topology.check_passage import check_passage
 from bascule.topology.fields import IPV6_MIN_MTU
 from bascule.topology.model import BRIDGE_PORTS, Attachment, IPAddress, Network, Node, Route, Topology
 from bascule.topology.ranges import Range, gateways_of, range_of
-from bascule.topology.tree import Path
+from bascule.topology.tree import Path, Problem
 from bascule.topology.values import route_text
-
-Problem = tuple[Path, str]
 
 
 @dataclass(slots=True)
@@ -40,6 +39,7 @@ def check(topology: Topology, unreadable: frozenset[str] = frozenset()) -> list[
     problems += _overlaps([ground for name, ground in grounds.items() if name not in unreadable])
     problems += _room(topology, grounds, unreadable)
     problems += _host_interfaces(topology, grounds)
+    problems += check_passage(topology)
     for node in topology.nodes:
         problems += _node(node, grounds, unreadable)
     return problems

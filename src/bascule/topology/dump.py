@@ -6,12 +6,14 @@ out what would be chosen again, for people: ``assign(load_text(to_yaml(t))) == a
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 from bascule.names import host_interface_name
 from bascule.topology.defaults import attachment_mac, interface_name, network_mac
 from bascule.topology.fields import DEFAULT_ROUTE, NO_GATEWAY
-from bascule.topology.model import DEFAULT_MTU, Attachment, Network, Node, Route, Topology
+from bascule.topology.model import Attachment, Network, Node, Route, Topology
+from bascule.topology.ports import port_text
 
 
 def to_data(topology: Topology) -> dict[str, Any]:
@@ -52,11 +54,17 @@ def _network(network: Network) -> dict[str, Any]:
         out["gateway"] = NO_GATEWAY
     elif network.gateways:
         out["gateway"] = _one_or_list(network.gateways)
-    if network.mtu != DEFAULT_MTU:
-        out["mtu"] = network.mtu
-    if network.mac:
-        out["mac"] = network.mac
-    return out
+    if network.outbound:
+        out["outbound_address"] = _one_or_list(network.outbound)
+    return out | _given(network, ("mtu", "mac", "nat", "internal", "icc", "reach"))
+
+
+def _given(item: Network | Node, names: tuple[str, ...]) -> dict[str, Any]:
+    """These fields where they differ from what is meant without them."""
+    defaults = {each.name: each.default for each in fields(item)}
+    values = {name: getattr(item, name) for name in names}
+    differing = {name: value for name, value in values.items() if value != defaults[name]}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in differing.items()}
 
 
 def _attachment(item: Attachment) -> dict[str, Any]:
@@ -89,6 +97,8 @@ def _node(node: Node) -> dict[str, Any]:
         out["routes"] = [_route(route) for route in node.routes]
     if node.sysctls:
         out["sysctls"] = dict(node.sysctls)
+    if node.ports:
+        out["ports"] = [port_text(item) for item in node.ports]
     return out
 
 
@@ -102,14 +112,14 @@ def _brief_network(lab: str, network: Network) -> dict[str, Any]:
 def _brief_node(lab: str, node: Node) -> object:
     networks: dict[str, Any] = {}
     for position, item in enumerate(node.attachments):
-        fields = _attachment(item)
+        given = _attachment(item)
         if item.interface == interface_name(position):
-            del fields["interface"]
+            del given["interface"]
         if item.host_interface == host_interface_name(node.name, position):
-            del fields["host_interface"]
+            del given["host_interface"]
         if item.addresses and item.mac == attachment_mac(lab, node.name, item.interface, str(item.addresses[0])):
-            del fields["mac"]
-        networks[item.network] = fields["address"] if fields.keys() == {"address"} else fields
+            del given["mac"]
+        networks[item.network] = given["address"] if given.keys() == {"address"} else given
     out = _node(node)
     out["networks"] = list(networks) if not any(networks.values()) else networks
     if node.sysctls:

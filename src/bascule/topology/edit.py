@@ -12,17 +12,20 @@ from typing import Any
 from bascule.errors import InputError, NotFound
 from bascule.topology.dump import to_data
 from bascule.topology.load import from_data
-from bascule.topology.model import Attachment, Network, Node, Topology
+from bascule.topology.model import Attachment, Node, Topology
 from bascule.topology.tree import nearest, shown
 
 _SOURCE = "edit"
 _NODES_NAMED = 5  # in the message about a network that is in use
 
 
-def add_network(topology: Topology, network: Network) -> Topology:
-    """The topology with one more network. Raises :class:`InputError` where its name is taken or it does not fit."""
-    _absent("network", network.name, (each.name for each in topology.networks))
-    return _checked(replace(topology, networks=(*topology.networks, network)))
+def add_network(topology: Topology, name: str, fields: Mapping[str, object]) -> Topology:
+    """The topology with one more entry of ``networks``, in the lab file's words. Raises :class:`InputError` where its name is
+    taken or the fields are wrong."""
+    _absent("network", name, (each.name for each in topology.networks))
+    data = to_data(topology)
+    data["networks"][name] = dict(fields)
+    return from_data(data, _SOURCE)
 
 
 def remove_network(topology: Topology, name: str, force: bool = False) -> Topology:

@@ -34,6 +34,11 @@ class Kind(Enum):
     ADDRESS = auto()
     METRIC = auto()
     SYSCTLS = auto()
+    FLAG = auto()
+    NAMES = auto()
+    PORTS = auto()
+    PORT_SPAN = auto()
+    WORD = auto()
     COUNT = auto()
 
 
@@ -94,6 +99,13 @@ NETWORK = Noun(
         ),
         Field("mtu", Kind.MTU, "The largest packet, in bytes, on the bridge and everything attached. 1500 if left out."),
         Field("mac", Kind.MAC, "The bridge's MAC address. Derived from lab and network if left out."),
+        Field("nat", Kind.FLAG, "What leaves the machine gets its address (masquerade), so that answers find the way back."),
+        Field(
+            "outbound_address", Kind.ADDRESSES, "With `nat`: this address of the machine instead, one a family.", model="outbound"
+        ),
+        Field("internal", Kind.FLAG, "Nothing passes between this network and any other."),
+        Field("icc", Kind.FLAG, "Whether nodes of this network reach each other. `true` if left out."),
+        Field("reach", Kind.NAMES, "Networks of this lab to which its nodes may open connections, through the host."),
     ),
 )
 
@@ -110,6 +122,7 @@ NODE = Noun(
         ),
         Field("routes", Kind.ROUTES, "Routes beside those to its own subnets and the default through the first gateway."),
         Field("sysctls", Kind.SYSCTLS, "Kernel settings below `net.`: a map, or a list of `key=value`."),
+        Field("ports", Kind.PORTS, "Published ports, in Compose's forms: '8080:80', '127.0.0.1:53:53/udp', '80', or a map."),
         Field("count", Kind.COUNT, "Make this many such nodes: NAME1, NAME2, …"),
     ),
 )
@@ -135,6 +148,17 @@ ROUTE = Noun(
         Field("via", Kind.ADDRESS, "The next hop: an address in one of the node's subnets."),
         Field("interface", Kind.INTERFACE, "The node's interface to send through.", ("dev",)),
         Field("metric", Kind.METRIC, "The lower wins where several match. The kernel's default if left out."),
+    ),
+)
+
+PORT = Noun(
+    "a port",
+    "One published port, or a range of them.",
+    (
+        Field("target", Kind.PORT_SPAN, "The node's port, or a range like 6000-6010."),
+        Field("published", Kind.PORT_SPAN, "The host's port or range. A free one if left out."),
+        Field("host_ip", Kind.ADDRESS, "The host's address. All of them if left out."),
+        Field("protocol", Kind.WORD, "`tcp` (if left out), `udp` or `sctp`."),
     ),
 )
 

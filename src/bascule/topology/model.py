@@ -21,7 +21,12 @@ DEFAULT_MTU = 1500
 @dataclass(frozen=True, slots=True)
 class Network:
     """A bridge. ``subnets`` empty: a free one is chosen. ``gateways`` empty: the first address of each subnet,
-    unless ``has_gateway`` is False (``gateway: none``), where the bridge gets no address at all."""
+    unless ``has_gateway`` is False (``gateway: none``), where the bridge gets no address at all.
+
+    ``nat``: what leaves the machine gets the machine's address, or that of ``outbound`` for its family. ``internal``: nothing
+    passes between this network and any other. ``icc`` False: nodes of this network don't reach each other (inter-container
+    communication, Docker's word). ``reach``: networks of this lab to which connections may be opened.
+    """
 
     name: str
     subnets: tuple[Prefix, ...] = ()
@@ -29,6 +34,11 @@ class Network:
     has_gateway: bool = True
     mtu: int = DEFAULT_MTU
     mac: str = ""
+    nat: bool = False
+    outbound: tuple[IPAddress, ...] = ()
+    internal: bool = False
+    icc: bool = True
+    reach: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +64,21 @@ class Route:
     metric: int = 0
 
 
+PROTOCOLS = ("tcp", "udp", "sctp")
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """``count`` ports of a node from ``target`` on, published as the host's ports from ``published`` on (0: choose free ones).
+    ``host`` None: on all addresses of the host; ``0.0.0.0`` or ``::``: on all of that family."""
+
+    protocol: str
+    target: int
+    published: int = 0
+    count: int = 1
+    host: IPAddress | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Node:
     """A network namespace. ``sysctls`` are pairs of a dotted key below ``net.`` and its value as text."""
@@ -62,6 +87,7 @@ class Node:
     attachments: tuple[Attachment, ...] = ()
     routes: tuple[Route, ...] = ()
     sysctls: tuple[tuple[str, str], ...] = ()
+    ports: tuple[Port, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

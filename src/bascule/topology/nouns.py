@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bascule.names import problem_with_interface_name, problem_with_lab_name, problem_with_node_name
-from bascule.topology import values
+from bascule.topology import ports, values
 from bascule.topology.fields import (
     ATTACHMENT,
     COUNT_RANGE,
@@ -18,11 +18,12 @@ from bascule.topology.fields import (
     NETWORK,
     NO_GATEWAY,
     NODE,
+    PORT,
     ROUTE,
     Kind,
     Noun,
 )
-from bascule.topology.model import Attachment, IPAddress, Network, Node, Route
+from bascule.topology.model import Attachment, IPAddress, Network, Node, Port, Route
 from bascule.topology.scribe import Reader, Scribe
 from bascule.topology.tree import Path, Tree, kind_of, shown
 
@@ -116,6 +117,11 @@ def _not_with_count(scribe: Scribe, node: Node, path: Path) -> Node:
             if value:
                 message = "can't be the same for every node that `count` makes; leave it out, or write the nodes out"
                 scribe.wrong_at((*path, "networks", item.network, key), message)
+    if any(item.published for item in node.ports):
+        message = (
+            "a port of the host can't lead to every node that `count` makes; give only the node's port, or write the nodes out"
+        )
+        scribe.wrong_at((*path, "ports"), message)
     plain = tuple(replace(item, addresses=(), mac="", host_interface="") for item in node.attachments)
     return replace(node, attachments=plain)
 
@@ -250,6 +256,46 @@ def _pairs(scribe: Scribe, tree: Tree, path: Path) -> list[tuple[str, Tree, Path
     return out
 
 
+def _flag(scribe: Scribe, tree: Tree, path: Path) -> bool | None:
+    if isinstance(tree.value, bool):
+        return tree.value
+    scribe.wrong(tree, path, f"must be true or false, not {kind_of(tree)}")
+    return None
+
+
+def _names(scribe: Scribe, tree: Tree, path: Path) -> tuple[str, ...] | None:
+    return scribe.one_or_more(tree, path, "a name", str)
+
+
+def _ports(scribe: Scribe, tree: Tree, path: Path) -> tuple[Port, ...] | None:
+    if not isinstance(tree.value, list):
+        scribe.wrong(tree, path, f"must be a list of ports, not {kind_of(tree)}")
+        return None
+    found = [_port(scribe, item, (*path, index)) for index, item in enumerate(tree.value)]
+    return tuple(item for item in found if item is not None) if None not in found else None
+
+
+def _port(scribe: Scribe, tree: Tree, path: Path) -> Port | None:
+    if not isinstance(tree.value, dict):
+        return scribe.parsed(tree, path, "text like '8080:80', or a map", ports.port)
+    mistakes = len(scribe.mistakes)
+    got: dict[str, Any] = scribe.fields(tree, path, PORT, READ)
+    if "target" not in tree.value:
+        scribe.wrong(tree, path, "a port needs `target`, the node's port")
+    if len(scribe.mistakes) > mistakes:
+        return None
+    published, host, protocol = got.get("published", ""), got.get("host_ip", ""), got.get("protocol", "tcp")
+    try:
+        return ports.build(got["target"], published, str(host), protocol, f"{published}:{got['target']}".strip(":"))
+    except values.Wrong as problem:
+        scribe.wrong(tree, path, str(problem))
+        return None
+
+
+def _text(scribe: Scribe, tree: Tree, path: Path) -> str | None:
+    return scribe.text(tree, path, "text")
+
+
 READ: dict[Kind, Reader] = {
     Kind.LAB_NAME: _lab_name,
     Kind.NETWORKS: _networks,
@@ -268,5 +314,10 @@ READ: dict[Kind, Reader] = {
     Kind.ADDRESS: _address,
     Kind.METRIC: lambda scribe, tree, path: scribe.number(tree, path, *METRIC_RANGE),
     Kind.SYSCTLS: _sysctls,
+    Kind.FLAG: _flag,
+    Kind.NAMES: _names,
+    Kind.PORTS: _ports,
+    Kind.PORT_SPAN: _text,
+    Kind.WORD: _text,
     Kind.COUNT: lambda scribe, tree, path: scribe.number(tree, path, *COUNT_RANGE),
 }

@@ -18,10 +18,12 @@ from bascule.topology.fields import (
     NETWORK,
     NO_GATEWAY,
     NODE,
+    PORT,
     ROUTE,
     Kind,
     Noun,
 )
+from bascule.topology.model import PROTOCOLS
 
 Schema = dict[str, Any]
 
@@ -31,6 +33,7 @@ _WORD = r"^[A-Za-z0-9_][A-Za-z0-9_.\-]*$"
 _HOSTNAME = r"^[A-Za-z0-9]([A-Za-z0-9_.\-]*[A-Za-z0-9])?$"
 _INTERFACE: Schema = {"type": ["string", "integer"], "pattern": _WORD, "maxLength": INTERFACE_NAME_BYTES}
 _NODE_NAME: Schema = {"type": ["string", "integer"], "pattern": _HOSTNAME, "maxLength": HOSTNAME_BYTES}
+_PORT: Schema = {"type": ["string", "integer"], "pattern": r"^[0-9A-Fa-f.:\[\]-]+(/[a-z]+)?$"}
 _SYSCTL_KEY = r"^net[./].+$"
 
 
@@ -117,6 +120,11 @@ SCHEMA: dict[Kind, Callable[[], Schema]] = {
     Kind.METRIC: lambda: _number(*METRIC_RANGE),
     Kind.SYSCTLS: _sysctls,
     Kind.COUNT: lambda: _number(*COUNT_RANGE),
+    Kind.FLAG: lambda: {"type": "boolean"},
+    Kind.NAMES: lambda: _one_or_list({"type": ["string", "integer"]}),
+    Kind.PORTS: lambda: {"type": "array", "items": {"anyOf": [_PORT, {"$ref": "#/$defs/port"}]}},
+    Kind.PORT_SPAN: lambda: {"type": ["integer", "string"], "pattern": r"^[0-9]{1,5}(-[0-9]{1,5})?$"},
+    Kind.WORD: lambda: {"enum": list(PROTOCOLS)},
 }
 
 
@@ -134,6 +142,7 @@ def json_schema() -> Schema:
             "node": _noun(NODE),
             "attachment": _noun(ATTACHMENT),
             "route": route,
+            "port": {**_noun(PORT), "required": ["target"]},
             "names": names,
         },
     }

@@ -22,6 +22,7 @@ MAX_DEPTH = 64  # the file format needs seven levels
 MAX_MISTAKES = 200  # more help nobody, and a file can hold two hundred thousand; reading stops at twice as many
 
 Path = tuple[str | int, ...]
+Problem = tuple[Path, str]  # where in the topology, and what is wrong, what to do
 
 _SHOWN = 60
 _HINT_LENGTH = 80  # difflib takes quadratic time

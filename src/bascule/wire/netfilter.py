@@ -1,7 +1,7 @@
-"""The one question that is asked of nf_tables over netlink: which base chains are there (linux/netfilter/nf_tables.h).
+"""What is asked of nf_tables over netlink: which tables and base chains are there (linux/netfilter/nf_tables.h).
 
-Everything that changes rules goes through nft(8). Whether another program drops what is forwarded has to be known at each
-observation, and a process for it would cost more than the observation.
+Everything that changes rules goes through nft(8). Whether another program drops what is forwarded and whether the lab's table is
+there has to be known at each observation, and a process for it would cost more than the observation.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ from bascule.wire.attributes import Table, be32, nest, text
 from bascule.wire.message import DUMP, Reply, Request
 
 _NFNL_SUBSYS_NFTABLES = 10
+GETTABLE = _NFNL_SUBSYS_NFTABLES << 8 | 1
 GETCHAIN = _NFNL_SUBSYS_NFTABLES << 8 | 4
 # struct nfgenmsg { __u8 nfgen_family; __u8 version; __be16 res_id; }
 NFGEN = struct.Struct("=BBH")
 
+_TABLE = Table(name=(1, text))
 _HOOK = Table(hooknum=(1, be32), priority=(2, be32))
 _CHAIN = Table(table=(1, text), name=(3, text), hook=(4, nest(_HOOK)), policy=(5, be32))
 
@@ -43,6 +45,18 @@ class BaseChain(NamedTuple):
 def list_chains() -> Request:
     """The dump request for all chains of all families."""
     return Request(GETCHAIN, DUMP, NFGEN.pack(0, 0, 0))
+
+
+def list_tables() -> Request:
+    """The dump request for all tables of all families."""
+    return Request(GETTABLE, DUMP, NFGEN.pack(0, 0, 0))
+
+
+def table(reply: Reply) -> tuple[str, str] | None:
+    """Family and name of a dumped table."""
+    if len(reply.body) < NFGEN.size:
+        return None
+    return FAMILIES.get(reply.body[0], ""), _TABLE.decode(reply.body[NFGEN.size :]).get("name", "")
 
 
 def base_chain(reply: Reply) -> BaseChain | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 
-from bascule.wire.attributes import Table, i32, nest, raw, text, u32
+from bascule.wire.attributes import Table, i32, nest, raw, text, u8, u32
 
 NEWLINK, DELLINK, GETLINK, SETLINK = 16, 17, 18, 19
 NEWADDR, DELADDR, GETADDR = 20, 21, 22
@@ -33,7 +33,8 @@ RTEXT_FILTER_SKIP_STATS = 1 << 3
 BRIDGE_INFO = Table(stp_state=(5, u32), ageing_time=(4, u32))
 # VETH_INFO_PEER holds a whole ifinfomsg and its attributes, so it is encoded by the link's own function.
 VETH_INFO = Table(peer=(1, raw))
-LINK_INFO = Table(kind=(1, text), data=(2, raw))
+LINK_INFO = Table(kind=(1, text), data=(2, raw), slave_kind=(4, text), slave_data=(5, raw))
+BRIDGE_PORT = Table(hairpin=(4, u8), isolated=(33, u8))
 LINK = Table(
     address=(1, raw),
     ifname=(3, text),

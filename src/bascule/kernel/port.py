@@ -1,0 +1,79 @@
+"""Flags of bridge ports (bridge(8), IFLA_BRPORT_* in linux/if_link.h).
+
+``isolated``: the port exchanges frames only with ports that are not isolated, and with the bridge itself. ``hairpin``: a frame
+may leave by the port that it came by, which a node needs to reach itself by an address that is translated on the bridge.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bascule.kernel.op import WORLD, Effect, Fact, Indexes, Key, Netlink, Op, ip
+from bascule.wire import route as rt
+from bascule.wire.message import Request
+
+ISOLATED, HAIRPIN = "isolated", "hairpin"
+
+
+@dataclass(frozen=True, slots=True)
+class PortFlag:
+    """The bridge port ``name`` has this flag."""
+
+    name: str
+    flag: str
+
+    @property
+    def node(self) -> str:
+        return WORLD
+
+    @property
+    def key(self) -> Key:
+        return ("port", self.name, self.flag)
+
+    @property
+    def within(self) -> tuple[Key, ...]:
+        return (("link", WORLD, self.name),)
+
+    @property
+    def contains(self) -> tuple[Key, ...]:
+        return ()
+
+    def describe(self) -> str:
+        return f"{self.flag} on port {self.name}"
+
+    def create(self, indexes: Indexes) -> tuple[Op, ...]:
+        return (SetPortFlag(self.name, indexes.of(WORLD, self.name), self.flag, True),)
+
+    def remove(self, indexes: Indexes) -> tuple[Op, ...]:
+        return (SetPortFlag(self.name, indexes.of(WORLD, self.name), self.flag, False),)
+
+    def change_from(self, old: Fact, indexes: Indexes) -> tuple[Op, ...] | None:
+        return ()
+
+    def differences(self, old: Fact) -> tuple[str, ...]:
+        return ()
+
+
+@dataclass(frozen=True, slots=True)
+class SetPortFlag:
+    """``ip link set dev PORT type bridge_slave FLAG on|off``"""
+
+    name: str
+    index: int
+    flag: str
+    on: bool
+
+    @property
+    def node(self) -> str:
+        return WORLD
+
+    def effect(self) -> Effect:
+        info = {"slave_kind": "bridge", "slave_data": rt.BRIDGE_PORT.encode({self.flag: self.on})}
+        body = rt.IFINFO.pack(0, 0, self.index, 0, 0) + rt.LINK.encode({"linkinfo": info})
+        return Netlink(WORLD, Request(rt.NEWLINK, 0, body))
+
+    def shell(self) -> tuple[str, ...]:
+        return (ip("", "link", "set", "dev", self.name, "type", "bridge_slave", self.flag, "on" if self.on else "off"),)
+
+    def undo(self) -> Op | None:
+        return SetPortFlag(self.name, self.index, self.flag, not self.on)

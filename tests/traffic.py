@@ -1,0 +1,155 @@
+"""Packets for tests: sockets that live in any namespace, all in this process. A socket stays where it was made."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from bascule import syscalls
+from sandbox import World
+
+WAIT = 0.25  # seconds until a packet that does not come counts as lost
+
+
+@contextmanager
+def inside(name: str) -> Iterator[None]:
+    """In the namespace of this name; the empty one is the world."""
+    if not name:
+        yield
+        return
+    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+    there = os.open(f"/run/netns/{name}", os.O_RDONLY)
+    try:
+        syscalls.setns(there, syscalls.CLONE_NEWNET)
+        yield
+    finally:
+        syscalls.setns(home, syscalls.CLONE_NEWNET)
+        os.close(home)
+        os.close(there)
+
+
+def _family(address: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
+def bound(name: str, address: str, port: int, kind: int = socket.SOCK_STREAM) -> socket.socket:
+    """A socket in this namespace that waits for connections or datagrams."""
+    with inside(name):
+        made = socket.socket(_family(address), kind)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if ":" in address:
+        made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    made.bind((address, port))
+    if kind == socket.SOCK_STREAM:
+        made.listen(16)
+    made.settimeout(WAIT)
+    return made
+
+
+class Ears:
+    """Servers, all closed at the end: ``ears["a", 80]`` is a pair for IPv4 and IPv6."""
+
+    def __init__(self) -> None:
+        self._open: dict[tuple[str, int, int], tuple[socket.socket, socket.socket]] = {}
+
+    def on(self, name: str, port: int, kind: int = socket.SOCK_STREAM) -> tuple[socket.socket, socket.socket]:
+        """Servers of both families in this namespace, on all of its addresses."""
+        key = name, port, kind
+        if key not in self._open:
+            self._open[key] = bound(name, "0.0.0.0", port, kind), bound(name, "::", port, kind)  # noqa: S104 (in a throwaway namespace)
+        return self._open[key]
+
+    def __enter__(self) -> Ears:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for pair in self._open.values():
+            for each in pair:
+                each.close()
+
+
+def reach(client: str, target: str, port: int, server: socket.socket, source: str = "") -> str | None:
+    """Open a connection, or send a datagram, from a namespace and have it answered. The address that the server saw; None where
+    nothing came of it."""
+    with inside(client):
+        made = socket.socket(_family(target), server.type)
+    with made:
+        made.settimeout(WAIT)
+        if source:
+            made.bind((source, 0))
+        try:
+            if server.type == socket.SOCK_STREAM:
+                return _stream(made, (target, port), server)
+            return _datagram(made, (target, port), server)
+        except OSError:
+            return None
+
+
+def _stream(client: socket.socket, place: tuple[str, int], server: socket.socket) -> str:
+    client.connect(place)
+    accepted, peer = server.accept()
+    with accepted:
+        accepted.settimeout(WAIT)
+        client.sendall(b"ping")
+        assert accepted.recv(10) == b"ping"
+        accepted.sendall(b"pong")
+        assert client.recv(10) == b"pong"
+    return str(peer[0])
+
+
+def _datagram(client: socket.socket, place: tuple[str, int], server: socket.socket) -> str:
+    client.sendto(b"ping", place)
+    data, peer = server.recvfrom(10)
+    assert data == b"ping"
+    server.sendto(b"pong", peer)
+    data, answered = client.recvfrom(10)
+    assert (data, answered[:2]) == (b"pong", place)
+    return str(peer[0])
+
+
+@dataclass
+class Outside:
+    """Another machine, on a cable to this one: ``name`` is its namespace, ``uplink`` our interface. ``here`` and ``there`` are
+    the addresses of both ends, one a family."""
+
+    world: World
+    name: str = "elsewhere"
+    uplink: str = "up0"
+    here: tuple[str, ...] = ("192.0.2.1", "2001:db8::1")
+    there: tuple[str, ...] = ("192.0.2.2", "2001:db8::2")
+    lengths: dict[int, int] = field(default_factory=lambda: {4: 24, 6: 64})
+
+    def __enter__(self) -> Outside:
+        run = self.world.run
+        run("ip", "netns", "add", self.name)
+        run("ip", "link", "add", self.uplink, "type", "veth", "peer", "name", "eth0", "netns", self.name)
+        run("sysctl", "-qw", f"net.ipv6.conf.{self.uplink}.accept_dad=0")  # no address waits for its turn
+        run("ip", "netns", "exec", self.name, "sysctl", "-qw", "net.ipv6.conf.eth0.accept_dad=0")
+        for node, device, addresses in (("", self.uplink, self.here), (self.name, "eth0", self.there)):
+            place = ("-n", node) if node else ()
+            for address in addresses:
+                length = self.lengths[6 if ":" in address else 4]
+                quick = ("nodad",) if ":" in address else ()
+                run("ip", *place, "address", "add", f"{address}/{length}", "dev", device, *quick)
+            run("ip", *place, "link", "set", device, "up")
+        run("ip", "-n", self.name, "link", "set", "lo", "up")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.world.run("ip", "link", "del", self.uplink, check=False)
+        self.world.run("ip", "netns", "del", self.name, check=False)
+
+    def wait_for_addresses(self, seconds: float = 5) -> None:
+        """Bridges can't ask for IPv6 neighbours before duplicate address detection has passed their link-local address."""
+        deadline = time.monotonic() + seconds
+        while self.world.run("ip", "-6", "-o", "address", "show", "tentative").stdout and time.monotonic() < deadline:
+            time.sleep(0.05)
+
+    def routes(self, prefix: str) -> None:
+        """It sends this to us."""
+        via = self.here[1] if ":" in prefix else self.here[0]
+        self.world.run("ip", "-n", self.name, "route", "add", prefix, "via", via)
