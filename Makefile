@@ -2,6 +2,7 @@
 # make test         all tests; JOBS=8 for more at a time
 # make test-crash   the whole crash sweep, races, random lives, leaks: an hour; writes its figures into docs/reliability.md
 # make mutation     change plan/, topology/ and state/ in five thousand places and see whether the tests notice: half an hour
+# make fuzz         a million and more cases of wrong input, in six minutes; SEED=2 for others; crashers go to fuzz/found/
 # make lint         style, types, the import law, the budgets
 # make bench        measure; bench-peers installs what it is compared with
 # make setup        what all of these need (they call it themselves)
@@ -10,6 +11,7 @@
 
 VENV ?= .venv
 JOBS ?= 4
+SEED ?= 1
 
 # Debian keeps ip and nft where an ordinary user does not look.
 export PATH := $(PATH):/usr/sbin:/sbin
@@ -22,7 +24,7 @@ STAMP = .venv/.installed
 endif
 
 .DELETE_ON_ERROR:
-.PHONY: demo test test-crash mutation lint bench bench-peers setup clean
+.PHONY: demo test test-crash fuzz mutation lint bench bench-peers setup clean
 
 demo: run-tools $(STAMP)
 	@tools/demo.sh $(VENV)/bin/bascule
@@ -36,6 +38,9 @@ test-crash: setup
 	CRASH=full BASCULE_FIGURES=.figures/sweep.json $(VENV)/bin/pytest -n $(JOBS) -q tests/crash tests/races tests/model
 	CRASH=full BASCULE_FIGURES=.figures/scale.json $(VENV)/bin/pytest -q tests/scale
 	$(VENV)/bin/python tools/figures.py .figures/*.json
+
+fuzz: $(STAMP)
+	$(VENV)/bin/python -m fuzz.run --seed $(SEED)
 
 mutation: setup
 	test -x $(VENV)/bin/mutmut || $(VENV)/bin/pip install -q -e '.[mutation]'
@@ -72,5 +77,5 @@ setup-tools: run-tools
 	@touch $@
 
 clean:
-	rm -rf .venv build dist mutants .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
-	find bench src tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -rf .venv build dist mutants .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache fuzz/found
+	find bench fuzz src tests tools -name __pycache__ -type d -prune -exec rm -rf {} +

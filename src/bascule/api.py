@@ -21,7 +21,7 @@ from bascule.engine.run import Listener, Options, Outcome
 from bascule.errors import InputError, KernelError, NotFound
 from bascule.host import icmp, spawn
 from bascule.host.icmp import Echo, Target
-from bascule.names import problem_with_lab_name
+from bascule.names import printable, problem_with_lab_name, shown
 from bascule.plan.diff import Plan
 from bascule.state import store
 from bascule.state.store import Record
@@ -33,6 +33,8 @@ from bascule.wire.inet import AF_INET, AF_INET6
 
 Command = Sequence[str]
 _LARGEST_FILE = 16 << 20
+_LONGEST_PING = 3600  # seconds
+_LONGEST_PATH = 4096  # PATH_MAX, linux/limits.h
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +143,7 @@ class Lab:
         :class:`InputError` for a file that can't be read. ``name`` counts before the ``name:`` in
         the file; without either, the file's stem is the lab's name."""
         place = Path(path)
-        topology = load_text(_read(place), str(path), _stem(place))
+        topology = load_text(_read(place), printable(str(path)), _stem(place))
         if name:
             topology = dataclasses.replace(topology, name=cls(name).name)
         return cls._of(topology, world, str(place.resolve()))
@@ -179,7 +181,7 @@ class Lab:
         data: dict[str, Any] = to_data(self.topology)
         nouns = data.setdefault(kind, {})
         if name in nouns:
-            raise InputError(f"{kind[:-1]} {name} is there already")
+            raise InputError(f"{kind[:-1]} {shown(name)} is there already")
         data.setdefault("networks", {})
         nouns[name] = dict(fields)
         self.topology = from_data(data, "<data>", self.name)
@@ -253,7 +255,7 @@ class Lab:
         for found in self.show()["networks"]:
             if found["name"] == name:
                 return Network(name, tuple(found["addresses"]), tuple(found["ports"]), found["mtu"] or 0, found["mac"] or "")
-        raise NotFound(f"no network {name} in lab {self.name}")
+        raise NotFound(f"no network {shown(name)} in lab {self.name}")
 
     def show(self) -> dict[str, Any]:
         """The lab as the kernel has it now, as plain data: what ``bascule show --json`` prints."""
@@ -268,6 +270,8 @@ class Lab:
 
         IPv4 and IPv6. Raises :class:`NotFound` for an unknown node, :class:`InputError` for a target that is neither.
         """
+        if not 0 <= timeout <= _LONGEST_PING:
+            raise InputError(f"a timeout of {timeout:g} s; give a number from 0 to {_LONGEST_PING}")
         lab = self.assigned
         pairs = _all_pairs(lab) if source is None else _chosen(lab, source, target)
         world = find.world_of(self.record)
@@ -282,9 +286,11 @@ def _read(place: Path) -> bytes:
     try:
         with open(place, "rb") as file:
             data = file.read(_LARGEST_FILE + 1)
+    except ValueError as error:  # a NUL in the path
+        raise InputError(f"{shown(str(place))} is no path; a path has no NUL") from error
     except OSError as error:
         advice = "; give the lab file's path" if isinstance(error, FileNotFoundError) else ""
-        raise InputError(f"{place}: {error.strerror}{advice}") from error
+        raise InputError(f"{printable(str(place)[:_LONGEST_PATH])}: {error.strerror}{advice}") from error
     return data
 
 
@@ -330,7 +336,7 @@ def _all_pairs(lab: Assigned) -> list[tuple[str, Target]]:
 def _chosen(lab: Assigned, source: str, target: str | None) -> list[tuple[str, Target]]:
     names = [node.name for node in lab.nodes]
     if source not in names:
-        raise NotFound(f"no node {source} in lab {lab.name}")
+        raise NotFound(f"no node {shown(source)} in lab {lab.name}")
     if target is None:
         return [pair for pair in _all_pairs(lab) if pair[0] == source]
     if target in names:
@@ -344,7 +350,7 @@ def _chosen(lab: Assigned, source: str, target: str | None) -> list[tuple[str, T
     try:
         address = ip_address(target)
     except ValueError:
-        raise NotFound(f"{target} is neither a node of lab {lab.name} nor an address") from None
+        raise NotFound(f"{shown(target)} is neither a node of lab {lab.name} nor an address") from None
     return [(source, Target(source, str(address), AF_INET if address.version == 4 else AF_INET6))]
 
 

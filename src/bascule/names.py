@@ -10,6 +10,7 @@ import re
 import zlib
 
 INTERFACE_NAME_BYTES = 15  # IFNAMSIZ (16) less the terminating NUL, linux/if.h
+_SHOWN = 60  # of a word in a message
 HOSTNAME_BYTES = 63  # one DNS label, RFC 1035 section 2.3.4; a node's name is its hostname
 
 _WORD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\Z")
@@ -25,12 +26,18 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def shown(text: str) -> str:
+    """Text from a file or from the command line as it may stand in a message: short, no control characters."""
+    return printable(text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…")
+
+
 def problem_with_interface_name(name: str) -> str | None:
     """Why the kernel (``dev_valid_name`` in net/core/dev.c) or a shell would trip over this interface name."""
     if not name:
         return "an interface name can't be empty"
     if len(name.encode("utf-8", "surrogatepass")) > INTERFACE_NAME_BYTES:
-        return f"'{printable(name)}' is longer than {INTERFACE_NAME_BYTES} bytes, the kernel's limit for interface names"
+        limit = f"{INTERFACE_NAME_BYTES} bytes, the kernel's limit for interface names"
+        return f"'{printable(name)}' is longer than {limit}; choose a shorter one"
     if name in _RESERVED_INTERFACES:
         return f"'{name}' is reserved by the kernel; choose another name"
     if ".." in name or not _WORD.match(name):
@@ -43,7 +50,7 @@ def problem_with_node_name(name: str) -> str | None:
     if not name:
         return "a node name can't be empty"
     if len(name.encode("utf-8", "surrogatepass")) > HOSTNAME_BYTES:
-        return f"'{printable(name[:80])}' is longer than {HOSTNAME_BYTES} bytes, the limit for a hostname"
+        return f"'{printable(name[:80])}' is longer than {HOSTNAME_BYTES} bytes, the limit for a hostname; choose a shorter one"
     if name in {"localhost", "host"}:
         return f"'{name}' would be mistaken for the machine itself; choose another name"
     if ".." in name or not _HOSTNAME.match(name):
@@ -57,7 +64,7 @@ def problem_with_lab_name(name: str) -> str | None:
     if not name:
         return "a lab name can't be empty"
     if len(name.encode("utf-8", "surrogatepass")) > HOSTNAME_BYTES:
-        return f"'{printable(name[:80])}' is longer than {HOSTNAME_BYTES} bytes"
+        return f"'{printable(name[:80])}' is longer than {HOSTNAME_BYTES} bytes; choose a shorter one"
     if ".." in name or not _WORD.match(name):
         return f"'{printable(name)}' is no lab name: use letters, digits, '_', '-' and '.', not starting with '-' or '.'"
     return None
@@ -70,7 +77,7 @@ def problem_with_mac(text: str) -> str | None:
     if int(text[:2], 16) & 1:
         return f"'{text}' is a multicast address; the first octet must be even, like 02:…"
     if text.lower() == "00:00:00:00:00:00":
-        return "an all-zero MAC address is not valid"
+        return "an all-zero MAC address is not valid; choose another, or leave it out"
     return None
 
 

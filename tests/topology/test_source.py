@@ -232,7 +232,7 @@ def test_numbers_of_any_length_are_no_mistake_of_form() -> None:
 @pytest.mark.parametrize("name", ["NaN", "Infinity", "-Infinity"])
 def test_python_s_own_constants_are_no_json(name: str) -> None:
     """json.loads would take them."""
-    assert said(f'{{"a": {name}}}', "x.json") == f"x.json: not valid JSON: {name} is no JSON value"
+    assert said(f'{{"a": {name}}}', "x.json") == f"x.json:1:7: not valid JSON: {name} is no JSON value; write a number"
 
 
 def test_mistakes_of_form_are_told_together_in_order() -> None:
@@ -341,7 +341,7 @@ def test_json_is_read_as_the_standard_library_does(value: object) -> None:
 
 @given(values)
 def test_yaml_is_read_as_it_was_written(value: object) -> None:
-    text = yaml.safe_dump({"k": value}, allow_unicode=True)
+    text = yaml.safe_dump({"k": value}, allow_unicode=True, sort_keys=False)
     try:
         tree = parse(text.encode(), "x.yaml")
     except TopologyError as error:

@@ -76,9 +76,10 @@ def _data(echo: Echo) -> dict[str, object]:
 
 
 def _line(echo: Echo) -> str:
-    if echo.seconds is None:
-        return f"{echo.source} -> {echo.target.node} {echo.target.address}: {echo.why}"
-    return f"{echo.source} -> {echo.target.node} {echo.target.address}: {echo.seconds * 1000:.3f} ms"
+    from bascule.names import printable
+
+    result = echo.why if echo.seconds is None else f"{echo.seconds * 1000:.3f} ms"
+    return printable(f"{echo.source} -> {echo.target.node} {echo.target.address}: {result}")  # an IPv6 zone may hold anything
 
 
 def _print_all(found: list[Echo], failed: list[Echo]) -> None:

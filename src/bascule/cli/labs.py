@@ -11,7 +11,7 @@ from bascule.api import Lab, Outcome
 from bascule.cli import choose, output
 from bascule.engine import look, scripts
 from bascule.errors import BasculeError, NotFound, TopologyError
-from bascule.names import printable
+from bascule.names import printable, shown
 from bascule.plan import render
 from bascule.topology.schema import json_schema
 
@@ -179,7 +179,7 @@ def inspect(arguments: Arguments) -> int:
     for noun in (*data["nodes"], *data["networks"]):
         if noun["name"] == name:
             return output.as_json(noun)
-    raise NotFound(f"no node or network {name} in lab {lab}")
+    raise NotFound(f"no node or network {shown(name)} in lab {lab}")
 
 
 def _lab_of(name: str) -> str | None:

@@ -12,7 +12,7 @@ from bascule.cli.labs import report
 from bascule.engine import look, run
 from bascule.engine.run import Options
 from bascule.errors import InputError, NotFound
-from bascule.names import printable
+from bascule.names import printable, shown
 from bascule.plan import render
 from bascule.topology import edit
 from bascule.topology.model import Attachment, Topology
@@ -76,7 +76,7 @@ def network_inspect(arguments: Arguments) -> int:
                 if item["network"] == arguments.name
             ]
             return output.as_json({**found, "attached": attached})
-    raise NotFound(f"no network {arguments.name}; there are: {', '.join(n['name'] for n in data['networks']) or 'none'}")
+    raise NotFound(f"no network {shown(arguments.name)}; there are: {', '.join(n['name'] for n in data['networks']) or 'none'}")
 
 
 def network_connect(arguments: Arguments) -> int:
@@ -84,7 +84,7 @@ def network_connect(arguments: Arguments) -> int:
     try:
         addresses = tuple(ip_address(text) for text in arguments.ip)
     except ValueError as error:
-        raise InputError(f"--ip: {error}; give an address like 10.1.0.2") from error
+        raise InputError(f"--ip: {shown(', '.join(arguments.ip))} is no address; give an address like 10.1.0.2") from error
     made = Attachment(arguments.network, addresses, arguments.interface, arguments.host_interface, arguments.mac)
     return _change(arguments, lambda topology: edit.connect(topology, arguments.node, made))
 

@@ -6,6 +6,7 @@ from argparse import Namespace as Arguments
 
 from bascule.cli import output
 from bascule.engine import doctor as engine
+from bascule.names import printable
 
 
 def doctor(arguments: Arguments) -> int:
@@ -17,7 +18,7 @@ def doctor(arguments: Arguments) -> int:
         for item in found:
             advice = f"; {item.advice}" if item.advice else ""
             sign = {"ok": "+", "note": "~", "no": "-"}[item.verdict]
-            print(output.paint(sign, f"{item.verdict:5} {item.what}: {item.found}{advice}"))
+            print(output.paint(sign, printable(f"{item.verdict:5} {item.what}: {item.found}{advice}")))
     return 1 if any(item.verdict == "no" for item in found) else 0
 
 

@@ -77,14 +77,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _BROKEN_PIPE
     except PermissionError as error:
-        print(f"bascule: {error.filename or 'kernel'}: {error.strerror}; run as root, or with --world private", file=sys.stderr)
+        from bascule.names import printable
+
+        place = printable(str(error.filename or "kernel"))
+        print(f"bascule: {place}: {error.strerror}; run as root, or with --world private", file=sys.stderr)
         return 1
 
 
 def _failed(error: BasculeError) -> int:
     from bascule.names import printable
 
-    for line in str(error).splitlines():
+    for line in str(error).split("\n"):
         print(f"bascule: {printable(line)}", file=sys.stderr)
     return error.exit_code
 

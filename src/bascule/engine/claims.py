@@ -6,13 +6,14 @@ Private worlds share nothing with each other or with the host, so that only labs
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from ipaddress import ip_network
 from typing import Any
 
 from bascule.errors import Conflict, StateError
 from bascule.state import folder, store
-from bascule.topology.model import Assigned, Prefix
+from bascule.topology.model import Assigned, Port, Prefix
 from bascule.topology.ports import Taken, port
 
 
@@ -62,17 +63,25 @@ def _claim(claims: Claims, lab: str, topology: dict[str, Any]) -> None:
             claims.prefixes.append((lab, name, subnet))
     for name, node in topology.get("nodes", {}).items():
         claims.owners["namespace", name] = lab
-        for text in (node or {}).get("ports", ()):
-            claims.ports.add(port(text), f"lab {lab}")
+        for published in _ports(node):
+            claims.ports.add(published, f"lab {lab}")
         for attachment in (node or {}).get("networks", {}).values():
-            if isinstance(attachment, dict) and "host_interface" in attachment:
-                claims.owners["link", attachment["host_interface"]] = lab
+            if isinstance(attachment, dict):
+                claims.owners["link", str(attachment.get("host_interface"))] = lab
 
 
 def _subnets(network: dict[str, Any] | None) -> Iterator[Prefix]:
     given = (network or {}).get("subnet", [])
-    for text in [given] if isinstance(given, str) else given:
-        yield ip_network(text)
+    for text in given if isinstance(given, list) else [given]:
+        with suppress(ValueError):  # damaged: it claims nothing, and `ls` and the lab's own commands tell of it
+            yield ip_network(str(text))
+
+
+def _ports(node: dict[str, Any] | None) -> Iterator[Port]:
+    given = (node or {}).get("ports", [])
+    for text in given if isinstance(given, list) else [given]:
+        with suppress(ValueError):  # as above
+            yield port(str(text))
 
 
 def refuse_clashes(lab: Assigned, claims: Claims) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bascule.engine import worlds
 from bascule.errors import BasculeError, NotFound, StateError, translated
 from bascule.host.world import World
+from bascule.names import HOSTNAME_BYTES, shown
 from bascule.state import folder, store
 from bascule.state.store import Record
 
@@ -33,7 +34,7 @@ def find_node(node: str, lab: str | None = None) -> Record:
     if len(found) == 1:
         return found[0]
     if found:
-        raise NotFound(f"several labs have a node {node}; choose with --lab: {', '.join(r.name for r in found)}")
+        raise NotFound(f"several labs have a node {shown(node)}; choose with --lab: {', '.join(r.name for r in found)}")
     raise NotFound(_no_such_node(node, lab))
 
 
@@ -41,9 +42,9 @@ def _no_such_node(node: str, lab: str | None) -> str:
     import difflib
 
     known = sorted({name for info in folder.labs() for name in _node_names(info) if lab in (None, info)})
-    near = difflib.get_close_matches(node, known, 1)
+    near = difflib.get_close_matches(node[:HOSTNAME_BYTES], known, 1)
     hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(known[:20])}" if known else "no lab is up"
-    return f"no node {node}" + (f" in lab {lab}" if lab else "") + f"; {hint}"
+    return f"no node {shown(node)}" + (f" in lab {shown(lab)}" if lab else "") + f"; {hint}"
 
 
 def _node_names(lab: str) -> list[str]:

@@ -15,6 +15,7 @@ from bascule.kernel.link import Bridge, Veth
 from bascule.kernel.namespace import Namespace
 from bascule.kernel.op import Fact
 from bascule.kernel.route import Route
+from bascule.names import shown
 from bascule.plan.desired import desired
 from bascule.state import folder, store
 from bascule.state.store import Record
@@ -72,7 +73,7 @@ def running(name: str) -> tuple[Assigned, World, Record]:
     world = worlds.existing(stored)
     if record is None or lab is None or world is None:
         names = ", ".join(info.name for info in labs() if info.state in ("up", "unfinished")) or "none"
-        raise NotFound(f"lab {name} is not up (running: {names}); `bascule up` builds it")
+        raise NotFound(f"lab {shown(name)} is not up (running: {names}); `bascule up` builds it")
     return lab, world, record
 
 

@@ -23,6 +23,7 @@ from bascule.kernel.table import Table, digest, table_name
 from bascule.plan import owner
 from bascule.plan.desired import Machine, desired, etc_folder, netns_link
 from bascule.plan.diff import Plan, diff
+from bascule.state import store
 from bascule.state.store import Record, Stored
 from bascule.topology.addressing import assign
 from bascule.topology.load import from_data
@@ -44,7 +45,13 @@ def stored_topology(record: Record | None) -> Assigned | None:
     """The topology of a record, checked again: state files are input like any other."""
     if record is None or record.topology is None:
         return None
-    return assign(from_data(record.topology, f"stored lab {record.name}"))
+    try:
+        lab = assign(from_data(record.topology, record.name))
+    except InputError as error:
+        raise store.damaged_topology(record.name, str(error).splitlines()[0]) from error
+    if lab.name != record.name:
+        raise store.damaged_topology(record.name, "it is another lab's")
+    return lab
 
 
 def choose_all(topology: Topology, previous: Assigned | None, world: World | None, claims: Claims) -> Assigned:
@@ -53,7 +60,7 @@ def choose_all(topology: Topology, previous: Assigned | None, world: World | Non
     open_ones = [network for network in topology.networks if not network.subnets and network.name not in kept]
     busy = [prefix for _lab, _network, prefix in claims.prefixes]
     if open_ones and world is not None:
-        busy += [ip_network(text) for text in world.call(observe, Scope(), world.paths).prefixes]
+        busy += [ip_network(text, strict=False) for text in world.call(observe, Scope(), world.paths).prefixes]
     return _published(assign(topology, previous, busy), previous, world, claims)
 
 
@@ -221,7 +228,7 @@ def _notes(lab: Assigned | None, seen: Observation, want: list[Fact]) -> list[st
     for network in lab.networks:
         for subnet in network.subnets:
             for text in seen.prefixes:
-                routed = ip_network(text)
+                routed = ip_network(text, strict=False)
                 if routed.version == subnet.version and routed.overlaps(subnet):
                     notes.append(f"{subnet} of {network.name} overlaps {text}, which this machine routes already")
     return notes

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -22,6 +23,8 @@ from bascule.kernel.op import WriteFile, WriteSymlink
 _STATE = "/run/bascule/"
 MADE = f"{_STATE}.made"
 _LINKS = "/etc/netns"
+_MOST_NOTES = 1 << 20
+_MADE_FOLDER = re.compile(r"(mount )?/(run/netns|etc/netns|run/etc-netns)(/[^\0]*)?\Z")
 _ATTEMPTS, _PAUSE = 20, 0.005
 
 
@@ -126,7 +129,7 @@ def remove_made_directories() -> None:
     if not os.path.exists(MADE):
         return
     with _made() as descriptor:
-        noted = list(dict.fromkeys(os.pread(descriptor, os.fstat(descriptor).st_size, 0).decode().splitlines()))
+        noted = _notes(os.pread(descriptor, _MOST_NOTES, 0))
         kept = [line for line in noted if not _removed(line)]
         # The folder of a mount can go only after the mount, which stands in the line below it.
         kept = [line for line in kept if not _removed(line)]
@@ -137,6 +140,12 @@ def remove_made_directories() -> None:
     if not kept:
         with suppress(OSError):
             syscalls.rmdir(dirname(MADE))
+
+
+def _notes(data: bytes) -> list[str]:
+    """The notes that are believed, each once: a torn or damaged file names nothing but folders that bascule makes."""
+    lines = data.decode("utf-8", "replace").split("\n")
+    return [line for line in dict.fromkeys(lines) if _MADE_FOLDER.match(line) and not {"..", ".", ""} & {*line.split("/")[1:]}]
 
 
 def _removed(line: str) -> bool:

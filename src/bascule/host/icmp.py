@@ -28,7 +28,8 @@ from bascule.errors import NotFound
 from bascule.host import namespaces
 from bascule.host.netlink import Netlink
 from bascule.wire import route as rt
-from bascule.wire.inet import AF_INET, AF_INET6, unpack_address
+from bascule.wire.attributes import unpack_from
+from bascule.wire.inet import ADDRESS_BYTES, AF_INET, AF_INET6, unpack_prefix
 from bascule.wire.message import CREATE, EXCL, Request
 
 _BLOCK = 20
@@ -98,15 +99,18 @@ class _Node:
         links = self.netlink.dump(Request(rt.GETLINK, 0, rt.IFINFO.pack(0, 0, 0, 0, 0)))
         wanted = rt.LINK.numbers("address")
         macs = {
-            rt.IFINFO.unpack_from(reply.body)[2]: rt.LINK.decode_only(reply.body, rt.IFINFO.size, wanted).get("address", b"")
+            unpack_from(rt.IFINFO, reply.body)[2]: rt.LINK.decode_only(reply.body, rt.IFINFO.size, wanted).get("address", b"")
             for reply in links
         }
         for reply in self.netlink.dump(Request(rt.GETADDR, 0, rt.IFADDR.pack(0, 0, 0, 0, 0))):
-            family, prefix, _flags, _scope, index = rt.IFADDR.unpack_from(reply.body)
+            family, prefix, _flags, _scope, index = unpack_from(rt.IFADDR, reply.body)
             found = rt.ADDRESS.decode(reply.body[rt.IFADDR.size :], ("local", "address"))
-            packed = found.get("local") or found["address"]
+            if family not in ADDRESS_BYTES:
+                continue
+            packed = found.get("local") or found.get("address", b"")
+            address = unpack_prefix(family, packed, prefix)
             place = _Place(family, int.from_bytes(packed, "big"), len(packed) * 8 - prefix, index, macs.get(index, b""))
-            yield unpack_address(packed), place
+            yield address, place
 
     def neighbour(self, other: _Place) -> Request | None:
         """The entry for an address on one of this node's own links; None for what is reached through a router."""

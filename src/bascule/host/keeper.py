@@ -39,7 +39,7 @@ NAMESPACES = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWUTS | CLONE_N
 def start_time(pid: int) -> int:
     """When the process began, in clock ticks since boot (proc_pid_stat(5) field 22); 0 where there is none."""
     try:
-        with open(f"/proc/{pid}/stat") as file:
+        with open(f"/proc/{pid}/stat", errors="replace") as file:  # a command's name is cut after 15 bytes
             fields = file.read().rpartition(")")[2].split()
     except OSError:
         return 0
@@ -48,7 +48,7 @@ def start_time(pid: int) -> int:
 
 def alive(pid: int, start: int) -> bool:
     """Whether this very process still runs."""
-    return pid > 0 and start_time(pid) == start
+    return pid > 0 and start > 0 and start_time(pid) == start
 
 
 def open_keeper(pid: int, start: int) -> int | None:

@@ -132,7 +132,7 @@ def users(names: list[str]) -> dict[str, list[tuple[int, str]]]:
             status = os.stat(f"/proc/{entry}/ns/net")
             name = places.get((status.st_dev, status.st_ino), "")
             if name:
-                with open(f"/proc/{entry}/comm") as file:
+                with open(f"/proc/{entry}/comm", errors="replace") as file:  # cut after 15 bytes, be it in a character
                     found.setdefault(name, []).append((int(entry), file.read().strip()))
         except OSError:
             continue

@@ -27,7 +27,8 @@ from bascule.kernel.sysctl import Sysctl
 from bascule.kernel.table import FAMILY, Table, comment, table_name
 from bascule.wire import netfilter
 from bascule.wire import route as rt
-from bascule.wire.inet import AF_INET6, AF_UNSPEC, unpack_address, unpack_mac
+from bascule.wire.attributes import unpack_from
+from bascule.wire.inet import ADDRESS_BYTES, AF_INET6, AF_UNSPEC, unpack_address, unpack_mac, unpack_prefix
 from bascule.wire.message import Reply, Request
 
 _LINKS = Request(rt.GETLINK, 0, rt.IFINFO.pack(AF_UNSPEC, 0, 0, 0, 0) + rt.LINK.encode({"ext_mask": rt.RTEXT_FILTER_SKIP_STATS}))
@@ -101,13 +102,24 @@ def observe(scope: Scope, paths: Paths) -> Observation:
     with namespaces.coming_back():
         with Netlink() as socket:
             world = _look(socket, whole=True)
-        by_index = {link.name for index, link in world.links.items() if index in scope.indexes}
-        scope = replace(scope, links=scope.links | by_index)
+        scope = _with_links_by_index(scope, world)
         _world_settings(seen, scope)
         _forwarding(seen, scope)
         nodes: dict[str, _Inside] = {}
         for name in scope.nodes:
             _enter_node(name, scope, seen, nodes)
+    _conclude(seen, scope, world, nodes)
+    seen.facts.extend(_files(scope, paths))
+    return seen
+
+
+def _with_links_by_index(scope: Scope, world: _Inside) -> Scope:
+    by_index = {link.name for index, link in world.links.items() if index in scope.indexes}
+    return replace(scope, links=scope.links | by_index)
+
+
+def _conclude(seen: Observation, scope: Scope, world: _Inside, nodes: dict[str, _Inside]) -> None:
+    """What was dumped, as facts."""
     _world_links(seen, scope, world, nodes)
     routes = list(_decoded_routes(world))
     _addresses(seen, WORLD, world, {link.index for link in world.links.values() if link.name in scope.links}, routes)
@@ -118,8 +130,6 @@ def observe(scope: Scope, paths: Paths) -> Observation:
         routes = list(_decoded_routes(inside))
         _addresses(seen, name, inside, ours, routes)
         seen.facts.extend(_routes(name, inside, ours, routes))
-    seen.facts.extend(_files(scope, paths))
-    return seen
 
 
 def _enter_node(name: str, scope: Scope, seen: Observation, nodes: dict[str, _Inside]) -> None:
@@ -155,7 +165,7 @@ def _look(socket: Netlink, whole: bool = False) -> _Inside:
 
 
 def _link(reply: Reply, fields: dict[int, str]) -> _Link:
-    _family, _type, index, flags, _change = rt.IFINFO.unpack_from(reply.body)
+    _family, _type, index, flags, _change = unpack_from(rt.IFINFO, reply.body)
     found = rt.LINK.decode_only(reply.body, rt.IFINFO.size, fields)
     return _Link(
         index=index,
@@ -212,14 +222,14 @@ def _addresses(seen: Observation, node: str, inside: _Inside, ours: set[int], ro
     """Addresses that somebody gave, not those that the kernel makes (link-local) or learns (dynamic)."""
     connected = {(found.get("oif", 0), to) for found, to, protocol in routes if protocol == rt.RTPROT_KERNEL}
     for reply in inside.addresses:
-        family, prefix, _flags, scope, index = rt.IFADDR.unpack_from(reply.body)
-        if index not in ours:
+        family, prefix, _flags, scope, index = unpack_from(rt.IFADDR, reply.body)
+        if index not in ours or family not in ADDRESS_BYTES:
             continue
         found = rt.ADDRESS.decode_only(reply.body, rt.IFADDR.size, _ADDRESS_FIELDS)
         dynamic = not found.get("flags", 0) & rt.IFA_F_PERMANENT
         if dynamic or (family == AF_INET6 and scope == rt.RT_SCOPE_LINK):
             continue
-        address = unpack_address(found.get("local") or found["address"])
+        address = unpack_prefix(family, found.get("local") or found.get("address", b""), prefix)
         link = inside.links[index]
         # The kernel takes the routes of a link that is down, and brings them back with it.
         routed = not link.up or (index, _network_of(address, prefix)) in connected
@@ -232,14 +242,13 @@ def _network_of(address: str, prefix: int) -> str:
 
 
 def _decoded_routes(inside: _Inside) -> Iterator[_Decoded]:
-    """Unicast routes of the main table: attributes, destination, protocol."""
+    """Unicast routes of the main table: attributes, destination, protocol. Other families (MPLS, Phonet) have such routes too."""
     for reply in inside.routes:
-        family, length, _, _, table, protocol, _scope, kind, _flags = rt.RTMSG.unpack_from(reply.body)
-        if kind != rt.RTN_UNICAST or table != rt.RT_TABLE_MAIN:
+        family, length, _, _, table, protocol, _scope, kind, _flags = unpack_from(rt.RTMSG, reply.body)
+        if kind != rt.RTN_UNICAST or table != rt.RT_TABLE_MAIN or family not in ADDRESS_BYTES:
             continue
         found = rt.ROUTE.decode_only(reply.body, rt.RTMSG.size, _ROUTE_FIELDS)
-        nowhere = "::" if family == AF_INET6 else "0.0.0.0"  # noqa: S104 (a prefix, nothing is bound)
-        network = unpack_address(found["dst"]) if "dst" in found else nowhere
+        network = unpack_prefix(family, found.get("dst", bytes(ADDRESS_BYTES[family])), length)
         yield found, f"{network}/{length}", protocol
 
 

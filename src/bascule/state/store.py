@@ -11,17 +11,23 @@ from __future__ import annotations
 
 import json
 import os
+import stat
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from bascule import syscalls
 from bascule.errors import StateError
+from bascule.names import problem_with_node_name
 from bascule.state import folder
 
 VERSION = 1
 _RECORD, _JOURNAL = "lab.json", "journal.json"
 _UNFINISHED = ".new"
+_MOST_BYTES = 1 << 28  # a lab of the greatest size has a tenth
+_MOST_PID, _MOST_U64 = 1 << 22, (1 << 64) - 1  # PID_MAX_LIMIT, linux/threads.h
+_MOST_SLOT = 200_000  # the range of indexes of this one ends just below 2^31
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,43 +155,111 @@ def _write(record: Record, file: str) -> None:
 def _read(name: str, file: str) -> Record | None:
     path = os.path.join(folder.lab(name), file)
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        for place in (folder.root(), folder.lab(name)):
-            folder.check(place)
+        # O_NONBLOCK: a FIFO in its place is not waited for.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
         with open(descriptor, "rb") as opened:
-            data = json.loads(opened.read())
+            for place in (folder.root(), folder.lab(name)):
+                folder.check(place)
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise _damaged(path, "is no plain file")
+            if status.st_size > _MOST_BYTES:
+                raise _damaged(path, f"is larger than {_MOST_BYTES >> 20} MiB")
+            text = opened.read(_MOST_BYTES)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise StateError(f"{path}: {error.strerror}") from error
-    except ValueError as error:
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise _damaged(path, "is no JSON") from error
     return _record(data, path, name)
 
 
 def _record(data: object, path: str, name: str) -> Record:
+    """State files are input like any other: nothing of a record is used before all of it has been looked at."""
     if not isinstance(data, dict):
         raise _damaged(path, "holds no object")
     if data.get("version") != VERSION:
         raise StateError(
-            f"{path} has version {data.get('version')!r} and this bascule knows version {VERSION}; "
+            f"{path} has version {str(data.get('version'))[:20]} and this bascule knows version {VERSION}; "
             "use the bascule that wrote it to take the lab down"
         )
-    known = {item.name for item in fields(Record)}
-    try:
-        values = {key: value for key, value in data.items() if key in known}
-        keeper = values.get("keeper")
-        values["keeper"] = Keeper(int(keeper["pid"]), int(keeper["start"])) if keeper else None
-        values["priors"] = [(str(a), str(b), str(c)) for a, b, c in values.get("priors", [])]
-        values["tables"] = {str(k): str(v) for k, v in values.get("tables", {}).items()}
-        values["settings"] = [str(key) for key in values.get("settings", [])]
-        values["namespaces"] = {str(k): int(v) for k, v in values.get("namespaces", {}).items()}
-        record = Record(**values)
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
-        raise _damaged(path, f"lacks something ({error})") from error
-    if record.name != name or record.world not in ("host", "private") or not isinstance(record.slot, int):
+    lacking = [key for key in ("name", "world", "slot", "topology") if key not in data]
+    if lacking:
+        raise _damaged(path, f"lacks {' and '.join(lacking)}")
+    wrong = [key for key, is_good in _GOOD.items() if key in data and not is_good(data[key])]
+    if wrong:
+        raise _damaged(path, f"has wrong {' and '.join(wrong)}")
+    if data["name"] != name:
         raise _damaged(path, "does not describe this lab")
-    return record
+    values = {key: data[key] for key in (*_GOOD, "version") if key in data}
+    if values.get("keeper") is not None:
+        values["keeper"] = Keeper(data["keeper"]["pid"], data["keeper"]["start"])
+    values["priors"] = [(node, key, value) for node, key, value in values.get("priors", ())]
+    return Record(**values)
+
+
+def _is_number(value: object, most: int) -> bool:
+    return type(value) is int and 0 <= value <= most
+
+
+def _is_topology(value: object) -> bool:
+    """Whether it has the form of a topology: lists of labs, `exec` and the claims of other labs go by no more than that."""
+    if value is None:
+        return True
+    if not isinstance(value, dict):
+        return False
+    groups = [value.get(key, {}) for key in ("networks", "nodes")]
+    items = [item for group in groups if isinstance(group, dict) for item in group.values() if item is not None]
+    whole = all(isinstance(each, dict) for each in (*groups, *items))
+    return whole and all(isinstance(item.get("networks", {}), dict) for item in items)
+
+
+def _is_keeper(value: object) -> bool:
+    if value is None:
+        return True
+    return isinstance(value, dict) and _is_number(value.get("pid"), _MOST_PID) and _is_number(value.get("start"), _MOST_U64)
+
+
+def _are_namespaces(value: object) -> bool:
+    """A name is a file in /run/netns, which `down` removes."""
+    return isinstance(value, dict) and all(
+        problem_with_node_name(name) is None and _is_number(cookie, _MOST_U64) for name, cookie in value.items()
+    )
+
+
+def _are_priors(value: object) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(prior, list) and len(prior) == 3 and all(isinstance(word, str) for word in prior) for prior in value
+    )
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+_GOOD: dict[str, Callable[[object], bool]] = {
+    "name": _is_text,
+    "world": lambda value: value in ("host", "private"),
+    "slot": lambda value: _is_number(value, _MOST_SLOT),
+    "topology": _is_topology,
+    "source": _is_text,
+    "command": _is_text,
+    "boot": _is_text,
+    "keeper": _is_keeper,
+    "namespaces": _are_namespaces,
+    "priors": _are_priors,
+    "tables": lambda value: isinstance(value, dict) and all(isinstance(text, str) for text in value.values()),
+    "settings": lambda value: isinstance(value, list) and all(isinstance(key, str) for key in value),
+}
+
+
+def damaged_topology(name: str, why: str) -> StateError:
+    """What to say where the topology of the newest record, which is not looked into here, turns out to be none."""
+    journal, record = (os.path.join(folder.lab(name), file) for file in (_JOURNAL, _RECORD))
+    return _damaged(journal if os.path.lexists(journal) else record, f"holds no topology ({why})")
 
 
 def _damaged(path: str, what: str) -> StateError:

@@ -127,7 +127,8 @@ def _room(topology: Topology, grounds: dict[str, _Ground], unreadable: frozenset
         for index, each in enumerate(grounds[name].ranges):
             room = each.last - each.first + 1 - (1 if grounds[name].network.has_gateway else 0)
             if number > room:
-                message = f"{each.subnet} has room for {room:,} nodes, but {number:,} are attached; choose a wider subnet"
+                nodes = f"{room:,} node" + ("" if room == 1 else "s")
+                message = f"{each.subnet} has room for {nodes}, but {number:,} are attached; choose a wider subnet"
                 yield ("networks", name, "subnet", index), message
 
 
@@ -236,5 +237,7 @@ def _route(node: Node, route: Route, grounds: dict[str, _Ground], path: Path) ->
         subnets = ", ".join(str(each.subnet) for each in ranges) or "none is known: give its network a `subnet`"
         message = f"the next hop of {route_text(route)} is in none of the node's subnets ({subnets}); choose one that is"
         yield (*path, "via"), message
+    elif via.version == 4 and any(via in (each.subnet[0], each.subnet[-1]) for each in ranges if via in each):
+        yield (*path, "via"), f"{via} is the first or last address of its subnet, which no node has; choose another"
     elif any(via in item.addresses for item in through):
         yield (*path, "via"), f"{via} is the node's own address; a next hop is another node or the bridge"

@@ -27,6 +27,7 @@ from bascule.topology.model import Attachment, IPAddress, Network, Node, Port, R
 from bascule.topology.scribe import Reader, Scribe
 from bascule.topology.tree import Path, Tree, kind_of, shown
 
+_MEANS_NO_GATEWAY = frozenset({NO_GATEWAY, "no", "off", "false", "null"})
 NAME_SHOWN = 100  # enough of a name to be too long for any use, so that messages stay short
 
 
@@ -62,7 +63,7 @@ def _networks(scribe: Scribe, tree: Tree, path: Path) -> list[tuple[Network, boo
     if tree.value is None:
         return []
     if not isinstance(tree.value, dict):
-        scribe.wrong(tree, path, f"must be a map from each network's name to its fields, not {kind_of(tree)}")
+        scribe.wrong(tree, path, f"must be a map from each network's name to its fields, like {{lan: {{}}}}, not {kind_of(tree)}")
         return None
     out: list[tuple[Network, bool]] = []
     for name, below in tree.value.items():
@@ -87,7 +88,7 @@ def _nodes(scribe: Scribe, tree: Tree, path: Path) -> list[Group] | None:
         named = [(scribe.text(item, (*path, index), "a node's name"), item) for index, item in enumerate(tree.value)]
         entries = [(name, Tree(None, item.line, item.column)) for name, item in named if name is not None]
     else:
-        scribe.wrong(tree, path, f"must be a map from each node's name to its fields, not {kind_of(tree)}")
+        scribe.wrong(tree, path, f"must be a map from each node's name to its fields, or a list of names, not {kind_of(tree)}")
         return None
     return [_node(scribe, name, below, (*path, name)) for name, below in entries]
 
@@ -140,7 +141,7 @@ def _attachments(scribe: Scribe, tree: Tree, path: Path) -> tuple[Attachment, ..
                 seen[name] = Attachment(name)
         return tuple(seen.values())
     if not isinstance(tree.value, dict):
-        scribe.wrong(tree, path, f"must be a list of networks or a map from network to fields, not {kind_of(tree)}")
+        scribe.wrong(tree, path, f"must be a list of networks, like [lan], or a map from network to fields, not {kind_of(tree)}")
         return None
     return tuple(_attachment(scribe, name, below, (*path, name)) for name, below in tree.value.items())
 
@@ -179,6 +180,10 @@ def _of_family(scribe: Scribe, tree: Tree, path: Path, version: int) -> tuple[IP
 def _gateways(scribe: Scribe, tree: Tree, path: Path) -> tuple[bool, tuple[IPAddress, ...]] | None:
     if tree.value == NO_GATEWAY:
         return False, ()
+    only = tree.value[0] if isinstance(tree.value, list) and len(tree.value) == 1 else tree
+    if only.value is False or (isinstance(only.value, str) and only.value.lower() in _MEANS_NO_GATEWAY):
+        scribe.wrong(only, path, f"for a bridge without an address write {NO_GATEWAY}, without quotes or brackets")
+        return None
     found = scribe.one_or_more(tree, path, f"an IP address, `{NO_GATEWAY}`,", values.address)
     return None if found is None else (True, found)
 
@@ -186,7 +191,7 @@ def _gateways(scribe: Scribe, tree: Tree, path: Path) -> tuple[bool, tuple[IPAdd
 def _routes(scribe: Scribe, tree: Tree, path: Path) -> tuple[tuple[int, ...], tuple[Route, ...]] | None:
     """The routes that can be read, and which of the list they are."""
     if not isinstance(tree.value, list):
-        scribe.wrong(tree, path, f"must be a list of routes, not {kind_of(tree)}")
+        scribe.wrong(tree, path, f"must be a list of routes, like ['10.2.0.0/16 via 10.1.0.254'], not {kind_of(tree)}")
         return None
     found = [_route(scribe, item, (*path, index)) for index, item in enumerate(tree.value)]
     good = {index: route for index, route in enumerate(found) if route is not None}
@@ -228,6 +233,9 @@ def _sysctls(scribe: Scribe, tree: Tree, path: Path) -> tuple[tuple[str, str], .
         if isinstance(below.value, bool):
             scribe.wrong(below, here, "must be a number or text, not true or false; write 1 or 0")
             continue
+        if isinstance(below.value, dict):
+            scribe.wrong(below, here, 'must be a number or text, not a map; write the whole key as one: "net.ipv4.ip_forward"')
+            continue
         try:
             key = values.sysctl_key(name)
         except values.Wrong as problem:
@@ -235,7 +243,7 @@ def _sysctls(scribe: Scribe, tree: Tree, path: Path) -> tuple[tuple[str, str], .
             continue
         value = scribe.parsed(below, here, "a number or text", values.sysctl_value)
         if key in found:
-            scribe.wrong_key(below, here, "is given twice; keep one")
+            scribe.wrong_key(below, here, f"{shown(key)} is given twice; keep one")
         found[key] = value or ""
     return tuple(found.items())
 

@@ -22,6 +22,22 @@ _MOST_DIGITS = 40
 _Token = tuple[str, int, int]  # the text, its line and its column
 
 
+_HINTS = (
+    ("property name", "names need double quotes; no comma before a closing bracket, no comments"),
+    ("Expecting value", "text needs double quotes; no comma before a closing bracket, no comments; true and null are small"),
+    ("Extra data", "the text goes on after the lab's closing bracket"),
+    ("',' delimiter", "a comma, a closing bracket or a quote is missing; a number is decimal, without leading zeros"),
+    ("':' delimiter", "a colon or a quote is missing"),
+    ("Invalid control", "a text ends on its line; write \\n or \\t for a line break or a tab"),
+    ("\\escape", "write \\\\ for a backslash"),
+    ("\\uXXXX", "four hexadecimal digits follow \\u"),
+)
+
+
+class _NoConstant(ValueError):
+    """NaN or an infinity."""
+
+
 def read(text: str, filename: str) -> tuple[Tree | None, list[Mistake]]:
     """The tree and the mistakes that do not end the reading (a key given twice). Raises :class:`TopologyError`."""
     _bound(text, filename)
@@ -29,7 +45,11 @@ def read(text: str, filename: str) -> tuple[Tree | None, list[Mistake]]:
         # Numbers are only looked at here: Python refuses to make integers of more than 4,300 digits.
         json.loads(text, parse_int=len, parse_float=len, parse_constant=_no_constant)
     except json.JSONDecodeError as error:
-        raise refuse(filename, f"not valid JSON: {error.msg}", error.lineno, error.colno) from error
+        hint = next((f" ({hint})" for sign, hint in _HINTS if sign in error.msg), "")
+        raise refuse(filename, f"not valid JSON: {error.msg.removesuffix(' at')}{hint}", error.lineno, error.colno) from error
+    except _NoConstant as error:
+        place = next(((line, column) for piece, line, column in _tokens(text) if piece == str(error)), (0, 0))
+        raise refuse(filename, f"not valid JSON: {error} is no JSON value; write a number", *place) from error
     except (ValueError, RecursionError) as error:
         raise refuse(filename, f"not valid JSON: {shown(str(error))}") from error
     builder = _Builder(filename)
@@ -39,7 +59,7 @@ def read(text: str, filename: str) -> tuple[Tree | None, list[Mistake]]:
 
 
 def _no_constant(name: str) -> object:
-    raise ValueError(f"{name} is no JSON value")
+    raise _NoConstant(name)
 
 
 def _tokens(text: str) -> Iterator[_Token]:

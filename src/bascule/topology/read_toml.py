@@ -24,6 +24,19 @@ _TOKEN = re.compile(
 )
 _PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)\Z")
 
+_HINTS = (
+    ("Invalid value", "text needs quotes; true and false are written small; there is no null"),
+    ("Expected newline or end of document", "text needs quotes; a number has no leading zeros"),
+    ("Illegal character '\\n'", "a text is not closed before the end of its line"),
+    ("Invalid initial character", "a table in { } stands on one line and has no comma at its end"),
+    ("Expected '='", "write KEY = VALUE; a key with other signs than letters, digits, '-' and '_' needs quotes"),
+    ("Invalid statement", "write KEY = VALUE, or [TABLE]"),
+    ("Unescaped '\\'", "write \\\\ for a backslash, or put the text between single quotes"),
+    ("Cannot declare", "the table or key is there already: put all of it in one place"),
+    ("Cannot overwrite", "the key is given twice: keep one"),
+    ("Unclosed array", "a ] or a comma is missing"),
+)
+
 _Token = tuple[str, int, int]  # the text, its line and its column
 _Places = dict[Path, tuple[int, int, int, int]]  # line and column of the value, then of its key
 
@@ -38,12 +51,19 @@ def read(text: str, filename: str) -> tuple[Tree | None, list[Mistake]]:
         said = str(error)
         place = _PLACE.search(said)
         line, column = (int(place[1]), int(place[2])) if place and place[1] else place_in(text, len(text))
-        raise refuse(filename, f"not valid TOML: {shown(_PLACE.sub('', said))}", line, column) from error
+        raise refuse(filename, f"not valid TOML: {_said(_PLACE.sub('', said))}", line, column) from error
     except (ValueError, RecursionError) as error:
         raise refuse(filename, f"not valid TOML: {shown(str(error))}") from error
     if _deeper(data, MAX_DEPTH):
         raise refuse(filename, TOO_DEEP)
+    if not data:
+        return None, []
     return _tree(data, (), _Scanner(text).places, (1, 1, 1, 1)), []
+
+
+def _said(words: str) -> str:
+    """The parser's words, and what they mean for who wrote the file."""
+    return shown(words) + next((f" ({hint})" for sign, hint in _HINTS if sign in words), "")
 
 
 def _bound(text: str, filename: str) -> None:

@@ -23,7 +23,7 @@ from yaml.events import (
 )
 
 from bascule.errors import Mistake
-from bascule.topology.tree import MAX_DEPTH, MAX_VALUES, TOO_DEEP, TOO_MANY, Tree, place_in, refuse, shown
+from bascule.topology.tree import MAX_DEPTH, MAX_VALUES, TOO_DEEP, TOO_MANY, Tree, refuse, shown
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -37,6 +37,21 @@ _WORDS: dict[str, bool | None] = {
 }
 # c-printable of YAML 1.2, section 5.1. PyYAML reports these with an offset, which nobody can find in an editor.
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")  # YAML 1.1, section 4.2
+_HINTS = (
+    ("cannot start any token", "indent with spaces, not tabs; quote text that begins with a sign such as @ or `"),
+    ("mapping values are not allowed", "quote text that holds ': '; a key's colon comes on the key's own line"),
+    ("',' or", "a closing bracket or a comma is missing, or text with a bracket, comma or colon needs quotes"),
+    ("expected key", "the line is indented otherwise than those above it, or a quote or bracket is closed too early"),
+    ("'-' indicator", "a list and a map can't be mixed: each line with '-', or each with a key"),
+    ("node content", "a value is missing before a comma"),
+    ("find expected ':'", "a key needs a colon and a space behind it"),
+    ("unexpected end of stream", "a quote is never closed"),
+    ("<document start>", "something stands before the lab, or behind its end"),
+    ("unknown escape", "write the text in single quotes, or \\\\ for a backslash"),
+    ("incompatible YAML", "remove the line, or write %YAML 1.2"),
+)
+_STANDARD_TAG = "tag:yaml.org,2002:"
 _TEXT_TAGS = frozenset({"!", "tag:yaml.org,2002:str"})
 _PLAIN_TAGS = frozenset({None, "!", "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"})
 
@@ -61,14 +76,15 @@ def read(text: str, filename: str) -> tuple[Tree | None, list[Mistake]]:
     """
     found = _UNPRINTABLE.search(text)
     if found:
-        place = place_in(text, found.start())
-        raise refuse(filename, f"the control character U+{ord(found[0]):04X} is not allowed; remove it", *place)
+        place = _place(text, found.start())
+        advice = "remove it, or save the file as UTF-8" if found[0] == "\0" else "remove it"
+        raise refuse(filename, f"the control character U+{ord(found[0]):04X} is not allowed; {advice}", *place)
     builder = _Builder(filename)
     try:
         for event in _events(text):
             builder.take(event)
     except yaml.MarkedYAMLError as error:
-        raise _syntax(error, filename) from error
+        raise _syntax(error, text, filename) from error
     except yaml.YAMLError as error:
         raise refuse(filename, f"not valid YAML: {shown(str(error))}") from error
     return builder.root, builder.mistakes
@@ -78,15 +94,28 @@ def _events(text: str) -> Iterator[Any]:
     yield from yaml.parse(text, Loader=_LOADER)
 
 
-def _syntax(error: yaml.MarkedYAMLError, filename: str) -> Exception:
+def _tag(tag: str) -> str:
+    """As people write it."""
+    return shown(tag.replace(_STANDARD_TAG, "!!"))
+
+
+def _place(text: str, offset: int) -> tuple[int, int]:
+    """Line and column, by YAML's idea of a line, which is the parser's too."""
+    breaks = [found.end() for found in _BREAK.finditer(text, 0, offset)]
+    return len(breaks) + 1, offset - (breaks[-1] if breaks else 0) + 1
+
+
+def _syntax(error: yaml.MarkedYAMLError, text: str, filename: str) -> Exception:
     mark = error.problem_mark or error.context_mark
     said = error.problem or error.context or "syntax error"
-    if "cannot start any token" in said:
-        said += " (indent with spaces, not tabs; quote text that begins with a sign such as @ or `)"
-    elif "mapping values are not allowed" in said:
-        said += " (quote text that holds ': ')"
+    said += next((f" ({hint})" for sign, hint in _HINTS if sign in said), "")
     doing = f", {error.context}" if error.context and error.problem else ""
+    begin = error.context_mark
+    if doing and begin and mark and (begin.line, begin.column) != (mark.line, mark.column):
+        doing += f" that begins at line {begin.line + 1}, column {begin.column + 1}"
     line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
+    if mark and mark.index >= len(text):  # libyaml counts one line more there
+        line, column = _place(text, len(text))
     return refuse(filename, f"not valid YAML: {said}{doing}", line, column)
 
 
@@ -152,7 +181,7 @@ class _Builder:
         text: str = event.value
         tag = event.tag
         if tag is not None and tag not in _TEXT_TAGS:
-            self.wrong(line, column, f"tags such as {shown(tag)} are not supported; remove it")
+            self.wrong(line, column, f"tags such as {_tag(tag)} are not supported; remove it")
         value = resolve(text) if event.implicit[0] and tag is None else text
         tree = Tree(value, line, column, text)
         if event.anchor is not None:
@@ -165,7 +194,7 @@ class _Builder:
         if len(self.stack) >= MAX_DEPTH:
             self.stop(event, TOO_DEEP)
         if event.tag not in _PLAIN_TAGS:
-            self.wrong(mark.line + 1, mark.column + 1, f"tags such as {shown(event.tag)} are not supported; remove it")
+            self.wrong(mark.line + 1, mark.column + 1, f"tags such as {_tag(event.tag)} are not supported; remove it")
         tree = Tree(value, mark.line + 1, mark.column + 1)
         if event.anchor is not None:
             self.anchors.pop(event.anchor, None)

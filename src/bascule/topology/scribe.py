@@ -7,10 +7,16 @@ from typing import TypeVar
 
 from bascule.errors import Mistake, TopologyError
 from bascule.topology.fields import OTHER_WORDS, Field, Kind, Noun
-from bascule.topology.tree import MAX_MISTAKES, Path, Tree, in_order, kind_of, nearest, path_text, shown
+from bascule.topology.tree import MAX_MISTAKES, Path, Tree, in_order, is_whole, kind_of, nearest, path_text, shown
 from bascule.topology.values import Wrong
 
 T = TypeVar("T")
+
+_FORMS = {
+    "a lab": "; the shortest lab is `nodes: {a: [lan], b: [lan]}`",
+    "a network": "; write {subnet: 10.1.0.0/24}, or {}",
+    "a node": "; write the list of its networks, like [lan], or a map of its fields",
+}
 
 
 class Scribe:
@@ -49,7 +55,11 @@ class Scribe:
             return value
         if isinstance(value, int | float) and not isinstance(value, bool) and tree.text:
             return tree.text
-        advice = "; write it in quotes" if isinstance(value, bool) else ""
+        advice = ""
+        if isinstance(value, bool) and what.endswith("name"):
+            advice = "; write it in quotes"
+        elif isinstance(value, dict) and what.endswith("'s name"):
+            advice = "; a list holds names only, so write a map from each name to its fields"
         self.wrong(tree, path, f"must be {what}, not {kind_of(tree)}{advice}")
         return None
 
@@ -76,7 +86,9 @@ class Scribe:
     def number(self, tree: Tree, path: Path, least: int, most: int) -> int | None:
         """A whole number in a range."""
         value = tree.value
-        if isinstance(value, bool) or not isinstance(value, int):
+        if isinstance(value, float) and is_whole(tree):
+            self.wrong(tree, path, f"{shown(tree.text)} is out of range; write a number from {least} to {most}")
+        elif isinstance(value, bool) or not isinstance(value, int):
             advice = "; remove the quotes" if isinstance(value, str) and value.strip().isdecimal() else ""
             self.wrong(tree, path, f"must be a whole number, not {kind_of(tree)}{advice}")
         elif not least <= value <= most:
@@ -88,7 +100,7 @@ class Scribe:
     def fields(self, tree: Tree, path: Path, noun: Noun, readers: Mapping[Kind, Reader]) -> dict[str, object]:
         """The fields of a noun that could be read, by the name of their row."""
         if not isinstance(tree.value, dict):
-            self.wrong(tree, path, f"{noun.word} must be a map, not {kind_of(tree)}")
+            self.wrong(tree, path, f"{noun.word} must be a map, not {kind_of(tree)}{_FORMS.get(noun.word, '')}")
             return {}
         found: dict[str, object] = {}
         seen: dict[str, str] = {}

@@ -13,7 +13,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from itertools import islice
 
 from bascule.errors import Mistake, TopologyError
-from bascule.names import printable
+from bascule.names import shown as shown
 
 MAX_BYTES = 16 * 1024 * 1024
 MAX_VALUES = 200_000  # in a file: keys, scalars, lists and maps, aliases counted as often as they are used
@@ -24,7 +24,6 @@ MAX_MISTAKES = 200  # more help nobody, and a file can hold two hundred thousand
 Path = tuple[str | int, ...]
 Problem = tuple[Path, str]  # where in the topology, and what is wrong, what to do
 
-_SHOWN = 60
 _HINT_LENGTH = 80  # difflib takes quadratic time
 _HINT_CHOICES = 300
 
@@ -86,18 +85,17 @@ class Tree:
         return None
 
 
+def is_whole(tree: Tree) -> bool:
+    """Whether a number is written without a point, be it too long to be read as an int."""
+    return tree.text.strip("+-…").isdigit()
+
+
 def kind_of(tree: Tree) -> str:
     """What a value is, in the words of the file's author."""
     value = tree.value
     words: dict[type, str] = {dict: "a map", list: "a list", str: "text", bool: "true or false", int: "a number"}
-    words |= {float: "a decimal number", type(None): "nothing"}
+    words |= {float: "a number" if is_whole(tree) else "a decimal number", type(None): "nothing"}
     return words.get(type(value), f"a {type(value).__name__}")
-
-
-def shown(text: str) -> str:
-    """Text from a file as it may stand in a message: short, no control characters."""
-    short = text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
-    return printable(short)
 
 
 def path_text(path: Path) -> str:
@@ -112,7 +110,8 @@ def nearest(name: str, choices: Iterable[str]) -> str:
     """``; did you mean 'lan'?`` where a known name is near, else nothing."""
     if len(name) > _HINT_LENGTH:
         return ""
-    found = get_close_matches(name, list(islice(choices, _HINT_CHOICES)), 1)
+    known = list(islice(choices, _HINT_CHOICES))
+    found = [each for each in known if each.casefold() == name.casefold()] or get_close_matches(name, known, 1)
     return f"; did you mean '{shown(found[0])}'?" if found else ""
 
 

@@ -12,6 +12,8 @@ import struct
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
+from bascule.errors import BasculeError
+
 _HEADER = struct.Struct("=HH")
 _U8 = struct.Struct("=B")
 _U16 = struct.Struct("=H")
@@ -22,8 +24,20 @@ _TYPE_MASK = 0x3FFF  # NLA_TYPE_MASK: without NLA_F_NESTED (0x8000) and NLA_F_NE
 _NESTED = 0x8000
 
 
-class WireError(ValueError):
+class WireError(BasculeError, ValueError):
     """Bytes that are no valid netlink message: torn, overlapping or lying about their length."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"an answer of the kernel can't be read: {what}; run the command again, and report it if that does not help"
+        )
+
+
+def unpack_from(layout: struct.Struct, data: bytes) -> tuple[Any, ...]:
+    """The fixed head of a message. Raises :class:`WireError` where it is torn."""
+    if len(data) < layout.size:
+        raise WireError(f"{layout.size} bytes expected, {len(data)} found")
+    return layout.unpack_from(data)
 
 
 class Codec(NamedTuple):

@@ -5,7 +5,10 @@ from __future__ import annotations
 from functools import lru_cache
 from ipaddress import IPv6Address
 
+from bascule.wire.attributes import WireError
+
 AF_UNSPEC, AF_INET, AF_INET6 = 0, 2, 10  # socket.h
+ADDRESS_BYTES = {AF_INET: 4, AF_INET6: 16}
 
 
 def family_of(address: str) -> int:
@@ -22,12 +25,19 @@ def pack_address(address: str) -> bytes:
 
 
 def unpack_address(data: bytes) -> str:
-    """The canonical text of 4 or 16 bytes. Raises ValueError for any other length."""
+    """The canonical text of 4 or 16 bytes. Raises :class:`WireError` for any other length."""
     if len(data) == 4:
         return f"{data[0]}.{data[1]}.{data[2]}.{data[3]}"
     if len(data) == 16:
         return _unpack_v6(data)
-    raise ValueError(f"an address has 4 or 16 bytes, not {len(data)}")
+    raise WireError(f"an address has 4 or 16 bytes, not {len(data)}")
+
+
+def unpack_prefix(family: int, data: bytes, length: int) -> str:
+    """The address of a prefix. Raises :class:`WireError` where family, address and length do not fit each other."""
+    if len(data) != ADDRESS_BYTES.get(family) or length > 8 * len(data):
+        raise WireError(f"a prefix of {length} bits, an address of {len(data)} bytes, family {family}")
+    return unpack_address(data)
 
 
 @lru_cache(maxsize=4096)

@@ -19,6 +19,8 @@ NOOP, ERROR, DONE, OVERRUN = 1, 2, 3, 4
 REQUEST, MULTI, ACK, DUMP_INTR = 0x1, 0x2, 0x4, 0x10
 DUMP = 0x300  # NLM_F_ROOT | NLM_F_MATCH
 REPLACE, EXCL, CREATE, APPEND = 0x100, 0x200, 0x400, 0x800
+_MAX_ERRNO = 4095  # linux/err.h
+
 CAPPED, ACK_TLVS = 0x100, 0x200  # flags of an error answer
 
 _EXTACK = Table(msg=(1, text), offs=(2, u32))
@@ -73,6 +75,8 @@ def failure_of(reply: Reply) -> Failure:
             return Failure(0, "")
         raise WireError("an error answer without its number")
     errno = -_ERROR.unpack_from(reply.body)[0]
+    if errno > _MAX_ERRNO:
+        raise WireError(f"error number {errno}")
     if errno <= 0 or not reply.flags & ACK_TLVS:
         return Failure(max(errno, 0), "")
     offset = _ERROR.size

@@ -1,0 +1,1 @@
+"""Fuzzers for everything that comes in from outside: `make fuzz`, or `python -m fuzz.run --help`."""
