@@ -162,7 +162,8 @@ class Indexes:
     def renew(self, node: str, name: str) -> int:
         """Choose an index that is free, for an interface that is about to be made."""
         used = self._used.setdefault(node, set())
-        index = self._next.get(node, self.FIRST_IN_NODE if node else self.range.start)
+        # The first of a range stands in rules: nft would print it as the name of the interface that has it.
+        index = self._next.get(node, self.FIRST_IN_NODE if node else self.range.start + 1)
         while index in used:
             index += 1
         self._next[node] = index + 1
