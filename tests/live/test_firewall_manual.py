@@ -35,7 +35,8 @@ HEAD = """\
 
 A lab that asks for something that takes rules (`nat`, `internal`, `icc: false`, `reach`, `ports`), that has several
 networks with gateways, or that comes to a machine which forwards packets already, has one nftables table, `inet
-bascule-LAB`. It is put there whole, in one transaction; `plan` shows when it is not as it was left, `up` puts it back, `down` takes
+bascule-LAB`. It is put there whole, in one transaction; `plan` shows when it is not as it was left, `up` \
+puts it back, `down` takes
 it away. All sets and maps are looked up by hash or tree: a packet costs the same with one port and with ten thousand.
 
 Other programs' rules are not changed. A packet has to pass every program's chains, so where a chain of somebody else on the

@@ -35,8 +35,13 @@ def make_directories(path: str, mode: int = 0o755) -> None:
     parent = dirname(path)
     if parent != path:
         make_directories(parent, mode)
-    if not f"{path}/".startswith(_STATE):
-        _note(path)
+    if f"{path}/".startswith(_STATE):
+        _make(path, mode)
+    else:
+        _note(path, lambda: _make(path, mode))
+
+
+def _make(path: str, mode: int) -> None:
     with suppress(FileExistsError):
         syscalls.mkdir(path, mode)
 
@@ -50,14 +55,17 @@ def _is_there(path: str) -> bool:
     return True
 
 
-def _note(path: str) -> None:
+def _note(line: str, make: Callable[[], object]) -> None:
+    """Write down what is about to be made, and make it before another lab can read that: it would find nothing there to remove,
+    and strike it out."""
     with _made() as descriptor:
         is_new = not os.fstat(descriptor).st_size
         os.lseek(descriptor, 0, os.SEEK_END)
-        syscalls.write(descriptor, f"{path}\n".encode())
+        syscalls.write(descriptor, f"{line}\n".encode())
         syscalls.fsync(descriptor)
-    if is_new:
-        syscalls.sync_folder(dirname(MADE))
+        if is_new:
+            syscalls.sync_folder(dirname(MADE))
+        make()
 
 
 @contextmanager
@@ -87,7 +95,11 @@ def ready_for_namespaces() -> None:
 
 def _share() -> None:
     if not namespaces.share_directory():
-        _note(f"mount {namespaces.DIRECTORY}")
+        _note(f"mount {namespaces.DIRECTORY}", _mount)
+
+
+def _mount() -> None:
+    if not namespaces.share_directory():  # another lab may have been first
         namespaces.mount_directory()
         namespaces.share_directory()
 

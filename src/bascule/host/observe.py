@@ -301,7 +301,8 @@ def _forwarding(seen: Observation, scope: Scope) -> None:
     if (FAMILY, scope.table) in tables and nft.program() is not None:
         listing = nft.listing(scope.table)
         owned = f'comment "{comment(scope.table.removeprefix(table_name("")))}"' in listing
-        seen.facts.append(Table(scope.table, "", listing, owned))
+        if listing:  # it may go between one look and the next
+            seen.facts.append(Table(scope.table, "", listing, owned))
     others = [chain for chain in chains if chain is not None and not chain.table.startswith(table_name(""))]
     seen.forward_chains = [chain for chain in others if chain.forwards]
     for chain in seen.forward_chains:

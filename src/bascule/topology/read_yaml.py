@@ -107,6 +107,8 @@ def _place(text: str, offset: int) -> tuple[int, int]:
 
 def _syntax(error: yaml.MarkedYAMLError, text: str, filename: str) -> Exception:
     mark = error.problem_mark or error.context_mark
+    if "nesting depth" in str(error.problem):  # libyaml looks ahead, and may see it before its events tell us
+        return refuse(filename, TOO_DEEP, mark.line + 1 if mark else 0, mark.column + 1 if mark else 0)
     said = error.problem or error.context or "syntax error"
     said += next((f" ({hint})" for sign, hint in _HINTS if sign in said), "")
     doing = f", {error.context}" if error.context and error.problem else ""
