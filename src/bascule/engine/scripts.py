@@ -7,10 +7,12 @@ from bascule.engine.prepare import choose_all, machine_of, prepare, stored_topol
 from bascule.host.observe import Scope, observe
 from bascule.host.paths import Paths
 from bascule.host.world import HostWorld
-from bascule.kernel.op import Fact, Indexes
+from bascule.kernel.op import WORLD, Fact, Indexes
+from bascule.kernel.sysctl import Sysctl
 from bascule.plan import classic, render
 from bascule.plan.desired import Machine, desired
 from bascule.plan.diff import Plan, diff
+from bascule.plan.firewall import FORWARDING
 from bascule.state import store
 from bascule.topology.model import Topology
 
@@ -21,11 +23,18 @@ def script(topology: Topology, by_hand: bool, teardown: bool) -> str:
     others = claims.of_others(topology.name)
     lab = choose_all(topology, stored_topology(stored.newest), HostWorld(), others)
     facts = desired(lab, _machine())
-    if by_hand:
-        return classic.teardown(lab.name, facts) if teardown else classic.classic(lab.name, facts)
     if teardown:
-        return render.script(lab.name, diff([], facts, _indexes(facts)).ops, "the way back")
+        plain = render.script(lab.name, diff([], facts, _indexes(facts)).ops, "the way back")
+        return (classic.teardown(lab.name, facts) if by_hand else plain) + _stays(facts)
+    if by_hand:
+        return classic.classic(lab.name, facts)
     return render.script(lab.name, diff(facts, [], Indexes()).ops, "the whole lab")
+
+
+def _stays(facts: list[Fact]) -> str:
+    """A script does not know what a setting of the machine was before, nor who needs it now; `up` and `down` do."""
+    kept = [fact for fact in facts if isinstance(fact, Sysctl) and fact.node == WORLD and fact.name in FORWARDING.values()]
+    return "".join(f"# {fact.name} stays {fact.value}: set it back if nothing else needs it.\n" for fact in kept)
 
 
 def _machine() -> Machine:

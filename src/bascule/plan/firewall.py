@@ -21,7 +21,7 @@ from bascule.topology.ways import ways_out
 _IP = {4: "ip", 6: "ip6"}
 _ADDR = {4: "ipv4_addr", 6: "ipv6_addr"}
 _LOOPBACK = {4: "127.0.0.0/8", 6: "::1"}
-_FORWARDING = {4: "net.ipv4.ip_forward", 6: "net.ipv6.conf.all.forwarding"}
+FORWARDING = {4: "net.ipv4.ip_forward", 6: "net.ipv6.conf.all.forwarding"}
 _LABS = f"{Indexes.FIRST}-{Indexes.FIRST + 10_000 * Indexes.SLOT_SIZE - 1}"
 
 
@@ -45,7 +45,7 @@ def passage(lab: Assigned, forwards: bool) -> Iterator[Fact]:
         return
     yield Table(table_name(lab.name), ruleset(lab))
     for version in sorted(forwarded_families(lab)):
-        yield Sysctl(WORLD, _FORWARDING[version], "1")
+        yield Sysctl(WORLD, FORWARDING[version], "1")
     for network in _from_loopback(lab):
         # Answers to connections that 127.0.0.1 opened come back on the bridge; ip-sysctl.rst, route_localnet.
         yield Sysctl(WORLD, f"net/ipv4/conf/{network}/route_localnet", "1")
