@@ -4,7 +4,8 @@
  *   floor N cycle [order]     build N nodes, take them away, print one line of JSON with milliseconds
  *
  * A node is: unshare(CLONE_NEWNET), its pin in /run/netns, ONE message for the veth pair (both names, MACs and MTUs, the peer in
- * its namespace, the host's end in the bridge and up), and inside one send of four messages: lo up, eth0 up, address, route.
+ * its namespace, the host's end in the bridge and up), eth0's accept_ra set to 0, and inside one send of four messages: lo up, eth0
+ * up, address, route.
  *
  * Orders of taking away; time counts until no link is left and the kernel has freed all namespaces:
  *   pins    unmount all pins; the kernel frees the namespaces in batches and the veths with them; then the bridge
@@ -204,6 +205,16 @@ static void fill_node(int fd, int n)
 	transact(fd, h);
 }
 
+static void refuse_announcements(void)
+{
+	int fd = open("/proc/sys/net/ipv6/conf/eth0/accept_ra", O_WRONLY | O_CLOEXEC);
+	if (fd < 0 && errno == ENOENT) /* a kernel without IPv6 */
+		return;
+	if (fd < 0 || write(fd, "0", 1) != 1)
+		die("accept_ra");
+	close(fd);
+}
+
 static void add_node(int world, int n, int grouped)
 {
 	char path[64];
@@ -220,6 +231,7 @@ static void add_node(int world, int n, int grouped)
 		die(path);
 	int inside = open_socket();
 	add_veth(world, n, fd, grouped);
+	refuse_announcements();
 	fill_node(inside, n);
 	close(inside);
 	close(fd);

@@ -53,7 +53,7 @@ ERRNOS: dict[str, tuple[str, ...]] = {
     "setns": ("EPERM", "ENOMEM"),
     "fork": ("EAGAIN", "ENOMEM"),
     "exec": ("ENOENT", "EACCES"),
-    "kill": ("EPERM", "ESRCH"),
+    "kill": ("EPERM",),  # ESRCH is only said of a process that has ended
     "run": ("EAGAIN", "ENOMEM"),
     "send": ("ENOBUFS", "EPERM"),
     "sethostname": ("EPERM",),

@@ -137,17 +137,22 @@ class Outside:
                 run("ip", *place, "address", "add", f"{address}/{length}", "dev", device, *quick)
             run("ip", *place, "link", "set", device, "up")
         run("ip", "-n", self.name, "link", "set", "lo", "up")
+        self._wait_for_carrier()
         return self
+
+    def _wait_for_carrier(self, seconds: float = 5) -> None:
+        """The kernel tells IPv6 up to a second later that a cable is plugged in (net/core/link_watch.c); only then is there a
+        link-local address."""
+        deadline = time.monotonic() + seconds
+        for place in ((), ("-n", self.name)):
+            device = "eth0" if place else self.uplink
+            show = ("ip", *place, "-6", "-o", "address", "show", "dev", device, "scope", "link")
+            while not self.world.run(*show).stdout and time.monotonic() < deadline:
+                time.sleep(0.02)
 
     def __exit__(self, *_: object) -> None:
         self.world.run("ip", "link", "del", self.uplink, check=False)
         self.world.run("ip", "netns", "del", self.name, check=False)
-
-    def wait_for_addresses(self, seconds: float = 5) -> None:
-        """Bridges can't ask for IPv6 neighbours before duplicate address detection has passed their link-local address."""
-        deadline = time.monotonic() + seconds
-        while self.world.run("ip", "-6", "-o", "address", "show", "tentative").stdout and time.monotonic() < deadline:
-            time.sleep(0.05)
 
     def routes(self, prefix: str) -> None:
         """It sends this to us."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import zlib
 
+WORLD_NETNS = "/proc/self/ns/net"  # how a lab file calls the namespace that the lab is built in
 INTERFACE_NAME_BYTES = 15  # IFNAMSIZ (16) less the terminating NUL, linux/if.h
 _SHOWN = 60  # of a word in a message
 HOSTNAME_BYTES = 63  # one DNS label, RFC 1035 section 2.3.4; a node's name is its hostname

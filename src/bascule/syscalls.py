@@ -243,8 +243,11 @@ def sync_folder(path: str) -> None:
 def put(path: str, text: str) -> None:
     """Write to a file of the kernel's, below /proc: one write(2)."""
     _pass("put", path)
-    with open(path, "w") as file:
-        file.write(text)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(descriptor, text.encode())
+    finally:
+        os.close(descriptor)
 
 
 class Sender(Protocol):

@@ -37,6 +37,7 @@ ip link add dev lan address 02:42:00:00:00:01 mtu 1500 up type bridge
 ip address add 10.1.0.1/24 dev lan
 ip netns add a
 ip link add dev veth-a address MAC mtu 1500 master lan up type veth peer name eth0 address MAC mtu 1500 netns a
+ip netns exec a sysctl -qw net.ipv6.conf.eth0.accept_ra=0
 ip -n a link set dev eth0 up
 ip -n a link set dev lo up
 ip -n a address add 10.1.0.2/24 dev eth0

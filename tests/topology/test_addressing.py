@@ -13,7 +13,7 @@ from bascule.names import derived_mac
 from bascule.topology.addressing import assign
 from bascule.topology.defaults import attachment_mac
 from bascule.topology.load import from_data
-from bascule.topology.model import Assigned, Attachment, Node, Topology
+from bascule.topology.model import Assigned, Attachment, Node, Pool, Topology
 
 
 def got(lab: Assigned) -> dict[str, list[str]]:
@@ -71,7 +71,7 @@ def test_a_free_subnet_is_wide_enough_for_its_nodes() -> None:
 
 def test_exhausted_pools_say_what_is_busy() -> None:
     topology = lab({"a": {}, "b": {}})
-    pools = [ip_network("10.9.0.0/24")]
+    pools = [Pool(ip_network("10.9.0.0/24"), 24)]
     with pytest.raises(InputError) as caught:
         assign(topology, busy=[ip_network("192.168.0.0/16")], pools=pools)
     assert str(caught.value) == (
@@ -81,7 +81,7 @@ def test_exhausted_pools_say_what_is_busy() -> None:
 
 def test_pools_may_be_ipv6() -> None:
     topology = lab({"a": {}, "b": {}}, n=["b"])
-    found = got(assign(topology, pools=[ip_network("fd00:9::/48")]))
+    found = got(assign(topology, pools=[Pool(ip_network("fd00:9::/48"), 64)]))
     assert found == {"a": ["fd00:9::/64", "fd00:9::1"], "b": ["fd00:9:0:1::/64", "fd00:9:0:1::1"], "n": ["fd00:9:0:1::2"]}
 
 
@@ -162,7 +162,7 @@ def test_a_wider_subnet_begins_where_one_may() -> None:
     topology = lab({"a": {}, "b": {}, "c": {}}, web={"count": 600, "networks": ["b"]})
     found = got(assign(topology))
     assert [found[name][0] for name in "abc"] == ["10.213.0.0/24", "10.213.4.0/22", "10.213.1.0/24"]
-    pools = [ip_network("10.9.0.0/25"), ip_network("10.10.0.0/24"), ip_network("10.12.0.0/22")]
+    pools = [Pool(ip_network("10.9.0.0/25"), 24), Pool(ip_network("10.10.0.0/24"), 24), Pool(ip_network("10.12.0.0/22"), 24)]
     found = got(assign(lab({"a": {}}), pools=pools))
     assert found["a"][0] == "10.10.0.0/24"
 
@@ -179,7 +179,7 @@ def test_a_wider_subnet_begins_where_one_may() -> None:
 )
 def test_exhausted_pools_name_eight_busy_prefixes(busy: int, said: str) -> None:
     """A machine may route thousands."""
-    pools = [ip_network("10.9.0.0/24"), ip_network("10.8.0.0/25")]
+    pools = [Pool(ip_network("10.9.0.0/24"), 24), Pool(ip_network("10.8.0.0/25"), 24)]
     with pytest.raises(InputError) as caught:
         assign(lab({"a": {}, "b": {}}), busy=[ip_network(f"10.0.{number}.0/32") for number in range(busy)], pools=pools)
     assert str(caught.value) == (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_network
 
@@ -13,6 +13,7 @@ from bascule.host import nft
 from bascule.host.listening import listening
 from bascule.host.observe import Observation, Scope, observe
 from bascule.host.world import World
+from bascule.kernel.bridge import Uplink
 from bascule.kernel.file import Symlink, TextFile
 from bascule.kernel.link import Bridge, Veth
 from bascule.kernel.namespace import Namespace
@@ -27,7 +28,7 @@ from bascule.state import store
 from bascule.state.store import Record, Stored
 from bascule.topology.addressing import assign
 from bascule.topology.load import from_data
-from bascule.topology.model import Assigned, Topology
+from bascule.topology.model import Assigned, Network, Topology
 from bascule.topology.ports import Taken, publish
 
 
@@ -146,10 +147,15 @@ def scope_of(facts: Iterable[Fact], inside: bool = True) -> Scope:
     """Where to look to see these facts."""
     nodes: dict[str, None] = {}
     links, interfaces, sysctls, files = set(), set(), set(), dict[str, None]()
+    uplinks, adopted = set(), dict[str, str]()
     for fact in facts:
         match fact:
-            case Namespace(name=name):
+            case Namespace(name=name, source=source):
                 nodes[name] = None
+                if source:
+                    adopted[name] = source
+            case Uplink(name=name):
+                uplinks.add(name)
             case Bridge(name=name):
                 links.add(name)
             case Veth(name=name, node=node, peer=peer):
@@ -159,14 +165,23 @@ def scope_of(facts: Iterable[Fact], inside: bool = True) -> Scope:
                 sysctls.add((node, name))
             case TextFile(path=path) | Symlink(path=path):
                 files[path] = None
-    return Scope(tuple(nodes), frozenset(links), frozenset(interfaces), tuple(sorted(sysctls)), tuple(files), inside)
+    return Scope(
+        tuple(nodes),
+        frozenset(links),
+        frozenset(interfaces),
+        tuple(sorted(sysctls)),
+        tuple(files),
+        inside or bool(adopted),  # what is in a namespace that stays has to be taken away piece by piece
+        adopted=tuple(adopted.items()),
+        uplinks=frozenset(uplinks),
+    )
 
 
 def machine_of(seen: Observation) -> Machine:
     """What a lab's facts depend on, of what was seen."""
     dropping = [chain for chain in seen.forward_chains if chain.policy == "drop"] if nft.program() else []
     usable = [chain for chain in dropping if is_plain(chain.table) and is_plain(chain.name)]
-    return Machine(seen.forwards, tuple(usable), seen.bridge_nf)
+    return Machine(seen.forwards, tuple(usable), seen.bridge_nf, seen.ipv6)
 
 
 def _refuse_impossible(lab: Assigned | None, want: list[Fact], seen: Observation) -> None:
@@ -176,11 +191,28 @@ def _refuse_impossible(lab: Assigned | None, want: list[Fact], seen: Observation
     if nft.program() is None and any(isinstance(fact, Table) for fact in want):
         raise KernelError("nft", errno.ENOENT, "nft is not installed", advice="the lab needs rules: install the package nftables")
     for network in lab.networks:
+        _refuse_uplink(network, seen)
         for address in network.outbound:
             if str(address) not in seen.addresses:
                 raise InputError(
                     f"network {network.name}: outbound_address {address} is no address of this machine; add it first"
                 )
+
+
+def _refuse_uplink(network: Network, seen: Observation) -> None:
+    name = network.uplink
+    if not name:
+        return
+    there = seen.others.get(name)
+    if there is None:
+        raise InputError(f"network {network.name}: the machine has no interface {name} for its uplink; see `ip -br link`")
+    if there.master not in ("", network.name):
+        raise Conflict(f"network {network.name}: {name} is a port of {there.master} already; choose another uplink")
+    if there.default_route and there.master != network.name:
+        raise Conflict(
+            f"network {network.name}: the machine's default route goes through {name}: as a bridge port it would cut the machine "
+            "off; choose another uplink"
+        )
 
 
 def _with_texts(have: list[Fact], stored: Stored, want: list[Fact]) -> list[Fact]:
@@ -211,6 +243,14 @@ def _with_priors(own: list[Fact], stored: Stored, wanted: set[tuple[str, ...]], 
     return have
 
 
+def _uplink_notes(network: Network, seen: Observation) -> Iterator[str]:
+    uplink = seen.others.get(network.uplink)
+    if uplink is not None and not uplink.up:
+        yield f"{network.uplink} is down: nothing passes to {network.name} by it until it is up"
+    if uplink is not None and uplink.addressed:
+        yield f"{network.uplink} has addresses of its own, which do not answer while it is a port of {network.name}"
+
+
 def _notes(lab: Assigned | None, seen: Observation, want: list[Fact]) -> list[str]:
     if lab is None:
         return []
@@ -226,6 +266,7 @@ def _notes(lab: Assigned | None, seen: Observation, want: list[Fact]) -> list[st
         if chain.policy == "drop" and TO in passed:
             notes.append(f"{where}: what the lab lets out and in passes by rules at its head")
     for network in lab.networks:
+        notes += _uplink_notes(network, seen)
         for subnet in network.subnets:
             for text in seen.prefixes:
                 routed = ip_network(text, strict=False)

@@ -18,12 +18,14 @@ from bascule.engine import worlds
 from bascule.engine.prepare import Prepared, choose_all, prepare, stored_topology
 from bascule.errors import BasculeError, Conflict, Interrupted, Locked, PlanFailed, WorldError, translated
 from bascule.host import files, keeper, namespaces, settle
+from bascule.host.announce import Announcement, announce
 from bascule.host.execute import Report, execute
 from bascule.host.keeper import Starting
 from bascule.host.paths import Paths
 from bascule.host.world import HostWorld, PrivateWorld, World
-from bascule.kernel.link import Veth
-from bascule.kernel.namespace import AddNamespace, Namespace
+from bascule.kernel.address import Address
+from bascule.kernel.link import Bridge, Veth
+from bascule.kernel.namespace import AddNamespace, AttachNamespace, Namespace
 from bascule.kernel.op import WORLD, Indexes
 from bascule.kernel.sysctl import Sysctl
 from bascule.plan.desired import desired
@@ -149,6 +151,9 @@ class _Run:
                 leaving = _leaving(prepared)
                 if leaving:
                     world.call(settle.links_gone, leaving, indexes.range)
+                moved = _moved(prepared) if current is not None or any(network.uplink for network in target.networks) else []
+                if moved:
+                    world.call(announce, moved)
                 if started is not None:
                     started.go()
             except BaseException as error:
@@ -296,13 +301,31 @@ class _Run:
 
 def _made(plan: Plan) -> dict[str, int]:
     """The namespaces that a plan makes, with no cookie yet."""
-    return {op.name: 0 for op in plan.ops if isinstance(op, AddNamespace)}
+    return {op.name: 0 for op in plan.ops if isinstance(op, (AddNamespace, AttachNamespace))}
 
 
 def _leaving(prepared: Prepared) -> list[int]:
     """The indexes of the veth pairs that go: who makes one of the same name next must not meet the old one."""
     gone = [change.fact for change in prepared.plan.changes if change.sign == "-" and isinstance(change.fact, Veth)]
     return [prepared.seen.indexes[WORLD, veth.name] for veth in gone if (WORLD, veth.name) in prepared.seen.indexes]
+
+
+def _moved(prepared: Prepared) -> list[Announcement]:
+    """The addresses of interfaces that were made or changed: a neighbour may know them under another MAC."""
+    macs, touched = dict[tuple[str, str], str](), set[tuple[str, str]]()
+    for fact in prepared.want:
+        if isinstance(fact, Veth):
+            macs[fact.node, fact.peer] = fact.peer_mac
+        elif isinstance(fact, Bridge):
+            macs[WORLD, fact.name] = fact.mac
+    for change in prepared.plan.changes:
+        if change.sign != "-" and isinstance(change.fact, (Address, Veth, Bridge)):
+            touched.update((mark[1], mark[2]) for mark in (*change.fact.contains, *change.fact.within) if mark[0] == "link")
+    return [
+        Announcement(fact.node, fact.device, macs[fact.node, fact.device], fact.address)
+        for fact in prepared.want
+        if isinstance(fact, Address) and (fact.node, fact.device) in touched
+    ]
 
 
 def _has_side_effects(change: Change) -> bool:
@@ -320,7 +343,8 @@ def _take_away(ops: list[object], paths: Paths, progress: Callable[[int], None])
 
 
 def _running(plan: Plan) -> tuple[str, ...]:
-    leaving = [change.fact.name for change in plan.changes if change.sign == "-" and isinstance(change.fact, Namespace)]
+    spaces = [change.fact for change in plan.changes if change.sign == "-" and isinstance(change.fact, Namespace)]
+    leaving = [fact.name for fact in spaces if not fact.source]
     found = namespaces.users(leaving)
     return tuple(
         f"{command} (process {pid}) still runs in {node}: its namespace lives on, nameless, until it ends"

@@ -211,8 +211,8 @@ class _Hands:
 
     def _do(self, effect: Effect) -> None:
         match effect:
-            case MakeNamespace(name):
-                self._make(name)
+            case MakeNamespace(name, source):
+                self._make(name, source)
             case DropNamespace(name=name):
                 self._forget(name)
                 namespaces.drop(name)
@@ -271,12 +271,17 @@ class _Hands:
         self._inside = name
         return self._keep(name, descriptor)
 
-    def _make(self, name: str) -> None:
+    def _make(self, name: str, source: str) -> None:
         if not self._ready:
             files.ready_for_namespaces()
             self._ready = True
+        if source:
+            self._go_home()
         self._inside = name  # also where it fails half-way
-        files.make_namespace(name)
+        if source:
+            files.attach_namespace(name, source)
+        else:
+            files.make_namespace(name)
         _descriptor, socket = self._keep(name, os.open(namespaces.pin_path(name), os.O_RDONLY | os.O_CLOEXEC))
         self._report.cookies[name] = socket.cookie()
 
@@ -303,6 +308,8 @@ class _Hands:
         elif self._inside != effect.node:
             syscalls.setns(self._node(effect.node)[0], syscalls.CLONE_NEWNET)
             self._inside = effect.node
+        if effect.fresh:
+            return syscalls.put(sysctl_path(effect.key), effect.value)
         before = read_sysctl(effect.key)
         syscalls.put(sysctl_path(effect.key), effect.value)
         self._report.priors.setdefault((effect.node, effect.key), before)

@@ -113,6 +113,11 @@ def make_namespace(name: str) -> None:
         in_folder(namespaces.DIRECTORY, lambda: namespaces.make(name))
 
 
+def attach_namespace(name: str, source: str) -> None:
+    """A pin in /run/netns for a namespace of somebody else. The thread is inside afterwards."""
+    in_folder(namespaces.DIRECTORY, lambda: namespaces.attach(name, source))
+
+
 def remove_empty(lab: str) -> None:
     """Remove the folders of a lab's nodes that are empty: a run that was killed may have left some."""
     for place, _folders, _names in os.walk(f"{_STATE}{lab}", topdown=False):

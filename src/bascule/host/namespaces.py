@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from bascule import syscalls
+from bascule.errors import InputError
+from bascule.names import WORLD_NETNS
 from bascule.syscalls import CLONE_NEWNET, MNT_DETACH, MS_BIND, MS_REC, MS_SHARED
 
 DIRECTORY = "/run/netns"
 _OWN = "/proc/thread-self/ns/net"
 _NSFS_MAGIC = 0x6E736673
+_NS_GET_NSTYPE = 0xB703  # ioctl_ns(2)
 
 
 def pin_path(name: str) -> str:
@@ -64,18 +68,60 @@ def make(name: str) -> None:
 
     A file without a namespace under it (left by a crash between the two steps) is taken over.
     """
-    path = pin_path(name)
-    try:
-        os.close(syscalls.create(path, os.O_RDONLY | os.O_EXCL, 0))
-    except FileExistsError:
-        if is_pinned(name):
-            raise
+    path = _new_pin(name)
     try:
         syscalls.unshare(CLONE_NEWNET)
         syscalls.mount(_OWN, path, "none", MS_BIND)
     except OSError:
         syscalls.unlink(path)
         raise
+
+
+def _new_pin(name: str) -> str:
+    path = pin_path(name)
+    try:
+        os.close(syscalls.create(path, os.O_RDONLY | os.O_EXCL, 0))
+    except FileExistsError:
+        if is_pinned(name):
+            raise
+    return path
+
+
+def place(source: str) -> tuple[int, int] | None:
+    """The identity (device, inode) of the network namespace at this path; None where there is none."""
+    try:
+        descriptor = os.open(_path_of(source), os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        status = os.fstat(descriptor)
+        return (status.st_dev, status.st_ino) if fcntl.ioctl(descriptor, _NS_GET_NSTYPE) == CLONE_NEWNET else None
+    except OSError:
+        return None  # no namespace at all
+    finally:
+        os.close(descriptor)
+
+
+def _path_of(source: str) -> str:
+    return _OWN if source == WORLD_NETNS else source
+
+
+def attach(name: str, source: str) -> None:
+    """Pin the namespace at this path, and put the thread inside it. Raises FileExistsError where the name is taken, and
+    :class:`InputError` where the path is of no network namespace."""
+    if place(source) is None:
+        raise InputError(f"node {name}: there is no network namespace at {source}; does the process still run?")
+    descriptor = os.open(_path_of(source), os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        path = _new_pin(name)
+        try:
+            syscalls.mount(f"/proc/self/fd/{descriptor}", path, "none", MS_BIND)
+        except OSError:
+            syscalls.unlink(path)
+            raise
+        syscalls.setns(descriptor, CLONE_NEWNET)
+    finally:
+        os.close(descriptor)
 
 
 def is_pinned(name: str) -> bool:

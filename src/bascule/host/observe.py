@@ -17,6 +17,7 @@ from bascule.host.execute import read_sysctl
 from bascule.host.netlink import NETFILTER, Netlink
 from bascule.host.paths import Paths
 from bascule.kernel.address import Address
+from bascule.kernel.bridge import AGEING, DEFAULTS, PROMISC, STP, BridgeSetting, Uplink
 from bascule.kernel.file import Symlink, TextFile
 from bascule.kernel.link import Bridge, Loopback, Veth
 from bascule.kernel.namespace import Namespace
@@ -25,6 +26,7 @@ from bascule.kernel.port import HAIRPIN, ISOLATED, PortFlag
 from bascule.kernel.route import Route
 from bascule.kernel.sysctl import Sysctl
 from bascule.kernel.table import FAMILY, Table, comment, table_name
+from bascule.names import WORLD_NETNS
 from bascule.wire import netfilter
 from bascule.wire import route as rt
 from bascule.wire.attributes import unpack_from
@@ -36,6 +38,7 @@ _ADDRESSES = Request(rt.GETADDR, 0, rt.IFADDR.pack(AF_UNSPEC, 0, 0, 0, 0))
 _ROUTES = Request(rt.GETROUTE, 0, rt.RTMSG.pack(AF_UNSPEC, 0, 0, 0, 0, 0, 0, 0, 0))
 _LINK_FIELDS = rt.LINK.numbers("ifname", "mtu", "address", "link", "master", "linkinfo")
 _PORT_FIELDS = rt.BRIDGE_PORT.numbers(ISOLATED, HAIRPIN)
+_BRIDGE_FIELDS = rt.BRIDGE_INFO.numbers(STP, AGEING)
 _NODE_LINK_FIELDS = rt.LINK.numbers("ifname", "mtu", "address", "link")
 _ADDRESS_FIELDS = rt.ADDRESS.numbers("address", "local", "flags")
 _ROUTE_FIELDS = rt.ROUTE.numbers("dst", "oif", "gateway", "priority", "table")
@@ -46,7 +49,8 @@ _BRIDGE_NF = "net.bridge.bridge-nf-call-iptables"
 @dataclass(frozen=True, slots=True)
 class Scope:
     """What to look at: namespaces by name; links of the world by name and by index; interfaces in nodes; sysctls and files by
-    key; every file below ``folder``; our own ``table`` of rules. With ``inside`` False the nodes are only counted, not looked
+    key; every file below ``folder``; our own ``table`` of rules; nodes ``adopted`` from a path; ``uplinks``,
+    interfaces of the machine. With ``inside`` False the nodes are only counted, not looked
     into: enough for taking them away."""
 
     nodes: tuple[str, ...] = ()
@@ -58,6 +62,8 @@ class Scope:
     indexes: range = range(0)
     folder: str = ""
     table: str = ""
+    adopted: tuple[tuple[str, str], ...] = ()
+    uplinks: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -72,6 +78,19 @@ class Observation:
     bridge_nf: bool = False
     forwards: bool = False
     addresses: set[str] = field(default_factory=set)
+    others: dict[str, Foreign] = field(default_factory=dict)
+    ipv6: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """An interface of the machine that is to be a bridge port: whether it is up, its present bridge, whether it has addresses of
+    its own, and whether a default route goes through it."""
+
+    up: bool
+    master: str
+    addressed: bool
+    default_route: bool
 
 
 @dataclass(slots=True)
@@ -85,6 +104,7 @@ class _Link:
     master: int
     kind: str
     flags: tuple[str, ...] = ()
+    settings: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(slots=True)
@@ -125,6 +145,8 @@ def _conclude(seen: Observation, scope: Scope, world: _Inside, nodes: dict[str, 
     _addresses(seen, WORLD, world, {link.index for link in world.links.values() if link.name in scope.links}, routes)
     seen.prefixes = list(_prefixes(world, scope, routes))
     seen.addresses = {text for reply in world.addresses if (text := _address_of(reply))}
+    seen.others = dict(_foreign(scope, world, routes))
+    seen.ipv6 = os.path.isdir("/proc/sys/net/ipv6")
     for name, inside in nodes.items():
         ours = {link.index for link in inside.links.values() if (name, link.name) in scope.interfaces}
         routes = list(_decoded_routes(inside))
@@ -139,12 +161,13 @@ def _enter_node(name: str, scope: Scope, seen: Observation, nodes: dict[str, _In
             seen.facts.append(Namespace(name, alive=False))
         return
     try:
+        source = _source(descriptor, dict(scope.adopted).get(name, ""))
         if not namespaces.enter(descriptor):
             seen.facts.append(Namespace(name, alive=False))
             return
         with Netlink() as socket:
-            seen.facts.append(Namespace(name, cookie=socket.cookie()))
-            if scope.inside:
+            seen.facts.append(Namespace(name, cookie=socket.cookie(), source=source))
+            if scope.inside and source != WORLD_NETNS:
                 nodes[name] = _look(socket)
         for node, key in scope.sysctls:
             if node == name and scope.inside:
@@ -152,6 +175,14 @@ def _enter_node(name: str, scope: Scope, seen: Observation, nodes: dict[str, _In
                     seen.facts.append(Sysctl(name, key, read_sysctl(key)))
     finally:
         os.close(descriptor)
+
+
+def _source(descriptor: int, path: str) -> str:
+    """The path that a node was adopted from, as long as the namespace of the pin is the one there, or there is none any more."""
+    if not path:
+        return ""
+    status = os.fstat(descriptor)
+    return path if namespaces.place(path) in (None, (status.st_dev, status.st_ino)) else "another namespace"
 
 
 def _look(socket: Netlink, whole: bool = False) -> _Inside:
@@ -167,6 +198,7 @@ def _look(socket: Netlink, whole: bool = False) -> _Inside:
 def _link(reply: Reply, fields: dict[int, str]) -> _Link:
     _family, _type, index, flags, _change = unpack_from(rt.IFINFO, reply.body)
     found = rt.LINK.decode_only(reply.body, rt.IFINFO.size, fields)
+    info = found.get("linkinfo", {})
     return _Link(
         index=index,
         up=bool(flags & rt.IFF_UP),
@@ -175,9 +207,17 @@ def _link(reply: Reply, fields: dict[int, str]) -> _Link:
         mac=unpack_mac(found.get("address", b"")),
         peer=found.get("link", 0),
         master=found.get("master", 0),
-        kind=found.get("linkinfo", {}).get("kind", ""),
-        flags=_port_flags(found.get("linkinfo", {})),
+        kind=info.get("kind", ""),
+        flags=_port_flags(info),
+        settings=_settings(flags, info) if info.get("kind") == "bridge" else (),
     )
+
+
+def _settings(flags: int, info: dict[str, Any]) -> tuple[tuple[str, int], ...]:
+    """A bridge's settings that are not as the kernel makes it."""
+    found = rt.BRIDGE_INFO.decode_only(info.get("data", b""), 0, _BRIDGE_FIELDS)
+    found[PROMISC] = 1 if flags & rt.IFF_PROMISC else 0
+    return tuple((name, value) for name, value in found.items() if value != DEFAULTS[name])
 
 
 def _port_flags(info: dict[str, Any]) -> tuple[str, ...]:
@@ -188,21 +228,25 @@ def _port_flags(info: dict[str, Any]) -> tuple[str, ...]:
 def _world_links(seen: Observation, scope: Scope, world: _Inside, nodes: dict[str, _Inside]) -> None:
     """Bridges, and veth pairs with the other end looked up: the index of each end names the other."""
     ends = {}
+    adopted = {name for name, _source in scope.adopted}
     for name, inside in nodes.items():
         for link in inside.links.values():
             seen.indexes[name, link.name] = link.index
-            if link.index == 1 and link.up:
+            if link.index == 1 and link.up and name not in adopted:  # whose lo is its owner's affair
                 seen.facts.append(Loopback(name))
             if link.peer:
                 ends[link.peer, link.index] = (name, link)
     for link in world.links.values():
         seen.indexes[WORLD, link.name] = link.index
+        master = world.links.get(link.master)
+        if link.name in scope.uplinks and master and master.name in scope.links:
+            seen.facts.append(Uplink(link.name, master.name))
         if link.name not in scope.links:
             continue
         if link.kind == "bridge":
             seen.facts.append(Bridge(link.name, link.mtu, link.mac, link.up))
+            seen.facts.extend(BridgeSetting(link.name, name, value) for name, value in link.settings)
         elif link.kind == "veth":
-            master = world.links.get(link.master)
             seen.facts.append(_veth(link, master.name if master else "", ends.get((link.index, link.peer))))
             seen.facts.extend(PortFlag(link.name, flag) for flag in link.flags)
 
@@ -266,6 +310,19 @@ def _prefixes(world: _Inside, scope: Scope, routes: list[_Decoded]) -> Iterator[
     for found, to, _protocol in routes:
         if found.get("oif", 0) not in own and not to.endswith("/0") and not to.startswith("fe80:"):
             yield to
+
+
+def _foreign(scope: Scope, world: _Inside, routes: list[_Decoded]) -> Iterator[tuple[str, Foreign]]:
+    addressed = {unpack_from(rt.IFADDR, reply.body)[4] for reply in world.addresses if not _is_link_local(reply)}
+    leaving = {found.get("oif", 0) for found, to, _protocol in routes if to.endswith("/0")}
+    for link in world.links.values() if scope.uplinks else ():
+        if link.name in scope.uplinks:
+            master = world.links.get(link.master)
+            yield link.name, Foreign(link.up, master.name if master else "", link.index in addressed, link.index in leaving)
+
+
+def _is_link_local(reply: Reply) -> bool:
+    return _address_of(reply).startswith("fe80:")
 
 
 def _address_of(reply: Reply) -> str:

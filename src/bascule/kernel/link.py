@@ -7,15 +7,17 @@ in its bridge and up. Only the peer's UP needs a second message, from inside: th
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 from bascule.kernel.op import WORLD, Effect, Fact, Indexes, Key, Netlink, Op, ip
+from bascule.kernel.sysctl import SetSysctl
 from bascule.wire import route as rt
 from bascule.wire.attributes import Table, nest, text
 from bascule.wire.inet import pack_mac
 from bascule.wire.message import CREATE, EXCL, Request
 
 _U32 = struct.Struct("=I")
+Settings = tuple[tuple[str, str], ...]
 _BRIDGE = {"kind": "bridge"}
 _VETH = Table(kind=(1, text), data=(2, nest(rt.VETH_INFO)))
 _ORDINARY_MTU = 1500
@@ -59,12 +61,13 @@ class Loopback:
 
 @dataclass(frozen=True, slots=True)
 class Bridge:
-    """A bridge in the world."""
+    """A bridge in the world. ``settings`` are sysctls that it is made with; whoever changes them later has his reasons."""
 
     name: str
     mtu: int
     mac: str
     up: bool = True
+    settings: Settings = field(default=(), compare=False)
 
     @property
     def node(self) -> str:
@@ -87,10 +90,12 @@ class Bridge:
 
     def create(self, indexes: Indexes) -> tuple[Op, ...]:
         index = indexes.renew(WORLD, self.name)
+        settings = (SetSysctl(WORLD, key, value, fresh=True) for key, value in self.settings)
+        made: tuple[Op, ...] = (AddBridge(self, index), *settings)
         if self.mtu == _ORDINARY_MTU:
-            return (AddBridge(self, index),)
+            return made
         # Set once more, it counts as the user's wish: the kernel no longer adapts it to the ports (br_mtu_auto_adjust).
-        return (AddBridge(self, index), ChangeLink(WORLD, self.name, index, "mtu", self.mtu, self.mtu))
+        return (*made, ChangeLink(WORLD, self.name, index, "mtu", self.mtu, self.mtu))
 
     def remove(self, indexes: Indexes) -> tuple[Op, ...]:
         return (DeleteLink(indexes.of(WORLD, self.name), AddBridge(self, indexes.of(WORLD, self.name))),)
@@ -106,7 +111,7 @@ class Bridge:
 
 @dataclass(frozen=True, slots=True)
 class Veth:
-    """A veth pair: ``name`` in the world, a port of ``bridge``; ``peer`` in ``node``."""
+    """A veth pair: ``name`` in the world, a port of ``bridge``; ``peer`` in ``node``, made with these sysctls."""
 
     name: str
     node: str
@@ -118,6 +123,7 @@ class Veth:
     up: bool = True
     peer_up: bool = True
     peer_mtu: int = 0  # 0: like mtu
+    settings: Settings = field(default=(), compare=False)
 
     @property
     def key(self) -> Key:
@@ -137,7 +143,9 @@ class Veth:
     def create(self, indexes: Indexes) -> tuple[Op, ...]:
         master = indexes.of(WORLD, self.bridge) if self.bridge else 0
         add = AddVeth(self, indexes.renew(WORLD, self.name), indexes.renew(self.node, self.peer), master)
-        return (add, ChangeLink(self.node, self.peer, add.peer_index, "up", False, True))
+        # Set before it is up: only then nothing has been done by the kernel's own ones.
+        made = (SetSysctl(self.node, key, value, fresh=True) for key, value in self.settings)
+        return (add, *made, ChangeLink(self.node, self.peer, add.peer_index, "up", False, True))
 
     def remove(self, indexes: Indexes) -> tuple[Op, ...]:
         index = indexes.of(WORLD, self.name)
@@ -187,10 +195,10 @@ def _differences(new: Fact, old: Fact) -> tuple[str, ...]:
     if type(new) is not type(old):
         return ("another kind",)
     shown = []
-    for field in fields(new):  # type: ignore[arg-type]
-        was, wanted = getattr(old, field.name), getattr(new, field.name)
-        if field.compare and was != wanted:
-            name = field.name.replace("_", " ")
+    for each in fields(new):  # type: ignore[arg-type]
+        was, wanted = getattr(old, each.name), getattr(new, each.name)
+        if each.compare and was != wanted:
+            name = each.name.replace("_", " ")
             shown.append(f"{name} is {_word(was)}, should be {_word(wanted)}")
     return tuple(shown)
 

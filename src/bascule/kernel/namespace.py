@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, field
 
 from bascule.kernel.op import DropNamespace, Effect, Fact, Indexes, Key, MakeNamespace, Op, ip
@@ -10,10 +11,12 @@ from bascule.kernel.op import DropNamespace, Effect, Fact, Indexes, Key, MakeNam
 @dataclass(frozen=True, slots=True)
 class Namespace:
     """A namespace exists under this name. ``cookie`` (SO_NETNS_COOKIE) tells it from another that later bears its name;
-    ``alive`` is False for a pin in /run/netns without a namespace, which a crash can leave."""
+    ``alive`` is False for a pin in /run/netns without a namespace, which a crash can leave. ``source`` is the path of a namespace
+    that somebody else has made, and that goes on without us."""
 
     name: str
     alive: bool = True
+    source: str = ""
     cookie: int = field(default=0, compare=False)
 
     @property
@@ -30,21 +33,23 @@ class Namespace:
 
     @property
     def contains(self) -> tuple[Key, ...]:
-        return (self.key,)
+        return () if self.source else (self.key,)
 
     def describe(self) -> str:
-        return f"namespace {self.name}"
+        return f"namespace {self.name}" + (f", which is {self.source}" if self.source else "")
 
     def create(self, indexes: Indexes) -> tuple[Op, ...]:
-        return (AddNamespace(self.name),)
+        return (AttachNamespace(self.name, self.source) if self.source else AddNamespace(self.name),)
 
     def remove(self, indexes: Indexes) -> tuple[Op, ...]:
-        return (DeleteNamespace(self.name, self.alive),)
+        return (DeleteNamespace(self.name, self.alive, self.source),)
 
     def change_from(self, old: Fact, indexes: Indexes) -> tuple[Op, ...] | None:
         return None
 
     def differences(self, old: Fact) -> tuple[str, ...]:
+        if isinstance(old, Namespace) and old.source != self.source:
+            return (f"is {old.source or 'a namespace of the lab'}",)
         return ("the pin is there, the namespace is not",)
 
 
@@ -69,21 +74,49 @@ class AddNamespace:
 
 
 @dataclass(frozen=True, slots=True)
-class DeleteNamespace:
-    """``ip netns del``. There is no way back: what was and what ran inside is gone."""
+class AttachNamespace:
+    """``ip netns attach``: the name for a namespace that is there already."""
 
     name: str
-    alive: bool = True
+    source: str
 
     @property
     def node(self) -> str:
         return ""
 
     def effect(self) -> Effect:
-        return DropNamespace(self.name, self.alive)
+        return MakeNamespace(self.name, self.source)
+
+    def shell(self) -> tuple[str, ...]:
+        words = self.source.split("/")
+        if words[:2] == ["", "proc"] and words[3:] == ["ns", "net"]:
+            if words[2] == "self":
+                return (f"ip netns attach {self.name} $$",)
+            return (ip("", "netns", "attach", self.name, words[2]),)
+        pin = f"/run/netns/{self.name}"
+        return (f"touch {pin} && mount --bind {shlex.quote(self.source)} {pin}",)
+
+    def undo(self) -> Op | None:
+        return DeleteNamespace(self.name, source=self.source)
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteNamespace:
+    """``ip netns del``. There is no way back: what was and what ran inside is gone, unless it is somebody else's (``source``)."""
+
+    name: str
+    alive: bool = True
+    source: str = ""
+
+    @property
+    def node(self) -> str:
+        return ""
+
+    def effect(self) -> Effect:
+        return DropNamespace(self.name, self.alive and not self.source)
 
     def shell(self) -> tuple[str, ...]:
         return (ip("", "netns", "del", self.name),)
 
     def undo(self) -> Op | None:
-        return None
+        return AttachNamespace(self.name, self.source) if self.source else None

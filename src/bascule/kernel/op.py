@@ -30,9 +30,11 @@ class Netlink(NamedTuple):
 
 
 class MakeNamespace(NamedTuple):
-    """unshare(CLONE_NEWNET) and a bind mount of it in /run/netns: what ``ip netns add`` does."""
+    """unshare(CLONE_NEWNET) and a bind mount of it in /run/netns: what ``ip netns add`` does. With ``source``, the path of a
+    namespace, only the mount, of that one: ``ip netns attach``."""
 
     name: str
+    source: str = ""
 
 
 class DropNamespace(NamedTuple):
@@ -44,11 +46,13 @@ class DropNamespace(NamedTuple):
 
 
 class WriteSysctl(NamedTuple):
-    """Write below /proc/sys from inside the namespace. The answer is the value that stood there."""
+    """Write below /proc/sys from inside the namespace. The answer is the value that stood there, but for something that has just
+    been made (``fresh``): it goes with that."""
 
     node: str
     key: str
     value: str
+    fresh: bool = False
 
 
 class WriteFile(NamedTuple):

@@ -49,15 +49,16 @@ class Sysctl:
 
 @dataclass(frozen=True, slots=True)
 class SetSysctl:
-    """``sysctl -w``. ``old`` is empty where the namespace is new: its going is the undo."""
+    """``sysctl -w``. ``old`` is empty where it is not known. ``fresh``: of a link that was just made, which takes it along."""
 
     node: str
     name: str
     value: str
-    old: str
+    old: str = ""
+    fresh: bool = False
 
     def effect(self) -> Effect:
-        return WriteSysctl(self.node, self.name, self.value)
+        return WriteSysctl(self.node, self.name, self.value, self.fresh)
 
     def shell(self) -> tuple[str, ...]:
         return (inside(self.node, "sysctl", "-qw", f"{self.name}={self.value}"),)

@@ -12,8 +12,9 @@ from collections.abc import Iterable, Sequence
 from bascule.kernel.address import Address
 from bascule.kernel.link import Bridge, Loopback, Veth
 from bascule.kernel.namespace import Namespace
-from bascule.kernel.op import Fact, Indexes
+from bascule.kernel.op import WORLD, Fact, Indexes
 from bascule.kernel.route import Route
+from bascule.kernel.sysctl import SetSysctl
 from bascule.topology.model import DEFAULT_MTU
 
 BESIDES = "# bascule:"
@@ -51,8 +52,11 @@ def teardown(lab: str, facts: Sequence[Fact]) -> str:
 
 
 def _namespaces(facts: Sequence[Fact]) -> Iterable[str]:
-    names = [_q(fact.name) for fact in facts if isinstance(fact, Namespace)]
-    yield from (f"ip netns add {name}" for name in names)
+    spaces = [fact for fact in facts if isinstance(fact, Namespace)]
+    for fact in spaces:
+        yield from (line for op in fact.create(Indexes()) for line in op.shell())
+    up = {fact.node for fact in facts if isinstance(fact, Loopback)}
+    names = [_q(fact.name) for fact in spaces if fact.name in up]
     yield from (f"ip netns exec {name} ip link set lo up  {BESIDES} a node reaches its own addresses" for name in names)
 
 
@@ -61,11 +65,22 @@ def _bridges(facts: Sequence[Fact]) -> Iterable[str]:
         if isinstance(fact, Bridge):
             name = _q(fact.name)
             yield f"brctl addbr {name}"
+            yield from _settings(fact, WORLD)
             yield f"ip link set dev {name} address {fact.mac}  {BESIDES} a MAC that stays"
             if fact.mtu != DEFAULT_MTU:
                 yield f"ip link set dev {name} mtu {fact.mtu}"
             yield from (_address(other) for other in facts if isinstance(other, Address) and _on(other, "", fact.name))
             yield f"ip link set dev {name} up"
+
+
+_WHY = {"accept_ra": "nobody announces himself as its router", "accept_dad": "no waiting for IPv6: each address is given once"}
+
+
+def _settings(fact: Bridge | Veth, node: str) -> Iterable[str]:
+    """What a link is made with."""
+    for key, value in fact.settings:
+        why = next(text for word, text in _WHY.items() if key.endswith(word))
+        yield from (f"{line}  {BESIDES} {why}" for line in SetSysctl(node, key, value, "").shell())
 
 
 def _veths(facts: Sequence[Fact]) -> Iterable[str]:
@@ -81,6 +96,7 @@ def _veths(facts: Sequence[Fact]) -> Iterable[str]:
                 yield f"brctl addif {_q(fact.bridge)} {host}"
             yield f"ip link set {host} up"
             yield f"ip link set {peer} netns {node}"
+            yield from _settings(fact, fact.node)
             yield f"ip netns exec {node} ip link set {peer} up"
             yield from (_address(other) for other in facts if isinstance(other, Address) and _on(other, fact.node, fact.peer))
 

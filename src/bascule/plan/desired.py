@@ -5,12 +5,14 @@ The order of the facts is the order in which they are made: bridges, then each n
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 from bascule.kernel.address import Address
+from bascule.kernel.bridge import AGEING, DEFAULTS, PROMISC, STP, BridgeSetting, Uplink
 from bascule.kernel.file import Symlink, TextFile
 from bascule.kernel.link import Bridge, Loopback, Veth
 from bascule.kernel.namespace import Namespace
@@ -19,8 +21,9 @@ from bascule.kernel.port import HAIRPIN, ISOLATED, PortFlag
 from bascule.kernel.route import Route
 from bascule.kernel.ruleset import FROM, TO, WITHIN, ForwardAccept
 from bascule.kernel.sysctl import Sysctl
-from bascule.names import derived_mac
+from bascule.names import WORLD_NETNS, derived_mac
 from bascule.plan.firewall import is_guarded, passage
+from bascule.topology.check_addresses import INTERFACE_WORD
 from bascule.topology.model import Assigned, Attachment, IPAddress, Network, Node
 from bascule.topology.ways import gateways, ways_out
 from bascule.wire.netfilter import BaseChain
@@ -31,11 +34,13 @@ _IPV6_METRIC = 1024  # IP6_RT_PRIO_USER, linux/ipv6_route.h
 @dataclass(frozen=True, slots=True)
 class Machine:
     """What the facts of a lab depend on beside the lab. ``forwards``: packets are passed on already. ``chains``: other
-    programs' chains on the FORWARD hook whose policy is to drop. ``bridged``: frames within a bridge pass that hook, too."""
+    programs' chains on the FORWARD hook whose policy is to drop. ``bridged``: frames within a bridge pass that hook, too.
+    ``ipv6``: the kernel knows IPv6."""
 
     forwards: bool = False
     chains: tuple[BaseChain, ...] = ()
     bridged: bool = False
+    ipv6: bool = True
 
 
 def desired(lab: Assigned, machine: Machine | None = None) -> list[Fact]:
@@ -44,40 +49,84 @@ def desired(lab: Assigned, machine: Machine | None = None) -> list[Fact]:
     networks = {network.name: network for network in lab.networks}
     facts: list[Fact] = []
     for network in lab.networks:
-        facts.extend(_network(network))
+        facts.extend(_network(network, machine))
     facts.extend(passage(lab, machine.forwards))
     for node in lab.nodes:
-        facts.extend(_node(lab.name, node, networks, machine.bridged))
+        facts.extend(_node(lab.name, node, networks, machine))
     facts.extend(_names(lab))
     facts.extend(_accepted(lab, machine))
     return facts
 
 
-def _network(network: Network) -> Iterator[Fact]:
-    yield Bridge(network.name, network.mtu, network.mac)
+def _network(network: Network, machine: Machine) -> Iterator[Fact]:
+    six = any(subnet.version == 6 for subnet in network.subnets)
+    yield Bridge(network.name, network.mtu, network.mac, settings=_quiet(network.name, six) if machine.ipv6 else ())
+    settings = ((STP, int(network.stp)), (AGEING, network.ageing * 100), (PROMISC, int(network.promiscuous)))
+    for name, value in settings:
+        if value >= 0 and value != DEFAULTS[name]:
+            yield BridgeSetting(network.name, name, value)
+    if network.uplink:
+        yield Uplink(network.uplink, network.name)
     for gateway, prefix in gateways(network):
         yield Address(WORLD, network.name, str(gateway), prefix)
 
 
-def _node(lab: str, node: Node, networks: dict[str, Network], bridged: bool) -> Iterator[Fact]:
-    yield Namespace(node.name)
+def _node(lab: str, node: Node, networks: dict[str, Network], machine: Machine) -> Iterator[Fact]:
+    yield Namespace(node.name, source=node.netns)
     for attachment in node.attachments:
-        network = networks[attachment.network]
-        host_mac = derived_mac(lab, node.name, attachment.host_interface)
-        yield Veth(
-            attachment.host_interface, node.name, attachment.interface, network.name, network.mtu, host_mac, attachment.mac
-        )
-        if not network.icc:
+        yield _veth(lab, node, attachment, networks[attachment.network], machine)
+    for attachment in node.attachments:
+        if not networks[attachment.network].icc:
             yield PortFlag(attachment.host_interface, ISOLATED)
-        if bridged and node.ports:
+        if machine.bridged and node.ports:
             yield PortFlag(attachment.host_interface, HAIRPIN)
-    yield Loopback(node.name)
+    if not node.netns:
+        yield Loopback(node.name)
     for attachment in node.attachments:
         for address, prefix in _addresses(attachment, networks[attachment.network]):
             yield Address(node.name, attachment.interface, str(address), prefix)
     yield from _routes(node, networks)
-    for key, value in node.sysctls:
-        yield Sysctl(node.name, key, " ".join(value.split()))
+    yield from (Sysctl(node.name, key, value) for key, value in _settings(node).items())
+
+
+def _veth(lab: str, node: Node, item: Attachment, network: Network, machine: Machine) -> Veth:
+    six = any(subnet.version == 6 for subnet in network.subnets)
+    given = _settings(node)
+    quiet = [row for row in _quiet(item.interface, six) if row[0] not in given] if machine.ipv6 else ()
+    return Veth(
+        item.host_interface,
+        node.name,
+        item.interface,
+        network.name,
+        network.mtu,
+        derived_mac(lab, node.name, item.host_interface),
+        item.mac,
+        peer_mtu=item.mtu if item.mtu != network.mtu else 0,
+        settings=tuple(quiet),
+    )
+
+
+def _quiet(interface: str, six: bool) -> tuple[tuple[str, str], ...]:
+    """What an interface is made with: nobody on the link makes himself its router. And with IPv6 addresses each is given once, so
+    that there is nothing to detect: until its own link-local address is past that second, a bridge can't even ask for a node's
+    MAC (RFC 4862 section 5.4; ndisc_solicit, net/ipv6/ndisc.c)."""
+    names = ("accept_ra", "accept_dad") if six else ("accept_ra",)
+    return tuple((_of_interface(f"net.ipv6.conf.{INTERFACE_WORD}.{name}", interface), "0") for name in names)
+
+
+def _settings(node: Node) -> dict[str, str]:
+    """The file's settings of a node and of its interfaces."""
+    found = {key: " ".join(value.split()) for key, value in node.sysctls}
+    for item in node.attachments:
+        for key, value in item.sysctls:
+            found.setdefault(_of_interface(key, item.interface), " ".join(value.split()))
+    return found
+
+
+def _of_interface(key: str, interface: str) -> str:
+    """The key with the interface's name in it; with slashes where the name holds a dot, as in sysctl(8)."""
+    mark = "/" if "/" in key or "." in interface else "."
+    return mark.join(interface if part == INTERFACE_WORD else part for part in re.split("/" if "/" in key else r"\.", key))
 
 
 def _addresses(attachment: Attachment, network: Network) -> list[tuple[IPAddress, int]]:
@@ -123,14 +172,15 @@ def netns_link(node: str) -> str:
 def _names(lab: Assigned) -> Iterator[Fact]:
     """/etc/hosts and /etc/resolv.conf. Nodes on the same networks share one view, with the addresses on these networks first."""
     views: dict[tuple[str, ...], str] = {}
-    for node in lab.nodes:
+    with_names = [node for node in lab.nodes if node.netns != WORLD_NETNS]
+    for node in with_names:
         networks = tuple(sorted({attachment.network for attachment in node.attachments}))
         if networks not in views:
             views[networks] = view = _view_name(networks)
             folder = f"{etc_folder(lab.name)}/{view}"
             yield TextFile(f"{folder}/hosts", _hosts(lab, frozenset(networks)))
             yield TextFile(f"{folder}/resolv.conf", _RESOLV_CONF)
-    for node in lab.nodes:
+    for node in with_names:
         networks = tuple(sorted({attachment.network for attachment in node.attachments}))
         yield Symlink(netns_link(node.name), f"{etc_folder(lab.name)}/{views[networks]}")
 

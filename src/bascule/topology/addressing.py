@@ -14,33 +14,32 @@ from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network
 
 from bascule.errors import InputError
+from bascule.topology.check_addresses import limits, merged
 from bascule.topology.defaults import attachment_mac, network_mac
-from bascule.topology.model import Assigned, Attachment, IPAddress, Network, Node, Prefix, Topology
+from bascule.topology.model import Assigned, Attachment, IPAddress, Network, Node, Pool, Prefix, Topology
 from bascule.topology.ranges import Range, gateways_of, range_of
 
 # Docker takes 172.17/12 and 192.168/16, Podman 10.88 to 10.89, libvirt 192.168.122, Kubernetes 10.42, 10.96, 10.244,
 # offices 10.0 to 10.50 and 192.168. The last pool is for benchmarks (RFC 2544): it is free where a VPN takes all of 10/8.
-DEFAULT_POOLS: tuple[Prefix, ...] = (
-    IPv4Network("10.213.0.0/16"),
-    IPv4Network("10.214.0.0/15"),
-    IPv4Network("198.18.0.0/15"),
+DEFAULT_POOLS: tuple[Pool, ...] = (
+    Pool(IPv4Network("10.213.0.0/16"), 24),
+    Pool(IPv4Network("10.214.0.0/15"), 24),
+    Pool(IPv4Network("198.18.0.0/15"), 24),
 )
-
-_USUAL_LENGTH = 24
 
 
 def assign(
     topology: Topology,
     previous: Assigned | None = None,
     busy: Iterable[Prefix] = (),
-    pools: Sequence[Prefix] = DEFAULT_POOLS,
+    pools: Sequence[Pool] = DEFAULT_POOLS,
 ) -> Assigned:
     """The topology with every choice made; an assigned topology comes back as it is.
 
     ``previous`` is what the running lab has. ``busy`` are prefixes that the machine routes; default routes do not count.
-    Raises :class:`InputError` where the pools or a subnet have nothing left.
+    ``pools`` count where the topology has none. Raises :class:`InputError` where the pools or a subnet have nothing left.
     """
-    grounds = _subnets(topology, previous, list(busy), pools)
+    grounds = _subnets(topology, previous, list(busy), topology.pools or pools)
     stay = _previous_addresses(previous)
     wanted = _fixed_and_kept(topology, grounds, stay)
     nodes = tuple(_node(topology.name, node, grounds, wanted) for node in topology.nodes)
@@ -53,17 +52,35 @@ class _Pool:
 
     range: Range
     next: int
+    last: int = 0
     taken: set[int] = field(default_factory=set)
+    reserved: list[tuple[int, int]] = field(default_factory=list)  # in order, none touching another
 
     def lowest(self, network: str, node: str) -> int:
-        while self.next in self.taken:
-            self.next += 1
-        if self.next > self.range.last:
+        while True:
+            end = self._end_of_reserved(self.next)
+            if end is not None:
+                self.next = end + 1
+            elif self.next in self.taken:
+                self.next += 1
+            else:
+                break
+        if self.next > self.last:
             raise InputError(
                 f"network {network}: no address is left in {self.range.subnet} for node {node}; choose a wider subnet"
+                + (", or a wider ip_range" if self.last != self.range.last or self.reserved else "")
             )
         self.taken.add(self.next)
         return self.next
+
+    def _end_of_reserved(self, number: int) -> int | None:
+        at = bisect_right(self.reserved, (number, self.range.high)) - 1
+        return self.reserved[at][1] if at >= 0 and number <= self.reserved[at][1] else None
+
+    def may_stay(self, number: int) -> bool:
+        """Whether a node of the running lab can keep this address."""
+        inside = self.range.first <= number <= self.range.last
+        return inside and number not in self.taken and self._end_of_reserved(number) is None
 
 
 @dataclass(slots=True)
@@ -101,7 +118,7 @@ class _Space:
         ends[begin:stop] = [high]
 
 
-def _subnets(topology: Topology, previous: Assigned | None, busy: list[Prefix], pools: Sequence[Prefix]) -> dict[str, _Ground]:
+def _subnets(topology: Topology, previous: Assigned | None, busy: list[Prefix], pools: Sequence[Pool]) -> dict[str, _Ground]:
     """All networks with subnets, gateways and MAC, in the order of the file."""
     had = {network.name: network.subnets for network in previous.networks} if previous else {}
     used = Counter(item.network for node in topology.nodes for item in node.attachments)
@@ -123,7 +140,9 @@ def _subnets(topology: Topology, previous: Assigned | None, busy: list[Prefix], 
     for network in topology.networks:
         subnets = network.subnets or chosen.get(network.name)
         if not subnets:
-            subnets = (_free_subnet(network, used[network.name], space, pools, busy),)
+            versions = dict.fromkeys(pool.base.version for pool in pools)
+            of_family = ([pool for pool in pools if pool.base.version == version] for version in versions)
+            subnets = tuple(_free_subnet(network, used[network.name], space, each, busy) for each in of_family)
         grounds[network.name] = _ground(topology.name, network, subnets)
     return grounds
 
@@ -138,12 +157,10 @@ def _keeps(each: Range, network: Network, nodes: int, space: _Space) -> bool:
     return free and nodes + network.has_gateway <= each.last - each.first + 1
 
 
-def _free_subnet(network: Network, nodes: int, space: _Space, pools: Sequence[Prefix], busy: list[Prefix]) -> Prefix:
-    """The first free subnet of the pools: a /24, or wider where that many nodes need it."""
-    for pool in pools:
-        bits = max(pool.max_prefixlen - _USUAL_LENGTH, (nodes + network.has_gateway + 1).bit_length())
-        if pool.version == 6:
-            bits = 64
+def _free_subnet(network: Network, nodes: int, space: _Space, pools: Sequence[Pool], busy: list[Prefix]) -> Prefix:
+    """The first free subnet of the pools, which are of one family: of the pool's size, or wider where that many nodes need it."""
+    for pool, usual in pools:
+        bits = max(pool.max_prefixlen - usual, (nodes + network.has_gateway + 1).bit_length())
         whole = range_of(pool)
         size = 1 << bits
         low = whole.low
@@ -156,9 +173,9 @@ def _free_subnet(network: Network, nodes: int, space: _Space, pools: Sequence[Pr
             low = (clash // size + 1) * size
     taken = ", ".join(str(prefix) for prefix in busy[:8]) or "nothing"
     more = f" and {len(busy) - 8} more" if len(busy) > 8 else ""
+    where = ", ".join(str(pool.base) for pool in pools)
     raise InputError(
-        f"network {network.name}: no free subnet in {', '.join(map(str, pools))} (this machine routes {taken}{more}); "
-        "give the network a `subnet`"
+        f"network {network.name}: no free subnet in {where} (this machine routes {taken}{more}); give the network a `subnet`"
     )
 
 
@@ -167,12 +184,17 @@ def _ground(lab: str, network: Network, subnets: tuple[Prefix, ...]) -> _Ground:
     gateways = gateways_of(network, ranges)
     mac = network.mac or network_mac(lab, network.name)
     made = replace(network, subnets=subnets, gateways=gateways, mac=mac)
-    pools = tuple(_Pool(each, each.first) for each in ranges)
+    pools = tuple(_pool(network, each) for each in ranges)
     for gateway in gateways:
         for pool in pools:
             if gateway in pool.range:
                 pool.taken.add(int(gateway))
     return _Ground(made, pools, {mac})
+
+
+def _pool(network: Network, whole: Range) -> _Pool:
+    low, high = limits(network, whole)
+    return _Pool(whole, low, high, reserved=merged(network.reserved, whole, whole.low, whole.high))
 
 
 # Addresses
@@ -227,8 +249,7 @@ def _keep(addresses: tuple[IPAddress, ...], ground: _Ground, numbers: list[int |
             continue
         for address in addresses:
             number = int(address)
-            usable = address in pool.range and pool.range.first <= number <= pool.range.last
-            if usable and number not in pool.taken:
+            if address in pool.range and pool.may_stay(number):
                 numbers[index] = number
                 pool.taken.add(number)
                 break

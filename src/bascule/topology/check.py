@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from bascule.topology.check_addresses import check_addresses
 from bascule.topology.check_passage import check_passage
 from bascule.topology.fields import IPV6_MIN_MTU
 from bascule.topology.model import BRIDGE_PORTS, Attachment, IPAddress, Network, Node, Route, Topology
@@ -40,6 +41,7 @@ def check(topology: Topology, unreadable: frozenset[str] = frozenset()) -> list[
     problems += _room(topology, grounds, unreadable)
     problems += _host_interfaces(topology, grounds)
     problems += check_passage(topology)
+    problems += check_addresses(topology, unreadable)
     for node in topology.nodes:
         problems += _node(node, grounds, unreadable)
     return problems

@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
-from bascule.names import host_interface_name
+from bascule.names import WORLD_NETNS, host_interface_name
 from bascule.topology.defaults import attachment_mac, interface_name, network_mac
 from bascule.topology.fields import DEFAULT_ROUTE, NO_GATEWAY
-from bascule.topology.model import Attachment, Network, Node, Route, Topology
+from bascule.topology.model import Attachment, Network, Node, Route, Span, Topology
 from bascule.topology.ports import port_text
 
 
@@ -25,6 +25,7 @@ def to_data(topology: Topology) -> dict[str, Any]:
         "name": topology.name,
         "networks": {network.name: _network(network) for network in topology.networks},
         "nodes": {node.name: _node(node) for node in topology.nodes},
+        **_lab(topology),
     }
 
 
@@ -36,10 +37,20 @@ def to_yaml(topology: Topology) -> str:
         data["networks"] = networks
     if topology.nodes:
         data["nodes"] = {node.name: _brief_node(topology.name, node) for node in topology.nodes}
+    data |= _lab(topology)
     # Imported late, as in source.py: storing a lab needs only to_data.
     from bascule.topology.write_yaml import write
 
     return write(data)
+
+
+def _lab(topology: Topology) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    if topology.pools:
+        out["pools"] = [{"base": str(pool.base), "size": pool.size} for pool in topology.pools]
+    if topology.labels:
+        out["labels"] = dict(topology.labels)
+    return out
 
 
 def _one_or_list(items: tuple[object, ...]) -> object:
@@ -56,10 +67,22 @@ def _network(network: Network) -> dict[str, Any]:
         out["gateway"] = _one_or_list(network.gateways)
     if network.outbound:
         out["outbound_address"] = _one_or_list(network.outbound)
-    return out | _given(network, ("mtu", "mac", "nat", "internal", "icc", "reach"))
+    if network.ranges:
+        out["ip_range"] = _one_or_list(network.ranges)
+    if network.reserved:
+        out["reserved"] = _one_or_list(tuple(_span(span) for span in network.reserved))
+    if network.ageing >= 0:
+        out["ageing_time"] = network.ageing
+    if network.labels:
+        out["labels"] = dict(network.labels)
+    return out | _given(network, ("mtu", "mac", "nat", "internal", "icc", "reach", "stp", "promiscuous", "uplink"))
 
 
-def _given(item: Network | Node, names: tuple[str, ...]) -> dict[str, Any]:
+def _span(span: Span) -> str:
+    return str(span.first) if span.first == span.last else f"{span.first}-{span.last}"
+
+
+def _given(item: Network | Attachment, names: tuple[str, ...]) -> dict[str, Any]:
     """These fields where they differ from what is meant without them."""
     defaults = {each.name: each.default for each in fields(item)}
     values = {name: getattr(item, name) for name in names}
@@ -74,7 +97,9 @@ def _attachment(item: Attachment) -> dict[str, Any]:
     for key, value in (("interface", item.interface), ("host_interface", item.host_interface), ("mac", item.mac)):
         if value:
             out[key] = value
-    return out
+    if item.sysctls:
+        out["sysctls"] = dict(item.sysctls)
+    return out | _given(item, ("gateway_priority", "mtu"))
 
 
 def _route(route: Route) -> dict[str, Any]:
@@ -99,6 +124,13 @@ def _node(node: Node) -> dict[str, Any]:
         out["sysctls"] = dict(node.sysctls)
     if node.ports:
         out["ports"] = [port_text(item) for item in node.ports]
+    if node.netns == WORLD_NETNS:
+        del out["networks"]
+        out["network_mode"] = "host"
+    elif node.netns:
+        out["netns"] = node.netns
+    if node.labels:
+        out["labels"] = dict(node.labels)
     return out
 
 
@@ -121,7 +153,8 @@ def _brief_node(lab: str, node: Node) -> object:
             del given["mac"]
         networks[item.network] = given["address"] if given.keys() == {"address"} else given
     out = _node(node)
-    out["networks"] = list(networks) if not any(networks.values()) else networks
+    if "networks" in out:
+        out["networks"] = list(networks) if not any(networks.values()) else networks
     if node.sysctls:
         out["sysctls"] = {key: int(value) if _is_plain_number(value) else value for key, value in node.sysctls}
     return out["networks"] if out.keys() == {"networks"} and isinstance(out["networks"], list) else out

@@ -8,6 +8,8 @@ from enum import Enum, auto
 MTU_RANGE = (68, 65535)  # ETH_MIN_MTU and ETH_MAX_MTU, linux/if_ether.h
 IPV6_MIN_MTU = 1280  # RFC 8200 section 5
 COUNT_RANGE = (1, 100_000)
+AGEING_RANGE = (0, 2**31 // 100)  # br_set_ageing_time takes clock ticks, a hundred a second, as a 32-bit number
+PRIORITY_RANGE = (-(2**31), 2**31 - 1)
 METRIC_RANGE = (0, 2**32 - 1)  # RTA_PRIORITY is an unsigned 32-bit number
 NO_GATEWAY = "none"
 DEFAULT_ROUTE = "default"
@@ -40,6 +42,15 @@ class Kind(Enum):
     PORT_SPAN = auto()
     WORD = auto()
     COUNT = auto()
+    POOLS = auto()
+    POOL_BASE = auto()
+    POOL_SIZE = auto()
+    SPANS = auto()
+    AGEING = auto()
+    PRIORITY = auto()
+    LABELS = auto()
+    MODE = auto()
+    NETNS = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +95,8 @@ LAB = Noun(
             empty=True,
         ),
         Field("nodes", Kind.NODES, "The network namespaces, by name, or a list of names.", empty=True),
+        Field("pools", Kind.POOLS, "Where subnets are chosen from: '10.9.0.0/16', or {base: 10.9.0.0/16, size: 28}."),
+        Field("labels", Kind.LABELS, "Words of your own, for --filter: a map, or a list of `key=value`."),
     ),
 )
 
@@ -106,6 +119,13 @@ NETWORK = Noun(
         Field("internal", Kind.FLAG, "Nothing passes between this network and any other."),
         Field("icc", Kind.FLAG, "Whether nodes of this network reach each other. `true` if left out."),
         Field("reach", Kind.NAMES, "Networks of this lab to which its nodes may open connections, through the host."),
+        Field("ip_range", Kind.SUBNETS, "Nodes get their addresses from this part of the subnet, or a list.", model="ranges"),
+        Field("reserved", Kind.SPANS, "Addresses that no node gets: one, a subnet, a range like 10.1.0.5-10.1.0.9, or a list."),
+        Field("stp", Kind.FLAG, "Whether the bridge speaks the spanning tree protocol."),
+        Field("ageing_time", Kind.AGEING, "Seconds until the bridge forgets where a MAC is. 300 if left out.", model="ageing"),
+        Field("promiscuous", Kind.FLAG, "The bridge's own interface takes every frame."),
+        Field("uplink", Kind.INTERFACE, "An interface of the machine that becomes a port of the bridge until the lab goes."),
+        Field("labels", Kind.LABELS, "Words of your own, for --filter: a map, or a list of `key=value`."),
     ),
 )
 
@@ -123,6 +143,13 @@ NODE = Noun(
         Field("routes", Kind.ROUTES, "Routes beside those to its own subnets and the default through the first gateway."),
         Field("sysctls", Kind.SYSCTLS, "Kernel settings below `net.`: a map, or a list of `key=value`."),
         Field("ports", Kind.PORTS, "Published ports, in Compose's forms: '8080:80', '127.0.0.1:53:53/udp', '80', or a map."),
+        Field("network_mode", Kind.MODE, "`none`: no network; `host`: the machine's own namespace."),
+        Field(
+            "netns",
+            Kind.NETNS,
+            "A namespace that somebody else has made: /proc/PID/ns/net, or another path.",
+        ),
+        Field("labels", Kind.LABELS, "Words of your own, for --filter: a map, or a list of `key=value`."),
         Field("count", Kind.COUNT, "Make this many such nodes: NAME1, NAME2, …"),
     ),
 )
@@ -137,6 +164,9 @@ ATTACHMENT = Noun(
         Field("interface", Kind.INTERFACE, "The interface's name in the node. `eth0`, `eth1`, … if left out."),
         Field("host_interface", Kind.INTERFACE, "The name of the bridge's end. `veth-NODE` if left out."),
         Field("mac", Kind.MAC, "The interface's MAC address. Derived from lab and address if left out.", ("mac_address",)),
+        Field("gateway_priority", Kind.PRIORITY, "The default route leads through the highest. 0 if left out.", ("gw_priority",)),
+        Field("mtu", Kind.MTU, "The interface's largest packet in bytes. The network's if left out."),
+        Field("sysctls", Kind.SYSCTLS, "Settings of this interface, like net.ipv4.conf.IFNAME.rp_filter: 2."),
     ),
 )
 
@@ -148,6 +178,15 @@ ROUTE = Noun(
         Field("via", Kind.ADDRESS, "The next hop: an address in one of the node's subnets."),
         Field("interface", Kind.INTERFACE, "The node's interface to send through.", ("dev",)),
         Field("metric", Kind.METRIC, "The lower wins where several match. The kernel's default if left out."),
+    ),
+)
+
+POOL = Noun(
+    "a pool",
+    "Where subnets are chosen from.",
+    (
+        Field("base", Kind.POOL_BASE, "The whole of it."),
+        Field("size", Kind.POOL_SIZE, "The prefix length of each subnet. 24, or 64 for IPv6, if left out."),
     ),
 )
 

@@ -59,7 +59,8 @@ def _load(tree: Tree, file: str, mistakes: list[Mistake], default_name: str) -> 
     lab.groups = list(found.get("nodes", ()))
     _resolve_networks(scribe, lab, "networks" in found)
     nodes = fill_interfaces(lab.networks, _expand(scribe, lab))
-    topology = Topology(found.get("name") or default_name or DEFAULT_NAME, tuple(lab.networks.values()), nodes)
+    name = found.get("name") or default_name or DEFAULT_NAME
+    topology = Topology(name, tuple(lab.networks.values()), nodes, found.get("pools", ()), found.get("labels", ()))
     for path, message in check(topology, frozenset(lab.unreadable)):
         scribe.wrong_at(_original(path, lab.origin), message)
     if scribe.mistakes:

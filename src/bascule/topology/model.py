@@ -9,13 +9,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from typing import NewType
+from typing import NamedTuple, NewType
 
 IPAddress = IPv4Address | IPv6Address
 Prefix = IPv4Network | IPv6Network
 
 BRIDGE_PORTS = 1023  # BR_MAX_PORTS less the reserved port 0, net/bridge/br_private.h
 DEFAULT_MTU = 1500
+
+
+class Span(NamedTuple):
+    """All addresses from ``first`` to ``last``, of one family."""
+
+    first: IPAddress
+    last: IPAddress
+
+
+class Pool(NamedTuple):
+    """Where subnets are chosen from: parts of ``base`` with the prefix length ``size``."""
+
+    base: Prefix
+    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +40,10 @@ class Network:
     ``nat``: what leaves the machine gets the machine's address, or that of ``outbound`` for its family. ``internal``: nothing
     passes between this network and any other. ``icc`` False: nodes of this network don't reach each other (inter-container
     communication, Docker's word). ``reach``: networks of this lab to which connections may be opened.
+
+    ``ranges``: within each of these nodes without an address of their own get one, but for the ``reserved`` ones. ``stp``,
+    ``ageing`` (seconds, -1: the kernel's 300) and ``promiscuous`` are the bridge's own settings; ``uplink`` is an interface of
+    the machine that is to be a port of the bridge.
     """
 
     name: str
@@ -39,18 +57,31 @@ class Network:
     internal: bool = False
     icc: bool = True
     reach: tuple[str, ...] = ()
+    ranges: tuple[Prefix, ...] = ()
+    reserved: tuple[Span, ...] = ()
+    stp: bool = False
+    ageing: int = -1
+    promiscuous: bool = False
+    uplink: str = ""
+    labels: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
     """A node's interface on a network: one veth pair. ``interface`` is the end in the node, ``host_interface`` the
-    bridge port. ``addresses`` holds what the file fixes, at most one per subnet, and one per subnet once assigned."""
+    bridge port. ``addresses`` holds what the file fixes, at most one per subnet, and one per subnet once assigned.
+
+    The default route leads through the attachment with the highest ``gateway_priority``. ``mtu`` 0 is the network's. ``sysctls``
+    are settings of the interface, whose name stands as ``IFNAME`` in the key."""
 
     network: str
     addresses: tuple[IPAddress, ...] = ()
     interface: str = ""
     host_interface: str = ""
     mac: str = ""
+    gateway_priority: int = 0
+    mtu: int = 0
+    sysctls: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,22 +112,30 @@ class Port:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A network namespace. ``sysctls`` are pairs of a dotted key below ``net.`` and its value as text."""
+    """A network namespace. ``sysctls`` are pairs of a dotted key below ``net.`` and its value as text.
+
+    ``netns``: the path of a namespace that somebody else has made, which the node is then; ``/proc/self/ns/net`` is the world's
+    own.
+    """
 
     name: str
     attachments: tuple[Attachment, ...] = ()
     routes: tuple[Route, ...] = ()
     sysctls: tuple[tuple[str, str], ...] = ()
     ports: tuple[Port, ...] = ()
+    netns: str = ""
+    labels: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Topology:
-    """One lab: its name, its networks and its nodes, in the order of the file."""
+    """One lab: its name, its networks and its nodes, in the order of the file. ``pools``: where subnets are chosen from."""
 
     name: str
     networks: tuple[Network, ...] = field(default=())
     nodes: tuple[Node, ...] = field(default=())
+    pools: tuple[Pool, ...] = field(default=())
+    labels: tuple[tuple[str, str], ...] = field(default=())
 
 
 Assigned = NewType("Assigned", Topology)

@@ -8,9 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bascule.names import problem_with_interface_name, problem_with_lab_name, problem_with_node_name
-from bascule.topology import ports, values
+from bascule.names import WORLD_NETNS, problem_with_interface_name, problem_with_lab_name, problem_with_node_name
+from bascule.topology import entries, values
 from bascule.topology.fields import (
+    AGEING_RANGE,
     ATTACHMENT,
     COUNT_RANGE,
     METRIC_RANGE,
@@ -18,12 +19,12 @@ from bascule.topology.fields import (
     NETWORK,
     NO_GATEWAY,
     NODE,
-    PORT,
+    PRIORITY_RANGE,
     ROUTE,
     Kind,
     Noun,
 )
-from bascule.topology.model import Attachment, IPAddress, Network, Node, Port, Route
+from bascule.topology.model import Attachment, IPAddress, Network, Node, Route
 from bascule.topology.scribe import Reader, Scribe
 from bascule.topology.tree import Path, Tree, kind_of, shown
 
@@ -101,7 +102,12 @@ def _node(scribe: Scribe, name: str, tree: Tree, path: Path) -> Group:
         got = scribe.fields(tree, path, NODE, READ)
     indexes, routes = got.pop("routes", ((), ()))
     count: int = got.pop("count", 0)
+    mode: str = got.pop("network_mode", "")
+    if mode:
+        _alone(scribe, path, mode, got)
     node = Node(name, routes=routes, **_attributes(NODE, got))
+    if mode == "host":
+        node = replace(node, netns=WORLD_NETNS)
     longest = name[:NAME_SHOWN] + (str(count) if count else "")
     problem = problem_with_node_name(longest)
     if problem:
@@ -111,6 +117,13 @@ def _node(scribe: Scribe, name: str, tree: Tree, path: Path) -> Group:
     return Group(name, tree, node, count, indexes)
 
 
+def _alone(scribe: Scribe, path: Path, mode: str, got: dict[str, Any]) -> None:
+    """A mode takes the place of networks, and of what goes with them."""
+    for key in ("networks", "ports", "netns", *(("routes", "sysctls") if mode == "host" else ())):
+        if got.pop(key, None):
+            scribe.wrong_at((*path, key), f"means nothing with `network_mode: {mode}`; remove one of the two")
+
+
 def _not_with_count(scribe: Scribe, node: Node, path: Path) -> Node:
     """The node without what can't be the same for several."""
     for item in node.attachments:
@@ -118,6 +131,8 @@ def _not_with_count(scribe: Scribe, node: Node, path: Path) -> Node:
             if value:
                 message = "can't be the same for every node that `count` makes; leave it out, or write the nodes out"
                 scribe.wrong_at((*path, "networks", item.network, key), message)
+    if node.netns and node.netns != WORLD_NETNS:
+        scribe.wrong_at((*path, "netns"), "a namespace can't be every node that `count` makes; write the nodes out")
     if any(item.published for item in node.ports):
         message = (
             "a port of the host can't lead to every node that `count` makes; give only the node's port, or write the nodes out"
@@ -226,84 +241,6 @@ def _number_or(text: str) -> object:
     return int(text) if text.isascii() and text.isdigit() else text
 
 
-def _sysctls(scribe: Scribe, tree: Tree, path: Path) -> tuple[tuple[str, str], ...] | None:
-    """A map, or Compose's list of ``key=value``. Each key once."""
-    found: dict[str, str] = {}
-    for name, below, here in _pairs(scribe, tree, path):
-        if isinstance(below.value, bool):
-            scribe.wrong(below, here, "must be a number or text, not true or false; write 1 or 0")
-            continue
-        if isinstance(below.value, dict):
-            scribe.wrong(below, here, 'must be a number or text, not a map; write the whole key as one: "net.ipv4.ip_forward"')
-            continue
-        try:
-            key = values.sysctl_key(name)
-        except values.Wrong as problem:
-            scribe.wrong_key(below, here, str(problem))
-            continue
-        value = scribe.parsed(below, here, "a number or text", values.sysctl_value)
-        if key in found:
-            scribe.wrong_key(below, here, f"{shown(key)} is given twice; keep one")
-        found[key] = value or ""
-    return tuple(found.items())
-
-
-def _pairs(scribe: Scribe, tree: Tree, path: Path) -> list[tuple[str, Tree, Path]]:
-    if isinstance(tree.value, dict):
-        return [(key, below, (*path, key)) for key, below in tree.value.items()]
-    if not isinstance(tree.value, list):
-        scribe.wrong(tree, path, f"must be a map, or a list of 'key=value', not {kind_of(tree)}")
-        return []
-    out: list[tuple[str, Tree, Path]] = []
-    for index, item in enumerate(tree.value):
-        key, equals, value = str(item.value if isinstance(item.value, str) else "").partition("=")
-        if equals:
-            out.append((key.strip(), Tree(value, item.line, item.column, value), (*path, index)))
-        else:
-            scribe.wrong(item, (*path, index), "must be text like 'net.ipv4.ip_forward=1'")
-    return out
-
-
-def _flag(scribe: Scribe, tree: Tree, path: Path) -> bool | None:
-    if isinstance(tree.value, bool):
-        return tree.value
-    scribe.wrong(tree, path, f"must be true or false, not {kind_of(tree)}")
-    return None
-
-
-def _names(scribe: Scribe, tree: Tree, path: Path) -> tuple[str, ...] | None:
-    return scribe.one_or_more(tree, path, "a name", str)
-
-
-def _ports(scribe: Scribe, tree: Tree, path: Path) -> tuple[Port, ...] | None:
-    if not isinstance(tree.value, list):
-        scribe.wrong(tree, path, f"must be a list of ports, not {kind_of(tree)}")
-        return None
-    found = [_port(scribe, item, (*path, index)) for index, item in enumerate(tree.value)]
-    return tuple(item for item in found if item is not None) if None not in found else None
-
-
-def _port(scribe: Scribe, tree: Tree, path: Path) -> Port | None:
-    if not isinstance(tree.value, dict):
-        return scribe.parsed(tree, path, "text like '8080:80', or a map", ports.port)
-    mistakes = len(scribe.mistakes)
-    got: dict[str, Any] = scribe.fields(tree, path, PORT, READ)
-    if "target" not in tree.value:
-        scribe.wrong(tree, path, "a port needs `target`, the node's port")
-    if len(scribe.mistakes) > mistakes:
-        return None
-    published, host, protocol = got.get("published", ""), got.get("host_ip", ""), got.get("protocol", "tcp")
-    try:
-        return ports.build(got["target"], published, str(host), protocol, f"{published}:{got['target']}".strip(":"))
-    except values.Wrong as problem:
-        scribe.wrong(tree, path, str(problem))
-        return None
-
-
-def _text(scribe: Scribe, tree: Tree, path: Path) -> str | None:
-    return scribe.text(tree, path, "text")
-
-
 READ: dict[Kind, Reader] = {
     Kind.LAB_NAME: _lab_name,
     Kind.NETWORKS: _networks,
@@ -321,11 +258,20 @@ READ: dict[Kind, Reader] = {
     Kind.DESTINATION: lambda scribe, tree, path: scribe.text(tree, path, "a subnet or `default`"),
     Kind.ADDRESS: _address,
     Kind.METRIC: lambda scribe, tree, path: scribe.number(tree, path, *METRIC_RANGE),
-    Kind.SYSCTLS: _sysctls,
-    Kind.FLAG: _flag,
-    Kind.NAMES: _names,
-    Kind.PORTS: _ports,
-    Kind.PORT_SPAN: _text,
-    Kind.WORD: _text,
+    Kind.SYSCTLS: entries.sysctls,
+    Kind.FLAG: entries.flag,
+    Kind.NAMES: entries.names,
+    Kind.PORTS: lambda scribe, tree, path: entries.ports(scribe, tree, path, READ),
+    Kind.PORT_SPAN: entries.text,
+    Kind.WORD: entries.text,
+    Kind.POOLS: lambda scribe, tree, path: entries.pools(scribe, tree, path, READ),
+    Kind.POOL_BASE: lambda scribe, tree, path: scribe.parsed(tree, path, "a subnet", values.subnet),
+    Kind.POOL_SIZE: lambda scribe, tree, path: scribe.number(tree, path, 1, 126),
+    Kind.SPANS: lambda scribe, tree, path: scribe.one_or_more(tree, path, "an address, a subnet or a range", values.span),
+    Kind.AGEING: lambda scribe, tree, path: scribe.number(tree, path, *AGEING_RANGE),
+    Kind.PRIORITY: lambda scribe, tree, path: scribe.number(tree, path, *PRIORITY_RANGE),
+    Kind.LABELS: entries.labels,
+    Kind.MODE: entries.mode,
+    Kind.NETNS: lambda scribe, tree, path: scribe.parsed(tree, path, "a path", values.netns),
     Kind.COUNT: lambda scribe, tree, path: scribe.number(tree, path, *COUNT_RANGE),
 }

@@ -9,7 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 from bascule.names import HOSTNAME_BYTES, INTERFACE_NAME_BYTES
+from bascule.topology.entries import MODES
 from bascule.topology.fields import (
+    AGEING_RANGE,
     ATTACHMENT,
     COUNT_RANGE,
     LAB,
@@ -18,7 +20,9 @@ from bascule.topology.fields import (
     NETWORK,
     NO_GATEWAY,
     NODE,
+    POOL,
     PORT,
+    PRIORITY_RANGE,
     ROUTE,
     Kind,
     Noun,
@@ -101,6 +105,11 @@ def _sysctls() -> Schema:
     return {"anyOf": [by_key, {"type": "array", "items": {"type": "string", "pattern": r"^net[./][^=]+=.+$"}}]}
 
 
+def _labels() -> Schema:
+    value = {"type": ["string", "number", "boolean", "null"]}
+    return {"anyOf": [{"type": "object", "additionalProperties": value}, {"type": "array", "items": {"type": "string"}}]}
+
+
 SCHEMA: dict[Kind, Callable[[], Schema]] = {
     Kind.LAB_NAME: lambda: {"type": ["string", "integer"], "pattern": _WORD, "maxLength": HOSTNAME_BYTES},
     Kind.NETWORKS: _networks,
@@ -124,6 +133,15 @@ SCHEMA: dict[Kind, Callable[[], Schema]] = {
     Kind.NAMES: lambda: _one_or_list({"type": ["string", "integer"]}),
     Kind.PORTS: lambda: {"type": "array", "items": {"anyOf": [_PORT, {"$ref": "#/$defs/port"}]}},
     Kind.PORT_SPAN: lambda: {"type": ["integer", "string"], "pattern": r"^[0-9]{1,5}(-[0-9]{1,5})?$"},
+    Kind.POOLS: lambda: _one_or_list({"anyOf": [_SUBNET, {"$ref": "#/$defs/pool"}]}),
+    Kind.POOL_BASE: lambda: _SUBNET,
+    Kind.POOL_SIZE: lambda: _number(1, 126),
+    Kind.SPANS: lambda: _one_or_list({"type": "string", "pattern": r"^[0-9A-Fa-f:.]+(/[0-9]{1,3}|\s*-\s*[0-9A-Fa-f:.]+)?$"}),
+    Kind.AGEING: lambda: _number(*AGEING_RANGE),
+    Kind.PRIORITY: lambda: _number(*PRIORITY_RANGE),
+    Kind.LABELS: _labels,
+    Kind.MODE: lambda: {"enum": list(MODES)},
+    Kind.NETNS: lambda: {"type": "string", "pattern": "^/"},
     Kind.WORD: lambda: {"enum": list(PROTOCOLS)},
 }
 
@@ -142,6 +160,7 @@ def json_schema() -> Schema:
             "node": _noun(NODE),
             "attachment": _noun(ATTACHMENT),
             "route": route,
+            "pool": {**_noun(POOL), "required": ["base"]},
             "port": {**_noun(PORT), "required": ["target"]},
             "names": names,
         },

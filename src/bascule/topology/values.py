@@ -7,7 +7,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 
 from bascule.names import problem_with_mac
 from bascule.topology.fields import DEFAULT_ROUTE
-from bascule.topology.model import IPAddress, Prefix, Route
+from bascule.topology.model import IPAddress, Prefix, Route, Span
 from bascule.topology.tree import nearest, shown
 
 _LONGEST = 100  # longer text is no address; what names.py echoes stays short
@@ -59,6 +59,27 @@ def subnet(text: str) -> Prefix:
             like = "10.1.0.0/24" if special.version == 4 else "fd00:1::/64"
             raise Wrong(f"{found_prefix} holds {name} addresses ({special}); choose a subnet outside, like {like}")
     return found_prefix
+
+
+def span(text: str) -> Span:
+    """One address, the whole of a subnet, or ``FIRST-LAST``."""
+    first, dash, last = text.partition("-")
+    if dash:
+        found = Span(address(first.strip()), address(last.strip()))
+        if found.first.version != found.last.version or int(found.first) > int(found.last):
+            raise Wrong(f"'{shown(text)}' is no range: write the lower address first, and both of one family")
+        return found
+    if "/" in text:
+        whole = _prefix(text)
+        return Span(whole[0], whole[-1])
+    return Span(address(text), address(text))
+
+
+def netns(text: str) -> str:
+    """The path of a namespace. It is looked at only when the lab is built."""
+    if not text.startswith("/") or len(text) > _LONGEST * 2 or not text.isprintable() or ".." in text.split("/"):
+        raise Wrong(f"'{shown(text)}' is no path of a namespace; write one like /proc/4711/ns/net or /run/netns/NAME")
+    return text
 
 
 def destination(text: str, via: IPAddress | None) -> Prefix:

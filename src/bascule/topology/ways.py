@@ -18,9 +18,10 @@ def gateways(network: Network) -> list[tuple[IPAddress, int]]:
 
 
 def ways_out(node: Node, networks: Mapping[str, Network]) -> Iterator[tuple[Attachment, IPAddress]]:
-    """For each family the attachment and the gateway of the default route: the first network that leads anywhere."""
+    """For each family the attachment and the gateway of the default route: the one with the highest priority whose network leads
+    anywhere, and of equals the first."""
     given = set()
-    for attachment in node.attachments:
+    for attachment in sorted(node.attachments, key=lambda item: -item.gateway_priority):
         network = networks[attachment.network]
         for gateway, _prefix in () if network.internal else gateways(network):
             if gateway.version not in given:

@@ -23,7 +23,7 @@ RTMSG = struct.Struct("=BBBBBBBBI")
 # struct ndmsg { __u8 family, pad1; __u16 pad2; __s32 ifindex; __u16 state; __u8 flags, type; }
 NDMSG = struct.Struct("=BxxxiHBB")
 
-IFF_UP = 0x1
+IFF_UP, IFF_PROMISC = 0x1, 0x100
 IFA_F_NODAD, IFA_F_PERMANENT = 0x02, 0x80
 RT_TABLE_MAIN, RTPROT_KERNEL, RTPROT_BOOT, RTPROT_STATIC = 254, 2, 3, 4
 RT_SCOPE_UNIVERSE, RT_SCOPE_LINK, RT_SCOPE_HOST, RT_SCOPE_NOWHERE = 0, 253, 254, 255

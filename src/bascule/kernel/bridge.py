@@ -1,0 +1,131 @@
+"""A bridge's own settings, and interfaces of the machine that are its ports (ip-link(8), IFLA_BR_* in linux/if_link.h)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bascule.kernel.link import ChangeLink
+from bascule.kernel.op import WORLD, Effect, Fact, Indexes, Key, Netlink, Op, ip
+from bascule.wire import route as rt
+from bascule.wire.message import Request
+
+STP, AGEING, PROMISC = "stp_state", "ageing_time", "promisc"
+DEFAULTS = {STP: 0, AGEING: 30_000, PROMISC: 0}  # ageing in hundredths of a second: BR_DEFAULT_AGEING_TIME, linux/if_bridge.h
+
+
+@dataclass(frozen=True, slots=True)
+class BridgeSetting:
+    """A setting of a bridge that is not as the kernel makes it."""
+
+    bridge: str
+    name: str
+    value: int
+
+    @property
+    def node(self) -> str:
+        return WORLD
+
+    @property
+    def key(self) -> Key:
+        return ("bridge", self.bridge, self.name)
+
+    @property
+    def within(self) -> tuple[Key, ...]:
+        return (("link", WORLD, self.bridge),)
+
+    @property
+    def contains(self) -> tuple[Key, ...]:
+        return ()
+
+    def describe(self) -> str:
+        return f"{self.name} {self.value} on {self.bridge}"
+
+    def create(self, indexes: Indexes) -> tuple[Op, ...]:
+        return (self._set(indexes, self.value, DEFAULTS[self.name]),)
+
+    def remove(self, indexes: Indexes) -> tuple[Op, ...]:
+        return (self._set(indexes, DEFAULTS[self.name], self.value),)
+
+    def change_from(self, old: Fact, indexes: Indexes) -> tuple[Op, ...] | None:
+        was = old.value if isinstance(old, BridgeSetting) else DEFAULTS[self.name]
+        return (self._set(indexes, self.value, was),)
+
+    def differences(self, old: Fact) -> tuple[str, ...]:
+        return (f"is {old.value}",) if isinstance(old, BridgeSetting) else ()
+
+    def _set(self, indexes: Indexes, value: int, was: int) -> SetBridge:
+        return SetBridge(self.bridge, indexes.of(WORLD, self.bridge), self.name, value, was)
+
+
+@dataclass(frozen=True, slots=True)
+class SetBridge:
+    """``ip link set dev BRIDGE type bridge SETTING VALUE``, or ``promisc on|off``"""
+
+    bridge: str
+    index: int
+    name: str
+    value: int
+    old: int
+
+    @property
+    def node(self) -> str:
+        return WORLD
+
+    def effect(self) -> Effect:
+        if self.name == PROMISC:
+            flags = rt.IFF_PROMISC if self.value else 0
+            return Netlink(WORLD, Request(rt.NEWLINK, 0, rt.IFINFO.pack(0, 0, self.index, flags, rt.IFF_PROMISC)))
+        info = {"kind": "bridge", "data": rt.BRIDGE_INFO.encode({self.name: self.value})}
+        body = rt.IFINFO.pack(0, 0, self.index, 0, 0) + rt.LINK.encode({"linkinfo": info})
+        return Netlink(WORLD, Request(rt.NEWLINK, 0, body))
+
+    def shell(self) -> tuple[str, ...]:
+        if self.name == PROMISC:
+            return (ip("", "link", "set", "dev", self.bridge, "promisc", "on" if self.value else "off"),)
+        return (ip("", "link", "set", "dev", self.bridge, "type", "bridge", self.name, str(self.value)),)
+
+    def undo(self) -> Op | None:
+        return SetBridge(self.bridge, self.index, self.name, self.old, self.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Uplink:
+    """The machine's interface ``name`` is a port of ``bridge``. It was made by somebody else, and is only lent."""
+
+    name: str
+    bridge: str
+
+    @property
+    def node(self) -> str:
+        return WORLD
+
+    @property
+    def key(self) -> Key:
+        return ("uplink", self.name)
+
+    @property
+    def within(self) -> tuple[Key, ...]:
+        return (("link", WORLD, self.bridge),)
+
+    @property
+    def contains(self) -> tuple[Key, ...]:
+        return ()
+
+    def describe(self) -> str:
+        return f"uplink {self.name} on {self.bridge}"
+
+    def create(self, indexes: Indexes) -> tuple[Op, ...]:
+        return (self._master(indexes, "", self.bridge),)
+
+    def remove(self, indexes: Indexes) -> tuple[Op, ...]:
+        return (self._master(indexes, self.bridge, ""),)
+
+    def change_from(self, old: Fact, indexes: Indexes) -> tuple[Op, ...] | None:
+        return (self._master(indexes, old.bridge if isinstance(old, Uplink) else "", self.bridge),)
+
+    def differences(self, old: Fact) -> tuple[str, ...]:
+        return (f"is on {old.bridge}",) if isinstance(old, Uplink) else ()
+
+    def _master(self, indexes: Indexes, old: str, new: str) -> ChangeLink:
+        numbers = tuple(indexes.of(WORLD, bridge) if bridge else 0 for bridge in (old, new))
+        return ChangeLink(WORLD, self.name, indexes.of(WORLD, self.name), "master", old, new, (numbers[0], numbers[1]))

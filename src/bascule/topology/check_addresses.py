@@ -1,0 +1,161 @@
+"""Checks of how addresses are given out (`ip_range`, `reserved`), and of single interfaces and nodes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from bascule.names import WORLD_NETNS
+from bascule.topology.fields import IPV6_MIN_MTU
+from bascule.topology.model import Attachment, IPAddress, Network, Node, Prefix, Span, Topology
+from bascule.topology.ranges import Range, gateways_of, range_of
+from bascule.topology.tree import Path, Problem
+
+INTERFACE_WORD = "IFNAME"  # stands for the interface's name in an attachment's settings
+
+
+def check_addresses(topology: Topology, unreadable: frozenset[str]) -> Iterator[Problem]:
+    """All problems of this kind."""
+    networks = {network.name: network for network in topology.networks}
+    seekers: Counter[tuple[str, int]] = Counter()
+    fixed: dict[str, list[IPAddress]] = {}
+    for node in topology.nodes:
+        for item in node.attachments:
+            fixed.setdefault(item.network, []).extend(item.addresses)
+            for version in (4, 6):
+                seekers[item.network, version] += all(address.version != version for address in item.addresses)
+    for network in topology.networks:
+        if network.name not in unreadable:
+            yield from _ranges(network)
+            yield from _reserved(network)
+            yield from _room(network, fixed.get(network.name, []), seekers)
+    yield from _uplinks(topology)
+    yield from _adopted(topology)
+    for node in topology.nodes:
+        for item in node.attachments:
+            if item.network in networks and item.network not in unreadable:
+                yield from _attachment(node, item, networks[item.network])
+
+
+def _ranges(network: Network) -> Iterator[Problem]:
+    used: set[Prefix] = set()
+    for index, inner in enumerate(network.ranges):
+        path: Path = ("networks", network.name, "ip_range", index)
+        home = _home(inner, network)
+        if home is None:
+            what = "no subnet that is given with `subnet`" if not network.subnets else " and ".join(map(str, network.subnets))
+            yield path, f"{inner} must be a part of the network's subnet, which is {what}"
+        elif home in used:
+            yield path, f"{inner} is a second range in {home}; keep one for each subnet"
+        else:
+            used.add(home)
+
+
+def _home(inner: Prefix, network: Network) -> Prefix | None:
+    mine = range_of(inner)
+    for subnet in network.subnets:
+        whole = range_of(subnet)
+        if whole.version == mine.version and whole.low <= mine.low and mine.high <= whole.high:
+            return subnet
+    return None
+
+
+def _reserved(network: Network) -> Iterator[Problem]:
+    for index, span in enumerate(network.reserved):
+        if not any(span.first in subnet and span.last in subnet for subnet in network.subnets):
+            text = str(span.first) if span.first == span.last else f"{span.first}-{span.last}"
+            message = f"{text} is in no subnet of the network; remove it, or give the subnet"
+            yield ("networks", network.name, "reserved", index), message
+
+
+def is_reserved(address: IPAddress, spans: tuple[Span, ...]) -> bool:
+    """Whether the address lies in one of these."""
+    return any(span.first.version == address.version and int(span.first) <= int(address) <= int(span.last) for span in spans)
+
+
+def _room(network: Network, fixed: list[IPAddress], seekers: Counter[tuple[str, int]]) -> Iterator[Problem]:
+    """Whether what is left of a subnet, with ranges and reservations, is enough for the nodes without an address of their own."""
+    if not network.ranges and not network.reserved:
+        return
+    for index, subnet in enumerate(network.subnets):
+        whole = range_of(subnet)
+        low, high = limits(network, whole)
+        taken = {int(address) for address in (*fixed, *gateways_of(network, (whole,))) if address in subnet}
+        free = (
+            high
+            - low
+            + 1
+            - sum(low <= number <= high and not is_reserved(whole.address(number), network.reserved) for number in taken)
+        )
+        free -= sum(last - first + 1 for first, last in merged(network.reserved, whole, low, high))
+        number = seekers[network.name, whole.version]
+        if number > free:
+            where = "the ip_range and what is reserved leave" if network.ranges else "what is reserved leaves"
+            message = f"{where} {max(free, 0):,} addresses of {subnet}, but {number:,} nodes need one; leave more"
+            yield ("networks", network.name, "subnet", index), message
+
+
+def limits(network: Network, whole: Range) -> tuple[int, int]:
+    """The first and the last address of a subnet that are given to nodes, reserved ones not counted."""
+    for inner in network.ranges:
+        part = range_of(inner)
+        if part.version == whole.version and whole.low <= part.low <= whole.high:
+            return max(part.low, whole.first), min(part.high, whole.last)
+    return whole.first, whole.last
+
+
+def merged(spans: tuple[Span, ...], whole: Range, low: int, high: int) -> list[tuple[int, int]]:
+    """The reserved parts of ``low`` to ``high`` in a subnet, in order, none touching another."""
+    found: list[tuple[int, int]] = []
+    for first, last in sorted((int(span.first), int(span.last)) for span in spans if span.first.version == whole.version):
+        first, last = max(first, low), min(last, high)
+        if first > last:
+            continue
+        if found and first <= found[-1][1] + 1:
+            found[-1] = found[-1][0], max(found[-1][1], last)
+        else:
+            found.append((first, last))
+    return found
+
+
+def _attachment(node: Node, item: Attachment, network: Network) -> Iterator[Problem]:
+    path: Path = ("nodes", node.name, "networks", item.network)
+    for index, address in enumerate(item.addresses):
+        if is_reserved(address, network.reserved):
+            yield (*path, "address", index), f"{address} is reserved on {network.name}; choose another, or reserve less"
+    if item.mtu > network.mtu:
+        yield (*path, "mtu"), f"{item.mtu} is more than the network's {network.mtu}; raise `mtu` of {network.name}"
+    elif item.mtu and item.mtu < IPV6_MIN_MTU and any(subnet.version == 6 for subnet in network.subnets):
+        yield (*path, "mtu"), f"{item.mtu} is too small for IPv6; write at least {IPV6_MIN_MTU}"
+    for key, _value in item.sysctls:
+        if INTERFACE_WORD not in key.replace("/", ".").split("."):
+            message = f"{key} does not name the interface; write {INTERFACE_WORD} in its place, or move it to the node"
+            yield (*path, "sysctls"), message
+
+
+def _uplinks(topology: Topology) -> Iterator[Problem]:
+    bridges = {network.name for network in topology.networks}
+    ours = {item.host_interface for node in topology.nodes for item in node.attachments}
+    seen: dict[str, str] = {}
+    for network in topology.networks:
+        path: Path = ("networks", network.name, "uplink")
+        if network.uplink and network.uplink in bridges | ours:
+            yield path, f"'{network.uplink}' is made by the lab itself; an uplink is an interface that the machine has"
+        elif network.uplink in seen:
+            yield (
+                path,
+                f"'{network.uplink}' is the uplink of {seen[network.uplink]} already; it can be a port of one bridge",
+            )
+        if network.uplink:
+            seen.setdefault(network.uplink, network.name)
+
+
+def _adopted(topology: Topology) -> Iterator[Problem]:
+    seen: dict[str, str] = {}
+    for node in topology.nodes:
+        if node.netns == WORLD_NETNS and node.attachments:
+            yield ("nodes", node.name, "netns"), "is the machine's own: write `network_mode: host`, without networks"
+        elif node.netns and node.netns != WORLD_NETNS and node.netns in seen:
+            yield ("nodes", node.name, "netns"), f"is node {seen[node.netns]} already; keep one"
+        if node.netns:
+            seen.setdefault(node.netns, node.name)
