@@ -26,7 +26,34 @@ def _network(draw: st.DrawFn, number: int) -> dict[str, Any] | None:
             out["gateway"] = {"v4": fixed4, "v6": fixed6, "dual": [fixed4, fixed6]}[kind]
     if draw(st.booleans()):
         out["mtu"] = draw(st.integers(1280, 9000))
+    out |= draw(_choices(out.get("gateway") != "none"))
+    if kind in ("v4", "dual") and draw(st.integers(0, 3)) == 0:
+        out["ip_range"] = f"10.{number}.0.0/26"
+        out["reserved"] = draw(
+            st.sampled_from([f"10.{number}.0.21", [f"10.{number}.0.21-10.{number}.0.23", f"10.{number}.0.24/31"]])
+        )
     return out or draw(st.sampled_from([None, {}]))
+
+
+LABELS = st.dictionaries(st.sampled_from(["tier", "role", "x-y"]), st.sampled_from(["", "web", "a b"]), max_size=2)
+
+
+@st.composite
+def _choices(draw: st.DrawFn, has_gateway: bool) -> dict[str, Any]:
+    """Switches, each now and then."""
+    values = {
+        "nat": has_gateway and draw(st.integers(0, 3)) == 0,
+        "icc": draw(st.integers(0, 3)) > 0,
+        "stp": draw(st.integers(0, 5)) == 0,
+        "promiscuous": draw(st.integers(0, 5)) == 0,
+    }
+    usual = {"nat": False, "icc": True, "stp": False, "promiscuous": False}
+    out: dict[str, Any] = {key: value for key, value in values.items() if value != usual[key]}
+    if draw(st.integers(0, 5)) == 0:
+        out["ageing_time"] = draw(st.integers(0, 1000))
+    if draw(st.integers(0, 5)) == 0:
+        out["labels"] = draw(LABELS)
+    return out
 
 
 @st.composite
@@ -43,6 +70,12 @@ def _attachment(draw: st.DrawFn, network: dict[str, Any] | None, number: int, no
         out["interface"] = f"{draw(st.sampled_from(['eth', 'lan']))}{number}"
     if draw(st.integers(0, 4)) == 0:
         out["host_interface"] = f"veth-n{(node + 1) % 7}-{number}"
+    if draw(st.integers(0, 5)) == 0:
+        out["gateway_priority"] = draw(st.integers(-3, 3))
+    if draw(st.integers(0, 5)) == 0:
+        out["mtu"] = 1280
+    if draw(st.integers(0, 5)) == 0:
+        out["sysctls"] = {"net.ipv4.conf.IFNAME.rp_filter": 2}
     if draw(st.integers(0, 4)) == 0:
         out["mac"] = f"02:00:00:00:{number:02x}:{node:02x}"
     return out or None
@@ -60,6 +93,12 @@ def labs(draw: st.DrawFn) -> dict[str, Any]:
         fields: dict[str, Any] = {"networks": attachments}
         if draw(st.integers(0, 3)) == 0:
             fields["sysctls"] = {"net.ipv4.ip_forward": draw(st.integers(0, 1)), "net.ipv4.tcp_rmem": "4096 131072 6291456"}
+        if draw(st.integers(0, 5)) == 0:
+            fields["labels"] = draw(LABELS)
+        if not attached and draw(st.integers(0, 3)) == 0:
+            fields = {"network_mode": draw(st.sampled_from(["none", "host"]))}
+        elif draw(st.integers(0, 7)) == 0:
+            fields["netns"] = f"/proc/{4000 + node}/ns/net"
         interface = next((item["interface"] for item in attachments.values() if item and "interface" in item), None)
         if interface:
             to = draw(st.sampled_from(["default", "10.99.0.0/16", "::/0", "fd00:99::/64"]))
@@ -67,4 +106,9 @@ def labs(draw: st.DrawFn) -> dict[str, Any]:
         nodes[f"n{node}"] = fields
     if draw(st.booleans()):
         nodes["web"] = {"count": draw(st.integers(1, 9)), "networks": names[:1]}
-    return {"name": draw(st.sampled_from(["lab", "other"])), "networks": networks, "nodes": nodes}
+    lab = {"name": draw(st.sampled_from(["lab", "other"])), "networks": networks, "nodes": nodes}
+    if draw(st.integers(0, 3)) == 0:
+        lab["pools"] = draw(st.sampled_from([["10.200.0.0/16"], [{"base": "10.200.0.0/16", "size": 27}, "fd00:200::/48"]]))
+    if draw(st.integers(0, 5)) == 0:
+        lab["labels"] = draw(LABELS)
+    return lab

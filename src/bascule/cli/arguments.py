@@ -39,6 +39,15 @@ NODE = _argument("node", metavar="NODE")
 NETWORK = _argument("network", metavar="NETWORK")
 OPTIONAL_LAB = _argument("lab", nargs="?", metavar="LAB", help="the lab; default: the one of this folder's file, or the only one")
 
+
+def _words(*names: str, text: str, metavar: str) -> Argument:
+    """An option that may be repeated."""
+    return _argument(*names, action="append", default=[], metavar=metavar, help=text)
+
+
+LABEL = _words("--label", text="a word of your own, for --filter", metavar="KEY=VALUE")
+FILTER = _words("--filter", "-f", text="only those with label=KEY, label=KEY=VALUE or name=PART", metavar="FILTER")
+
 _CONNECT = (
     NETWORK,
     NODE,
@@ -46,6 +55,9 @@ _CONNECT = (
     _argument("--interface", default="", metavar="NAME", help="the interface's name in the node"),
     _argument("--host-interface", default="", metavar="NAME", help="the name of the bridge port"),
     _argument("--mac", default="", help="the interface's MAC address"),
+    _argument("--gateway-priority", "--gw-priority", type=int, default=0, metavar="N", help="the highest has the default route"),
+    _argument("--mtu", type=int, default=0, help="the interface's largest packet, if not the network's"),
+    _words("--sysctl", text="like net.ipv4.conf.IFNAME.rp_filter=2", metavar="KEY=VALUE"),
 )
 _CREATE_NETWORK = (
     _argument("name", metavar="NAME"),
@@ -58,13 +70,20 @@ _CREATE_NETWORK = (
     _flag("--internal", "nothing passes between this network and others"),
     _flag("--no-icc", "nodes of this network don't reach each other"),
     _argument("--reach", action="append", default=[], metavar="NETWORK", help="let its nodes open connections to this one"),
+    _words("--ip-range", text="nodes get addresses from this part of the subnet", metavar="PREFIX"),
+    _words("--reserved", text="no node gets these: an address, a subnet, or FIRST-LAST", metavar="ADDRESSES"),
+    _argument("--uplink", default="", metavar="INTERFACE", help="an interface of the machine as a bridge port"),
+    _flag("--stp", "the bridge speaks the spanning tree protocol"),
+    _argument("--ageing-time", type=int, metavar="SECONDS", help="until the bridge forgets where a MAC is"),
+    _flag("--promiscuous", "the bridge's own interface takes every frame"),
+    LABEL,
 )
 _FORCE = _flag("--force", "also where nodes are attached: disconnect them first")
 
 NETWORK_VERBS = (
     Row("create", "make a network: a bridge", "live:network_create", (*_CREATE_NETWORK, LAB, WORLD, *RUN)),
     Row("rm", "remove a network", "live:network_rm", (_argument("name", metavar="NAME"), _FORCE, LAB, *RUN)),
-    Row("ls", "list the networks", "live:network_ls", (LAB, JSON)),
+    Row("ls", "list the networks", "live:network_ls", (LAB, FILTER, JSON)),
     Row("inspect", "show one network", "live:network_inspect", (_argument("name", metavar="NAME"), LAB, JSON)),
     Row("connect", "attach a node to a network", "live:network_connect", (*_CONNECT, LAB, *RUN)),
     Row("disconnect", "detach a node from a network", "live:network_disconnect", (NETWORK, NODE, LAB, *RUN)),
@@ -83,13 +102,16 @@ NODE_VERBS = (
             ),
             _argument("--sysctl", action="append", default=[], metavar="KEY=VALUE"),
             _argument("--route", action="append", default=[], metavar="ROUTE", help="like '10.0.0.0/8 via 10.1.0.1'"),
+            _argument("--network-mode", choices=("none", "host"), default="", help="no network, or the machine's own namespace"),
+            _argument("--netns", default="", metavar="PATH", help="a namespace that is there already, like /proc/PID/ns/net"),
+            LABEL,
             LAB,
             WORLD,
             *RUN,
         ),
     ),
     Row("rm", "remove a node", "live:node_rm", (_argument("name", metavar="NAME"), LAB, *RUN)),
-    Row("ls", "list the nodes", "live:node_ls", (LAB, JSON)),
+    Row("ls", "list the nodes", "live:node_ls", (LAB, FILTER, JSON)),
 )
 
 ROWS = (
@@ -112,7 +134,7 @@ ROWS = (
             _flag("--teardown", "the way back"),
         ),
     ),
-    Row("ls", "list the labs", "labs:ls", (JSON,)),
+    Row("ls", "list the labs", "labs:ls", (FILTER, JSON)),
     Row("show", "show a lab as the kernel has it", "labs:show", (OPTIONAL_LAB, JSON)),
     Row(
         "inspect",

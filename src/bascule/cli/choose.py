@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from bascule.api import Lab
 from bascule.engine import look
 from bascule.errors import InputError, NotFound
+from bascule.names import shown
 
 DEFAULT_FILES = ("bascule.yaml", "bascule.yml", "bascule.json", "bascule.toml")
 
@@ -37,6 +39,20 @@ def running(name: str | None) -> str:
     if len(names) == 1:
         return names[0]
     raise NotFound(f"which lab? name one of: {', '.join(names)}" if names else "no lab is up; `bascule up` builds one")
+
+
+def matching(rows: list[dict[str, Any]], filters: list[str]) -> list[dict[str, Any]]:
+    """The rows that fit every filter, Docker's ``label=KEY[=VALUE]`` or ``name=PART``. Raises :class:`InputError` for another."""
+    for each in filters:
+        word, _, rest = each.partition("=")
+        key, equals, value = rest.partition("=")
+        if word not in ("label", "name") or not rest:
+            raise InputError(f"--filter: {shown(each)} is no filter; write label=KEY, label=KEY=VALUE or name=PART")
+        if word == "name":
+            rows = [row for row in rows if rest in row["name"]]
+        else:
+            rows = [row for row in rows if key in row["labels"] and (not equals or row["labels"][key] == value)]
+    return rows
 
 
 def _by_file(path: str) -> str:

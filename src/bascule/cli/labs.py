@@ -89,6 +89,8 @@ def script(arguments: Arguments) -> int:
 def ls(arguments: Arguments) -> int:
     """``bascule ls``"""
     found = look.labs()
+    kept = choose.matching([{"name": info.name, "labels": info.labels} for info in found], arguments.filter)
+    found = [info for info in found if info.name in {row["name"] for row in kept}]
     if arguments.json:
         return output.as_json([{slot: getattr(info, slot) for slot in info.__slots__} for info in found])
     rows = [(i.name, i.state, i.world, i.nodes, i.networks, i.keeper or "", i.source or i.problem) for i in found]

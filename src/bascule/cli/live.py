@@ -45,8 +45,17 @@ def network_create(arguments: Arguments) -> int:
     fields |= {key: True for key in ("nat", "internal") if getattr(arguments, key)}
     if arguments.no_icc:
         fields["icc"] = False
-    fields |= {key: getattr(arguments, key) for key in ("reach", "outbound_address") if getattr(arguments, key)}
+    several = ("reach", "outbound_address", "ip_range", "reserved")
+    fields |= _given(arguments, *several, "uplink", "stp", "promiscuous", labels="label")
+    if arguments.ageing_time is not None:
+        fields["ageing_time"] = arguments.ageing_time
     return _change(arguments, lambda topology: edit.add_network(topology, arguments.name, fields))
+
+
+def _given(arguments: Arguments, *names: str, **others: str) -> dict[str, object]:
+    """The options that were given, by the lab file's words; ``others`` are called otherwise there."""
+    rows = {**{name: name for name in names}, **others}
+    return {word: getattr(arguments, name) for word, name in rows.items() if getattr(arguments, name)}
 
 
 def network_rm(arguments: Arguments) -> int:
@@ -56,7 +65,7 @@ def network_rm(arguments: Arguments) -> int:
 
 def network_ls(arguments: Arguments) -> int:
     """``bascule network ls``"""
-    found = look.show(choose.running(arguments.lab))["networks"]
+    found = choose.matching(look.show(choose.running(arguments.lab))["networks"], arguments.filter)
     if arguments.json:
         return output.as_json(found)
     rows = [(n["name"], ", ".join(n["addresses"]) or "-", n["mtu"] or "", len(n["ports"])) for n in found]
@@ -85,8 +94,24 @@ def network_connect(arguments: Arguments) -> int:
         addresses = tuple(ip_address(text) for text in arguments.ip)
     except ValueError as error:
         raise InputError(f"--ip: {shown(', '.join(arguments.ip))} is no address; give an address like 10.1.0.2") from error
-    made = Attachment(arguments.network, addresses, arguments.interface, arguments.host_interface, arguments.mac)
+    made = Attachment(
+        arguments.network,
+        addresses,
+        arguments.interface,
+        arguments.host_interface,
+        arguments.mac,
+        arguments.gateway_priority,
+        arguments.mtu,
+        tuple(_pair(text) for text in arguments.sysctl),
+    )
     return _change(arguments, lambda topology: edit.connect(topology, arguments.node, made))
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise InputError(f"--sysctl: {shown(text)} is no setting; write KEY=VALUE")
+    return key, value
 
 
 def network_disconnect(arguments: Arguments) -> int:
@@ -110,8 +135,7 @@ def network_prune(arguments: Arguments) -> int:
 def node_add(arguments: Arguments) -> int:
     """``bascule node add``"""
     fields: dict[str, object] = {"networks": arguments.network, "sysctls": arguments.sysctl, "routes": arguments.route}
-    if arguments.publish:
-        fields["ports"] = arguments.publish
+    fields |= _given(arguments, "network_mode", "netns", ports="publish", labels="label")
     return _change(arguments, lambda topology: edit.add_node_data(topology, arguments.name, fields))
 
 
@@ -135,7 +159,7 @@ def node_rm(arguments: Arguments) -> int:
 
 def node_ls(arguments: Arguments) -> int:
     """``bascule node ls``"""
-    found = look.show(choose.running(arguments.lab))["nodes"]
+    found = choose.matching(look.show(choose.running(arguments.lab))["nodes"], arguments.filter)
     if arguments.json:
         return output.as_json(found)
     rows = [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from bascule.engine import worlds
@@ -11,6 +11,7 @@ from bascule.errors import NotFound, StateError, translated
 from bascule.host.observe import Observation, observe
 from bascule.host.world import World
 from bascule.kernel.address import Address
+from bascule.kernel.bridge import Uplink
 from bascule.kernel.link import Bridge, Veth
 from bascule.kernel.namespace import Namespace
 from bascule.kernel.op import Fact
@@ -19,7 +20,8 @@ from bascule.names import shown
 from bascule.plan.desired import desired
 from bascule.state import folder, store
 from bascule.state.store import Record
-from bascule.topology.model import Assigned
+from bascule.topology.dump import to_data
+from bascule.topology.model import Assigned, Network, Node
 from bascule.topology.ports import port_text
 
 
@@ -37,6 +39,7 @@ class LabInfo:
     names: tuple[str, ...] = ()
     keeper: int = 0
     problem: str = ""
+    labels: dict[str, str] = field(default_factory=dict)
 
 
 @translated
@@ -61,7 +64,8 @@ def _info(record: Record, state: str) -> LabInfo:
     keeper = record.keeper.pid if record.keeper and state != "lost" else 0
     nodes, networks = topology.get("nodes", {}), topology.get("networks", {})
     names = (*nodes, *networks)
-    return LabInfo(record.name, state, record.world, len(nodes), len(networks), record.source, names, keeper)
+    labels = topology.get("labels", {})
+    return LabInfo(record.name, state, record.world, len(nodes), len(networks), record.source, names, keeper, labels=labels)
 
 
 @translated
@@ -83,17 +87,20 @@ def show(name: str) -> dict[str, Any]:
     lab, world, record = running(name)
     seen: Observation = world.call(observe, scope_of(desired(lab)), world.paths)
     facts = seen.facts
+    asked = to_data(lab)
     return {
         "lab": name,
         "world": record.world,
         "source": record.source,
         "keeper": record.keeper.pid if record.keeper else None,
-        "networks": [_network(network.name, facts) for network in lab.networks],
-        "nodes": [{**_node(node.name, facts), "ports": [port_text(port) for port in node.ports]} for node in lab.nodes],
+        "labels": dict(lab.labels),
+        "networks": [_network(network, facts, asked["networks"][network.name]) for network in lab.networks],
+        "nodes": [_node(node, facts, asked["nodes"][node.name]) for node in lab.nodes],
     }
 
 
-def _network(name: str, facts: list[Fact]) -> dict[str, Any]:
+def _network(network: Network, facts: list[Fact], asked: dict[str, Any]) -> dict[str, Any]:
+    name = network.name
     bridge = next((fact for fact in facts if isinstance(fact, Bridge) and fact.name == name), None)
     return {
         "name": name,
@@ -102,16 +109,22 @@ def _network(name: str, facts: list[Fact]) -> dict[str, Any]:
         "mtu": bridge.mtu if bridge else None,
         "mac": bridge.mac if bridge else None,
         "addresses": _addresses("", name, facts),
-        "ports": [fact.name for fact in facts if isinstance(fact, Veth) and fact.bridge == name],
+        "ports": [fact.name for fact in facts if isinstance(fact, (Veth, Uplink)) and fact.bridge == name],
+        "labels": dict(network.labels),
+        "asked": asked,
     }
 
 
-def _node(name: str, facts: list[Fact]) -> dict[str, Any]:
+def _node(node: Node, facts: list[Fact], asked: dict[str, Any]) -> dict[str, Any]:
+    name = node.name
     return {
         "name": name,
         "exists": any(isinstance(fact, Namespace) and fact.name == name and fact.alive for fact in facts),
         "interfaces": [_interface(fact, facts) for fact in facts if isinstance(fact, Veth) and fact.node == name],
         "routes": [" ".join(fact.words()) for fact in facts if isinstance(fact, Route) and fact.node == name],
+        "ports": [port_text(port) for port in node.ports],
+        "labels": dict(node.labels),
+        "asked": asked,
     }
 
 

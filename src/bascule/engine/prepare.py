@@ -190,6 +190,10 @@ def _refuse_impossible(lab: Assigned | None, want: list[Fact], seen: Observation
         return
     if nft.program() is None and any(isinstance(fact, Table) for fact in want):
         raise KernelError("nft", errno.ENOENT, "nft is not installed", advice="the lab needs rules: install the package nftables")
+    for node in lab.nodes:
+        if node.name in seen.lacking:
+            path = seen.lacking[node.name]
+            raise InputError(f"node {node.name}: there is no network namespace at {path}; does the process still run?")
     for network in lab.networks:
         _refuse_uplink(network, seen)
         for address in network.outbound:

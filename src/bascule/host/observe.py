@@ -69,7 +69,7 @@ class Scope:
 @dataclass(slots=True)
 class Observation:
     """Facts, and what a plan has to know besides: indexes in use, prefixes that the world routes, chains that forward; whether
-    the world passes packets on, and all of its addresses."""
+    the world passes packets on, and all of its addresses; nodes to adopt (``lacking``) with nothing at their path."""
 
     facts: list[Fact] = field(default_factory=list)
     indexes: dict[tuple[str, str], int] = field(default_factory=dict)
@@ -79,6 +79,7 @@ class Observation:
     forwards: bool = False
     addresses: set[str] = field(default_factory=set)
     others: dict[str, Foreign] = field(default_factory=dict)
+    lacking: dict[str, str] = field(default_factory=dict)
     ipv6: bool = True
 
 
@@ -146,6 +147,9 @@ def _conclude(seen: Observation, scope: Scope, world: _Inside, nodes: dict[str, 
     seen.prefixes = list(_prefixes(world, scope, routes))
     seen.addresses = {text for reply in world.addresses if (text := _address_of(reply))}
     seen.others = dict(_foreign(scope, world, routes))
+    pinned = {fact.name for fact in seen.facts if isinstance(fact, Namespace) and fact.alive}
+    adoptable = ((name, path) for name, path in scope.adopted if name not in pinned)
+    seen.lacking = {name: path for name, path in adoptable if namespaces.place(path) is None}
     seen.ipv6 = os.path.isdir("/proc/sys/net/ipv6")
     for name, inside in nodes.items():
         ours = {link.index for link in inside.links.values() if (name, link.name) in scope.interfaces}
