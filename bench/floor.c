@@ -1,7 +1,7 @@
 /* The floor: what the kernel alone costs for N nodes on one bridge. Plain C, raw rtnetlink sockets, exactly the messages that
  * bascule sends, and nothing else: no plan, no journal, no names, no observation.
  *
- *   floor N cycle [order]     build N nodes, take them away, print one line of JSON with milliseconds
+ *   floor N cycle [order [P]] build N nodes, take them away, print one line of JSON with milliseconds; P: so many on each bridge
  *
  * A node is: unshare(CLONE_NEWNET), its pin in /run/netns, ONE message for the veth pair (both names, MACs and MTUs, the peer in
  * its namespace, the host's end in the bridge and up), eth0's accept_ra set to 0, and inside one send of four messages: lo up, eth0
@@ -36,6 +36,14 @@
 
 #define BRIDGE 100000
 #define GROUP 77
+
+static int per_bridge; /* 0: all nodes on one */
+
+static int bridge_of(int n) { return per_bridge ? n / per_bridge : 0; }
+static int bridge_index(int bridge) { return per_bridge ? 60000 + bridge : BRIDGE; }
+static int prefix_length(void) { return per_bridge ? 24 : 16; }
+/* The address number `at` of the bridge's subnet. */
+static uint32_t address_on(int bridge, int at) { return per_bridge ? 0x0a000000 + (bridge << 8) + at : 0x0a010000 + at; }
 
 static char buffer[65536];
 static size_t used;
@@ -136,12 +144,14 @@ static void mac(unsigned char kind, int n)
 	attribute(IFLA_ADDRESS, address, sizeof address);
 }
 
-static void add_bridge(int fd)
+static void add_bridge(int fd, int bridge)
 {
-	struct nlmsghdr *h = link_message(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, BRIDGE, IFF_UP);
-	text(IFLA_IFNAME, "lan");
+	char name[IFNAMSIZ];
+	snprintf(name, sizeof name, "lan%d", bridge);
+	struct nlmsghdr *h = link_message(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, bridge_index(bridge), IFF_UP);
+	text(IFLA_IFNAME, name);
 	number(IFLA_MTU, 1500);
-	mac(1, 0);
+	mac(1, bridge);
 	struct nlattr *info = attribute(IFLA_LINKINFO | NLA_F_NESTED, 0, 0);
 	text(IFLA_INFO_KIND, "bridge");
 	close_nest(info);
@@ -152,7 +162,7 @@ static void add_bridge(int fd)
 static struct nlmsghdr *add_address(int index, uint32_t host_order)
 {
 	struct nlmsghdr *h = message(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL);
-	struct ifaddrmsg info = { .ifa_family = AF_INET, .ifa_prefixlen = 16, .ifa_index = index };
+	struct ifaddrmsg info = { .ifa_family = AF_INET, .ifa_prefixlen = prefix_length(), .ifa_index = index };
 	uint32_t address = htonl(host_order);
 	put(&info, sizeof info);
 	attribute(IFA_LOCAL, &address, sizeof address);
@@ -169,7 +179,7 @@ static void add_veth(int fd, int n, int namespace, int grouped)
 	text(IFLA_IFNAME, name);
 	number(IFLA_MTU, 1500);
 	mac(2, n);
-	number(IFLA_MASTER, BRIDGE);
+	number(IFLA_MASTER, bridge_index(bridge_of(n)));
 	if (grouped)
 		number(IFLA_GROUP, GROUP);
 	struct nlattr *info = attribute(IFLA_LINKINFO | NLA_F_NESTED, 0, 0);
@@ -193,11 +203,11 @@ static void fill_node(int fd, int n)
 {
 	close_message(link_message(RTM_NEWLINK, 0, 100, IFF_UP));
 	close_message(link_message(RTM_NEWLINK, 0, 1, IFF_UP));
-	add_address(100, 0x0a010002 + n);
+	add_address(100, address_on(bridge_of(n), 2 + (per_bridge ? n % per_bridge : n)));
 	struct nlmsghdr *h = message(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL);
 	struct rtmsg info = { .rtm_family = AF_INET, .rtm_table = RT_TABLE_MAIN, .rtm_protocol = RTPROT_BOOT,
 			      .rtm_scope = RT_SCOPE_UNIVERSE, .rtm_type = RTN_UNICAST };
-	uint32_t gateway = htonl(0x0a010001);
+	uint32_t gateway = htonl(address_on(bridge_of(n), 1));
 	put(&info, sizeof info);
 	attribute(RTA_GATEWAY, &gateway, sizeof gateway);
 	number(RTA_OIF, 100);
@@ -205,9 +215,11 @@ static void fill_node(int fd, int n)
 	transact(fd, h);
 }
 
-static void refuse_announcements(void)
+static void refuse_announcements(const char *interface)
 {
-	int fd = open("/proc/sys/net/ipv6/conf/eth0/accept_ra", O_WRONLY | O_CLOEXEC);
+	char path[64];
+	snprintf(path, sizeof path, "/proc/sys/net/ipv6/conf/%s/accept_ra", interface);
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
 	if (fd < 0 && errno == ENOENT) /* a kernel without IPv6 */
 		return;
 	if (fd < 0 || write(fd, "0", 1) != 1)
@@ -231,7 +243,7 @@ static void add_node(int world, int n, int grouped)
 		die(path);
 	int inside = open_socket();
 	add_veth(world, n, fd, grouped);
-	refuse_announcements();
+	refuse_announcements("eth0");
 	fill_node(inside, n);
 	close(inside);
 	close(fd);
@@ -343,14 +355,21 @@ int main(int argc, char **argv)
 {
 	int count = argc > 1 ? atoi(argv[1]) : 0;
 	const char *order = argc > 3 ? argv[3] : "pins";
-	if (count < 1 || count > 1023)
-		return fprintf(stderr, "usage: floor N cycle [pins|links|bridge|group]\n"), 2;
+	per_bridge = argc > 4 ? atoi(argv[4]) : 0;
+	int bridges = per_bridge ? (count + per_bridge - 1) / per_bridge : 1;
+	if (count < 1 || (per_bridge ? per_bridge > 250 : count > 1023))
+		return fprintf(stderr, "usage: floor N cycle [pins|links|bridge|group [P]]\n"), 2;
 	own_machine();
 	int home = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC), world = open_socket(), grouped = !strcmp(order, "group");
 
 	double start = now();
-	add_bridge(world);
-	transact(world, add_address(BRIDGE, 0x0a010001));
+	for (int b = 0; b < bridges; b++) {
+		char name[IFNAMSIZ];
+		add_bridge(world, b);
+		snprintf(name, sizeof name, "lan%d", b);
+		refuse_announcements(name);
+		transact(world, add_address(bridge_index(b), address_on(b, 1)));
+	}
 	for (int n = 0; n < count; n++)
 		add_node(world, n, grouped);
 	if (setns(home, CLONE_NEWNET))
@@ -360,13 +379,13 @@ int main(int argc, char **argv)
 	start = now();
 	if (!strcmp(order, "links"))
 		delete_veths(world, count);
-	if (!strcmp(order, "bridge"))
-		delete_link(world, BRIDGE);
+	for (int b = 0; !strcmp(order, "bridge") && b < bridges; b++)
+		delete_link(world, bridge_index(b));
 	if (grouped)
 		delete_group(world);
 	drop_pins(count);
-	if (strcmp(order, "bridge"))
-		delete_link(world, BRIDGE);
+	for (int b = 0; strcmp(order, "bridge") && b < bridges; b++)
+		delete_link(world, bridge_index(b));
 	while (links(world) > 1)
 		usleep(500);
 	double gone = now() - start;

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import resource
+import socket
 import statistics
+import struct
 import subprocess
 import sys
 import tempfile
@@ -250,6 +252,167 @@ def cni(count: int) -> dict[str, float]:
     return {"up": _timed(build)}
 
 
+def networks(count: int) -> dict[str, float]:
+    """So many networks with two nodes each."""
+    import bascule
+
+    names = [f"lan{number}" for number in range(count)]
+    data = {
+        "networks": {name: {"subnet": f"10.{number >> 8}.{number & 255}.0/24"} for number, name in enumerate(names)},
+        "nodes": {f"n{number}": [names[number // 2]] for number in range(2 * count)},
+    }
+    lab = bascule.Lab.from_data(data, world="host", name="bench")
+    up = _timed(lab.up)
+    lab.down()
+    return {"up": up}
+
+
+def _published(count: int) -> dict[str, object]:
+    """So many ports, over a hundred nodes or as many as there are ports."""
+    nodes = min(100, count)
+    share = count // nodes
+    return {
+        "networks": {"lan": {"subnet": "10.1.0.0/16", "nat": True}},
+        "nodes": {
+            f"n{node}": {
+                "networks": ["lan"],
+                "ports": [f"{10_000 + node * share + number}:{80 + number}" for number in range(share)],
+            }
+            for node in range(nodes)
+        },
+    }
+
+
+def ports(count: int) -> dict[str, float]:
+    """A lab with so many published ports, beyond the same lab without."""
+    import bascule
+
+    found = []
+    for _turn in range(3):
+        data = _published(count)
+        lab = bascule.Lab.from_data(data, world="host", name="bench")
+        whole = _timed(lab.up)
+        lab.down()
+        for node in data["nodes"].values():  # type: ignore[attr-defined]
+            del node["ports"]
+        lab = bascule.Lab.from_data(data, world="host", name="bench")
+        found.append(whole - _timed(lab.up))
+        lab.down()
+    return {"more": statistics.median(found)}
+
+
+def _ip(*words: str) -> None:
+    subprocess.run(["ip", *words], check=True)
+
+
+def _neighbour() -> None:
+    """Another machine on a cable: namespace `out`, 192.0.2.2; we are 192.0.2.1."""
+    Path("/run/netns").mkdir(exist_ok=True)
+    _ip("netns", "add", "out")
+    _ip("link", "add", "up0", "type", "veth", "peer", "name", "eth0", "netns", "out")
+    _ip("address", "add", "192.0.2.1/24", "dev", "up0")
+    _ip("link", "set", "up0", "up")
+    _ip("-n", "out", "address", "add", "192.0.2.2/24", "dev", "eth0")
+    _ip("-n", "out", "link", "set", "eth0", "up")
+    _ip("link", "set", "lo", "up")
+
+
+def _socket_in(name: str) -> socket.socket:
+    home, there = (os.open(path, os.O_RDONLY) for path in ("/proc/thread-self/ns/net", f"/run/netns/{name}"))
+    syscalls.setns(there, syscalls.CLONE_NEWNET)
+    made = socket.socket()
+    syscalls.setns(home, syscalls.CLONE_NEWNET)
+    os.close(home)
+    os.close(there)
+    return made
+
+
+def _connections(node: str, port: int, rounds: int = 2000) -> float:
+    """The median of connect(2) from outside through a port of the machine, in microseconds: the whole handshake happens in it."""
+    server = _socket_in(node)
+    server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    server.bind(("", 80))
+    server.listen(64)
+    spent = []
+    for _round in range(rounds):
+        client = _socket_in("out")
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        start = time.perf_counter()
+        client.connect(("192.0.2.1", port))
+        spent.append(time.perf_counter() - start)
+        server.accept()[0].close()
+        client.close()
+    server.close()
+    return statistics.median(spent[rounds // 10 :]) * 1e6
+
+
+def latency(count: int) -> dict[str, float]:
+    """A new connection to the last of so many published ports."""
+    import bascule
+
+    _neighbour()
+    data = _published(count)
+    last = list(data["nodes"])[-1]  # type: ignore[call-overload]
+    with bascule.Lab.from_data(data, world="host", name="bench") as lab:
+        port = next(each for node in lab.topology.nodes if node.name == last for each in node.ports).published
+        return {"connect": _connections(last, port)}
+
+
+def _hand_made(count: int) -> None:
+    """A bridge with so many nodes, as a person makes it."""
+    Path("/run/netns").mkdir(exist_ok=True)
+    for line in _shell_lines(count):
+        _ip(*line.split())
+
+
+def latency_bare(_count: int) -> dict[str, float]:
+    """The same with one DNAT rule by hand."""
+    _neighbour()
+    _hand_made(1)
+    Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
+    rules = "table ip t { chain pre { type nat hook prerouting priority dstnat; tcp dport 10000 dnat to 10.1.0.2:80; }\n"
+    rules += 'chain post { type nat hook postrouting priority srcnat; oifname "up0" masquerade; }\n}\n'
+    subprocess.run(["nft", "-f", "-"], input=rules.replace("; }", "\n}").replace("dstnat;", "dstnat\n"), text=True, check=True)
+    return {"connect": _connections("n0", 10_000)}
+
+
+def _stream(source: str, target: str, address: str, seconds: float = 2) -> float:
+    """TCP from node to node, in megabytes a second."""
+    server, client = _socket_in(target), _socket_in(source)
+    server.bind(("", 9))
+    server.listen(1)
+    client.connect((address, 9))
+    other = server.accept()[0]
+    child = os.fork()
+    if child == 0:
+        block = bytes(1 << 18)
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            client.sendall(block)
+        os._exit(0)
+    client.close()
+    place, total, start = bytearray(1 << 20), 0, time.perf_counter()
+    while got := other.recv_into(place):
+        total += got
+    spent = time.perf_counter() - start
+    os.waitpid(child, 0)
+    return total / spent / 1e6
+
+
+def throughput(_count: int) -> dict[str, float]:
+    """Between two nodes of a network with everything: a way out, published ports."""
+    import bascule
+
+    with bascule.Lab.from_data(_published(100), world="host", name="bench"):
+        return {"rate": _stream("n0", "n1", "10.1.0.3")}
+
+
+def throughput_bare(_count: int) -> dict[str, float]:
+    """Between two nodes of a bridge made by hand."""
+    _hand_made(100)
+    return {"rate": _stream("n0", "n1", "10.1.0.3")}
+
+
 MEASURES: dict[str, Callable[[int], dict[str, float]]] = {
     "cycle": cycle,
     "more": more,
@@ -258,6 +421,12 @@ MEASURES: dict[str, Callable[[int], dict[str, float]]] = {
     "exec": execute,
     "private": private,
     "version": version,
+    "networks": networks,
+    "ports": ports,
+    "latency": latency,
+    "latency-bare": latency_bare,
+    "throughput": throughput,
+    "throughput-bare": throughput_bare,
     "ip-batch": ip_batch,
     "by-hand": by_hand,
     "pyroute2": pyroute2,

@@ -45,7 +45,9 @@ def _rows(floor: str, rounds: int) -> list[tuple[str, Callable[[], Row]]]:
         pairs = [(_run(what)[key], _run(base)[base_key]) for _ in range(rounds)]
         ratio = statistics.median(a / b for a, b in pairs)
         mine, other = (statistics.median(pair[i] for pair in pairs) for i in (0, 1))
-        return (name, f"{mine:.1f} ms", f"{other:.1f} ms {unit}", f"{ratio:.2f} x", f"<= {target:.2f} x")
+        own_unit = unit if unit and not unit.startswith("(") else "ms"
+        after = f" {unit}" if unit.startswith("(") else ""
+        return (name, f"{mine:.1f} {own_unit}", f"{other:.1f} {own_unit}{after}", f"{ratio:.2f} x", f"<= {target:.2f} x")
 
     def absolute(name: str, what: list[str], key: str, target: float, unit: str = "ms") -> Row:
         found = statistics.median(_run(what)[key] for _ in range(rounds))
@@ -81,6 +83,52 @@ def _rows(floor: str, rounds: int) -> list[tuple[str, Callable[[], Row]]]:
         ("one more", lambda: absolute("one node more into 500, beyond a look at all", _python("more", 500), "more", 3)),
         ("down", lambda: against("down, 200 nodes", cycle, [floor, "200", "cycle"], "down", "down_ms", 1.2)),
         ("down 500", lambda: against("down, 500 nodes", _python("cycle", 500), [floor, "500", "cycle"], "down", "down_ms", 1.2)),
+        (
+            "networks",
+            lambda: against(
+                "200 networks with 2 nodes", _python("networks", 200), [floor, "400", "cycle", "pins", "2"], "up", "up_ms", 1.6
+            ),
+        ),
+        (
+            "ports",
+            lambda: absolute("10,000 published ports, beyond the same lab without", _python("ports", 10_000), "more", 1500),
+        ),
+        (
+            "latency",
+            lambda: against(
+                "connect by a port, of 10,000 and of 10",
+                _python("latency", 10_000),
+                _python("latency", 10),
+                "connect",
+                "connect",
+                1.1,
+                "us",
+            ),
+        ),
+        (
+            "latency rule",
+            lambda: against(
+                "connect by a port, and by one rule of nft",
+                _python("latency", 10),
+                _python("latency-bare", 1),
+                "connect",
+                "connect",
+                1.05,
+                "us",
+            ),
+        ),
+        (
+            "throughput",
+            lambda: against(
+                "a MB of TCP, node to node, by hand and here",
+                _python("throughput-bare", 1),
+                _python("throughput", 1),
+                "rate",
+                "rate",
+                1.02,
+                "MB/s",
+            ),
+        ),
         ("ping", lambda: absolute("every pair of 100 nodes, a pair", _python("ping", 100), "pair", 0.05)),
         ("exec", lambda: absolute("exec as a command", _python("exec", 2), "command", 45)),
         ("call", lambda: absolute("node.run as a call", _python("exec", 2), "call", 4)),

@@ -317,3 +317,18 @@ def test_nothing_is_forwarded_unasked(world: World) -> None:
         each.down()
     with pytest.raises(BasculeError):
         lab.show()
+
+
+def test_many_ports_in_an_ordinary_users_world(world: World) -> None:
+    """A user namespace has little room for one message (net.core.wmem_max), and 10,000 ports need more: they come in parts."""
+    require("nft")
+    ports = [f"{10_000 + number}:80" for number in range(10_000)]
+    data = {"networks": {"lan": {"subnet": "10.1.0.0/24"}}, "nodes": {"a": {"networks": ["lan"], "ports": ports}}}
+    lab = Lab.from_data(data, world="private")
+    lab.up()
+    assert not lab.plan()
+    with_host = Lab.from_data({**data, "nodes": {**data["nodes"], "here": {"network_mode": "host"}}}, world="private")
+    with_host.up()
+    listing = with_host.node("here").run(["nft", "list", "map", "inet", "bascule-lab", "tcp4"], capture_output=True).stdout
+    assert listing.count(" : 10.1.0.2 . 80") == 10_000
+    lab.down()

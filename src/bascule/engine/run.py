@@ -28,8 +28,8 @@ from bascule.kernel.link import Bridge, Veth
 from bascule.kernel.namespace import AddNamespace, AttachNamespace, Namespace
 from bascule.kernel.op import WORLD, Indexes
 from bascule.kernel.sysctl import Sysctl
-from bascule.plan.desired import desired
 from bascule.plan.diff import Change, Plan
+from bascule.plan.firewall import passage
 from bascule.state import lock, store
 from bascule.state.store import Keeper, Record, Stored
 from bascule.topology.dump import to_data
@@ -234,7 +234,7 @@ class _Run:
 
     def _record(self, target: Assigned, slot: int, started: Starting | None, others: claims_of.Claims) -> Record:
         old = self.stored.newest
-        settings = sorted(fact.name for fact in desired(target) if isinstance(fact, Sysctl) and fact.node == WORLD)
+        settings = sorted(fact.name for fact in passage(target, forwards=False) if isinstance(fact, Sysctl))
         priors = {(node, key): value for node, key, value in (old.priors if old else [])}
         for key in settings:
             if key in others.priors:  # whichever lab goes last puts it back

@@ -15,6 +15,7 @@ from bascule.kernel.ruleset import COMMENT, FROM, TO, WITHIN, ForwardAccept
 from bascule.kernel.table import FAMILY
 
 _SECONDS = 30
+_TOO_LONG, _ELEMENTS = "Message too long", 1000
 
 
 def program() -> str | None:
@@ -37,8 +38,45 @@ def _call(arguments: list[str], text: str = "") -> str:
 
 
 def run(text: str) -> None:
-    """One transaction. Raises :class:`KernelError` with nft's first line."""
-    _call(["-f", "-"], text)
+    """One transaction. Raises :class:`KernelError` with nft's first line.
+
+    A user namespace has little room for one message (net.core.wmem_max): what does not fit goes in parts, first all but the
+    elements of large sets and maps. What is killed in between is seen by the next look, as any table that is not whole.
+    """
+    try:
+        _call(["-f", "-"], text)
+    except KernelError as error:
+        parts = list(in_parts(text))
+        if _TOO_LONG not in str(error) or len(parts) == 1:
+            raise
+        for part in parts:
+            _call(["-f", "-"], part)
+
+
+def in_parts(text: str) -> Iterator[str]:
+    """The same as several transactions: the table with empty maps, then the elements, a thousand at a time."""
+    kept, later = list[str](), list[str]()
+    name = table = ""
+    elements: list[str] | None = None
+    for line in text.splitlines():
+        words = line.split()
+        if words[:1] == ["table"]:
+            table = f"{words[1]} {words[2]}"
+        elif words[:1] in (["set"], ["map"]):
+            name = words[1]
+        if words == ["elements", "=", "{"]:
+            elements = []
+        elif elements is None:
+            kept.append(line)
+        elif words == ["}"]:
+            for start in range(0, len(elements), _ELEMENTS):
+                rows = "\n".join(elements[start : start + _ELEMENTS])
+                later.append(f"add element {table} {name} {{\n{rows}\n}}\n")
+            elements = None
+        else:
+            elements.append(line)
+    yield "\n".join([*kept, ""])
+    yield from later
 
 
 def listing(table: str) -> str:

@@ -172,13 +172,18 @@ def netns_link(node: str) -> str:
 def _names(lab: Assigned) -> Iterator[Fact]:
     """/etc/hosts and /etc/resolv.conf. Nodes on the same networks share one view, with the addresses on these networks first."""
     views: dict[tuple[str, ...], str] = {}
+    usual = [_lines_of(node, frozenset()) for node in lab.nodes]
+    several = [(at, node) for at, node in enumerate(lab.nodes) if len(node.attachments) > 1]
     with_names = [node for node in lab.nodes if node.netns != WORLD_NETNS]
     for node in with_names:
         networks = tuple(sorted({attachment.network for attachment in node.attachments}))
         if networks not in views:
             views[networks] = view = _view_name(networks)
             folder = f"{etc_folder(lab.name)}/{view}"
-            yield TextFile(f"{folder}/hosts", _hosts(lab, frozenset(networks)))
+            lines = usual.copy()
+            for at, other in several:  # only of these the order depends on who looks
+                lines[at] = _lines_of(other, frozenset(networks))
+            yield TextFile(f"{folder}/hosts", _HOSTS_HEAD + "".join(lines))
             yield TextFile(f"{folder}/resolv.conf", _RESOLV_CONF)
     for node in with_names:
         networks = tuple(sorted({attachment.network for attachment in node.attachments}))
@@ -194,14 +199,16 @@ def _view_name(networks: tuple[str, ...]) -> str:
     return readable if len(readable) <= _LONGEST_VIEW else f"{zlib.crc32(readable.encode()):08x}"
 
 
-def _hosts(lab: Assigned, near: frozenset[str]) -> str:
-    """hosts(5): every node's name, reachable addresses first and IPv4 before IPv6."""
-    lines = ["127.0.0.1\tlocalhost", "::1\tlocalhost ip6-localhost ip6-loopback"]
-    for node in lab.nodes:
-        for attachment in sorted(node.attachments, key=lambda item: item.network not in near):
-            ordered = sorted(attachment.addresses, key=lambda address: not isinstance(address, IPv4Address))
-            lines.extend(f"{address}\t{node.name}" for address in ordered)
-    return "\n".join(lines) + "\n"
+_HOSTS_HEAD = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
+
+
+def _lines_of(node: Node, near: frozenset[str]) -> str:
+    """A node's lines of hosts(5): reachable addresses first, and IPv4 before IPv6."""
+    lines: list[str] = []
+    for attachment in sorted(node.attachments, key=lambda item: item.network not in near):
+        ordered = sorted(attachment.addresses, key=lambda address: not isinstance(address, IPv4Address))
+        lines.extend(f"{address}\t{node.name}\n" for address in ordered)
+    return "".join(lines)
 
 
 def _accepted(lab: Assigned, machine: Machine) -> Iterator[Fact]:

@@ -25,6 +25,9 @@ FORWARDING = {4: "net.ipv4.ip_forward", 6: "net.ipv6.conf.all.forwarding"}
 _LABS = f"{Indexes.FIRST}-{Indexes.FIRST + 10_000 * Indexes.SLOT_SIZE - 1}"
 
 
+_BRIDGED = "0"  # in postrouting, frames that pass the firewall within a bridge have come from nowhere (br_nf_post_routing)
+
+
 def is_needed(lab: Assigned, forwards: bool) -> bool:
     """Whether the lab asks for something that takes rules, or has networks that the machine would connect: ``forwards`` says that
     it passes packets on already."""
@@ -195,7 +198,7 @@ def _chains() -> Iterator[Chain]:
     returns = [f"{_IP[version]} daddr {_LOOPBACK[version]} return" for version in (4, 6)]
     yield Chain("prerouting", "nat hook prerouting priority dstnat", (*returns, "jump publish"))
     yield Chain("output", "nat hook output priority -100", ("oif lo jump publish",))
-    early = [f"iifname @ours {_IP[version]} daddr {_LOOPBACK[version]} drop" for version in (4, 6)]
+    early = [f"{_IP[version]} daddr {_LOOPBACK[version]} iifname @ours drop" for version in (4, 6)]
     yield Chain("early", "filter hook prerouting priority raw", tuple(early))
     inside = [
         f"iifname @internal {_IP[version]} daddr != {{ {_ALWAYS_INSIDE[version]} }} "
@@ -203,6 +206,8 @@ def _chains() -> Iterator[Chain]:
         for version in (4, 6)
     ]
     yield Chain("input", "filter hook input priority filter", tuple(inside))
+    yield Chain("clamp", "", tuple(f"{side} {_LABS} tcp option maxseg size set rt mtu" for side in ("iif", "oif")))
+    yield Chain("leaving", "", tuple(_leaving()))
     yield Chain("forward", "filter hook forward priority filter", tuple(_forward()))
     yield Chain("postrouting", "nat hook postrouting priority srcnat", tuple(_postrouting()))
 
@@ -212,9 +217,17 @@ _ALWAYS_INSIDE = {4: "224.0.0.0/4, 255.255.255.255", 6: "fe80::/10, ff00::/8"}
 
 
 def _forward() -> Iterator[str]:
-    yield "iifname @ours tcp flags syn / fin,syn,rst tcp option maxseg size set rt mtu"
-    yield "oifname @ours tcp flags syn / fin,syn,rst tcp option maxseg size set rt mtu"
+    """What is cheap and frequent comes first: most packets belong to a connection that was let through."""
+    yield "tcp flags syn / fin,syn,rst jump clamp"
     yield "ct state established,related accept"
+    yield f"iif {_LABS} jump leaving"
+    yield "oifname @internal drop"
+    yield "oifname @ours ct status dnat accept"
+    yield "oifname @guarded drop"
+
+
+def _leaving() -> Iterator[str]:
+    """What comes from a bridge of this lab or of another one."""
     yield "iifname . oifname vmap @within"
     for version in (4, 6):
         yield f"iifname @ours iifname . {_IP[version]} saddr != @inside{version} drop"
@@ -223,14 +236,14 @@ def _forward() -> Iterator[str]:
     yield "oifname @internal drop"
     yield "oifname @ours ct status dnat accept"
     yield f"iifname @ours oif {_LABS} drop"
-    yield f"oifname @ours iif {_LABS} drop"
-    yield "oifname @guarded drop"
+    yield "oifname @ours drop"
 
 
 def _postrouting() -> Iterator[str]:
     for version in (4, 6):
         ip = _IP[version]
-        yield f"ct status dnat oifname . {ip} saddr @inside{version} masquerade"
-        yield f"ct status dnat oifname @ours {ip} saddr {_LOOPBACK[version]} masquerade"
+        for source in (_LABS, _BRIDGED):
+            yield f"iif {source} ct status dnat oifname . {ip} saddr @inside{version} masquerade"
+        yield f"{ip} saddr {_LOOPBACK[version]} ct status dnat oifname @ours masquerade"
         yield f"oif != {_LABS} snat {ip} to {ip} saddr map @outbound{version}"
         yield f"oif != {_LABS} {ip} saddr @nat{version} masquerade"
