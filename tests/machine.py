@@ -224,6 +224,8 @@ def _file(path: str) -> str:
         return f"-> {os.readlink(path)}"
     if os.path.isdir(path):
         return "folder"
+    if path.endswith(".pid"):
+        return "a process"
     try:
         with open(path, "rb") as file:
             return repr(file.read())

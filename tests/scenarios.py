@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ from bascule import syscalls
 from bascule.api import Lab
 from bascule.engine import look, worlds
 from bascule.errors import BasculeError, NotFound
+from bascule.host import service
 from bascule.plan import render
 from bascule.state import store
 from bascule.topology import edit
@@ -55,6 +57,8 @@ def wipe(empty: machine.State) -> None:
     """Make the machine as it was, by whatever means; nothing is done where it is."""
     if machine.difference(empty, machine.state()) == "":
         return
+    for prefix in glob.glob("/run/bascule/*/dns/*.pid"):
+        service.end(prefix.removesuffix(".pid"))
     for name in os.listdir("/run/netns") if os.path.isdir("/run/netns") else ():
         subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
     for name in machine.state()["namespaces"][""]["links"]:

@@ -60,8 +60,12 @@ from 127.0.0.1 |
 the last lab that does. What listens on the machine and what other labs publish can't be published again; a program that
 opens the port later is in the shadow of the rule.
 
-Not covered: a port on `::1` (the kernel does not route answers to it; use 127.0.0.1 or an address of the machine), and
-ports in a private world, which has no way out.
+In a private world pasta (package passt) is the way out, and listens on the machine's ports; without it the lab is cut off, and
+`plan` says so. Different there: the node sees the world's own address instead of the client's, sctp is not carried, ports below
+`net.ipv4.ip_unprivileged_port_start` can't be published, and another list of ports restarts pasta, which breaks the connections
+through it. The machine's 127.0.0.1 is out of reach for nodes.
+
+Not covered: a port on `::1` (the kernel does not route answers to it; use 127.0.0.1 or an address of the machine).
 
 """
 REASONS = (
@@ -71,6 +75,7 @@ REASONS = (
     (r"map within", "What is routed, or bridged past the firewall, within one bridge: allowed, or not (`icc: false`)."),
     (r"set reach", "From which bridge connections may be opened to which other."),
     (r"set inside\d", "Which addresses are at home on which bridge."),
+    (r"set dns\d", "The bridges' addresses on which a name server answers."),
     (r"set nat\d", "Sources that get the machine's address on their way out."),
     (r"map outbound\d", "Sources that get a chosen address."),
     (r"map (tcp|udp|sctp)\d_at", "Ports that are published on one address: address and port → node and port."),
@@ -85,6 +90,8 @@ REASONS = (
         "`route_localnet` opens the machine's 127.0.0.1, and this shuts it to nodes.",
     ),
     (r"iifname @internal ip6? daddr", "From an internal network, no other address of the machine."),
+    (r"dport 53 drop", "It answers nobody but its own network, and the machine itself."),
+    (r"dport 53 return", "A question to the name server is not for a published port 53."),
     (r"jump clamp", "The first packets of a TCP connection say how large a segment may be."),
     (r"maxseg", "No larger than the smallest link on its way (a tunnel or PPPoE uplink) takes."),
     (r"ct state", "Answers, and all that belongs to a connection that was let through."),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -27,10 +28,9 @@ def _container() -> Iterator[subprocess.Popen[bytes]]:
     with subprocess.Popen(["unshare", "-n", "sleep", "60"]) as process:
         own = os.readlink("/proc/thread-self/ns/net")
         try:
-            for _attempt in range(500):
-                if os.readlink(f"/proc/{process.pid}/ns/net") != own:
-                    break
-                os.sched_yield()
+            deadline = time.monotonic() + 10
+            while os.readlink(f"/proc/{process.pid}/ns/net") == own and time.monotonic() < deadline:
+                time.sleep(0.005)
             yield process
         finally:
             process.kill()

@@ -41,6 +41,7 @@ def test_up_twice_sends_no_message(world: World, example: Path) -> None:
     assert not second.plan
     assert (second.report.messages, second.report.done) == (0, 0)
     assert difference(before, world.snapshot()) == ""
+    lab.down()
 
 
 DAMAGE = {

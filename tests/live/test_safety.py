@@ -155,7 +155,7 @@ def test_state_files_are_private_and_whole(world: World) -> None:
     folder = Path("/run/bascule/docker-bridge")
     record = folder / "lab.json"
     assert record.stat().st_mode & 0o777 == 0o600
-    assert folder.stat().st_mode & 0o777 == 0o700
+    assert folder.stat().st_mode & 0o777 == 0o711
     assert json.loads(record.read_text())["version"] == 1
 
 

@@ -71,7 +71,7 @@ def test_names_in_the_nodes(up: World) -> None:
     assert sorted(bascule(up, "exec", "ns1", "ls", "/sys/class/net").stdout.split()) == ["lo", "veth1p"] or up.notes
     bascule(up, "exec", "ns1", "--", "ping", "-c1", "-W2", "ns2")
     hosts = up.run("ip", "netns", "exec", "ns2", "cat", "/etc/hosts").stdout
-    assert "172.16.1.1\tns1\n172.16.1.2\tns2\n" in hosts
+    assert "172.16.1.1\tns1 ns1.mydocker0\n172.16.1.2\tns2 ns2.mydocker0\n" in hosts
     assert "no name server" in bascule(up, "exec", "ns1", "cat", "/etc/resolv.conf").stdout.lower()
 
 

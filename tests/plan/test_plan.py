@@ -33,7 +33,8 @@ DUAL = {
 }
 
 GOLDEN = """\
-ip link add dev lan address 02:42:00:00:00:01 mtu 1500 up type bridge
+ip link add dev lan address 02:42:00:00:00:01 mtu 1500 type bridge
+ip link set dev lan up
 ip address add 10.1.0.1/24 dev lan
 ip netns add a
 ip link add dev veth-a address MAC mtu 1500 master lan up type veth peer name eth0 address MAC mtu 1500 netns a

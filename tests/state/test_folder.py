@@ -34,12 +34,12 @@ def test_the_place_by_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert folder.root() == "/tmp/elsewhere/bascule-1234"
 
 
-def test_a_folder_is_made_for_its_owner_alone(state: Path) -> None:
+def test_only_its_owner_reads_and_writes_a_folder(state: Path) -> None:
     """And synced into the folder above, so that a loss of power does not take it; a second time nothing happens."""
     calls: list[tuple[str, object]] = []
     with syscalls.gated(lambda call, subject: calls.append((call, subject))):
         folder.ensure(str(state))
-        assert state.stat().st_mode & 0o7777 == 0o700
+        assert state.stat().st_mode & 0o7777 == 0o711
         assert [call for call, _ in calls] == ["mkdir", "fsync"]
         folder.ensure(str(state))
     assert len(calls) == 2
@@ -90,7 +90,7 @@ def test_a_folder_of_somebody_else_is_refused(state: Path, monkeypatch: pytest.M
     """Even where nobody but its owner may write."""
     folder.ensure(str(state))
     monkeypatch.setattr("os.geteuid", lambda: 1234)
-    with pytest.raises(StateError, match=r"belongs to user 0 or others may write to it \(mode 700\)"):
+    with pytest.raises(StateError, match=r"belongs to user 0 or others may write to it \(mode 711\)"):
         folder.check(str(state))
 
 

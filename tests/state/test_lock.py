@@ -23,7 +23,7 @@ def test_a_lock_comes_and_goes(state: Path) -> None:
         held = state / "lab" / "lock"
         assert held.read_text() == f"`bascule up` {HERE}"
         assert held.stat().st_mode & 0o777 == 0o600
-        assert state.stat().st_mode & 0o777 == held.parent.stat().st_mode & 0o777 == 0o700
+        assert state.stat().st_mode & 0o777 == held.parent.stat().st_mode & 0o777 == 0o711
     assert not state.exists()
 
 

@@ -57,6 +57,7 @@ _CONNECT = (
     _argument("--mac", default="", help="the interface's MAC address"),
     _argument("--gateway-priority", "--gw-priority", type=int, default=0, metavar="N", help="the highest has the default route"),
     _argument("--mtu", type=int, default=0, help="the interface's largest packet, if not the network's"),
+    _words("--alias", text="a further name of the node on this network", metavar="NAME"),
     _words("--sysctl", text="like net.ipv4.conf.IFNAME.rp_filter=2", metavar="KEY=VALUE"),
 )
 _CREATE_NETWORK = (
@@ -73,6 +74,7 @@ _CREATE_NETWORK = (
     _words("--ip-range", text="nodes get addresses from this part of the subnet", metavar="PREFIX"),
     _words("--reserved", text="no node gets these: an address, a subnet, or FIRST-LAST", metavar="ADDRESSES"),
     _argument("--uplink", default="", metavar="INTERFACE", help="an interface of the machine as a bridge port"),
+    _flag("--dns", "a name server on the bridge's addresses"),
     _flag("--stp", "the bridge speaks the spanning tree protocol"),
     _argument("--ageing-time", type=int, metavar="SECONDS", help="until the bridge forgets where a MAC is"),
     _flag("--promiscuous", "the bridge's own interface takes every frame"),
@@ -103,6 +105,7 @@ NODE_VERBS = (
             _argument("--sysctl", action="append", default=[], metavar="KEY=VALUE"),
             _argument("--route", action="append", default=[], metavar="ROUTE", help="like '10.0.0.0/8 via 10.1.0.1'"),
             _argument("--network-mode", choices=("none", "host"), default="", help="no network, or the machine's own namespace"),
+            _words("--add-host", text="one more line for its /etc/hosts", metavar="NAME:ADDRESS"),
             _argument("--netns", default="", metavar="PATH", help="a namespace that is there already, like /proc/PID/ns/net"),
             LABEL,
             LAB,

@@ -46,7 +46,7 @@ def network_create(arguments: Arguments) -> int:
     if arguments.no_icc:
         fields["icc"] = False
     several = ("reach", "outbound_address", "ip_range", "reserved")
-    fields |= _given(arguments, *several, "uplink", "stp", "promiscuous", labels="label")
+    fields |= _given(arguments, *several, "uplink", "dns", "stp", "promiscuous", labels="label")
     if arguments.ageing_time is not None:
         fields["ageing_time"] = arguments.ageing_time
     return _change(arguments, lambda topology: edit.add_network(topology, arguments.name, fields))
@@ -103,6 +103,7 @@ def network_connect(arguments: Arguments) -> int:
         arguments.gateway_priority,
         arguments.mtu,
         tuple(_pair(text) for text in arguments.sysctl),
+        tuple(arguments.alias),
     )
     return _change(arguments, lambda topology: edit.connect(topology, arguments.node, made))
 
@@ -135,7 +136,7 @@ def network_prune(arguments: Arguments) -> int:
 def node_add(arguments: Arguments) -> int:
     """``bascule node add``"""
     fields: dict[str, object] = {"networks": arguments.network, "sysctls": arguments.sysctl, "routes": arguments.route}
-    fields |= _given(arguments, "network_mode", "netns", ports="publish", labels="label")
+    fields |= _given(arguments, "network_mode", "netns", ports="publish", labels="label", extra_hosts="add_host")
     return _change(arguments, lambda topology: edit.add_node_data(topology, arguments.name, fields))
 
 

@@ -15,8 +15,9 @@ from bascule.errors import BasculeError
 from bascule.host import keeper, nft
 from bascule.host.keeper import Starting
 from bascule.host.netlink import Netlink
-from bascule.host.observe import Scope, observe
+from bascule.host.observe import observe
 from bascule.host.paths import Paths
+from bascule.host.seen import Scope
 from bascule.host.world import PrivateWorld
 from bascule.kernel.link import AddBridge, AddVeth, Bridge, Veth
 from bascule.kernel.op import Netlink as Message
@@ -105,7 +106,9 @@ def _try(socket: Netlink, what: str, op: Op, descriptor: int) -> Finding:
 
 _PROGRAMS: tuple[tuple[str, str, Verdict, str], ...] = (
     ("ip", "iproute2", "note", "`bascule script` prints ip commands"),
-    ("nft", "nftables", "note", "needed where the machine's firewall drops what is forwarded"),
+    ("nft", "nftables", "note", "needed for nat, isolation and ports, and where the machine's firewall drops what is forwarded"),
+    ("dnsmasq", "dnsmasq-base", "note", "needed for name servers; without it names are in /etc/hosts only"),
+    ("pasta", "passt", "note", "the way out of private worlds, and ports into them; without it they are cut off"),
     ("ping", "iputils-ping", "note", "`bascule exec NODE -- ping …`; `bascule ping` needs no program"),
     ("brctl", "bridge-utils", "note", "`bascule script --classic` prints brctl commands"),
     ("sleep", "coreutils", "no", "keeps private worlds alive"),

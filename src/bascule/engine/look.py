@@ -8,7 +8,8 @@ from typing import Any
 from bascule.engine import worlds
 from bascule.engine.prepare import scope_of, stored_topology
 from bascule.errors import NotFound, StateError, translated
-from bascule.host.observe import Observation, observe
+from bascule.host.observe import observe
+from bascule.host.seen import Observation
 from bascule.host.world import World
 from bascule.kernel.address import Address
 from bascule.kernel.bridge import Uplink

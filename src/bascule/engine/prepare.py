@@ -9,21 +9,26 @@ from ipaddress import ip_network
 
 from bascule.engine.claims import Claims
 from bascule.errors import Conflict, InputError, KernelError
-from bascule.host import nft
+from bascule.host import nft, service, uplink
 from bascule.host.listening import listening
-from bascule.host.observe import Observation, Scope, observe
-from bascule.host.world import World
+from bascule.host.observe import observe
+from bascule.host.seen import Observation, Scope
+from bascule.host.world import HostWorld, PrivateWorld, World
 from bascule.kernel.bridge import Uplink
 from bascule.kernel.file import Symlink, TextFile
 from bascule.kernel.link import Bridge, Veth
 from bascule.kernel.namespace import Namespace
 from bascule.kernel.op import Fact, Indexes
 from bascule.kernel.ruleset import TO, WITHIN, ForwardAccept, is_plain
+from bascule.kernel.service import NameServer
 from bascule.kernel.sysctl import Sysctl
 from bascule.kernel.table import Table, digest, table_name
+from bascule.kernel.uplink import WorldUplink
 from bascule.plan import owner
-from bascule.plan.desired import Machine, desired, etc_folder, netns_link
+from bascule.plan.desired import Machine, desired
 from bascule.plan.diff import Plan, diff
+from bascule.plan.names import etc_folder, netns_link, servers_folder
+from bascule.plan.uplink import wants_uplink
 from bascule.state import store
 from bascule.state.store import Record, Stored
 from bascule.topology.addressing import assign
@@ -65,13 +70,22 @@ def choose_all(topology: Topology, previous: Assigned | None, world: World | Non
     return _published(assign(topology, previous, busy), previous, world, claims)
 
 
+def _heard(lab: Assigned, world: World | None) -> Taken:
+    """The machine's ports on which somebody listens. A private world's are the machine's, too, where it has a way out."""
+    heard = Taken()
+    own = {gateway for network in lab.networks for gateway in network.gateways}
+    for port in listening() if isinstance(world, HostWorld) or not uplink.why_not() else ():
+        # The lab's own name servers keep theirs by a rule.
+        if port.host is None or (port.host not in own and not port.host.is_link_local):
+            heard.add(port, "a listening socket")
+    return heard
+
+
 def _published(lab: Assigned, previous: Assigned | None, world: World | None, claims: Claims) -> Assigned:
     """Ports of the host chosen; those of the file must be free, but for what the running lab has already."""
     if not any(node.ports for node in lab.nodes):
         return lab
-    heard = Taken()
-    for port in world.call(listening) if world is not None else ():
-        heard.add(port, "a listening socket")
+    heard = _heard(lab, world)
     had = Taken()
     for node in previous.nodes if previous else ():
         for port in node.ports:
@@ -100,16 +114,19 @@ def prepare(
     """The plan from what the world has to ``lab`` (None: to nothing). ``current`` is the topology of the newest record;
     ``shared`` are settings of the world that other labs need. Raises :class:`Conflict` where something that bascule did not make
     is in the way."""
-    before = desired(current) if current is not None else []
+    most = Machine(dnsmasq=True)
+    before = desired(current, most) if current is not None else []
     if stored.journal is not None and stored.record is not None:  # a change that was killed: both states count
         older = stored_topology(stored.record)
-        before += desired(older) if older is not None else []
-    first = desired(lab, Machine(forwards=True)) if lab is not None else []
+        before += desired(older, most) if older is not None else []
+    # What could be there: with every tool and setting that a machine may have.
+    first = desired(lab, Machine(forwards=True, dnsmasq=True)) if lab is not None else []
     seen = Observation()
     if world is not None:
         seen = world.call(observe, _whole_scope(name, [*before, *first], stored, indexes, lab is not None), world.paths)
         if lab is None:
             seen.facts = _believed(seen.facts, before)
+    _look_outside(seen, world)
     for (node, interface), index in seen.indexes.items():
         indexes.learn(node, interface, index)
     want = desired(lab, machine_of(seen)) if lab is not None else []
@@ -126,6 +143,18 @@ def prepare(
     return Prepared(lab, Plan(plan.changes, tuple(notes)), want, seen)
 
 
+def _look_outside(seen: Observation, world: World | None) -> None:
+    """What only the caller sees of a private world, or of one that is not there yet: its way out."""
+    if isinstance(world, HostWorld):
+        return
+    seen.private, seen.without_uplink = True, uplink.why_not()
+    if world is None:
+        seen.dnsmasq = service.program() is not None
+    elif isinstance(world, PrivateWorld) and (found := uplink.running(world)) is not None:
+        seen.facts.append(found)
+        seen.without_uplink = ""  # what works is not given up, even if it could not be started now
+
+
 def _believed(facts: list[Fact], before: list[Fact]) -> list[Fact]:
     """For taking away nobody looks into the nodes: the other end of a veth pair is believed to be where the lab put it, as long
     as that node is there. One that is not is found when the links do not go with the namespaces (:mod:`bascule.host.settle`)."""
@@ -140,14 +169,15 @@ def _whole_scope(name: str, facts: list[Fact], stored: Stored, indexes: Indexes,
     scope = replace(scope_of(facts, inside), table=table_name(name))
     nodes = tuple(dict.fromkeys((*scope.nodes, *stored.namespaces)))
     files = tuple(dict.fromkeys((*scope.files, *(netns_link(node) for node in stored.namespaces))))
-    return replace(scope, nodes=nodes, files=files, indexes=indexes.range, folder=etc_folder(name))
+    folders = (etc_folder(name), servers_folder(name))
+    return replace(scope, nodes=nodes, files=files, indexes=indexes.range, folders=folders)
 
 
 def scope_of(facts: Iterable[Fact], inside: bool = True) -> Scope:
     """Where to look to see these facts."""
     nodes: dict[str, None] = {}
     links, interfaces, sysctls, files = set(), set(), set(), dict[str, None]()
-    uplinks, adopted = set(), dict[str, str]()
+    uplinks, services, adopted = set(), set(), dict[str, str]()
     for fact in facts:
         match fact:
             case Namespace(name=name, source=source):
@@ -156,6 +186,8 @@ def scope_of(facts: Iterable[Fact], inside: bool = True) -> Scope:
                     adopted[name] = source
             case Uplink(name=name):
                 uplinks.add(name)
+            case NameServer(prefix=prefix):
+                services.add(prefix)
             case Bridge(name=name):
                 links.add(name)
             case Veth(name=name, node=node, peer=peer):
@@ -174,6 +206,7 @@ def scope_of(facts: Iterable[Fact], inside: bool = True) -> Scope:
         inside or bool(adopted),  # what is in a namespace that stays has to be taken away piece by piece
         adopted=tuple(adopted.items()),
         uplinks=frozenset(uplinks),
+        services=tuple(sorted(services)),
     )
 
 
@@ -181,7 +214,16 @@ def machine_of(seen: Observation) -> Machine:
     """What a lab's facts depend on, of what was seen."""
     dropping = [chain for chain in seen.forward_chains if chain.policy == "drop"] if nft.program() else []
     usable = [chain for chain in dropping if is_plain(chain.table) and is_plain(chain.name)]
-    return Machine(seen.forwards, tuple(usable), seen.bridge_nf, seen.ipv6)
+    return Machine(
+        seen.forwards,
+        tuple(usable),
+        seen.bridge_nf,
+        seen.ipv6,
+        seen.dnsmasq,
+        seen.resolvers,
+        seen.private,
+        pasta=seen.private and not seen.without_uplink,
+    )
 
 
 def _refuse_impossible(lab: Assigned | None, want: list[Fact], seen: Observation) -> None:
@@ -190,17 +232,34 @@ def _refuse_impossible(lab: Assigned | None, want: list[Fact], seen: Observation
         return
     if nft.program() is None and any(isinstance(fact, Table) for fact in want):
         raise KernelError("nft", errno.ENOENT, "nft is not installed", advice="the lab needs rules: install the package nftables")
+    if any(isinstance(fact, WorldUplink) for fact in want):
+        _refuse_low_ports(lab)
     for node in lab.nodes:
         if node.name in seen.lacking:
             path = seen.lacking[node.name]
             raise InputError(f"node {node.name}: there is no network namespace at {path}; does the process still run?")
     for network in lab.networks:
+        _refuse_network(network, seen)
         _refuse_uplink(network, seen)
-        for address in network.outbound:
-            if str(address) not in seen.addresses:
+
+
+def _refuse_low_ports(lab: Assigned) -> None:
+    least = uplink.least_port()
+    for node in lab.nodes:
+        for port in node.ports:
+            if port.published < least:
                 raise InputError(
-                    f"network {network.name}: outbound_address {address} is no address of this machine; add it first"
+                    f"port {port.published} of {node.name}: from a private world ports below {least} can't be published "
+                    "(net.ipv4.ip_unprivileged_port_start); choose a higher one"
                 )
+
+
+def _refuse_network(network: Network, seen: Observation) -> None:
+    if network.dns and not seen.dnsmasq:
+        raise InputError(f"network {network.name}: `dns` needs dnsmasq; install the package dnsmasq-base, or remove it")
+    for address in network.outbound:
+        if str(address) not in seen.addresses:
+            raise InputError(f"network {network.name}: outbound_address {address} is no address of this machine; add it first")
 
 
 def _refuse_uplink(network: Network, seen: Observation) -> None:
@@ -247,6 +306,16 @@ def _with_priors(own: list[Fact], stored: Stored, wanted: set[tuple[str, ...]], 
     return have
 
 
+def _uplink_missing(lab: Assigned, seen: Observation) -> list[str]:
+    notes = []
+    if seen.private and wants_uplink(lab):
+        if seen.without_uplink:
+            notes.append(f"no way out of the private world, and no way in: {seen.without_uplink}")
+        elif any(port.protocol == "sctp" for node in lab.nodes for port in node.ports):
+            notes.append("pasta carries no sctp: such ports are published inside the private world only")
+    return notes
+
+
 def _uplink_notes(network: Network, seen: Observation) -> Iterator[str]:
     uplink = seen.others.get(network.uplink)
     if uplink is not None and not uplink.up:
@@ -258,7 +327,7 @@ def _uplink_notes(network: Network, seen: Observation) -> Iterator[str]:
 def _notes(lab: Assigned | None, seen: Observation, want: list[Fact]) -> list[str]:
     if lab is None:
         return []
-    notes = []
+    notes = _uplink_missing(lab, seen)
     passed = {fact.way for fact in want if isinstance(fact, ForwardAccept)}
     for chain in seen.forward_chains:
         where = f"chain {chain.family} {chain.table} {chain.name} drops what it does not know"

@@ -10,14 +10,14 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from bascule.engine import claims as claims_of
 from bascule.engine import worlds
 from bascule.engine.prepare import Prepared, choose_all, prepare, stored_topology
-from bascule.errors import BasculeError, Conflict, Interrupted, Locked, PlanFailed, WorldError, translated
-from bascule.host import files, keeper, namespaces, settle
+from bascule.errors import BasculeError, Conflict, Interrupted, KernelError, Locked, PlanFailed, WorldError, translated
+from bascule.host import files, keeper, namespaces, settle, uplink
 from bascule.host.announce import Announcement, announce
 from bascule.host.execute import Report, execute
 from bascule.host.keeper import Starting
@@ -26,7 +26,7 @@ from bascule.host.world import HostWorld, PrivateWorld, World
 from bascule.kernel.address import Address
 from bascule.kernel.link import Bridge, Veth
 from bascule.kernel.namespace import AddNamespace, AttachNamespace, Namespace
-from bascule.kernel.op import WORLD, Indexes
+from bascule.kernel.op import WORLD, Indexes, Op, Outside
 from bascule.kernel.sysctl import Sysctl
 from bascule.plan.diff import Change, Plan
 from bascule.plan.firewall import passage
@@ -144,7 +144,7 @@ class _Run:
                 record = dataclasses.replace(record, namespaces={**self._present(prepared), **_made(prepared.plan)})
                 store.begin(dataclasses.replace(record, namespaces={**self.stored.namespaces, **record.namespaces}))
                 self.begun = started is None
-                report = world.watch(_execute, self.heard.progress, prepared.plan.ops, world.paths)
+                report = self._carry_out(world, prepared.plan)
                 self.done = True
                 if any(_has_side_effects(change) for change in prepared.plan.changes):
                     self._settle(target, record, report, world, indexes, others.settings)
@@ -162,6 +162,23 @@ class _Run:
             store.save(self._finished(record, report))
             return Outcome(prepared.plan, report, target, self.kind)
 
+    def _carry_out(self, world: World, plan: Plan) -> Report:
+        """All operations. What a private world can't do itself comes first, and is undone where the rest fails."""
+        inside, outer = list[Op](), list[Op]()
+        for op in plan.ops:
+            (outer if isinstance(op.effect(), Outside) else inside).append(op)
+        if not outer or not isinstance(world, PrivateWorld):
+            return world.watch(_execute, self.heard.progress, inside, world.paths)
+        try:
+            uplink.carry_out(world, [op.effect() for op in outer])  # type: ignore[misc]
+            return world.watch(_execute, self.heard.progress, inside, world.paths)
+        except BaseException as error:
+            with suppress(BasculeError, OSError):
+                uplink.carry_out(world, [back.effect() for op in reversed(outer) if (back := op.undo())])  # type: ignore[misc]
+            if isinstance(error, KernelError):
+                raise PlanFailed(error, (), ()) from error
+            raise
+
     def _settle(self, target: Assigned, record: Record, report: Report, world: World, indexes: Indexes, shared: set[str]) -> None:
         """Put back what the kernel took along with something that was removed or changed: with the last address of an
         interface go its routes, with a primary address its secondaries (fib_frontend.c, devinet.c)."""
@@ -175,7 +192,7 @@ class _Run:
             if made:  # somebody else has just taken away what is made again: the cookies that are noted are the old ones'
                 report.cookies.update(made)
                 store.begin(self._finished(record, report))
-            report.add(world.watch(_execute, self.heard.progress, again.plan.ops, world.paths))
+            report.add(self._carry_out(world, again.plan))
 
     def take_away(self, current: Assigned | None) -> Outcome:
         """Down. A private world goes with its keeper; on the host every fact is taken back."""
@@ -292,7 +309,7 @@ class _Run:
             if lost.plan:
                 record = dataclasses.replace(record, namespaces={**record.namespaces, **_made(lost.plan)})
                 store.begin(record)
-                report = world.watch(_execute, self.heard.progress, lost.plan.ops, world.paths)
+                report = self._carry_out(world, lost.plan)
                 store.save(self._finished(record, report))
         except (BasculeError, OSError):
             return False

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from bascule.engine import claims, worlds
 from bascule.engine.prepare import choose_all, machine_of, prepare, stored_topology
-from bascule.host.observe import Scope, observe
+from bascule.host.observe import observe
 from bascule.host.paths import Paths
+from bascule.host.seen import Scope
 from bascule.host.world import HostWorld
 from bascule.kernel.op import WORLD, Fact, Indexes
 from bascule.kernel.sysctl import Sysctl

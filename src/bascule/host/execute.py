@@ -17,16 +17,18 @@ from dataclasses import dataclass, field
 
 from bascule import syscalls
 from bascule.errors import BasculeError, Conflict, Interrupted, KernelError, PlanFailed, as_kernel_error
-from bascule.host import files, namespaces, nft
+from bascule.host import files, namespaces, nft, service
 from bascule.host.netlink import Netlink
 from bascule.host.paths import Paths
 from bascule.kernel.op import (
     DropNamespace,
     DropRule,
     Effect,
+    EndService,
     MakeNamespace,
     Op,
     RunNft,
+    RunService,
     WriteFile,
     WriteSymlink,
     WriteSysctl,
@@ -227,9 +229,17 @@ class _Hands:
                 nft.run(text)
                 if table:
                     self._report.tables[table] = digest(made_of, nft.listing(table))
+            case RunService() | EndService():
+                self._serve(effect)
             case DropRule():
                 self._go_home()
                 nft.delete_rule(effect)
+
+    def _serve(self, effect: RunService | EndService) -> None:
+        self._go_home()
+        service.end(effect.prefix)
+        if isinstance(effect, RunService):
+            service.start(effect.config)
 
     def _send(self, group: list[Op], effects: list[Effect], acknowledged: list[Op]) -> None:
         messages = [effect for effect in effects if isinstance(effect, Message)]

@@ -74,7 +74,7 @@ def _made() -> Iterator[int]:
     while True:
         if not os.path.isdir(dirname(MADE)):
             with suppress(FileExistsError):
-                syscalls.mkdir(dirname(MADE), 0o700)
+                syscalls.mkdir(dirname(MADE), 0o711)
         try:
             descriptor = syscalls.create(MADE, os.O_RDWR, 0o600)
         except FileNotFoundError:

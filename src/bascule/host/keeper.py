@@ -242,6 +242,8 @@ def why_forbidden() -> str:
 
 def explain(error: OSError) -> WorldError:
     """An error of joining a world, in words."""
+    if error.errno == errno.ESRCH:  # it is just ending
+        return WorldError("the keeper of this lab has ended, and its world with it; run `bascule up` again")
     if error.errno == errno.EPERM:
         return WorldError(f"joining the world: {error.strerror}; it belongs to another user, or {why_forbidden()}")
     return WorldError(f"joining the world: {error.strerror}")

@@ -11,11 +11,11 @@ from functools import lru_cache
 from ipaddress import ip_interface
 from typing import Any
 
-from bascule.errors import KernelError
-from bascule.host import files, namespaces, nft
+from bascule.host import files, namespaces, service, surroundings
 from bascule.host.execute import read_sysctl
-from bascule.host.netlink import NETFILTER, Netlink
+from bascule.host.netlink import Netlink
 from bascule.host.paths import Paths
+from bascule.host.seen import Foreign, Observation, Scope
 from bascule.kernel.address import Address
 from bascule.kernel.bridge import AGEING, DEFAULTS, PROMISC, STP, BridgeSetting, Uplink
 from bascule.kernel.file import Symlink, TextFile
@@ -25,9 +25,7 @@ from bascule.kernel.op import WORLD, Fact
 from bascule.kernel.port import HAIRPIN, ISOLATED, PortFlag
 from bascule.kernel.route import Route
 from bascule.kernel.sysctl import Sysctl
-from bascule.kernel.table import FAMILY, Table, comment, table_name
 from bascule.names import WORLD_NETNS
-from bascule.wire import netfilter
 from bascule.wire import route as rt
 from bascule.wire.attributes import unpack_from
 from bascule.wire.inet import ADDRESS_BYTES, AF_INET6, AF_UNSPEC, unpack_address, unpack_mac, unpack_prefix
@@ -42,56 +40,6 @@ _BRIDGE_FIELDS = rt.BRIDGE_INFO.numbers(STP, AGEING)
 _NODE_LINK_FIELDS = rt.LINK.numbers("ifname", "mtu", "address", "link")
 _ADDRESS_FIELDS = rt.ADDRESS.numbers("address", "local", "flags")
 _ROUTE_FIELDS = rt.ROUTE.numbers("dst", "oif", "gateway", "priority", "table")
-_FORWARDING = ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding")
-_BRIDGE_NF = "net.bridge.bridge-nf-call-iptables"
-
-
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """What to look at: namespaces by name; links of the world by name and by index; interfaces in nodes; sysctls and files by
-    key; every file below ``folder``; our own ``table`` of rules; nodes ``adopted`` from a path; ``uplinks``,
-    interfaces of the machine. With ``inside`` False the nodes are only counted, not looked
-    into: enough for taking them away."""
-
-    nodes: tuple[str, ...] = ()
-    links: frozenset[str] = frozenset()
-    interfaces: frozenset[tuple[str, str]] = frozenset()
-    sysctls: tuple[tuple[str, str], ...] = ()
-    files: tuple[str, ...] = ()
-    inside: bool = True
-    indexes: range = range(0)
-    folder: str = ""
-    table: str = ""
-    adopted: tuple[tuple[str, str], ...] = ()
-    uplinks: frozenset[str] = frozenset()
-
-
-@dataclass(slots=True)
-class Observation:
-    """Facts, and what a plan has to know besides: indexes in use, prefixes that the world routes, chains that forward; whether
-    the world passes packets on, and all of its addresses; nodes to adopt (``lacking``) with nothing at their path."""
-
-    facts: list[Fact] = field(default_factory=list)
-    indexes: dict[tuple[str, str], int] = field(default_factory=dict)
-    prefixes: list[str] = field(default_factory=list)
-    forward_chains: list[netfilter.BaseChain] = field(default_factory=list)
-    bridge_nf: bool = False
-    forwards: bool = False
-    addresses: set[str] = field(default_factory=set)
-    others: dict[str, Foreign] = field(default_factory=dict)
-    lacking: dict[str, str] = field(default_factory=dict)
-    ipv6: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Foreign:
-    """An interface of the machine that is to be a bridge port: whether it is up, its present bridge, whether it has addresses of
-    its own, and whether a default route goes through it."""
-
-    up: bool
-    master: str
-    addressed: bool
-    default_route: bool
 
 
 @dataclass(slots=True)
@@ -124,13 +72,15 @@ def observe(scope: Scope, paths: Paths) -> Observation:
         with Netlink() as socket:
             world = _look(socket, whole=True)
         scope = _with_links_by_index(scope, world)
-        _world_settings(seen, scope)
-        _forwarding(seen, scope)
+        surroundings.settings(seen, scope)
+        surroundings.forwarding(seen, scope)
         nodes: dict[str, _Inside] = {}
         for name in scope.nodes:
             _enter_node(name, scope, seen, nodes)
     _conclude(seen, scope, world, nodes)
     seen.facts.extend(_files(scope, paths))
+    seen.facts.extend(found for prefix in scope.services if (found := service.running(prefix)) is not None)
+    seen.dnsmasq, seen.resolvers, seen.private = service.program() is not None, surroundings.resolvers(), paths.private
     return seen
 
 
@@ -335,45 +285,9 @@ def _address_of(reply: Reply) -> str:
     return unpack_address(packed) if packed else ""
 
 
-def _world_settings(seen: Observation, scope: Scope) -> None:
-    seen.forwards = any(_setting(key) == "1" for key in _FORWARDING)
-    seen.bridge_nf = _setting(_BRIDGE_NF) == "1"
-    for node, key in scope.sysctls:
-        if node == WORLD and (value := _setting(key)):
-            seen.facts.append(Sysctl(WORLD, key, value))
-
-
-def _setting(key: str) -> str:
-    """The value, empty where there is no such setting: a module is not loaded, an interface is gone."""
-    try:
-        return read_sysctl(key)
-    except OSError:
-        return ""
-
-
-def _forwarding(seen: Observation, scope: Scope) -> None:
-    """The lab's table, and which chains of other programs wait on the FORWARD hook."""
-    try:
-        with Netlink(NETFILTER) as socket:
-            tables = [netfilter.table(reply) for reply in socket.dump(netfilter.list_tables())]
-            chains = [netfilter.base_chain(reply) for reply in socket.dump(netfilter.list_chains())]
-    except (OSError, KernelError):
-        return  # a kernel without nf_tables
-    if (FAMILY, scope.table) in tables and nft.program() is not None:
-        listing = nft.listing(scope.table)
-        owned = f'comment "{comment(scope.table.removeprefix(table_name("")))}"' in listing
-        if listing:  # it may go between one look and the next
-            seen.facts.append(Table(scope.table, "", listing, owned))
-    others = [chain for chain in chains if chain is not None and not chain.table.startswith(table_name(""))]
-    seen.forward_chains = [chain for chain in others if chain.forwards]
-    for chain in seen.forward_chains:
-        if nft.program() is not None:
-            rules = nft.forward_rules(chain.family, chain.table, chain.name)
-            seen.facts.extend(rule for rule in rules if rule.bridge in scope.links)
-
-
 def _files(scope: Scope, paths: Paths) -> Iterator[Fact]:
-    below = (f"{place}/{name}" for place, _folders, names in os.walk(scope.folder) for name in names) if scope.folder else ()
+    below = (f"{place}/{name}" for top in scope.folders for place, _folders, names in os.walk(top) for name in names)
+    below = (path for path in below if not path.endswith(".pid"))  # the server's own note, which goes with it
     for path in dict.fromkeys((*scope.files, *below)):
         with suppress(FileNotFoundError, NotADirectoryError):  # it may go between one look and the next
             yield _file(path, paths.of(path))

@@ -7,7 +7,7 @@ in its bridge and up. Only the peer's UP needs a second message, from inside: th
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 
 from bascule.kernel.op import WORLD, Effect, Fact, Indexes, Key, Netlink, Op, ip
 from bascule.kernel.sysctl import SetSysctl
@@ -90,12 +90,14 @@ class Bridge:
 
     def create(self, indexes: Indexes) -> tuple[Op, ...]:
         index = indexes.renew(WORLD, self.name)
-        settings = (SetSysctl(WORLD, key, value, fresh=True) for key, value in self.settings)
-        made: tuple[Op, ...] = (AddBridge(self, index), *settings)
-        if self.mtu == _ORDINARY_MTU:
-            return made
-        # Set once more, it counts as the user's wish: the kernel no longer adapts it to the ports (br_mtu_auto_adjust).
-        return (*made, ChangeLink(WORLD, self.name, index, "mtu", self.mtu, self.mtu))
+        ops: list[Op] = [AddBridge(replace(self, up=self.up and not self.settings), index)]
+        if self.mtu != _ORDINARY_MTU:
+            # Set once more, it counts as the user's wish: the kernel no longer adapts it to the ports (br_mtu_auto_adjust).
+            ops.append(ChangeLink(WORLD, self.name, index, "mtu", self.mtu, self.mtu))
+        ops += _set(WORLD, self.settings)
+        if self.up and self.settings:  # last, so that one that is up has them, also where a run was killed in between
+            ops.append(ChangeLink(WORLD, self.name, index, "up", False, True))
+        return tuple(ops)
 
     def remove(self, indexes: Indexes) -> tuple[Op, ...]:
         return (DeleteLink(indexes.of(WORLD, self.name), AddBridge(self, indexes.of(WORLD, self.name))),)
@@ -103,7 +105,8 @@ class Bridge:
     def change_from(self, old: Fact, indexes: Indexes) -> tuple[Op, ...] | None:
         if not isinstance(old, Bridge):
             return None
-        return _changes(WORLD, self.name, indexes, old, self, ("mtu", "mac", "up"))
+        raised = _set(WORLD, self.settings) if self.up and not old.up else ()
+        return (*raised, *_changes(WORLD, self.name, indexes, old, self, ("mtu", "mac", "up")))
 
     def differences(self, old: Fact) -> tuple[str, ...]:
         return _differences(self, old)
@@ -144,8 +147,7 @@ class Veth:
         master = indexes.of(WORLD, self.bridge) if self.bridge else 0
         add = AddVeth(self, indexes.renew(WORLD, self.name), indexes.renew(self.node, self.peer), master)
         # Set before it is up: only then nothing has been done by the kernel's own ones.
-        made = (SetSysctl(self.node, key, value, fresh=True) for key, value in self.settings)
-        return (add, *made, ChangeLink(self.node, self.peer, add.peer_index, "up", False, True))
+        return (add, *_set(self.node, self.settings), ChangeLink(self.node, self.peer, add.peer_index, "up", False, True))
 
     def remove(self, indexes: Indexes) -> tuple[Op, ...]:
         index = indexes.of(WORLD, self.name)
@@ -168,6 +170,8 @@ class Veth:
             _Peer(old.peer_mtu or old.mtu, old.peer_mac, old.peer_up),
             _Peer(self.peer_mtu or self.mtu, self.peer_mac, self.peer_up),
         )
+        if self.peer_up and not old.peer_up:
+            ops.extend(_set(self.node, self.settings))
         ops.extend(_changes(self.node, self.peer, indexes, *ends, ("mtu", "mac", "up")))
         return tuple(ops)
 
@@ -180,6 +184,11 @@ class _Peer:
     mtu: int
     mac: str
     up: bool
+
+
+def _set(node: str, settings: Settings) -> tuple[Op, ...]:
+    """What a link is made with, to be set before it is up."""
+    return tuple(SetSysctl(node, key, value, fresh=True) for key, value in settings)
 
 
 def _changes(node: str, name: str, indexes: Indexes, old: object, new: object, names: tuple[str, ...]) -> tuple[Op, ...]:

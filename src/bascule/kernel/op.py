@@ -87,7 +87,43 @@ class DropRule(NamedTuple):
     handle: int
 
 
-Effect = DropRule | Netlink | MakeNamespace | DropNamespace | WriteSysctl | WriteFile | WriteSymlink | RunNft
+class RunService(NamedTuple):
+    """Start the program that serves with this configuration, and end any other one with the same ``prefix``."""
+
+    prefix: str
+    config: str
+
+
+class EndService(NamedTuple):
+    """End the programs that serve with a configuration that begins with this."""
+
+    prefix: str
+
+
+class RunUplink(NamedTuple):
+    """Start pasta for a private world, from outside."""
+
+    options: tuple[str, ...]
+
+
+class EndUplink(NamedTuple):
+    """End it, from outside."""
+
+
+Outside = RunUplink | EndUplink  # what the world itself can't do
+Effect = (
+    Outside
+    | RunService
+    | EndService
+    | DropRule
+    | Netlink
+    | MakeNamespace
+    | DropNamespace
+    | WriteSysctl
+    | WriteFile
+    | WriteSymlink
+    | RunNft
+)
 
 
 class Op(Protocol):

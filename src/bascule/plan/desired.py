@@ -6,14 +6,11 @@ The order of the facts is the order in which they are made: bridges, then each n
 from __future__ import annotations
 
 import re
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from ipaddress import IPv4Address
 
 from bascule.kernel.address import Address
 from bascule.kernel.bridge import AGEING, DEFAULTS, PROMISC, STP, BridgeSetting, Uplink
-from bascule.kernel.file import Symlink, TextFile
 from bascule.kernel.link import Bridge, Loopback, Veth
 from bascule.kernel.namespace import Namespace
 from bascule.kernel.op import WORLD, Fact
@@ -21,8 +18,10 @@ from bascule.kernel.port import HAIRPIN, ISOLATED, PortFlag
 from bascule.kernel.route import Route
 from bascule.kernel.ruleset import FROM, TO, WITHIN, ForwardAccept
 from bascule.kernel.sysctl import Sysctl
-from bascule.names import WORLD_NETNS, derived_mac
+from bascule.names import derived_mac
 from bascule.plan.firewall import is_guarded, passage
+from bascule.plan.names import names
+from bascule.plan.uplink import world_uplink
 from bascule.topology.check_addresses import INTERFACE_WORD
 from bascule.topology.model import Assigned, Attachment, IPAddress, Network, Node
 from bascule.topology.ways import gateways, ways_out
@@ -35,12 +34,17 @@ _IPV6_METRIC = 1024  # IP6_RT_PRIO_USER, linux/ipv6_route.h
 class Machine:
     """What the facts of a lab depend on beside the lab. ``forwards``: packets are passed on already. ``chains``: other
     programs' chains on the FORWARD hook whose policy is to drop. ``bridged``: frames within a bridge pass that hook, too.
-    ``ipv6``: the kernel knows IPv6."""
+    ``ipv6``: the kernel knows IPv6. ``dnsmasq`` is installed. ``resolvers``: the machine's name servers that a node could
+    reach. ``private``: it is a private world, for which there is a way out (``pasta``)."""
 
     forwards: bool = False
     chains: tuple[BaseChain, ...] = ()
     bridged: bool = False
     ipv6: bool = True
+    dnsmasq: bool = False
+    resolvers: tuple[str, ...] = ()
+    private: bool = False
+    pasta: bool = False
 
 
 def desired(lab: Assigned, machine: Machine | None = None) -> list[Fact]:
@@ -50,11 +54,13 @@ def desired(lab: Assigned, machine: Machine | None = None) -> list[Fact]:
     facts: list[Fact] = []
     for network in lab.networks:
         facts.extend(_network(network, machine))
-    facts.extend(passage(lab, machine.forwards))
+    facts.extend(passage(lab, machine.forwards, machine.private))
     for node in lab.nodes:
         facts.extend(_node(lab.name, node, networks, machine))
-    facts.extend(_names(lab))
+    facts.extend(names(lab, machine.dnsmasq, machine.resolvers, machine.private))
     facts.extend(_accepted(lab, machine))
+    if machine.private and machine.pasta:
+        facts.extend(world_uplink(lab))
     return facts
 
 
@@ -157,58 +163,6 @@ def _routes(node: Node, networks: dict[str, Network]) -> Iterator[Route]:
 def _device_towards(via: IPAddress | None, node: Node, networks: dict[str, Network]) -> str:
     """The interface whose subnet holds the next hop; checked topologies have one."""
     return next(item.interface for item in node.attachments if any(via in each for each in networks[item.network].subnets))
-
-
-def etc_folder(lab: str) -> str:
-    """The folder with the files of /etc of a lab's nodes: in it one folder for each view, which the nodes of that view share."""
-    return f"/run/bascule/{lab}/etc"
-
-
-def netns_link(node: str) -> str:
-    """Where ``ip netns exec`` looks for a node's files of /etc (ip-netns(8)): a link to the folder of its view."""
-    return f"/etc/netns/{node}"
-
-
-def _names(lab: Assigned) -> Iterator[Fact]:
-    """/etc/hosts and /etc/resolv.conf. Nodes on the same networks share one view, with the addresses on these networks first."""
-    views: dict[tuple[str, ...], str] = {}
-    usual = [_lines_of(node, frozenset()) for node in lab.nodes]
-    several = [(at, node) for at, node in enumerate(lab.nodes) if len(node.attachments) > 1]
-    with_names = [node for node in lab.nodes if node.netns != WORLD_NETNS]
-    for node in with_names:
-        networks = tuple(sorted({attachment.network for attachment in node.attachments}))
-        if networks not in views:
-            views[networks] = view = _view_name(networks)
-            folder = f"{etc_folder(lab.name)}/{view}"
-            lines = usual.copy()
-            for at, other in several:  # only of these the order depends on who looks
-                lines[at] = _lines_of(other, frozenset(networks))
-            yield TextFile(f"{folder}/hosts", _HOSTS_HEAD + "".join(lines))
-            yield TextFile(f"{folder}/resolv.conf", _RESOLV_CONF)
-    for node in with_names:
-        networks = tuple(sorted({attachment.network for attachment in node.attachments}))
-        yield Symlink(netns_link(node.name), f"{etc_folder(lab.name)}/{views[networks]}")
-
-
-_RESOLV_CONF = "# No name server here: names of the lab are in /etc/hosts. A query fails at once instead of hanging.\n"
-_LONGEST_VIEW = 40
-
-
-def _view_name(networks: tuple[str, ...]) -> str:
-    readable = "+".join(networks) or "+none"  # no network can be called that
-    return readable if len(readable) <= _LONGEST_VIEW else f"{zlib.crc32(readable.encode()):08x}"
-
-
-_HOSTS_HEAD = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
-
-
-def _lines_of(node: Node, near: frozenset[str]) -> str:
-    """A node's lines of hosts(5): reachable addresses first, and IPv4 before IPv6."""
-    lines: list[str] = []
-    for attachment in sorted(node.attachments, key=lambda item: item.network not in near):
-        ordered = sorted(attachment.addresses, key=lambda address: not isinstance(address, IPv4Address))
-        lines.extend(f"{address}\t{node.name}\n" for address in ordered)
-    return "".join(lines)
 
 
 def _accepted(lab: Assigned, machine: Machine) -> Iterator[Fact]:

@@ -32,7 +32,7 @@ def is_needed(lab: Assigned, forwards: bool) -> bool:
     """Whether the lab asks for something that takes rules, or has networks that the machine would connect: ``forwards`` says that
     it passes packets on already."""
     with_gateway = [network for network in lab.networks if network.has_gateway]
-    asked = any(network.nat or network.internal or network.reach or not network.icc for network in lab.networks)
+    asked = any(network.nat or network.internal or network.reach or network.dns or not network.icc for network in lab.networks)
     return asked or any(node.ports for node in lab.nodes) or len(with_gateway) > 1 or (forwards and bool(with_gateway))
 
 
@@ -42,11 +42,11 @@ def forwarded_families(lab: Assigned) -> set[int]:
     return versions | {version for _port, version, _target in _published(lab)}
 
 
-def passage(lab: Assigned, forwards: bool) -> Iterator[Fact]:
+def passage(lab: Assigned, forwards: bool, private: bool = False) -> Iterator[Fact]:
     """The table, and the settings without which its rules lead nowhere. The rules come first, before anything is passed on."""
     if not is_needed(lab, forwards):
         return
-    yield Table(table_name(lab.name), ruleset(lab))
+    yield Table(table_name(lab.name), ruleset(lab, private))
     for version in sorted(forwarded_families(lab)):
         yield Sysctl(WORLD, FORWARDING[version], "1")
     for network in _from_loopback(lab):
@@ -87,9 +87,10 @@ def _is_on_loopback(port: Port) -> bool:
     return address is None or address.is_loopback
 
 
-def ruleset(lab: Assigned) -> str:
-    """The table's text. Sets and maps without elements are left out, and with them the rules that would look there."""
-    sets = [each for each in (*_sets(lab), *_maps(lab)) if each.elements or each.name.startswith("inside")]
+def ruleset(lab: Assigned, private: bool = False) -> str:
+    """The table's text. Sets and maps without elements are left out, and with them the rules that would look there. In a
+    ``private`` world all that its way out listens on comes to the world's own address."""
+    sets = [each for each in (*_sets(lab), *_maps(lab, private)) if each.elements or each.name.startswith("inside")]
     names = {each.name for each in sets}
     chains = [each._replace(rules=tuple(rule for rule in each.rules if names.issuperset(_used(rule)))) for each in _chains()]
     jumped = {each.name for each in chains if each.rules}
@@ -152,6 +153,8 @@ def _sets(lab: Assigned) -> Iterator[Elements]:
         inside = [(network, subnet) for network in lab.networks for subnet in network.subnets if subnet.version == version]
         elements = (f'"{network.name}" . {subnet}' for network, subnet in inside)
         yield Elements(f"inside{version}", f"ifname . {_ADDR[version]}", tuple(elements), interval=True)
+        served = (gateway for network in lab.networks if may_serve(network) for gateway in network.gateways)
+        yield Elements(f"dns{version}", _ADDR[version], tuple(str(each) for each in served if each.version == version))
         translated = (str(subnet) for network, subnet in inside if network.nat)
         yield Elements(f"nat{version}", _ADDR[version], tuple(translated), interval=True)
         chosen = (
@@ -163,6 +166,11 @@ def _sets(lab: Assigned) -> Iterator[Elements]:
         yield Elements(f"outbound{version}", f"{_ADDR[version]} : {_ADDR[version]}", tuple(chosen), interval=True)
 
 
+def may_serve(network: Network) -> bool:
+    """Whether a name server answers on the bridge's addresses, at least where there is one to run."""
+    return network.has_gateway and (network.nat if network.dns is None else network.dns)
+
+
 def is_guarded(network: Network, lab: Assigned) -> bool:
     """Whether the outside reaches this network's nodes by published ports only: where addresses are translated, and where ports
     are published. Others are as open as the machine's own routing makes them."""
@@ -170,11 +178,13 @@ def is_guarded(network: Network, lab: Assigned) -> bool:
     return network.nat or published
 
 
-def _maps(lab: Assigned) -> Iterator[Elements]:
+def _maps(lab: Assigned, private: bool) -> Iterator[Elements]:
     """One map for each protocol and family, keyed by port, and one for ports of a single address, keyed by both."""
     rows: dict[tuple[str, int, bool], list[str]] = {}
     for port, version, target in _published(lab):
         address = bound_to(port)
+        if private and address is not None and not address.is_loopback:
+            address = None
         before = "" if address is None else f"{address} . "
         found = rows.setdefault((port.protocol, version, address is not None), [])
         found += [f"{before}{port.published + step} : {target} . {port.target + step}" for step in range(port.count)]
@@ -187,7 +197,8 @@ def _maps(lab: Assigned) -> Iterator[Elements]:
 
 
 def _chains() -> Iterator[Chain]:
-    publish = []
+    # The lab's own name servers stay reachable where port 53 is published.
+    publish = [f"{_IP[version]} daddr @dns{version} meta l4proto {{ tcp, udp }} th dport 53 return" for version in (4, 6)]
     for protocol in PROTOCOLS:
         for version in (4, 6):
             ip, name = _IP[version], f"{protocol}{version}"
@@ -205,6 +216,11 @@ def _chains() -> Iterator[Chain]:
         f"iifname . {_IP[version]} daddr != @inside{version} drop"
         for version in (4, 6)
     ]
+    for version in (4, 6):
+        inside += [
+            f"{_IP[version]} daddr @dns{version} iif != lo iifname . {_IP[version]} daddr != @inside{version} "
+            f"meta l4proto {{ tcp, udp }} th dport 53 drop"
+        ]
     yield Chain("input", "filter hook input priority filter", tuple(inside))
     yield Chain("clamp", "", tuple(f"{side} {_LABS} tcp option maxseg size set rt mtu" for side in ("iif", "oif")))
     yield Chain("leaving", "", tuple(_leaving()))

@@ -34,7 +34,7 @@ def ensure(path: str) -> None:
     try:
         if not os.path.lexists(path):
             with suppress(FileExistsError):
-                syscalls.mkdir(path, 0o700)
+                syscalls.mkdir(path, 0o711)  # a name server, which is not root, goes through to what it reads
                 with suppress(OSError):  # not every file system can
                     syscalls.sync_folder(os.path.dirname(path))
     except OSError as error:

@@ -26,10 +26,9 @@ def _network(network: Network, networks: dict[str, Network]) -> Iterator[Problem
             yield (*path, key), "the network is `internal`: nothing passes to others; remove one of the two"
         elif asked and not network.has_gateway:
             yield (*path, key), "needs a bridge with an address: what leaves goes through it; remove `gateway: none`"
-    if network.outbound and not network.nat:
-        yield (*path, "outbound_address"), "means something only with `nat: true`"
-    if len({address.version for address in network.outbound}) < len(network.outbound):
-        yield (*path, "outbound_address"), "gives two addresses of one family; keep one"
+    if network.dns and not network.has_gateway:
+        yield (*path, "dns"), "a name server needs a bridge with an address; remove `gateway: none`"
+    yield from _outbound(network, (*path, "outbound_address"))
     for index, name in enumerate(network.reach):
         here: Path = (*path, "reach", index)
         other = networks.get(name)
@@ -40,6 +39,13 @@ def _network(network: Network, networks: dict[str, Network]) -> Iterator[Problem
         elif other.internal or not other.has_gateway:
             why = "is `internal`" if other.internal else "has no gateway that its nodes could answer through"
             yield here, f"{name} {why}; remove one of the two"
+
+
+def _outbound(network: Network, path: Path) -> Iterator[Problem]:
+    if network.outbound and not network.nat:
+        yield path, "means something only with `nat: true`"
+    if len({address.version for address in network.outbound}) < len(network.outbound):
+        yield path, "gives two addresses of one family; keep one"
 
 
 def _ports(node: Node, networks: dict[str, Network], taken: Taken) -> Iterator[Problem]:

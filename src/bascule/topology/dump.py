@@ -73,6 +73,8 @@ def _network(network: Network) -> dict[str, Any]:
         out["reserved"] = _one_or_list(tuple(_span(span) for span in network.reserved))
     if network.ageing >= 0:
         out["ageing_time"] = network.ageing
+    if network.dns is not None:
+        out["dns"] = network.dns
     if network.labels:
         out["labels"] = dict(network.labels)
     return out | _given(network, ("mtu", "mac", "nat", "internal", "icc", "reach", "stp", "promiscuous", "uplink"))
@@ -99,7 +101,7 @@ def _attachment(item: Attachment) -> dict[str, Any]:
             out[key] = value
     if item.sysctls:
         out["sysctls"] = dict(item.sysctls)
-    return out | _given(item, ("gateway_priority", "mtu"))
+    return out | _given(item, ("gateway_priority", "mtu", "aliases"))
 
 
 def _route(route: Route) -> dict[str, Any]:
@@ -129,6 +131,8 @@ def _node(node: Node) -> dict[str, Any]:
         out["network_mode"] = "host"
     elif node.netns:
         out["netns"] = node.netns
+    if node.extra_hosts:
+        out["extra_hosts"] = [f"{name}={address}" for name, address in node.extra_hosts]
     if node.labels:
         out["labels"] = dict(node.labels)
     return out

@@ -17,6 +17,7 @@ from bascule.topology.tree import Path, Tree, kind_of, nearest, shown
 
 Readers = Mapping[Kind, Reader]
 MODES = ("none", "host")
+HOST_GATEWAY = "host-gateway"  # Docker's word for the machine, as the node sees it
 _LABEL = 200  # characters of a key or a value
 
 
@@ -169,3 +170,27 @@ def mode(scribe: Scribe, tree: Tree, path: Path) -> str | None:
         )
         return None
     return found
+
+
+def extra_hosts(scribe: Scribe, tree: Tree, path: Path) -> tuple[tuple[str, str], ...] | None:
+    """A map from name to address or addresses, or Compose's list of ``name=address`` or ``name:address``."""
+    found: list[tuple[str, str]] = []
+    if isinstance(tree.value, dict):
+        for name, below in tree.value.items():
+            for text in scribe.one_or_more(below, (*path, name), "an address", str) or ():
+                _extra_host(scribe, below, (*path, name), name, text, found)
+    elif isinstance(tree.value, list):
+        for index, item in enumerate(tree.value):
+            text = scribe.text(item, (*path, index), "text like 'db=10.1.0.9'") or ""
+            name, _, address = text.partition("=") if "=" in text else text.partition(":")
+            _extra_host(scribe, item, (*path, index), name.strip(), address.strip().strip("[]"), found)
+    else:
+        scribe.wrong(tree, path, f"must be a map, or a list of 'name=address', not {kind_of(tree)}")
+    return tuple(found)
+
+
+def _extra_host(scribe: Scribe, tree: Tree, path: Path, name: str, address: str, found: list[tuple[str, str]]) -> None:
+    try:
+        found.append((values.hostname(name), address if address == HOST_GATEWAY else str(values.address(address))))
+    except values.Wrong as problem:
+        scribe.wrong(tree, path, str(problem))

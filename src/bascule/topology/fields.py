@@ -51,6 +51,8 @@ class Kind(Enum):
     LABELS = auto()
     MODE = auto()
     NETNS = auto()
+    HOSTNAMES = auto()
+    EXTRA_HOSTS = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +123,7 @@ NETWORK = Noun(
         Field("reach", Kind.NAMES, "Networks of this lab to which its nodes may open connections, through the host."),
         Field("ip_range", Kind.SUBNETS, "Nodes get their addresses from this part of the subnet, or a list.", model="ranges"),
         Field("reserved", Kind.SPANS, "Addresses that no node gets: one, a subnet, a range like 10.1.0.5-10.1.0.9, or a list."),
+        Field("dns", Kind.FLAG, "A name server on the bridge's addresses. Left out: with `nat`, where dnsmasq is installed."),
         Field("stp", Kind.FLAG, "Whether the bridge speaks the spanning tree protocol."),
         Field("ageing_time", Kind.AGEING, "Seconds until the bridge forgets where a MAC is. 300 if left out.", model="ageing"),
         Field("promiscuous", Kind.FLAG, "The bridge's own interface takes every frame."),
@@ -143,6 +146,7 @@ NODE = Noun(
         Field("routes", Kind.ROUTES, "Routes beside those to its own subnets and the default through the first gateway."),
         Field("sysctls", Kind.SYSCTLS, "Kernel settings below `net.`: a map, or a list of `key=value`."),
         Field("ports", Kind.PORTS, "Published ports, in Compose's forms: '8080:80', '127.0.0.1:53:53/udp', '80', or a map."),
+        Field("extra_hosts", Kind.EXTRA_HOSTS, "More lines for its /etc/hosts: a map, or a list of `name=address`."),
         Field("network_mode", Kind.MODE, "`none`: no network; `host`: the machine's own namespace."),
         Field(
             "netns",
@@ -165,6 +169,7 @@ ATTACHMENT = Noun(
         Field("host_interface", Kind.INTERFACE, "The name of the bridge's end. `veth-NODE` if left out."),
         Field("mac", Kind.MAC, "The interface's MAC address. Derived from lab and address if left out.", ("mac_address",)),
         Field("gateway_priority", Kind.PRIORITY, "The default route leads through the highest. 0 if left out.", ("gw_priority",)),
+        Field("aliases", Kind.HOSTNAMES, "Further names of the node on this network; several nodes may share one."),
         Field("mtu", Kind.MTU, "The interface's largest packet in bytes. The network's if left out."),
         Field("sysctls", Kind.SYSCTLS, "Settings of this interface, like net.ipv4.conf.IFNAME.rp_filter: 2."),
     ),

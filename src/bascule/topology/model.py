@@ -43,7 +43,8 @@ class Network:
 
     ``ranges``: within each of these nodes without an address of their own get one, but for the ``reserved`` ones. ``stp``,
     ``ageing`` (seconds, -1: the kernel's 300) and ``promiscuous`` are the bridge's own settings; ``uplink`` is an interface of
-    the machine that is to be a port of the bridge.
+    the machine that is to be a port of the bridge. ``dns``: whether a name server answers on the bridge's address; None: where
+    there is a use for it.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Network:
     ageing: int = -1
     promiscuous: bool = False
     uplink: str = ""
+    dns: bool | None = None
     labels: tuple[tuple[str, str], ...] = ()
 
 
@@ -82,6 +84,7 @@ class Attachment:
     gateway_priority: int = 0
     mtu: int = 0
     sysctls: tuple[tuple[str, str], ...] = ()
+    aliases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +115,8 @@ class Port:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A network namespace. ``sysctls`` are pairs of a dotted key below ``net.`` and its value as text.
+    """A network namespace. ``sysctls`` are pairs of a dotted key below ``net.`` and its value as text. ``extra_hosts`` are names
+    with the addresses that only this node knows for them.
 
     ``netns``: the path of a namespace that somebody else has made, which the node is then; ``/proc/self/ns/net`` is the world's
     own.
@@ -124,6 +128,7 @@ class Node:
     sysctls: tuple[tuple[str, str], ...] = ()
     ports: tuple[Port, ...] = ()
     netns: str = ""
+    extra_hosts: tuple[tuple[str, str], ...] = ()
     labels: tuple[tuple[str, str], ...] = ()
 
 

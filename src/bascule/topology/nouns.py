@@ -273,5 +273,7 @@ READ: dict[Kind, Reader] = {
     Kind.LABELS: entries.labels,
     Kind.MODE: entries.mode,
     Kind.NETNS: lambda scribe, tree, path: scribe.parsed(tree, path, "a path", values.netns),
+    Kind.HOSTNAMES: lambda scribe, tree, path: scribe.one_or_more(tree, path, "a name", values.hostname),
+    Kind.EXTRA_HOSTS: entries.extra_hosts,
     Kind.COUNT: lambda scribe, tree, path: scribe.number(tree, path, *COUNT_RANGE),
 }

@@ -142,6 +142,13 @@ SCHEMA: dict[Kind, Callable[[], Schema]] = {
     Kind.LABELS: _labels,
     Kind.MODE: lambda: {"enum": list(MODES)},
     Kind.NETNS: lambda: {"type": "string", "pattern": "^/"},
+    Kind.HOSTNAMES: lambda: _one_or_list({"type": ["string", "integer"], "pattern": _HOSTNAME, "maxLength": HOSTNAME_BYTES}),
+    Kind.EXTRA_HOSTS: lambda: {
+        "anyOf": [
+            {"type": "object", "additionalProperties": _one_or_list({"type": "string"})},
+            {"type": "array", "items": {"type": "string", "pattern": "^[^=:]+[=:].+$"}},
+        ]
+    },
     Kind.WORD: lambda: {"enum": list(PROTOCOLS)},
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
-from bascule.names import problem_with_mac
+from bascule.names import problem_with_mac, problem_with_node_name
 from bascule.topology.fields import DEFAULT_ROUTE
 from bascule.topology.model import IPAddress, Prefix, Route, Span
 from bascule.topology.tree import nearest, shown
@@ -73,6 +73,14 @@ def span(text: str) -> Span:
         whole = _prefix(text)
         return Span(whole[0], whole[-1])
     return Span(address(text), address(text))
+
+
+def hostname(text: str) -> str:
+    """A further name of a node: what could be a node's own."""
+    problem = problem_with_node_name(text[:_LONGEST])
+    if problem:
+        raise Wrong(problem.replace("no node name", "no host name"))
+    return text
 
 
 def netns(text: str) -> str:

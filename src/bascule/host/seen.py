@@ -1,0 +1,61 @@
+"""Where to look, and what was seen there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from bascule.kernel.op import Fact
+from bascule.wire import netfilter
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What to look at: namespaces by name; links of the world by name and by index; interfaces in nodes; sysctls and files by
+    key; every file below ``folders``; our own ``table`` of rules; nodes ``adopted`` from a path; ``uplinks``,
+    interfaces of the machine; ``services`` by their prefix. With ``inside`` False the nodes are only counted, not looked
+    into: enough for taking them away."""
+
+    nodes: tuple[str, ...] = ()
+    links: frozenset[str] = frozenset()
+    interfaces: frozenset[tuple[str, str]] = frozenset()
+    sysctls: tuple[tuple[str, str], ...] = ()
+    files: tuple[str, ...] = ()
+    inside: bool = True
+    indexes: range = range(0)
+    folders: tuple[str, ...] = ()
+    table: str = ""
+    adopted: tuple[tuple[str, str], ...] = ()
+    uplinks: frozenset[str] = frozenset()
+    services: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Observation:
+    """Facts, and what a plan has to know besides: indexes in use, prefixes that the world routes, chains that forward; whether
+    the world passes packets on, and all of its addresses; nodes to adopt (``lacking``) with nothing at their path."""
+
+    facts: list[Fact] = field(default_factory=list)
+    indexes: dict[tuple[str, str], int] = field(default_factory=dict)
+    prefixes: list[str] = field(default_factory=list)
+    forward_chains: list[netfilter.BaseChain] = field(default_factory=list)
+    bridge_nf: bool = False
+    forwards: bool = False
+    addresses: set[str] = field(default_factory=set)
+    others: dict[str, Foreign] = field(default_factory=dict)
+    lacking: dict[str, str] = field(default_factory=dict)
+    ipv6: bool = True
+    dnsmasq: bool = False
+    resolvers: tuple[str, ...] = ()
+    private: bool = False
+    without_uplink: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """An interface of the machine that is to be a bridge port: whether it is up, its present bridge, whether it has addresses of
+    its own, and whether a default route goes through it."""
+
+    up: bool
+    master: str
+    addressed: bool
+    default_route: bool

@@ -1,0 +1,111 @@
+"""Find, start and end the name servers of a lab."""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
+
+from bascule import syscalls
+from bascule.errors import KernelError
+from bascule.kernel.service import PROGRAM, NameServer
+
+_OWN = "/proc/thread-self/ns/net"
+_SECONDS, _PATIENCE = 20, 2000  # to start; milliseconds to end by itself
+_TRIES = 5
+
+
+def program() -> str | None:
+    """Where dnsmasq is."""
+    return shutil.which(PROGRAM, path=syscalls.SYSTEM_PATH)
+
+
+def running(prefix: str) -> NameServer | None:
+    """The server whose configurations begin like this, in the network namespace of the calling thread."""
+    found = next(_processes(prefix), None)
+    return None if found is None else NameServer(prefix, found[1])
+
+
+def _processes(prefix: str) -> Iterator[tuple[int, str]]:
+    """Number and configuration of each; normally the one that its file names."""
+    noted = _noted(prefix)
+    for pid in [noted] if noted and _config(noted, prefix) else _all():
+        config = _config(pid, prefix)
+        if config:
+            yield pid, config
+
+
+def _noted(prefix: str) -> int:
+    with suppress(OSError, ValueError), open(f"{prefix}.pid") as file:
+        return int(file.read(20))
+    return 0
+
+
+def _all() -> Iterator[int]:
+    return (int(name) for name in os.listdir("/proc") if name.isdigit())
+
+
+def _config(pid: int, prefix: str) -> str:
+    """The configuration that a process runs with, where it is such a server and in our network namespace."""
+    option = f"--conf-file={prefix}-"
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            words = file.read(1000).decode("utf-8", "replace").split("\0")
+        if len(words) < 2 or os.path.basename(words[0]) != PROGRAM or not words[1].startswith(option):
+            return ""
+        same = os.stat(f"/proc/{pid}/ns/net").st_ino == os.stat(_OWN).st_ino
+    except OSError:
+        return ""  # it has ended, or is not ours to look into
+    return words[1].removeprefix("--conf-file=") if same else ""
+
+
+def start(config: str) -> None:
+    """Returns when it answers. Raises :class:`KernelError` with what it says, which is mostly that its port is taken."""
+    found = program()
+    if found is None:
+        raise KernelError(PROGRAM, errno.ENOENT, "dnsmasq is not installed", advice="install the package dnsmasq-base")
+    try:
+        done = syscalls.run([found, f"--conf-file={config}"], "", _SECONDS)
+    except subprocess.TimeoutExpired as error:
+        raise KernelError(PROGRAM, errno.ETIMEDOUT, f"no answer in {_SECONDS} s") from error
+    if done.returncode != 0:
+        said = [line for line in done.stderr.splitlines() if line.strip()]
+        raise KernelError(
+            f"{PROGRAM} --conf-file={config}", errno.EINVAL, said[-1].removeprefix(f"{PROGRAM}: ") if said else "failed"
+        )
+
+
+def end(prefix: str) -> None:
+    """End it, and wait for that; and any other of its kind that a killed run has left."""
+    for _attempt in range(_TRIES):
+        found = list(_processes(prefix))
+        if not found:
+            break
+        for pid, _config_path in found:
+            _end(pid, prefix)
+    with suppress(FileNotFoundError):
+        syscalls.unlink(f"{prefix}.pid")
+
+
+def _end(pid: int, prefix: str) -> None:
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            if not _config(pid, prefix):  # the descriptor holds the number: what has it now is what was looked at
+                return
+            with suppress(ProcessLookupError):
+                syscalls.kill(descriptor, number)
+            poll = select.poll()
+            poll.register(descriptor, select.POLLIN)
+            if poll.poll(_PATIENCE):
+                return
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,94 @@
+"""Programs that serve a lab for as long as it is up: its name servers (dnsmasq(8)).
+
+A server is known by its command line, which names its configuration, and by the network namespace that it runs in: no note of
+ours has to be believed. The configuration's name holds a digest of its text, so that another text is another server.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bascule.kernel.op import WORLD, Effect, EndService, Fact, Indexes, Key, Op, RunService
+
+PROGRAM = "dnsmasq"
+
+
+@dataclass(frozen=True, slots=True)
+class NameServer:
+    """A dnsmasq runs in the world with this configuration. ``prefix`` is what all of its configurations begin with."""
+
+    prefix: str
+    config: str
+
+    @property
+    def node(self) -> str:
+        return WORLD
+
+    @property
+    def key(self) -> Key:
+        return ("service", self.prefix)
+
+    @property
+    def within(self) -> tuple[Key, ...]:
+        return ()
+
+    @property
+    def contains(self) -> tuple[Key, ...]:
+        return ()
+
+    def describe(self) -> str:
+        return f"name server {self.config}"
+
+    def create(self, indexes: Indexes) -> tuple[Op, ...]:
+        return (StartService(self.prefix, self.config),)
+
+    def remove(self, indexes: Indexes) -> tuple[Op, ...]:
+        return (StopService(self.prefix, self.config),)
+
+    def change_from(self, old: Fact, indexes: Indexes) -> tuple[Op, ...] | None:
+        return (*old.remove(indexes), *self.create(indexes))
+
+    def differences(self, old: Fact) -> tuple[str, ...]:
+        return (f"runs with {old.config}",) if isinstance(old, NameServer) else ()
+
+
+@dataclass(frozen=True, slots=True)
+class StartService:
+    """dnsmasq, which puts itself into the background when it answers."""
+
+    prefix: str
+    config: str
+
+    @property
+    def node(self) -> str:
+        return WORLD
+
+    def effect(self) -> Effect:
+        return RunService(self.prefix, self.config)
+
+    def shell(self) -> tuple[str, ...]:
+        return (f"{PROGRAM} --conf-file={self.config}",)
+
+    def undo(self) -> Op | None:
+        return StopService(self.prefix, self.config)
+
+
+@dataclass(frozen=True, slots=True)
+class StopService:
+    """SIGTERM, and SIGKILL for one that does not listen."""
+
+    prefix: str
+    config: str
+
+    @property
+    def node(self) -> str:
+        return WORLD
+
+    def effect(self) -> Effect:
+        return EndService(self.prefix)
+
+    def shell(self) -> tuple[str, ...]:
+        return (f"kill $(cat {self.prefix}.pid); rm -f {self.prefix}.pid",)
+
+    def undo(self) -> Op | None:
+        return StartService(self.prefix, self.config)

@@ -1,0 +1,139 @@
+"""Names: /etc/hosts and /etc/resolv.conf of each node, and the name servers of the networks that ask for one.
+
+Every node's name, NODE.NETWORK and its aliases stand in the hosts file of every node. A name server (dnsmasq) answers the same on
+the bridge's own addresses, for programs that ask nothing else, and passes other questions on to the machine's servers; not so for
+internal networks, which have one of their own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from ipaddress import IPv4Address
+
+from bascule.kernel.file import Symlink, TextFile
+from bascule.kernel.op import Fact
+from bascule.kernel.service import NameServer
+from bascule.names import WORLD_NETNS
+from bascule.topology.entries import HOST_GATEWAY
+from bascule.topology.model import Assigned, Attachment, Network, Node
+from bascule.topology.ways import ways_out
+
+_HEAD = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
+_NO_SERVER = "# No name server here: names of the lab are in /etc/hosts. A query fails at once instead of hanging.\n"
+_LONGEST_VIEW = 40
+_MOST_SERVERS = 3  # MAXNS, resolv.h
+_DIGITS = 8
+
+
+def etc_folder(lab: str) -> str:
+    """The folder with the files of /etc of a lab's nodes: in it one folder for each view, which the nodes of that view share."""
+    return f"/run/bascule/{lab}/etc"
+
+
+def netns_link(node: str) -> str:
+    """Where ``ip netns exec`` looks for a node's files of /etc (ip-netns(8)): a link to the folder of its view."""
+    return f"/etc/netns/{node}"
+
+
+def servers_folder(lab: str) -> str:
+    """The folder with what a lab's name servers read."""
+    return f"/run/bascule/{lab}/dns"
+
+
+def serves(network: Network, dnsmasq: bool) -> bool:
+    """Whether a network has a name server: where the file says so, and with `nat` wherever there is a dnsmasq to run."""
+    return network.has_gateway and (network.dns if network.dns is not None else network.nat and dnsmasq)
+
+
+def names(lab: Assigned, dnsmasq: bool, resolvers: Sequence[str], private: bool) -> Iterator[Fact]:
+    """Files, links and servers. ``resolvers`` are the machine's own servers, for nodes with a way out and no server here; in a
+    ``private`` world there is no other user for a server to become."""
+    served = {network.name for network in lab.networks if serves(network, dnsmasq)}
+    usual = [_lines_of(node, frozenset()) for node in lab.nodes]
+    several = [(at, node) for at, node in enumerate(lab.nodes) if len(node.attachments) > 1]
+    networks = {network.name: network for network in lab.networks}
+    views: dict[tuple[object, ...], str] = {}
+    links = []
+    for node in lab.nodes:
+        if node.netns == WORLD_NETNS:
+            continue
+        near = tuple(sorted({item.network for item in node.attachments}))
+        extra, resolv = _extra(node, networks), _resolv_conf(node, networks, served, resolvers)
+        key = (near, extra, resolv)
+        if key not in views:
+            views[key] = _view_name(near, bool(extra) or any(other[0] == near for other in views), str(key))
+            folder = f"{etc_folder(lab.name)}/{views[key]}"
+            lines = usual.copy()
+            for at, other in several:  # only of these the order depends on who looks
+                lines[at] = _lines_of(other, frozenset(near))
+            yield TextFile(f"{folder}/hosts", _HEAD + "".join(lines) + extra)
+            yield TextFile(f"{folder}/resolv.conf", resolv)
+        links.append(Symlink(netns_link(node.name), f"{etc_folder(lab.name)}/{views[key]}"))
+    yield from links
+    yield from _servers(lab, served, "".join(usual), private)
+
+
+def _view_name(networks: tuple[str, ...], special: bool, key: str) -> str:
+    readable = "+".join(networks) or "+none"  # no network can be called that
+    if special:
+        readable += f"+{zlib.crc32(key.encode()):08x}"
+    return readable if len(readable) <= _LONGEST_VIEW else f"{zlib.crc32(readable.encode()):08x}"
+
+
+def _lines_of(node: Node, near: frozenset[str]) -> str:
+    """A node's lines of hosts(5): reachable addresses first, and IPv4 before IPv6."""
+    lines: list[str] = []
+    for item in sorted(node.attachments, key=lambda item: item.network not in near):
+        ordered = sorted(item.addresses, key=lambda address: not isinstance(address, IPv4Address))
+        lines.extend(f"{address}\t{' '.join(_names_of(node, item))}\n" for address in ordered)
+    return "".join(lines)
+
+
+def _names_of(node: Node, item: Attachment) -> tuple[str, ...]:
+    return (node.name, f"{node.name}.{item.network}", *item.aliases)
+
+
+def _extra(node: Node, networks: Mapping[str, Network]) -> str:
+    """The lines for the node's `extra_hosts`."""
+    gateways = [str(gateway) for _attachment, gateway in ways_out(node, networks)]
+    lines = []
+    for name, address in node.extra_hosts:
+        lines += [f"{each}\t{name}\n" for each in (gateways if address == HOST_GATEWAY else [address])]
+    return "".join(lines)
+
+
+def _resolv_conf(node: Node, networks: Mapping[str, Network], served: set[str], resolvers: Sequence[str]) -> str:
+    """resolv.conf(5)."""
+    found = [gateway for item in node.attachments if item.network in served for gateway in networks[item.network].gateways]
+    servers = [str(gateway) for gateway in sorted(found, key=lambda gateway: gateway.version)]
+    if not servers and any(networks[item.network].nat for item in node.attachments):
+        servers = list(resolvers)
+    return "".join(f"nameserver {server}\n" for server in servers[:_MOST_SERVERS]) or _NO_SERVER
+
+
+def _servers(lab: Assigned, served: set[str], records: str, private: bool) -> Iterator[Fact]:
+    """One server for all networks that pass questions on, one for the internal ones."""
+    for kind, internal in (("out", False), ("in", True)):
+        networks = [network for network in lab.networks if network.name in served and network.internal == internal]
+        if networks:
+            prefix = f"{servers_folder(lab.name)}/{kind}"
+            text = _configuration(prefix, networks, private)
+            config = f"{prefix}-{hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]}.conf"
+            yield TextFile(f"{prefix}/hosts", records)
+            yield TextFile(config, text)
+            yield NameServer(prefix, config)
+
+
+def _configuration(prefix: str, networks: Sequence[Network], private: bool) -> str:
+    """dnsmasq.conf: names come from a folder, which it watches, so that they change without a signal and without a restart."""
+    lines = ["bind-interfaces", "except-interface=lo", *(f"interface={network.name}" for network in networks)]
+    # Of several addresses of a name the client gets those in its own subnet.
+    lines += ["no-hosts", f"hostsdir={prefix}", "localise-queries", "domain-needed", "bogus-priv", "cache-size=1000"]
+    lines += [f"pid-file={prefix}.pid"]
+    if networks[0].internal:
+        lines += ["no-resolv"]
+    if private:
+        lines += ["user=root", "group=root"]
+    return "\n".join([*lines, ""])

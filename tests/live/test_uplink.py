@@ -1,0 +1,202 @@
+"""The way out of a private world, and ports of the machine that lead into it, by pasta. With packets."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bascule.api import Lab
+from bascule.errors import Conflict, InputError, PlanFailed
+from bascule.host import uplink
+from sandbox import BASCULE, World, require
+from traffic import Ears, Outside, reach
+
+HOST, THERE = "192.0.2.1", "192.0.2.22"
+
+
+def _data(ports: list[str]) -> dict[str, Any]:
+    return {
+        "name": "out",
+        "networks": {"lan": {"subnet": "10.1.0.0/24", "nat": True}},
+        "nodes": {"a": {"networks": ["lan"], "ports": ports}, "b": ["lan"]},
+    }
+
+
+@pytest.fixture
+def machine(world: World) -> Iterator[Outside]:
+    """The machine has an address, a default route, and another machine beside its router."""
+    require("pasta", "nft")
+    if uplink.why_not():
+        pytest.skip(uplink.why_not())
+    with Outside(world, here=(HOST,), there=("192.0.2.2", THERE)) as outside:
+        world.run("ip", "route", "add", "default", "via", "192.0.2.2")
+        yield outside
+
+
+@pytest.fixture
+def ears() -> Iterator[Ears]:
+    with Ears() as made:
+        yield made
+
+
+def _pastas() -> list[int]:
+    found = []
+    for entry in os.listdir("/proc"):
+        try:
+            words = Path(f"/proc/{entry}/cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if b"--config-net" in words and any(word.startswith(b"/run/uplink-") for word in words):
+            found.append(int(entry))
+    return found
+
+
+SERVE = """\
+import socket, sys
+server = socket.create_server(("", int(sys.argv[1])))
+print("ready", flush=True)
+while True:
+    client, peer = server.accept()
+    if client.recv(1):  # who connects speaks first: pasta is slow to tell the server of one that waits
+        client.sendall(peer[0].encode())
+    client.close()
+"""
+ASK = """\
+import socket, sys
+client = socket.create_connection((sys.argv[1], int(sys.argv[2])), 5)
+client.sendall(b"?")
+print(client.recv(50).decode())
+"""
+CALL = "import socket,sys\nsocket.create_connection((sys.argv[1], 7), 3)\n"
+
+
+@contextmanager
+def _serve(lab: Lab, node: str, port: int) -> Iterator[None]:
+    """A server in a node that tells each client its address."""
+    process = lab.node(node).popen(["python3", "-c", SERVE, str(port)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    try:
+        assert process.stdout.readline() == "ready\n"
+        yield
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def _fetch(place: str, port: int, source: str = "") -> str | None:
+    """What a server behind this port says, asked from a namespace; None where nobody answers."""
+    prefix = ["ip", "netns", "exec", source] if source else []
+    done = subprocess.run([*prefix, "python3", "-c", ASK, place, str(port)], capture_output=True, text=True, check=False)
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def test_out_and_in(machine: Outside, world: World, ears: Ears) -> None:
+    """A node reaches what the machine reaches, but not the machine's loopback; ports are where the file says."""
+    lab = Lab.from_data(_data(["8080:80", "127.0.0.1:9090:80", f"{HOST}:7070:80"]), world="private")
+    lab.up()
+    assert not lab.plan()
+    server = ears.on("elsewhere", 7)[0]
+    client = lab.node("a").popen(["python3", "-c", CALL, THERE])
+    server.settimeout(3)
+    accepted, peer = server.accept()
+    accepted.close()
+    client.wait()
+    assert peer[0] == HOST
+    secret = ears.on("", 631)[0]
+    assert lab.node("a").run(["python3", "-c", ASK, "192.0.2.2", "631"], capture_output=True).returncode != 0
+    secret.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        secret.accept()
+    with _serve(lab, "a", 80):
+        assert _fetch(HOST, 8080, "elsewhere")
+        assert _fetch(HOST, 7070, "elsewhere")
+        assert _fetch(HOST, 9090, "elsewhere") is None
+        for place, port in ((HOST, 8080), ("127.0.0.1", 8080), ("127.0.0.1", 9090), (HOST, 7070)):
+            assert _fetch(place, port), (place, port)
+    lab.down()
+    assert _pastas() == []
+    assert reach("elsewhere", HOST, 8080, ears.on("", 8080)[0]) == "192.0.2.2"  # the port is free again
+
+
+def test_a_killed_one_is_back_and_another_port_is_a_restart(machine: Outside, world: World) -> None:
+    """The plan shows both; the keeper's end is its end."""
+    lab = Lab.from_data(_data(["8080:80"]), world="private")
+    lab.up()
+    for pid in _pastas():
+        os.kill(pid, signal.SIGKILL)
+    assert [change.fact.describe() for change in lab.plan().changes] == [
+        "way out of the private world, with 1 published ports or ranges"
+    ]
+    lab.up()
+    assert not lab.plan()
+    other = Lab.from_data(_data(["8081:80"]), world="private")
+    assert "~" in [change.sign for change in other.plan().changes]
+    other.up()
+    with _serve(lab, "a", 80):
+        assert _fetch(HOST, 8081, "elsewhere")
+        assert _fetch(HOST, 8080, "elsewhere") is None
+    keeper = lab.record.keeper
+    assert keeper is not None
+    os.kill(keeper.pid, signal.SIGKILL)
+    deadline = time.monotonic() + 3
+    while (_pastas() or Path(f"/proc/{keeper.pid}").exists()) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert _pastas() == []
+    lab.down()
+
+
+def test_a_taken_port_and_a_low_one(machine: Outside, world: World, ears: Ears) -> None:
+    """Are errors before anything is made, and leave nothing."""
+    ears.on("", 8080)
+    with pytest.raises(Conflict, match="port 8080 of a is taken by a listening socket"):
+        Lab.from_data(_data(["8080:80"]), world="private").up()
+    with pytest.raises(InputError, match="from a private world ports below 1024 can't be published"):
+        Lab.from_data(_data(["80:80"]), world="private").up()
+    lab = Lab.from_data(_data(["80"]), world="private")
+    lab.up()
+    assert lab.assigned.nodes[0].ports[0].published >= 49152
+    lab.down()
+    assert _pastas() == []
+
+
+def test_what_pasta_refuses_is_told(machine: Outside, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In its own words, and nothing is left."""
+    monkeypatch.setattr("bascule.plan.uplink._ALWAYS", ("--config-net", "--no-such-option"))
+    with pytest.raises(PlanFailed, match=r"pasta --config-net --no-such-option"):
+        Lab.from_data(_data([]), world="private").up()
+    assert _pastas() == []
+
+
+def test_without_pasta_the_lab_is_cut_off_and_says_so(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It works within itself."""
+    monkeypatch.setattr(uplink, "program", lambda: None)
+    lab = Lab.from_data(_data(["8080:80"]), world="private")
+    notes = lab.plan().notes
+    assert any("no way out of the private world" in note and "install the package passt" in note for note in notes)
+    lab.up()
+    assert not lab.plan()
+    assert all(echo.seconds is not None for echo in lab.ping())
+    lab.down()
+
+
+def test_an_ordinary_user(machine: Outside, world: World) -> None:
+    """Needs no more than /dev/net/tun."""
+    if os.stat("/dev/net/tun").st_mode & 0o006 != 0o006:
+        pytest.skip("/dev/net/tun is not for everybody here")
+    file = Path(world.home, "out.yaml")
+    file.write_text("nodes: {a: {networks: [lan], ports: ['8080:80']}}\nnetworks: {lan: {subnet: 10.1.0.0/24, nat: true}}\n")
+    file.chmod(0o644)
+    world.as_ordinary_user(BASCULE, "up", str(file))
+    assert len(_pastas()) == 1
+    assert world.as_ordinary_user(BASCULE, "plan", str(file)).stdout == "nothing to do: all is as it should be\n"
+    world.as_ordinary_user(BASCULE, "down", "out")
+    assert _pastas() == []
