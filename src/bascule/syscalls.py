@@ -64,6 +64,7 @@ _libc.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctype
 _libc.umount2.argtypes = (ctypes.c_char_p, ctypes.c_int)
 _libc.unshare.argtypes = (ctypes.c_int,)
 _libc.setns.argtypes = (ctypes.c_int, ctypes.c_int)
+_libc.inotify_add_watch.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_uint32)
 _libc.sethostname.argtypes = (ctypes.c_char_p, ctypes.c_size_t)
 _libc.prctl.argtypes = (ctypes.c_int, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong)
 
@@ -121,6 +122,20 @@ def not_dumpable() -> None:
 def no_new_privileges() -> None:
     """From here on execve(2) grants nothing that the caller does not have (PR_SET_NO_NEW_PRIVS)."""
     _check(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+
+
+def inotify() -> int:
+    """inotify_init1(2): a descriptor that does not block."""
+    descriptor = int(_libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
+    _check(0 if descriptor >= 0 else -1)
+    return descriptor
+
+
+def inotify_watch(fd: int, path: str, mask: int) -> int:
+    """inotify_add_watch(2): the number of the watch, the same one again where the path is watched already."""
+    number = int(_libc.inotify_add_watch(fd, os.fsencode(path), mask))
+    _check(0 if number >= 0 else -1, path)
+    return number
 
 
 class _CloneArguments(ctypes.Structure):

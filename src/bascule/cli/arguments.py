@@ -33,6 +33,7 @@ WORLD = _argument("--world", choices=("host", "private"), help="where: the machi
 NO_WAIT = _flag("--no-wait", "fail at once where another command works on the lab")
 EXPLAIN = _flag("--explain", "print each operation as the plain command it stands for")
 DRY_RUN = _flag("--dry-run", "print the plan and do nothing")
+WATCH = _flag("--watch", "go on: make it so again when the file changes, or somebody changes the lab")
 RUN = (EXPLAIN, DRY_RUN, NO_WAIT)
 NAME = _argument("--name", metavar="LAB", help="the lab's name, instead of the file's")
 NODE = _argument("node", metavar="NODE")
@@ -118,7 +119,7 @@ NODE_VERBS = (
 )
 
 ROWS = (
-    Row("up", "make the lab what the file says", "labs:up", (FILE, NAME, WORLD, *RUN)),
+    Row("up", "make the lab what the file says", "labs:up", (FILE, NAME, WORLD, WATCH, *RUN)),
     Row(
         "down",
         "take a lab away",
@@ -168,6 +169,12 @@ ROWS = (
             _argument("--timeout", type=float, default=2.0, metavar="SECONDS"),
             JSON,
         ),
+    ),
+    Row(
+        "events",
+        "print what changes in the labs, also what others change, one line each, until interrupted",
+        "watch:events",
+        (_argument("labs", nargs="*", metavar="LAB", help="only these labs"), _flag("--json", "print a JSON object a line")),
     ),
     Row("port", "show which ports of the host lead to a node", "live:port", (NODE, LAB, JSON)),
     Row("network", "Docker's verbs for networks, live", children=NETWORK_VERBS),

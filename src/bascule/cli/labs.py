@@ -24,6 +24,10 @@ def up(arguments: Arguments) -> int:
         return 0
     outcome = lab.up(output.listener(arguments.explain), wait=not arguments.no_wait)
     report(lab.name, outcome, "up")
+    if arguments.watch:
+        from bascule.cli import watch
+
+        return watch.keep(arguments, lab)
     return 0
 
 

@@ -18,7 +18,7 @@ from bascule.kernel.bridge import Uplink
 from bascule.kernel.file import Symlink, TextFile
 from bascule.kernel.link import Bridge, Veth
 from bascule.kernel.namespace import Namespace
-from bascule.kernel.op import Fact, Indexes
+from bascule.kernel.op import Fact, Indexes, Key
 from bascule.kernel.ruleset import TO, WITHIN, ForwardAccept, is_plain
 from bascule.kernel.service import NameServer
 from bascule.kernel.sysctl import Sysctl
@@ -114,6 +114,36 @@ def prepare(
     """The plan from what the world has to ``lab`` (None: to nothing). ``current`` is the topology of the newest record;
     ``shared`` are settings of the world that other labs need. Raises :class:`Conflict` where something that bascule did not make
     is in the way."""
+    found = _compare(name, lab, stored, current, world, indexes)
+    _refuse_impossible(lab, found.want, found.seen)
+    clashes = owner.conflicts(found.want, found.own, found.foreign, found.seen.indexes, owners)
+    if clashes:
+        raise Conflict("\n".join(clashes))
+    plan = _difference(found, stored, indexes, shared)
+    return Prepared(lab, Plan(plan.changes, tuple(_notes(lab, found.seen, found.want))), found.want, found.seen)
+
+
+def drift(name: str, lab: Assigned, stored: Stored, world: World, indexes: Indexes) -> tuple[list[Fact], Plan]:
+    """The lab's own facts as they are, and the plan that makes them what they should be. What stands in the way is not refused:
+    its place counts as empty."""
+    found = _compare(name, lab, stored, lab, world, indexes)
+    return found.own, _difference(found, stored, indexes, ())
+
+
+@dataclass(frozen=True, slots=True)
+class _Compared:
+    """What is wanted, what is there, whose it is; ``known`` are the keys that the last run left true."""
+
+    want: list[Fact]
+    own: list[Fact]
+    foreign: list[Fact]
+    known: set[Key]
+    seen: Observation
+
+
+def _compare(
+    name: str, lab: Assigned | None, stored: Stored, current: Assigned | None, world: World | None, indexes: Indexes
+) -> _Compared:
     most = Machine(dnsmasq=True)
     before = desired(current, most) if current is not None else []
     if stored.journal is not None and stored.record is not None:  # a change that was killed: both states count
@@ -130,17 +160,13 @@ def prepare(
     for (node, interface), index in seen.indexes.items():
         indexes.learn(node, interface, index)
     want = desired(lab, machine_of(seen)) if lab is not None else []
-    _refuse_impossible(lab, want, seen)
     own, foreign = owner.split(name, seen.facts, stored.namespaces, indexes, seen.indexes)
-    clashes = owner.conflicts(want, own, foreign, seen.indexes, owners)
-    if clashes:
-        raise Conflict("\n".join(clashes))
-    known = {fact.key for fact in before}
-    have = _with_priors(own, stored, {fact.key for fact in want}, shared)
-    have = _with_texts(have, stored, want)
-    plan = diff(want, have, indexes, known)
-    notes = _notes(lab, seen, want)
-    return Prepared(lab, Plan(plan.changes, tuple(notes)), want, seen)
+    return _Compared(want, own, foreign, {fact.key for fact in before}, seen)
+
+
+def _difference(found: _Compared, stored: Stored, indexes: Indexes, shared: Collection[str]) -> Plan:
+    have = _with_priors(found.own, stored, {fact.key for fact in found.want}, shared)
+    return diff(found.want, _with_texts(have, stored, found.want), indexes, found.known)
 
 
 def _look_outside(seen: Observation, world: World | None) -> None:

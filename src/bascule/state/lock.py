@@ -94,6 +94,19 @@ def _same_file(descriptor: int, path: str) -> bool:
     return (mine.st_dev, mine.st_ino) == (there.st_dev, there.st_ino)
 
 
+def is_held(name: str) -> bool:
+    """Whether a command works on the lab just now. It is read (/proc/locks, proc(5)) and not tried: who tries to take a lock
+    keeps others from it. Holders in other PID namespaces are not seen."""
+    try:
+        there = os.stat(os.path.join(folder.lab(name), "lock"), follow_symlinks=False)
+        with open("/proc/locks") as file:
+            rows = [line.split() for line in file]
+    except OSError:
+        return False
+    place = f"{os.major(there.st_dev):02x}:{os.minor(there.st_dev):02x}:{there.st_ino}"
+    return any(row[1] == "FLOCK" and place in row for row in rows)
+
+
 def _clear_if_empty(name: str) -> None:
     """With the lock held: where it is the last file of the lab, remove it and the folder."""
     with suppress(OSError):

@@ -1,0 +1,187 @@
+"""What changes in the labs that are up: the difference between two looks, one whenever the kernel says that something happened.
+
+A lab that a command works on is not looked at before that command has ended, so that both looks are at a lab at rest, and what it
+deviates in is nobody's work but somebody else's.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from bascule.engine import worlds
+from bascule.engine.prepare import drift, stored_topology
+from bascule.errors import BasculeError, StateError
+from bascule.host.monitor import Bell, Files, Monitor, wait
+from bascule.host.world import World
+from bascule.kernel.file import Symlink, TextFile
+from bascule.kernel.op import Fact, Indexes, Key
+from bascule.plan.diff import Plan, Sign
+from bascule.state import folder, lock, store
+from bascule.state.store import Record, Stored
+from bascule.topology.model import Assigned
+
+_REGULAR = 5.0  # seconds between looks where nothing was heard: for settings, of which the kernel does not tell
+_SHARE = 20  # at most one part in so many of the time is spent on regular looks
+_AT_WORK = 0.2  # seconds until a lab that a command works on is looked at again, if nothing is heard of it
+_TRIES = 20
+_STATE_FILES = frozenset({"lab.json", "journal.json", "lock"})
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One fact that came (+), changed (~) or went (-) at ``time`` (seconds since the epoch), or a whole lab (kind ``lab``).
+    ``foreign`` where it leads away from what the lab should be, which no command of ours leaves; then ``reason`` says how."""
+
+    time: float
+    lab: str
+    sign: Sign
+    kind: str
+    what: str
+    node: str
+    reason: str
+    foreign: bool
+
+
+@dataclass(slots=True)
+class Seen:
+    """One lab at the last look. ``plan`` is what it deviates in."""
+
+    record: Record
+    topology: Assigned
+    facts: dict[Key, Fact]
+    plan: Plan
+
+
+@dataclass(slots=True)
+class Watcher:
+    """Looks, and sleeps between looks. ``names`` are the labs that matter; empty for all."""
+
+    names: Sequence[str] = ()
+    reader: int = -1
+    seen: dict[str, Seen] = field(default_factory=dict)
+    problems: dict[str, str] = field(default_factory=dict)
+    _monitors: dict[str, Monitor] = field(default_factory=dict)
+    _state: Files = field(default_factory=Files)
+    _pause: float = _REGULAR
+
+    def close(self) -> None:
+        """Close all that listens."""
+        for monitor in self._monitors.values():
+            monitor.close()
+        self._monitors.clear()
+        self._state.close()
+
+    def look(self) -> list[Event]:
+        """Look at all labs: what has changed since the last look."""
+        begun = time.monotonic()
+        now = [name for name in folder.labs() if not self.names or name in self.names]
+        self._watch_state(now)
+        events: list[Event] = []
+        self._pause = _REGULAR
+        for name in [*(name for name in self.seen if name not in now), *now]:
+            if lock.is_held(name):
+                self._pause = _AT_WORK
+                continue
+            events.extend(self._look(name))
+        self._close_unused()
+        self._pause = max(self._pause, (time.monotonic() - begun) * _SHARE)
+        return events
+
+    def wait(self, more: dict[int, Bell] | None = None, seconds: float = _REGULAR) -> bool:
+        """Sleep until another look may find something. Whether a bell rang that is heard."""
+        bells = dict(more or {})
+        bells |= self._state.bells()
+        for monitor in self._monitors.values():
+            bells |= monitor.bells()
+        return wait(bells, min(seconds, self._pause), self.reader)
+
+    def _look(self, name: str) -> Iterator[Event]:
+        try:
+            found = self._compare(name)
+            self.problems.pop(name, None)
+        except (BasculeError, OSError) as error:  # a world may end at any moment: then the next look knows
+            self.problems[name] = str(error)
+            return
+        before = self.seen.pop(name, None)
+        if found is not None:
+            self.seen[name] = found
+        moment = time.time()
+        if before is None and found is not None:
+            yield Event(moment, name, "+", "lab", f"lab {name}", "", "", False)
+        yield from _differences(name, before, found, moment)
+        if before is not None and found is None:
+            lost = store.load(name).newest is not None
+            yield Event(moment, name, "-", "lab", f"lab {name}", "", "the keeper has ended" if lost else "", lost)
+
+    def _compare(self, name: str) -> Seen | None:
+        """The lab now; None for one that is not there. Raises what reading its record raises."""
+        for _try in range(_TRIES):
+            read = store.load(name)
+            stored = worlds.without_lost(read)
+            record, world = stored.newest, worlds.existing(stored)
+            known = self.seen.get(name)
+            same = known is not None and known.record == record
+            lab = known.topology if known is not None and same else stored_topology(record)
+            if record is None or world is None or lab is None:
+                return None
+            found = self._facts(name, lab, stored, record, world)
+            if store.load(name) == read:
+                return found
+        raise StateError(f"lab {name} changes all the time")
+
+    def _facts(self, name: str, lab: Assigned, stored: Stored, record: Record, world: World) -> Seen:
+        monitor = self._monitor(name, record, world)  # before the look: what happens during it is heard
+        facts, plan = drift(name, lab, stored, world, Indexes(record.slot))
+        paths = [fact.path for fact in facts if isinstance(fact, (TextFile, Symlink))]
+        folders: dict[str, frozenset[str] | None] = {os.path.dirname(world.paths.of(path)): None for path in paths}
+        monitor.watch({"/run": frozenset({"netns"}), "/run/netns": None, "/etc": frozenset({"netns"}), **folders})
+        return Seen(record, lab, {fact.key: fact for fact in facts}, plan)
+
+    def _monitor(self, name: str, record: Record, world: World) -> Monitor:
+        """One for all labs of the host, one for each private world."""
+        place = _place(name, record)
+        known = self._monitors.get(place)
+        if known is not None and known.world.kind == "private" and repr(known.world) != repr(world):
+            known.close()
+            known = None
+        if known is None:
+            known = self._monitors[place] = Monitor(world)
+        return known
+
+    def _close_unused(self) -> None:
+        used = {_place(name, seen.record) for name, seen in self.seen.items()}
+        for place in [place for place, monitor in self._monitors.items() if place not in used or monitor.ended]:
+            self._monitors.pop(place).close()
+
+    def _watch_state(self, labs: Sequence[str]) -> None:
+        root = folder.root()
+        folders: dict[str, frozenset[str] | None] = {os.path.dirname(root): frozenset({os.path.basename(root)}), root: None}
+        self._state.watch({**folders, **{os.path.join(root, name): _STATE_FILES for name in labs}})
+
+
+def _place(name: str, record: Record) -> str:
+    return "" if record.world == "host" else name
+
+
+def _differences(name: str, before: Seen | None, now: Seen | None, moment: float) -> Iterator[Event]:
+    old = before.facts if before is not None else {}
+    new = now.facts if now is not None else {}
+    deviations = {change.fact.key: change.reason for change in now.plan.changes} if now is not None else {}
+    if now is None and store.load(name).newest is not None:
+        deviations = dict.fromkeys(old, "the keeper has ended")
+
+    def event(sign: Sign, fact: Fact) -> Event:
+        reason = deviations.get(fact.key)
+        return Event(moment, name, sign, fact.key[0], fact.describe(), fact.node, reason or "", reason is not None)
+
+    for key, fact in old.items():
+        if key not in new:
+            yield event("-", fact)
+    for key, fact in new.items():
+        if key not in old:
+            yield event("+", fact)
+        elif fact != old[key]:
+            yield event("~", fact)

@@ -1,0 +1,150 @@
+"""Events, and a lab that is kept as its file says."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from helpers import bascule
+from sandbox import BASCULE, World, require
+
+LAB = """\
+name: watched
+networks: {lan: {subnet: 10.1.0.0/24}}
+nodes: {a: [lan], b: [lan]}
+"""
+
+
+class Lines:
+    """What a command prints, line by line."""
+
+    def __init__(self, process: subprocess.Popen[bytes], descriptor: int) -> None:
+        self.process = process
+        self._descriptor = descriptor
+        self._data = b""
+
+    def until(self, condition: Any, seconds: float = 10) -> str:
+        """The first line that fits. Raises AssertionError with all that came instead."""
+        seen, deadline = [], time.monotonic() + seconds
+        while True:
+            while b"\n" in self._data:
+                line, _, self._data = self._data.partition(b"\n")
+                seen.append(line.decode())
+                if condition(line.decode()):
+                    return line.decode()
+            left = deadline - time.monotonic()
+            ready = select.select([self._descriptor], [], [], max(0, left))[0]
+            data = os.read(self._descriptor, 1 << 16) if ready else b""
+            assert data, f"it did not come: {seen}"
+            self._data += data
+
+
+@contextmanager
+def _running(*words: str, stderr: bool = False) -> Iterator[Lines]:
+    with subprocess.Popen([BASCULE, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stderr is not None
+        try:
+            yield Lines(process, (process.stderr if stderr else process.stdout).fileno())
+        finally:
+            process.kill()
+
+
+@pytest.fixture
+def up(world: World) -> World:
+    Path("lab.yaml").write_text(LAB)
+    bascule(world, "up", "lab.yaml", "--world", "host")
+    return world
+
+
+def test_events_tell_of_ours_and_of_others(up: World) -> None:
+    """As JSON, a line each; what leads away from the file is marked. SIGTERM ends it."""
+    require("nft")
+    with _running("events", "--json") as lines:
+        assert lines.process.stderr is not None
+        assert b"watching watched" in lines.process.stderr.readline()
+
+        def event(sign: str, what: str) -> dict[str, Any]:
+            found: dict[str, Any] = json.loads(
+                lines.until(lambda line: (json.loads(line)["sign"], json.loads(line)["what"]) == (sign, what))
+            )
+            return found
+
+        up.run("ip", "-n", "a", "address", "del", "10.1.0.2/24", "dev", "eth0")
+        gone = event("-", "address 10.1.0.2/24 on eth0 in a")
+        assert (gone["lab"], gone["node"], gone["kind"], gone["foreign"], gone["reason"]) == (
+            "watched", "a", "address", True, "is missing",
+        )  # fmt: skip
+        bascule(up, "up", "lab.yaml")
+        assert event("+", "address 10.1.0.2/24 on eth0 in a")["foreign"] is False
+        bascule(up, "node", "add", "c", "--network", "lan")
+        assert event("+", "namespace c")["foreign"] is False
+        up.run("ip", "link", "set", "veth-b", "nomaster")
+        assert event("~", "veth veth-b (no bridge) to eth0 (b)")["foreign"] is True
+        up.run("ip", "netns", "del", "c")
+        assert event("-", "namespace c")["foreign"] is True
+        bascule(up, "down", "watched")
+        assert event("-", "lab watched")["foreign"] is False
+        lines.process.send_signal(signal.SIGTERM)
+        assert lines.process.wait(10) == 0
+
+
+def test_events_of_a_private_world(world: World) -> None:
+    """They are heard from outside, and the keeper's end is told as what it is."""
+    Path("lab.yaml").write_text(LAB)
+    bascule(world, "up", "lab.yaml", "--world", "private")
+    with _running("events") as lines:
+        assert lines.process.stderr is not None
+        assert b"watching watched" in lines.process.stderr.readline()
+        bascule(world, "exec", "a", "--", "ip", "link", "set", "eth0", "down")
+        lines.until(lambda line: "watched ~ veth veth-a" in line and "not by bascule" in line)
+        keeper = json.loads(bascule(world, "ls", "--json").stdout)[0]["keeper"]
+        os.kill(keeper, signal.SIGKILL)
+        lines.until(lambda line: "- lab watched" in line and "the keeper has ended" in line)
+        lines.process.send_signal(signal.SIGINT)
+        assert lines.process.wait(10) == 130
+
+
+def test_a_watched_lab_follows_its_file_and_mends_itself(up: World) -> None:
+    """A wrong file is told and changes nothing; `down` ends the watch."""
+
+    def nodes() -> set[str]:
+        return {row["name"] for row in json.loads(up.run("ip", "-j", "netns", "list").stdout or "[]")}
+
+    with _running("up", "lab.yaml", "--watch", stderr=True) as lines:
+        lines.until(lambda line: "watching watched" in line)
+        Path("new.yaml").write_text(LAB.replace("b: [lan]", "b: [lan], c: [lan]"))
+        os.replace("new.yaml", "lab.yaml")  # as editors do it
+        lines.until(lambda line: "watched is up" in line)
+        assert nodes() == {"a", "b", "c"}
+        up.run("ip", "-n", "a", "link", "del", "eth0")
+        lines.until(lambda line: "watched is up" in line)
+        assert bascule(up, "ping").returncode == 0
+        Path("lab.yaml").write_text("nodes: {a: [lan], b: 7}\n")
+        lines.until(lambda line: "lab.yaml:1:" in line)
+        assert nodes() == {"a", "b", "c"}
+        Path("lab.yaml").write_text(LAB)
+        lines.until(lambda line: "watched is up" in line)
+        assert nodes() == {"a", "b"}
+        bascule(up, "down", "watched")
+        lines.until(lambda line: "was taken down" in line)
+        assert lines.process.wait(10) == 0
+
+
+def test_a_watch_that_is_interrupted_leaves_the_lab_up(up: World) -> None:
+    """And says so by its code."""
+    with _running("up", "lab.yaml", "--watch", stderr=True) as lines:
+        lines.until(lambda line: "watching watched" in line)
+        lines.process.send_signal(signal.SIGINT)
+        assert lines.process.wait(10) == 130
+    assert bascule(up, "ping").returncode == 0
+    bascule(up, "down", "watched")
