@@ -209,7 +209,7 @@ def _mounts() -> list[str]:
 
 
 def _files(state_too: bool) -> Iterator[tuple[str, str]]:
-    for top in ("/run", "/etc/netns"):
+    for top in ("/run", "/etc/netns", "/var/lib/bascule"):
         for folder, folders, names in os.walk(top):
             for name in (*folders, *names):
                 path = f"{folder}/{name}"

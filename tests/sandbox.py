@@ -174,6 +174,7 @@ class World:
             self.notes.append(f"/etc is a copy: {error}")
             cover_etc_by_copy()
         _mount("tmpfs", "/run", "tmpfs", 0, "mode=755")
+        _mount("tmpfs", "/var/lib", "tmpfs", 0, "mode=755")  # what is kept over a reboot
         try:
             _mount("sysfs", "/sys", "sysfs")
         except PermissionError as error:

@@ -180,6 +180,18 @@ ROWS = (
     Row("network", "Docker's verbs for networks, live", children=NETWORK_VERBS),
     Row("node", "verbs for nodes, live", children=NODE_VERBS),
     Row("check", "check a lab file and report all mistakes", "labs:check", (FILE, JSON)),
+    Row(
+        "restore",
+        "after a reboot: bring back the labs that were up on the machine",
+        "boot:restore",
+        (_argument("labs", nargs="*", metavar="LAB", help="only these"),),
+    ),
+    Row(
+        "install-unit",
+        "have systemd run `restore` when the machine starts",
+        "boot:install_unit",
+        (_flag("--print", "print the unit and do nothing"), _flag("--remove", "remove it")),
+    ),
     Row("schema", "print the JSON Schema of the lab file", "labs:schema"),
     Row("doctor", "what this machine can and cannot do, and what to do about it", "machine:doctor", (JSON,)),
     Row(

@@ -38,12 +38,14 @@ def report(name: str, outcome: Outcome, verb: str) -> None:
         return
     if verb == "down":  # what a node held went with it, uncounted
         output.say(f"{name} is down")
-        for line in outcome.running:
+        for line in outcome.remarks:
             output.say(line)
         return
     counts = {sign: sum(change.sign == sign for change in outcome.plan.changes) for sign in "+~-"}
     place = f" in a {outcome.world} world" if outcome.world == "private" else ""
     output.say(f"{name} is up{place}: {counts['+']} added, {counts['~']} changed, {counts['-']} removed")
+    for line in outcome.remarks:
+        output.say(line)
 
 
 def down(arguments: Arguments) -> int:

@@ -16,7 +16,17 @@ from dataclasses import dataclass
 from bascule.engine import claims as claims_of
 from bascule.engine import worlds
 from bascule.engine.prepare import Prepared, choose_all, prepare, stored_topology
-from bascule.errors import BasculeError, Conflict, Interrupted, KernelError, Locked, PlanFailed, WorldError, translated
+from bascule.errors import (
+    BasculeError,
+    Conflict,
+    Interrupted,
+    KernelError,
+    Locked,
+    PlanFailed,
+    StateError,
+    WorldError,
+    translated,
+)
 from bascule.host import files, keeper, namespaces, settle, uplink
 from bascule.host.announce import Announcement, announce
 from bascule.host.execute import Report, execute
@@ -30,7 +40,7 @@ from bascule.kernel.op import WORLD, Indexes, Op, Outside
 from bascule.kernel.sysctl import Sysctl
 from bascule.plan.diff import Change, Plan
 from bascule.plan.firewall import passage
-from bascule.state import lock, store
+from bascule.state import kept, lock, store
 from bascule.state.store import Keeper, Record, Stored
 from bascule.topology.dump import to_data
 from bascule.topology.model import Assigned, Topology
@@ -61,13 +71,13 @@ class Listener:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a run. ``running`` are processes that still use a namespace that was taken away."""
+    """What came of a run. ``remarks``: processes that still use a namespace that was taken away, and what else one should know."""
 
     plan: Plan
     report: Report
     lab: Assigned | None
     world: str
-    running: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 @translated
@@ -140,7 +150,7 @@ class _Run:
                 prepared = prepare(self.name, target, self.stored, current, world, indexes, others.owners, others.settings)
                 self.heard.planned(prepared.plan)
                 if not prepared.plan and self.stored.record == record:
-                    return Outcome(prepared.plan, Report(), target, self.kind)
+                    return Outcome(prepared.plan, Report(), target, self.kind, self._keep(record))
                 record = dataclasses.replace(record, namespaces={**self._present(prepared), **_made(prepared.plan)})
                 store.begin(dataclasses.replace(record, namespaces={**self.stored.namespaces, **record.namespaces}))
                 self.begun = started is None
@@ -160,7 +170,17 @@ class _Run:
                 self._back_out(error, current, world)
                 raise
             store.save(self._finished(record, report))
-            return Outcome(prepared.plan, report, target, self.kind)
+            return Outcome(prepared.plan, report, target, self.kind, self._keep(record))
+
+    def _keep(self, record: Record) -> tuple[str, ...]:
+        """What `restore` needs after a reboot. That it can't be kept is no reason to take the lab away: it is told."""
+        if self.kind != "host" or record.topology is None:
+            return ()
+        try:
+            kept.keep(self.name, record.topology, record.source)
+        except StateError as error:
+            return (f"{error}: `bascule restore` will not bring {self.name} back after a reboot",)
+        return ()
 
     def _carry_out(self, world: World, plan: Plan) -> Report:
         """All operations. What a private world can't do itself comes first, and is undone where the rest fails."""
@@ -205,6 +225,9 @@ class _Run:
             if self.kind == "host":
                 shared = claims_of.of_others(self.name).settings
             store.begin(dataclasses.replace(record, command=self.options.command, settings=[]))
+        if self.kind == "host":
+            with suppress(OSError):  # on a disk that can be read only it stays, and `restore` would bring the lab back
+                kept.forget(self.name)
         prepared = prepare(self.name, None, self.stored, current, world, Indexes(record.slot), {}, shared)
         self.heard.planned(prepared.plan)
         if isinstance(world, PrivateWorld):

@@ -1,0 +1,124 @@
+"""After a reboot: what is gone, what is kept, and the unit that brings it back."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+import machine
+from bascule.api import Lab
+from helpers import as_json, bascule
+from sandbox import World
+
+KEPT = Path("/var/lib/bascule")
+LAB = """\
+name: back
+networks: {lan: {subnet: 10.1.0.0/24}}
+nodes: {a: [lan], b: [lan]}
+"""
+
+
+def _reboot(world: World) -> None:
+    """What a reboot leaves of the machine: the kernel's state and /run are gone, /etc and /var are not."""
+    for name in os.listdir("/run/netns"):
+        world.run("ip", "netns", "del", name)
+    for row in world.ip_json("link", "show"):
+        if row["ifname"] != "lo":
+            world.run("ip", "link", "del", row["ifname"], check=False)
+    world.run("umount", "/run/netns")
+    shutil.rmtree("/run/netns")
+    shutil.rmtree("/run/bascule")
+
+
+def test_what_was_up_comes_back(world: World) -> None:
+    """With the addresses that it had, changes of the command line too; what was down stays down."""
+    Path("lab.yaml").write_text(LAB)
+    bascule(world, "up", "lab.yaml")
+    bascule(world, "node", "add", "c", "--network", "lan", "--lab", "back")
+    bascule(world, "node", "rm", "a", "--lab", "back")
+    bascule(world, "network", "create", "other", "--lab", "gone", "--world", "host")
+    bascule(world, "down", "gone")
+    shown = as_json(world, "show", "back")
+    Path("lab.yaml").unlink()
+    _reboot(world)
+    assert as_json(world, "ls") == []
+    done = bascule(world, "restore")
+    assert "back is up" in done.stderr
+    assert as_json(world, "show", "back") == shown
+    assert not Lab.attach("back").plan()
+    assert all(echo.seconds is not None for echo in Lab.attach("back").ping())
+    assert "nothing to restore" in bascule(world, "restore").stderr
+    bascule(world, "down", "back")
+    assert not KEPT.exists()
+    assert "nothing to restore" in bascule(world, "restore").stderr
+
+
+def test_nothing_is_kept_of_a_private_lab(world: World) -> None:
+    """It ends with the machine."""
+    Path("lab.yaml").write_text(LAB)
+    bascule(world, "up", "lab.yaml", "--world", "private")
+    assert not KEPT.exists()
+    bascule(world, "down", "back")
+
+
+@pytest.mark.parametrize("damage", ["{", "{}", '{"version": 1, "topology": {"nodes": 7}}', '{"version": 1, "topology": []}'])
+def test_a_damaged_one_is_told_and_the_others_come(world: World, damage: str) -> None:
+    """With the file's name."""
+    Path("lab.yaml").write_text(LAB)
+    bascule(world, "up", "lab.yaml")
+    _reboot(world)
+    (KEPT / "a-bad-one.json").write_text(damage)
+    done = bascule(world, "restore", check=False)
+    assert done.returncode in (1, 2)
+    assert "a-bad-one" in done.stderr
+    assert "back is up" in done.stderr
+    assert bascule(world, "restore", "nosuch", check=False).returncode != 0
+    bascule(world, "down", "back")
+
+
+def test_a_folder_that_others_write_to_is_not_believed(world: World) -> None:
+    """Whoever can put a file there would decide what root builds."""
+    KEPT.mkdir(mode=0o777)
+    KEPT.chmod(0o777)
+    (KEPT / "evil.json").write_text(json.dumps({"version": 1, "topology": {"nodes": {"evil": None}}, "source": ""}))
+    done = bascule(world, "restore", check=False)
+    assert done.returncode != 0
+    assert "others may write to it" in done.stderr
+    assert not os.path.exists("/run/netns/evil")
+
+
+def test_a_lab_that_cannot_be_kept_is_up_all_the_same(world: World) -> None:
+    """And says so."""
+    KEPT.write_text("in the way")
+    Path("lab.yaml").write_text(LAB)
+    done = bascule(world, "up", "lab.yaml")
+    assert "will not bring back back after a reboot" in done.stderr
+    assert bascule(world, "ping").returncode == 0
+    bascule(world, "down", "back")
+    assert KEPT.read_text() == "in the way"
+
+
+def test_the_unit(world: World) -> None:
+    """It is written, names this command, and goes again; somebody else's is left alone."""
+    before = machine.state()
+    printed = bascule(world, "install-unit", "--print").stdout
+    assert "ExecStart=/" in printed
+    assert printed.rstrip().splitlines()[-1] == "WantedBy=multi-user.target"
+    unit = Path("/etc/systemd/system/bascule.service")
+    bascule(world, "install-unit")
+    assert unit.read_text() == printed
+    program = next(line for line in printed.splitlines() if line.startswith("ExecStart=")).removeprefix("ExecStart=").split()
+    assert world.run(program[0], "--version").returncode == 0
+    assert program[1:] == ["restore"]
+    bascule(world, "install-unit")
+    bascule(world, "install-unit", "--remove")
+    assert not unit.exists()
+    unit.write_text("[Unit]\n")
+    assert bascule(world, "install-unit", check=False).returncode == 2
+    assert unit.read_text() == "[Unit]\n"
+    unit.unlink()
+    assert machine.difference(before, machine.state()) == ""
