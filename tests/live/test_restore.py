@@ -104,6 +104,7 @@ def test_a_lab_that_cannot_be_kept_is_up_all_the_same(world: World) -> None:
 
 def test_the_unit(world: World) -> None:
     """It is written, names this command, and goes again; somebody else's is left alone."""
+    os.makedirs("/etc/systemd/system", exist_ok=True)
     before = machine.state()
     printed = bascule(world, "install-unit", "--print").stdout
     assert "ExecStart=/" in printed

@@ -34,10 +34,10 @@ def _data(ports: list[str]) -> dict[str, Any]:
 def machine(world: World) -> Iterator[Outside]:
     """The machine has an address, a default route, and another machine beside its router."""
     require("pasta", "nft")
-    if uplink.why_not():
-        pytest.skip(uplink.why_not())
     with Outside(world, here=(HOST,), there=("192.0.2.2", THERE)) as outside:
         world.run("ip", "route", "add", "default", "via", "192.0.2.2")
+        if uplink.why_not():
+            pytest.skip(uplink.why_not())
         yield outside
 
 

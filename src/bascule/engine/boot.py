@@ -49,7 +49,6 @@ def install(program: str) -> list[str]:
     _refuse_foreign()
     text = unit(program)
     try:
-        os.makedirs(os.path.dirname(UNIT), exist_ok=True)
         descriptor = syscalls.create(UNIT, os.O_WRONLY | os.O_TRUNC, 0o644)
         try:
             syscalls.write(descriptor, text.encode())

@@ -71,7 +71,7 @@ class Listener:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a run. ``remarks``: processes that still use a namespace that was taken away, and what else one should know."""
+    """What came of a run. ``remarks``: processes that still use a namespace that went, and what else one should know."""
 
     plan: Plan
     report: Report
