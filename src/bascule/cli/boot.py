@@ -9,7 +9,6 @@ from argparse import Namespace as Arguments
 
 from bascule.api import Lab
 from bascule.cli import output
-from bascule.cli.labs import report
 from bascule.engine import boot
 from bascule.errors import BasculeError, InputError, NotFound
 from bascule.names import shown
@@ -29,7 +28,7 @@ def restore(arguments: Arguments) -> int:
             topology, source = kept.load(name)
             lab = Lab.from_data(topology, world="host", name=name)
             lab.source = source
-            report(name, lab.up(output.listener(False)), "up")
+            output.report(name, lab.up(output.listener(False)), "up")
         except BasculeError as error:
             for line in str(error).splitlines():
                 output.say(f"{name}: {line}")

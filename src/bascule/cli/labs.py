@@ -7,7 +7,7 @@ import sys
 from argparse import Namespace as Arguments
 from typing import Any
 
-from bascule.api import Lab, Outcome
+from bascule.api import Lab
 from bascule.cli import choose, output
 from bascule.engine import look, scripts
 from bascule.errors import BasculeError, NotFound, TopologyError
@@ -23,29 +23,12 @@ def up(arguments: Arguments) -> int:
         print(render.text(lab.plan(), output.paint))
         return 0
     outcome = lab.up(output.listener(arguments.explain), wait=not arguments.no_wait)
-    report(lab.name, outcome, "up")
+    output.report(lab.name, outcome, "up")
     if arguments.watch:
-        from bascule.cli import watch
+        from bascule.cli import watch  # when asked for: `up` alone starts without it
 
         return watch.keep(arguments, lab)
     return 0
-
-
-def report(name: str, outcome: Outcome, verb: str) -> None:
-    """One line of what was done."""
-    if not outcome.plan:
-        output.say(f"{name}: nothing to do, all is as it should be")
-        return
-    if verb == "down":  # what a node held went with it, uncounted
-        output.say(f"{name} is down")
-        for line in outcome.remarks:
-            output.say(line)
-        return
-    counts = {sign: sum(change.sign == sign for change in outcome.plan.changes) for sign in "+~-"}
-    place = f" in a {outcome.world} world" if outcome.world == "private" else ""
-    output.say(f"{name} is up{place}: {counts['+']} added, {counts['~']} changed, {counts['-']} removed")
-    for line in outcome.remarks:
-        output.say(line)
 
 
 def down(arguments: Arguments) -> int:
@@ -72,7 +55,7 @@ def _take_away(name: str, arguments: Arguments) -> None:
         print(render.text(scripts.teardown_plan(name), output.paint))
         return
     outcome = lab.down(output.listener(arguments.explain), wait=not arguments.no_wait)
-    report(name, outcome, "down")
+    output.report(name, outcome, "down")
 
 
 def plan(arguments: Arguments) -> int:

@@ -8,7 +8,6 @@ from ipaddress import ip_address
 
 from bascule.api import Lab
 from bascule.cli import choose, output
-from bascule.cli.labs import report
 from bascule.engine import look, run
 from bascule.engine.run import Options
 from bascule.errors import InputError, NotFound
@@ -29,7 +28,7 @@ def _change(arguments: Arguments, change: Change) -> int:
         print(render.text(found.plan, output.paint))
         return 0
     outcome = lab.change(change, output.listener(arguments.explain), wait=not arguments.no_wait)
-    report(name, outcome, "up")
+    output.report(name, outcome, "up")
     return 0
 
 

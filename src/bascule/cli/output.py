@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from bascule.names import printable
 
 if TYPE_CHECKING:
-    from bascule.api import Listener, Plan
+    from bascule.api import Listener, Outcome, Plan
 
 _COLOURS = {"+": "32", "~": "33", "-": "31", "!": "36"}
 _NODES_FOR_A_BAR = 50
@@ -31,6 +31,23 @@ def as_json(value: object) -> int:
     """Print JSON; exit code 0."""
     print(json.dumps(value, indent=2, default=str))
     return 0
+
+
+def report(name: str, outcome: Outcome, verb: str) -> None:
+    """One line of what was done."""
+    if not outcome.plan:
+        say(f"{name}: nothing to do, all is as it should be")
+        return
+    if verb == "down":  # what a node held went with it, uncounted
+        say(f"{name} is down")
+        for line in outcome.remarks:
+            say(line)
+        return
+    counts = {sign: sum(change.sign == sign for change in outcome.plan.changes) for sign in "+~-"}
+    place = f" in a {outcome.world} world" if outcome.world == "private" else ""
+    say(f"{name} is up{place}: {counts['+']} added, {counts['~']} changed, {counts['-']} removed")
+    for line in outcome.remarks:
+        say(line)
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from bascule.api import Lab
-from bascule.cli import choose, labs, output
+from bascule.cli import choose, output
 from bascule.engine import look, run
 from bascule.engine.run import Options
 from bascule.engine.watch import Event, Watcher
@@ -147,7 +147,7 @@ def _mend(lab: Lab, explain: bool) -> None:
         return lab.topology
 
     options = Options(lab.world, False, "bascule up --watch", lab.source)
-    labs.report(lab.name, run.apply(lab.name, edit, options, output.listener(explain)), "up")
+    output.report(lab.name, run.apply(lab.name, edit, options, output.listener(explain)), "up")
 
 
 def _again(arguments: Arguments, lab: Lab) -> Lab:
