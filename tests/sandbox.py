@@ -168,17 +168,22 @@ class World:
     def _mount_own(self) -> None:
         # A first /run holds what covers /etc, a second one hides it.
         _mount("tmpfs", "/run", "tmpfs", 0, "mode=755")
-        try:
-            cover_etc_by_overlay()
-        except OSError as error:
-            self.notes.append(f"/etc is a copy: {error}")
-            cover_etc_by_copy()
+        self._cover_etc()
         _mount("tmpfs", "/run", "tmpfs", 0, "mode=755")
         _mount("tmpfs", "/var/lib", "tmpfs", 0, "mode=755")  # what is kept over a reboot
         try:
             _mount("sysfs", "/sys", "sysfs")
         except PermissionError as error:
             self.notes.append(f"/sys shows another network namespace: {error}")
+
+    def _cover_etc(self) -> None:
+        # An /etc/netns of the machine's shows through an overlay, and an ordinary user could not write to it.
+        if not os.path.lexists("/etc/netns"):
+            try:
+                return cover_etc_by_overlay()
+            except OSError as error:
+                self.notes.append(f"/etc is a copy: {error}")
+        cover_etc_by_copy()
 
     def _go_back(self) -> None:
         for descriptor, kind in self._outside:
@@ -276,13 +281,13 @@ def cover_etc_by_overlay() -> None:
 
 
 def cover_etc_by_copy() -> None:
-    """Make /etc a new folder with copies of the files that we may read; folders are the old ones.
+    """Make /etc a new folder with copies of the files that we may read; folders are the old ones, but for /etc/netns.
 
     For where the kernel refuses the overlay: in a container whose runtime has mounted single files into /etc.
     """
     os.makedirs("/run/etc", exist_ok=True)
     _mount("tmpfs", "/run/etc", "tmpfs", 0, "mode=755")
-    for entry in os.scandir("/etc"):
+    for entry in (each for each in os.scandir("/etc") if each.name != "netns"):
         copy = f"/run/etc/{entry.name}"
         if entry.is_symlink():
             os.symlink(os.readlink(entry.path), copy)
@@ -293,6 +298,12 @@ def cover_etc_by_copy() -> None:
             with suppress(PermissionError):
                 shutil.copy(entry.path, copy)
     _mount("/run/etc", "/etc", "none", MS_BIND | MS_REC)
+
+
+def own_folder(path: str) -> None:
+    """An empty folder of this world's own at a place below /etc, whoever owns what the machine has there."""
+    os.makedirs(path, exist_ok=True)
+    _mount("tmpfs", path, "tmpfs", 0, "mode=755")
 
 
 def _children() -> set[int]:

@@ -12,7 +12,7 @@ import pytest
 import machine
 from bascule.api import Lab
 from helpers import as_json, bascule
-from sandbox import World
+from sandbox import World, own_folder
 
 KEPT = Path("/var/lib/bascule")
 LAB = """\
@@ -104,7 +104,8 @@ def test_a_lab_that_cannot_be_kept_is_up_all_the_same(world: World) -> None:
 
 def test_the_unit(world: World) -> None:
     """It is written, names this command, and goes again; somebody else's is left alone."""
-    os.makedirs("/etc/systemd/system", exist_ok=True)
+    own_folder("/etc/systemd")
+    os.mkdir("/etc/systemd/system")
     before = machine.state()
     printed = bascule(world, "install-unit", "--print").stdout
     assert "ExecStart=/" in printed

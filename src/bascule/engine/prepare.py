@@ -173,7 +173,7 @@ def _look_outside(seen: Observation, world: World | None) -> None:
     """What only the caller sees of a private world, or of one that is not there yet: its way out."""
     if isinstance(world, HostWorld):
         return
-    seen.private, seen.without_uplink = True, uplink.why_not()
+    seen.private, seen.alone, seen.without_uplink = True, True, uplink.why_not()
     if world is None:
         seen.dnsmasq = service.program() is not None
     elif isinstance(world, PrivateWorld) and (found := uplink.running(world)) is not None:
@@ -249,6 +249,7 @@ def machine_of(seen: Observation) -> Machine:
         seen.resolvers,
         seen.private,
         pasta=seen.private and not seen.without_uplink,
+        alone=seen.alone,
     )
 
 

@@ -80,7 +80,8 @@ def observe(scope: Scope, paths: Paths) -> Observation:
     _conclude(seen, scope, world, nodes)
     seen.facts.extend(_files(scope, paths))
     seen.facts.extend(found for prefix in scope.services if (found := service.running(prefix)) is not None)
-    seen.dnsmasq, seen.resolvers, seen.private = service.program() is not None, surroundings.resolvers(), paths.private
+    seen.dnsmasq, seen.resolvers = service.program() is not None, surroundings.resolvers()
+    seen.private, seen.alone = paths.private, paths.private or surroundings.is_one_user()
     return seen
 
 

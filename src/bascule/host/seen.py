@@ -32,7 +32,8 @@ class Scope:
 @dataclass(slots=True)
 class Observation:
     """Facts, and what a plan has to know besides: indexes in use, prefixes that the world routes, chains that forward; whether
-    the world passes packets on, and all of its addresses; nodes to adopt (``lacking``) with nothing at their path."""
+    the world passes packets on, and all of its addresses; nodes to adopt (``lacking``) with nothing at their path; whether a
+    program may become another user there, or is ``alone``."""
 
     facts: list[Fact] = field(default_factory=list)
     indexes: dict[tuple[str, str], int] = field(default_factory=dict)
@@ -47,6 +48,7 @@ class Observation:
     dnsmasq: bool = False
     resolvers: tuple[str, ...] = ()
     private: bool = False
+    alone: bool = False
     without_uplink: str = ""
 
 

@@ -71,3 +71,12 @@ def _is_reachable(text: str) -> bool:
         return not ip_address(text).is_loopback
     except ValueError:
         return False
+
+
+def is_one_user() -> bool:
+    """Whether programs here can't become another user: in a user namespace of one id (user_namespaces(7))."""
+    try:
+        with open("/proc/self/setgroups") as file:
+            return file.read().strip() == "deny"
+    except OSError:
+        return False

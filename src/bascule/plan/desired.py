@@ -35,7 +35,7 @@ class Machine:
     """What the facts of a lab depend on beside the lab. ``forwards``: packets are passed on already. ``chains``: other
     programs' chains on the FORWARD hook whose policy is to drop. ``bridged``: frames within a bridge pass that hook, too.
     ``ipv6``: the kernel knows IPv6. ``dnsmasq`` is installed. ``resolvers``: the machine's name servers that a node could
-    reach. ``private``: it is a private world, for which there is a way out (``pasta``)."""
+    reach. ``private``: it is a private world, for which there is a way out (``pasta``). ``alone``: there is one user id only."""
 
     forwards: bool = False
     chains: tuple[BaseChain, ...] = ()
@@ -45,6 +45,7 @@ class Machine:
     resolvers: tuple[str, ...] = ()
     private: bool = False
     pasta: bool = False
+    alone: bool = False
 
 
 def desired(lab: Assigned, machine: Machine | None = None) -> list[Fact]:
@@ -57,7 +58,7 @@ def desired(lab: Assigned, machine: Machine | None = None) -> list[Fact]:
     facts.extend(passage(lab, machine.forwards, machine.private))
     for node in lab.nodes:
         facts.extend(_node(lab.name, node, networks, machine))
-    facts.extend(names(lab, machine.dnsmasq, machine.resolvers, machine.private))
+    facts.extend(names(lab, machine.dnsmasq, machine.resolvers, machine.alone))
     facts.extend(_accepted(lab, machine))
     if machine.private and machine.pasta:
         facts.extend(world_uplink(lab))

@@ -47,9 +47,9 @@ def serves(network: Network, dnsmasq: bool) -> bool:
     return network.has_gateway and (network.dns if network.dns is not None else network.nat and dnsmasq)
 
 
-def names(lab: Assigned, dnsmasq: bool, resolvers: Sequence[str], private: bool) -> Iterator[Fact]:
-    """Files, links and servers. ``resolvers`` are the machine's own servers, for nodes with a way out and no server here; in a
-    ``private`` world there is no other user for a server to become."""
+def names(lab: Assigned, dnsmasq: bool, resolvers: Sequence[str], alone: bool) -> Iterator[Fact]:
+    """Files, links and servers. ``resolvers`` are the machine's own servers, for nodes with a way out and no server here;
+    ``alone``: there is no other user whom a server could become."""
     served = {network.name for network in lab.networks if serves(network, dnsmasq)}
     usual = [_lines_of(node, frozenset()) for node in lab.nodes]
     several = [(at, node) for at, node in enumerate(lab.nodes) if len(node.attachments) > 1]
@@ -72,7 +72,7 @@ def names(lab: Assigned, dnsmasq: bool, resolvers: Sequence[str], private: bool)
             yield TextFile(f"{folder}/resolv.conf", resolv)
         links.append(Symlink(netns_link(node.name), f"{etc_folder(lab.name)}/{views[key]}"))
     yield from links
-    yield from _servers(lab, served, "".join(usual), private)
+    yield from _servers(lab, served, "".join(usual), alone)
 
 
 def _view_name(networks: tuple[str, ...], special: bool, key: str) -> str:
@@ -113,20 +113,20 @@ def _resolv_conf(node: Node, networks: Mapping[str, Network], served: set[str], 
     return "".join(f"nameserver {server}\n" for server in servers[:_MOST_SERVERS]) or _NO_SERVER
 
 
-def _servers(lab: Assigned, served: set[str], records: str, private: bool) -> Iterator[Fact]:
+def _servers(lab: Assigned, served: set[str], records: str, alone: bool) -> Iterator[Fact]:
     """One server for all networks that pass questions on, one for the internal ones."""
     for kind, internal in (("out", False), ("in", True)):
         networks = [network for network in lab.networks if network.name in served and network.internal == internal]
         if networks:
             prefix = f"{servers_folder(lab.name)}/{kind}"
-            text = _configuration(prefix, networks, private)
+            text = _configuration(prefix, networks, alone)
             config = f"{prefix}-{hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]}.conf"
             yield TextFile(f"{prefix}/hosts", records)
             yield TextFile(config, text)
             yield NameServer(prefix, config)
 
 
-def _configuration(prefix: str, networks: Sequence[Network], private: bool) -> str:
+def _configuration(prefix: str, networks: Sequence[Network], alone: bool) -> str:
     """dnsmasq.conf: names come from a folder, which it watches, so that they change without a signal and without a restart."""
     lines = ["bind-interfaces", "except-interface=lo", *(f"interface={network.name}" for network in networks)]
     # Of several addresses of a name the client gets those in its own subnet.
@@ -134,6 +134,6 @@ def _configuration(prefix: str, networks: Sequence[Network], private: bool) -> s
     lines += [f"pid-file={prefix}.pid"]
     if networks[0].internal:
         lines += ["no-resolv"]
-    if private:
-        lines += ["user=root", "group=root"]
+    if alone:
+        lines += ["user=", "group="]  # stay as you are: even setgroups(2) may be denied (user_namespaces(7))
     return "\n".join([*lines, ""])
