@@ -30,12 +30,12 @@ demo: run-tools $(STAMP)
 	@tools/demo.sh $(VENV)/bin/bascule
 
 test: setup
-	$(VENV)/bin/pytest -n $(JOBS) -q tests
+	$(VENV)/bin/pytest -n $(JOBS) --maxschedchunk=1 -q tests
 
 # First what can share the machine, then what weighs memory and counts processes, alone.
 test-crash: setup
 	rm -rf .figures && mkdir .figures
-	CRASH=full BASCULE_FIGURES=.figures/sweep.json $(VENV)/bin/pytest -n $(JOBS) -q tests/crash tests/races tests/model
+	CRASH=full BASCULE_FIGURES=.figures/sweep.json $(VENV)/bin/pytest -n $(JOBS) --maxschedchunk=1 -q tests/crash tests/races tests/model
 	CRASH=full BASCULE_FIGURES=.figures/scale.json $(VENV)/bin/pytest -q tests/scale
 	$(VENV)/bin/python tools/figures.py .figures/*.json
 

@@ -22,6 +22,7 @@ ALLOWED_MISSING = {
 sandbox.ALLOWED_MISSING.update(ALLOWED_MISSING)
 
 _LIVE = Path(__file__).parent / "live"
+_WAITING, _FIRST_PART = ("crash", "races"), 0.6
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -36,6 +37,15 @@ def pytest_configure() -> None:
             "kernel.apparmor_restrict_unprivileged_userns=0. In a container, start it with --privileged.",
             returncode=4,
         )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Spread the tests that mostly wait for the kernel over the first part of the run, among those that need a processor."""
+    waiting = [item for item in items if item.path.parent.name in _WAITING]
+    busy = [item for item in items if item.path.parent.name not in _WAITING]
+    apart = int(len(busy) * _FIRST_PART / len(waiting)) if waiting else 0
+    items[:] = [item for at, one in enumerate(waiting) for item in (one, *busy[at * apart : (at + 1) * apart])]
+    items += busy[len(waiting) * apart :]
 
 
 _counted: Counter[str] = Counter()

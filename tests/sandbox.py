@@ -18,6 +18,7 @@ import hashlib
 import json
 import os
 import pwd
+import re
 import shlex
 import shutil
 import signal
@@ -355,13 +356,14 @@ _VOLATILE = {
 _FROM_MAC = {"address", "permaddr", "bridge_id", "root_id", "lladdr"}
 _SYSCTL_FOLDERS = ("/proc/sys/net/ipv4", "/proc/sys/net/ipv6")
 _SYSCTL_VOLATILE = ("*/stable_secret", "*/tcp_fastopen_key", "*/nf_*", "*/route/flush", "*/ipfrag*", "*/ip6frag*")
+_IS_VOLATILE = re.compile("|".join(map(fnmatch.translate, _SYSCTL_VOLATILE))).match
 _SETTLED = {"UP", "UNKNOWN"}
 
 
 def _of_namespace(macs: bool) -> dict[str, Any]:
     """The network namespace that the thread is in."""
     links = _settled_links()
-    addresses = {row["ifname"]: row.get("addr_info", []) for row in _json("ip", "-j", "-d", "addr") if row}
+    addresses = {row["ifname"]: row.pop("addr_info", []) for row in links}
     if not macs:
         addresses = {name: [row for row in rows if not _drawn(row)] for name, rows in addresses.items()}
     rules = _json("nft", "-j", "list", "ruleset").get("nftables", [])
@@ -375,12 +377,16 @@ def _of_namespace(macs: bool) -> dict[str, Any]:
         "sysctls": dict(_sysctls()),
     }
     for version in ("4", "6"):
-        routes = _json("ip", "-j", "-d", f"-{version}", "route", "show", "table", "all")
-        neighbours = _json("ip", "-j", f"-{version}", "neigh", "show", "nud", "permanent")
+        asked = ["ip", "-j", "-d", f"-{version}", "-batch", "-"]
+        done = subprocess.run(asked, input=_OF_A_FAMILY, capture_output=True, check=False, text=True)
+        routes, neighbours, rules = map(json.loads, done.stdout.splitlines()) if done.returncode == 0 else ([], [], [])
         found[f"routes{version}"] = _sorted(_lasting([row for row in routes if row.get("table") != "local"]))
         found[f"neighbours{version}"] = _sorted(_lasting(neighbours, macs))
-        found[f"rules{version}"] = _json("ip", "-j", f"-{version}", "rule")
+        found[f"rules{version}"] = rules
     return found
+
+
+_OF_A_FAMILY = "route show table all\nneigh show nud permanent\nrule\n"
 
 
 def _json(*argv: str) -> Any:
@@ -397,7 +403,7 @@ def _settled_links() -> list[dict[str, Any]]:
     """All links, once the kernel has caught up with itself: it sets ``operstate`` up to a second after the carrier."""
     deadline = time.monotonic() + 2
     while True:
-        links = [row for row in _json("ip", "-j", "-d", "link") if row]
+        links = [row for row in _json("ip", "-j", "-d", "addr") if row]
         up = [row for row in links if "UP" in row["flags"]]
         settled = all(("LOWER_UP" in row["flags"]) == (row["operstate"] in _SETTLED) for row in up)
         if (settled and not _link_local_missing(up)) or time.monotonic() > deadline:
@@ -474,9 +480,13 @@ def _sysctls() -> Iterator[tuple[str, str]]:
     for top in _SYSCTL_FOLDERS:
         for folder, _, names in os.walk(top):
             for path in (f"{folder}/{name}" for name in names):
-                if not any(fnmatch.fnmatch(path, pattern) for pattern in _SYSCTL_VOLATILE):
+                if not _IS_VOLATILE(path):
                     with suppress(OSError):  # some can only be written
-                        yield path.removeprefix("/proc/sys/"), Path(path).read_text().strip()
+                        descriptor = os.open(path, os.O_RDONLY)
+                        try:
+                            yield path.removeprefix("/proc/sys/"), os.read(descriptor, 4096).decode().strip()
+                        finally:
+                            os.close(descriptor)
 
 
 def _mounts() -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import time
@@ -48,15 +49,25 @@ def ears() -> Iterator[Ears]:
 
 
 def _pastas() -> list[int]:
-    found = []
+    """Those of this test's machine: each keeps the machine's network namespace."""
+    own, found = os.readlink("/proc/thread-self/ns/net"), []
     for entry in os.listdir("/proc"):
         try:
             words = Path(f"/proc/{entry}/cmdline").read_bytes().split(b"\0")
+            if os.readlink(f"/proc/{entry}/ns/net") != own:
+                continue
         except OSError:
             continue
         if b"--config-net" in words and any(word.startswith(b"/run/uplink-") for word in words):
             found.append(int(entry))
     return found
+
+
+def _kill(pid: int) -> None:
+    """And wait until the kernel has closed what it had open: the port is free only then."""
+    with open(os.pidfd_open(pid)) as descriptor:
+        os.kill(pid, signal.SIGKILL)
+        assert select.select([descriptor], [], [], 3)[0]
 
 
 SERVE = """\
@@ -132,7 +143,7 @@ def test_a_killed_one_is_back_and_another_port_is_a_restart(machine: Outside, wo
     lab = Lab.from_data(_data(["8080:80"]), world="private")
     lab.up()
     for pid in _pastas():
-        os.kill(pid, signal.SIGKILL)
+        _kill(pid)
     assert [change.fact.describe() for change in lab.plan().changes] == [
         "way out of the private world, with 1 published ports or ranges"
     ]
