@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +29,8 @@ _WAITING, _FIRST_PART = ("crash", "races"), 0.6
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure() -> None:
     """Enter the sandbox. Workers of pytest-xdist are started later and inherit it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # pytest in the background; tests send it to what they start
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         sandbox.enter_sandbox()
     except OSError as error:

@@ -98,6 +98,19 @@ def test_events_tell_of_ours_and_of_others(up: World) -> None:
         assert lines.process.wait(10) == 0
 
 
+def test_sigterm_ends_it_where_interrupts_are_ignored(up: World) -> None:
+    """As a script's background job, `bascule events &`."""
+    with subprocess.Popen(["sh", "-c", f"trap '' INT; exec {BASCULE} events"], stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        assert b"watching watched" in process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)
+        try:
+            assert process.wait(10) == 0
+        finally:
+            process.kill()
+
+
 def test_events_of_a_private_world(world: World) -> None:
     """They are heard from outside, and the keeper's end is told as what it is."""
     Path("lab.yaml").write_text(LAB)

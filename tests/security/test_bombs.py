@@ -6,6 +6,7 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,19 +23,20 @@ def _laughs(levels: int) -> str:
     return "\n".join(lines) + f"\nnodes: *a{levels - 1}\n"
 
 
-BOMBS = {
-    "billion laughs": ("yaml", _laughs(12)),
-    "deep list": ("yaml", "[" * 100_000),
-    "deep mapping": ("yaml", "".join(" " * n + f"k{n}:\n" for n in range(3000))),
-    "deep json": ("json", '{"a":' * 100_000),
-    "deep toml": ("toml", "a = " + "[" * 100_000),
-    "100,000 keys": ("yaml", "nodes:\n" + "".join(f"  n{n}: [lan]\n" for n in range(100_000))),
-    "100,000 unknown keys": ("json", "{" + ",".join(f'"k{n}": {n}' for n in range(100_000)) + "}"),
-    "one long key": ("yaml", "k" * 10_000_000 + ": 1\n"),
-    "a huge number": ("yaml", "networks: {lan: {mtu: " + "9" * 1_000_000 + "}}\n"),
-    "a huge count": ("yaml", "nodes: {n: {count: 1000000000, networks: [lan]}}\n"),
-    "merge keys": ("yaml", "a: &a {x: 1}\nnodes: {n: {" + "<<: *a, " * 20_000 + "}}\n"),
-    "100 MB": ("yaml", "# " + "x" * (100 << 20) + "\n"),
+# Made when they are needed: a test process with all of them in its memory would be slow to fork.
+BOMBS: dict[str, tuple[str, Callable[[], str]]] = {
+    "billion laughs": ("yaml", lambda: _laughs(12)),
+    "deep list": ("yaml", lambda: "[" * 100_000),
+    "deep mapping": ("yaml", lambda: "".join(" " * n + f"k{n}:\n" for n in range(3000))),
+    "deep json": ("json", lambda: '{"a":' * 100_000),
+    "deep toml": ("toml", lambda: "a = " + "[" * 100_000),
+    "100,000 keys": ("yaml", lambda: "nodes:\n" + "".join(f"  n{n}: [lan]\n" for n in range(100_000))),
+    "100,000 unknown keys": ("json", lambda: "{" + ",".join(f'"k{n}": {n}' for n in range(100_000)) + "}"),
+    "one long key": ("yaml", lambda: "k" * 10_000_000 + ": 1\n"),
+    "a huge number": ("yaml", lambda: "networks: {lan: {mtu: " + "9" * 1_000_000 + "}}\n"),
+    "a huge count": ("yaml", lambda: "nodes: {n: {count: 1000000000, networks: [lan]}}\n"),
+    "merge keys": ("yaml", lambda: "a: &a {x: 1}\nnodes: {n: {" + "<<: *a, " * 20_000 + "}}\n"),
+    "100 MB": ("yaml", lambda: "# " + "x" * (100 << 20) + "\n"),
 }
 
 
@@ -48,7 +50,7 @@ def test_a_bomb_is_refused_or_read_within_bounds(world: World, bomb: str) -> Non
     """CWE-400, CWE-776: no traceback, no end by a signal; 600 MB and 20 s of one core are enough to say what is wrong."""
     suffix, text = BOMBS[bomb]
     place = Path(f"lab.{suffix}")
-    place.write_text(text)
+    place.write_text(text())
     start = time.monotonic()
     argv = [sys.executable, "-m", "bascule.cli.main", "check", str(place)]
     done = subprocess.run(argv, capture_output=True, text=True, preexec_fn=_bounded, check=False)

@@ -39,6 +39,8 @@ def until_asked() -> Iterator[_Asked]:
 
     def end(_number: int, _frame: object) -> None:
         asked.code = 0
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a script's background job (sh(1), asynchronous lists)
+            raise KeyboardInterrupt
         signal.raise_signal(signal.SIGINT)
 
     before = signal.signal(signal.SIGTERM, end)
