@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -49,6 +50,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     apart = int(len(busy) * _FIRST_PART / len(waiting)) if waiting else 0
     items[:] = [item for at, one in enumerate(waiting) for item in (one, *busy[at * apart : (at + 1) * apart])]
     items += busy[len(waiting) * apart :]
+
+
+def pytest_collection_finish() -> None:
+    """From here on this process forks thousands of times: what is there by now is not to be copied for the collector's marks."""
+    gc.collect()
+    gc.freeze()
 
 
 _counted: Counter[str] = Counter()
