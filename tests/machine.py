@@ -182,9 +182,10 @@ def _routes(rows: list[bytes], names: dict[int, str]) -> Iterator[str]:
         family, length, _, _, table, protocol, scope, kind, _flags = struct.unpack_from("=BBBBBBBBI", data)
         parts = _attributes(data[12:])
         to = _address(parts.get(1, b""))
-        if table == _LOCAL_TABLE or kind == _MULTICAST or to.startswith(("fe80:", "ff00:")):
-            continue
         device = names.get(_number(parts[4]), "?") if 4 in parts else "-"
+        own = table == _LOCAL_TABLE and (to != "::1" or device == "lo")
+        if own or kind == _MULTICAST or to.startswith(("fe80:", "ff00:")):
+            continue
         words = (to, length, "via", _address(parts.get(5, b"")), "dev", device, "metric", _number(parts.get(6, b"")))
         yield " ".join(map(str, (family, *words, "table", table, "proto", protocol, "scope", scope, "type", kind)))
 

@@ -380,10 +380,15 @@ def _of_namespace(macs: bool) -> dict[str, Any]:
         asked = ["ip", "-j", "-d", f"-{version}", "-batch", "-"]
         done = subprocess.run(asked, input=_OF_A_FAMILY, capture_output=True, check=False, text=True)
         routes, neighbours, rules = map(json.loads, done.stdout.splitlines()) if done.returncode == 0 else ([], [], [])
-        found[f"routes{version}"] = _sorted(_lasting([row for row in routes if row.get("table") != "local"]))
+        found[f"routes{version}"] = _sorted(_lasting([row for row in routes if _is_told(row)]))
         found[f"neighbours{version}"] = _sorted(_lasting(neighbours, macs))
         found[f"rules{version}"] = rules
     return found
+
+
+def _is_told(route: Mapping[str, Any]) -> bool:
+    """The kernel fills the table for itself, but for ::1 on other interfaces than lo."""
+    return route.get("table") != "local" or (route["dst"] == "::1" and route["dev"] != "lo")
 
 
 _OF_A_FAMILY = "route show table all\nneigh show nud permanent\nrule\n"

@@ -11,7 +11,7 @@ from bascule.kernel.file import PutFile, PutSymlink
 from bascule.kernel.link import AddBridge, AddVeth, Bridge, ChangeLink, DeleteLink, Veth
 from bascule.kernel.namespace import AddNamespace, DeleteNamespace
 from bascule.kernel.op import Op
-from bascule.kernel.route import ChangeRoute, Route
+from bascule.kernel.route import ChangeLoopbackRoute, ChangeRoute, Route
 from bascule.kernel.ruleset import DeleteRule, ForwardAccept, InsertRule
 from bascule.kernel.sysctl import SetSysctl
 from sandbox import World, difference, require
@@ -29,6 +29,7 @@ ADDRESSED: tuple[Op, ...] = (*BASE, ChangeAddress(A4, 100, add=True), ChangeAddr
 DEFAULT = Route("ns1", "0.0.0.0/0", "10.1.0.1", "eth0")
 OTHER = Route("ns1", "0.0.0.0/0", "10.1.0.9", "eth0")
 DEFAULT6 = Route("ns1", "::/0", "fd00::1", "eth0", 1024)
+LOOPBACK = ChangeLoopbackRoute("lan", 100_000, add=True)
 FORWARD = ForwardAccept("ip", "filter", "FORWARD", "lan")
 CHAIN = "nft add table ip filter; nft add chain ip filter FORWARD '{ type filter hook forward priority 0; policy drop; }'"
 
@@ -58,6 +59,8 @@ CASES: dict[str, tuple[Op, ...]] = {
     "IPv6 direct route": (*ADDRESSED, ChangeRoute("add", Route("ns1", "fd01::/64", "", "eth0", 1024), 100)),
     "route replaced": (*ADDRESSED, ChangeRoute("add", OTHER, 100), ChangeRoute("replace", DEFAULT, 100, OTHER, 100)),
     "route deleted": (*ADDRESSED, ChangeRoute("add", DEFAULT, 100), ChangeRoute("del", DEFAULT, 100)),
+    "::1 on a bridge": (BRIDGE, LOOPBACK),
+    "::1 on a bridge no more": (BRIDGE, LOOPBACK, ChangeLoopbackRoute("lan", 100_000, add=False)),
     "sysctl": (NODE, SetSysctl("ns1", "net.ipv4.ip_forward", "1", "0")),
     "sysctl with three numbers": (NODE, SetSysctl("ns1", "net.ipv4.tcp_rmem", "4096 8192 16384", "")),
     "file": (PutFile("/run/bascule/x/etc/v/hosts", "127.0.0.1\tlocalhost\n10.1.0.2\tit's\n", None),),
@@ -113,6 +116,7 @@ REVERSIBLE: dict[str, tuple[tuple[Op, ...], Op]] = {
     "route": (ADDRESSED, ChangeRoute("add", DEFAULT, 100)),
     "route back": ((*ADDRESSED, ChangeRoute("add", DEFAULT, 100)), ChangeRoute("del", DEFAULT, 100)),
     "replaced route": ((*ADDRESSED, ChangeRoute("add", OTHER, 100)), ChangeRoute("replace", DEFAULT, 100, OTHER, 100)),
+    "::1 on a bridge": ((BRIDGE,), LOOPBACK),
     "sysctl": ((NODE,), SetSysctl("ns1", "net.ipv4.ip_forward", "1", "0")),
     "file": ((PutFile("/run/bascule/x/etc/v/a", "a", None),), PutFile("/run/bascule/x/etc/v/a", "b", "a")),
     "link": ((), PutSymlink("/etc/netns/ns1", "/run/x", None)),

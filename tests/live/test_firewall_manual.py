@@ -65,7 +65,8 @@ In a private world pasta (package passt) is the way out, and listens on the mach
 `net.ipv4.ip_unprivileged_port_start` can't be published, and another list of ports restarts pasta, which breaks the connections
 through it. The machine's 127.0.0.1 is out of reach for nodes.
 
-Not covered: a port on `::1` (the kernel does not route answers to it; use 127.0.0.1 or an address of the machine).
+Ports answer to `::1` by a route, `local ::1 dev BRIDGE`, that lets answers come in by the bridge; but not as long as
+`net.bridge.bridge-nf-call-ip6tables` is 1 on the machine (Docker and Kubernetes load what sets it), which `plan` says.
 
 """
 REASONS = (

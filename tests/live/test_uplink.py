@@ -26,7 +26,7 @@ HOST, THERE = "192.0.2.1", "192.0.2.22"
 def _data(ports: list[str]) -> dict[str, Any]:
     return {
         "name": "out",
-        "networks": {"lan": {"subnet": "10.1.0.0/24", "nat": True}},
+        "networks": {"lan": {"subnet": ["10.1.0.0/24", "fd00:1::/64"], "nat": True}},
         "nodes": {"a": {"networks": ["lan"], "ports": ports}, "b": ["lan"]},
     }
 
@@ -35,8 +35,9 @@ def _data(ports: list[str]) -> dict[str, Any]:
 def machine(world: World) -> Iterator[Outside]:
     """The machine has an address, a default route, and another machine beside its router."""
     require("pasta", "nft")
-    with Outside(world, here=(HOST,), there=("192.0.2.2", THERE)) as outside:
+    with Outside(world, here=(HOST, "2001:db8::1"), there=("192.0.2.2", THERE, "2001:db8::2")) as outside:
         world.run("ip", "route", "add", "default", "via", "192.0.2.2")
+        world.run("ip", "-6", "route", "add", "default", "via", "2001:db8::2")
         if uplink.why_not():
             pytest.skip(uplink.why_not())
         yield outside
@@ -72,7 +73,7 @@ def _kill(pid: int) -> None:
 
 SERVE = """\
 import socket, sys
-server = socket.create_server(("", int(sys.argv[1])))
+server = socket.create_server(("", int(sys.argv[1])), family=socket.AF_INET6, dualstack_ipv6=True)
 print("ready", flush=True)
 while True:
     client, peer = server.accept()
@@ -112,7 +113,7 @@ def _fetch(place: str, port: int, source: str = "") -> str | None:
 
 def test_out_and_in(machine: Outside, world: World, ears: Ears) -> None:
     """A node reaches what the machine reaches, but not the machine's loopback; ports are where the file says."""
-    lab = Lab.from_data(_data(["8080:80", "127.0.0.1:9090:80", f"{HOST}:7070:80"]), world="private")
+    lab = Lab.from_data(_data(["8080:80", "127.0.0.1:9090:80", "[::1]:9443:80", f"{HOST}:7070:80"]), world="private")
     lab.up()
     assert not lab.plan()
     server = ears.on("elsewhere", 7)[0]
@@ -131,7 +132,7 @@ def test_out_and_in(machine: Outside, world: World, ears: Ears) -> None:
         assert _fetch(HOST, 8080, "elsewhere")
         assert _fetch(HOST, 7070, "elsewhere")
         assert _fetch(HOST, 9090, "elsewhere") is None
-        for place, port in ((HOST, 8080), ("127.0.0.1", 8080), ("127.0.0.1", 9090), (HOST, 7070)):
+        for place, port in ((HOST, 8080), ("127.0.0.1", 8080), ("::1", 8080), ("127.0.0.1", 9090), ("::1", 9443), (HOST, 7070)):
             assert _fetch(place, port), (place, port)
     lab.down()
     assert _pastas() == []
@@ -172,6 +173,9 @@ def test_a_taken_port_and_a_low_one(machine: Outside, world: World, ears: Ears) 
         Lab.from_data(_data(["8080:80"]), world="private").up()
     with pytest.raises(InputError, match="from a private world ports below 1024 can't be published"):
         Lab.from_data(_data(["80:80"]), world="private").up()
+    world.run("ip", "-6", "route", "del", "default")
+    with pytest.raises(InputError, match=r"port \[::1\]:8443:443 of a: from a private world nothing is published on IPv6"):
+        Lab.from_data(_data(["[::1]:8443:443"]), world="private").up()
     lab = Lab.from_data(_data(["80"]), world="private")
     lab.up()
     assert lab.assigned.nodes[0].ports[0].published >= 49152

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import errno
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_network
 
 from bascule.engine.claims import Claims
-from bascule.errors import Conflict, InputError, KernelError
+from bascule.engine.forecast import notes, refuse_impossible
+from bascule.errors import Conflict, InputError
 from bascule.host import nft, service, uplink
 from bascule.host.listening import listening
 from bascule.host.observe import observe
@@ -19,21 +19,19 @@ from bascule.kernel.file import Symlink, TextFile
 from bascule.kernel.link import Bridge, Veth
 from bascule.kernel.namespace import Namespace
 from bascule.kernel.op import Fact, Indexes, Key
-from bascule.kernel.ruleset import TO, WITHIN, ForwardAccept, is_plain
+from bascule.kernel.ruleset import is_plain
 from bascule.kernel.service import NameServer
 from bascule.kernel.sysctl import Sysctl
 from bascule.kernel.table import Table, digest, table_name
-from bascule.kernel.uplink import WorldUplink
 from bascule.plan import owner
 from bascule.plan.desired import Machine, desired
 from bascule.plan.diff import Plan, diff
 from bascule.plan.names import etc_folder, netns_link, servers_folder
-from bascule.plan.uplink import wants_uplink
 from bascule.state import store
 from bascule.state.store import Record, Stored
 from bascule.topology.addressing import assign
 from bascule.topology.load import from_data
-from bascule.topology.model import Assigned, Network, Topology
+from bascule.topology.model import Assigned, Topology
 from bascule.topology.ports import Taken, publish
 
 
@@ -115,12 +113,12 @@ def prepare(
     ``shared`` are settings of the world that other labs need. Raises :class:`Conflict` where something that bascule did not make
     is in the way."""
     found = _compare(name, lab, stored, current, world, indexes)
-    _refuse_impossible(lab, found.want, found.seen)
+    refuse_impossible(lab, found.want, found.seen)
     clashes = owner.conflicts(found.want, found.own, found.foreign, found.seen.indexes, owners)
     if clashes:
         raise Conflict("\n".join(clashes))
     plan = _difference(found, stored, indexes, shared)
-    return Prepared(lab, Plan(plan.changes, tuple(_notes(lab, found.seen, found.want))), found.want, found.seen)
+    return Prepared(lab, Plan(plan.changes, tuple(notes(lab, found.seen, found.want))), found.want, found.seen)
 
 
 def drift(name: str, lab: Assigned, stored: Stored, world: World, indexes: Indexes) -> tuple[list[Fact], Plan]:
@@ -253,58 +251,6 @@ def machine_of(seen: Observation) -> Machine:
     )
 
 
-def _refuse_impossible(lab: Assigned | None, want: list[Fact], seen: Observation) -> None:
-    """What can be known to fail, before anything is touched."""
-    if lab is None:
-        return
-    if nft.program() is None and any(isinstance(fact, Table) for fact in want):
-        raise KernelError("nft", errno.ENOENT, "nft is not installed", advice="the lab needs rules: install the package nftables")
-    if any(isinstance(fact, WorldUplink) for fact in want):
-        _refuse_low_ports(lab)
-    for node in lab.nodes:
-        if node.name in seen.lacking:
-            path = seen.lacking[node.name]
-            raise InputError(f"node {node.name}: there is no network namespace at {path}; does the process still run?")
-    for network in lab.networks:
-        _refuse_network(network, seen)
-        _refuse_uplink(network, seen)
-
-
-def _refuse_low_ports(lab: Assigned) -> None:
-    least = uplink.least_port()
-    for node in lab.nodes:
-        for port in node.ports:
-            if port.published < least:
-                raise InputError(
-                    f"port {port.published} of {node.name}: from a private world ports below {least} can't be published "
-                    "(net.ipv4.ip_unprivileged_port_start); choose a higher one"
-                )
-
-
-def _refuse_network(network: Network, seen: Observation) -> None:
-    if network.dns and not seen.dnsmasq:
-        raise InputError(f"network {network.name}: `dns` needs dnsmasq; install the package dnsmasq-base, or remove it")
-    for address in network.outbound:
-        if str(address) not in seen.addresses:
-            raise InputError(f"network {network.name}: outbound_address {address} is no address of this machine; add it first")
-
-
-def _refuse_uplink(network: Network, seen: Observation) -> None:
-    name = network.uplink
-    if not name:
-        return
-    there = seen.others.get(name)
-    if there is None:
-        raise InputError(f"network {network.name}: the machine has no interface {name} for its uplink; see `ip -br link`")
-    if there.master not in ("", network.name):
-        raise Conflict(f"network {network.name}: {name} is a port of {there.master} already; choose another uplink")
-    if there.default_route and there.master != network.name:
-        raise Conflict(
-            f"network {network.name}: the machine's default route goes through {name}: as a bridge port it would cut the machine "
-            "off; choose another uplink"
-        )
-
-
 def _with_texts(have: list[Fact], stored: Stored, want: list[Fact]) -> list[Fact]:
     """A table whose digest is the recorded one has the text that it was made of."""
     texts = {fact.name: fact.text for fact in want if isinstance(fact, Table)}
@@ -331,45 +277,3 @@ def _with_priors(own: list[Fact], stored: Stored, wanted: set[tuple[str, ...]], 
         else:
             have.append(fact)
     return have
-
-
-def _uplink_missing(lab: Assigned, seen: Observation) -> list[str]:
-    notes = []
-    if seen.private and wants_uplink(lab):
-        if seen.without_uplink:
-            notes.append(f"no way out of the private world, and no way in: {seen.without_uplink}")
-        elif any(port.protocol == "sctp" for node in lab.nodes for port in node.ports):
-            notes.append("pasta carries no sctp: such ports are published inside the private world only")
-    return notes
-
-
-def _uplink_notes(network: Network, seen: Observation) -> Iterator[str]:
-    uplink = seen.others.get(network.uplink)
-    if uplink is not None and not uplink.up:
-        yield f"{network.uplink} is down: nothing passes to {network.name} by it until it is up"
-    if uplink is not None and uplink.addressed:
-        yield f"{network.uplink} has addresses of its own, which do not answer while it is a port of {network.name}"
-
-
-def _notes(lab: Assigned | None, seen: Observation, want: list[Fact]) -> list[str]:
-    if lab is None:
-        return []
-    notes = _uplink_missing(lab, seen)
-    passed = {fact.way for fact in want if isinstance(fact, ForwardAccept)}
-    for chain in seen.forward_chains:
-        where = f"chain {chain.family} {chain.table} {chain.name} drops what it does not know"
-        if chain.policy == "drop" and seen.bridge_nf:
-            how = "nodes of one network reach each other through a rule at its head"
-            if WITHIN not in passed:
-                how = "nodes can't reach each other, as the rule at its head that they need can't be made; install nftables"
-            notes.append(f"net.bridge.bridge-nf-call-iptables is 1 and {where}: {how}")
-        if chain.policy == "drop" and TO in passed:
-            notes.append(f"{where}: what the lab lets out and in passes by rules at its head")
-    for network in lab.networks:
-        notes += _uplink_notes(network, seen)
-        for subnet in network.subnets:
-            for text in seen.prefixes:
-                routed = ip_network(text, strict=False)
-                if routed.version == subnet.version and routed.overlaps(subnet):
-                    notes.append(f"{subnet} of {network.name} overlaps {text}, which this machine routes already")
-    return notes

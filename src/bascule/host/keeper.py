@@ -195,6 +195,10 @@ def _mount_own() -> None:
         # In a container with parts of /proc or /sys masked, the kernel refuses a fresh one; the old one serves.
         with suppress(PermissionError):
             syscalls.mount(kind, place, kind, quiet | MS_NOEXEC)
+    # Each network namespace begins with these on where br_netfilter is loaded; here, what stays within a bridge is no firewall's.
+    for family in ("arp", "ip", "ip6"):
+        with suppress(OSError):
+            syscalls.put(f"/proc/sys/net/bridge/bridge-nf-call-{family}tables", "0")
 
 
 def end(pid: int, start: int) -> bool:

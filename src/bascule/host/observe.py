@@ -23,7 +23,7 @@ from bascule.kernel.link import Bridge, Loopback, Veth
 from bascule.kernel.namespace import Namespace
 from bascule.kernel.op import WORLD, Fact
 from bascule.kernel.port import HAIRPIN, ISOLATED, PortFlag
-from bascule.kernel.route import Route
+from bascule.kernel.route import LoopbackRoute, Route
 from bascule.kernel.sysctl import Sysctl
 from bascule.names import WORLD_NETNS
 from bascule.wire import route as rt
@@ -95,6 +95,7 @@ def _conclude(seen: Observation, scope: Scope, world: _Inside, nodes: dict[str, 
     _world_links(seen, scope, world, nodes)
     routes = list(_decoded_routes(world))
     _addresses(seen, WORLD, world, {link.index for link in world.links.values() if link.name in scope.links}, routes)
+    seen.facts.extend(_loopback_routes(scope, world))
     seen.prefixes = list(_prefixes(world, scope, routes))
     seen.addresses = {text for reply in world.addresses if (text := _address_of(reply))}
     seen.others = dict(_foreign(scope, world, routes))
@@ -257,6 +258,17 @@ def _routes(node: str, inside: _Inside, ours: set[int], routes: list[_Decoded]) 
         if protocol in (rt.RTPROT_BOOT, rt.RTPROT_STATIC) and found.get("oif", 0) in ours:
             via = unpack_address(found["gateway"]) if "gateway" in found else ""
             yield Route(node, to, via, inside.links[found["oif"]].name, found.get("priority", 0))
+
+
+def _loopback_routes(scope: Scope, world: _Inside) -> Iterator[LoopbackRoute]:
+    """Where ::1 is at home beside lo."""
+    for reply in world.routes:
+        family, _length, _, _, table, _protocol, _scope, kind, _flags = unpack_from(rt.RTMSG, reply.body)
+        if family == AF_INET6 and kind == rt.RTN_LOCAL and table == rt.RT_TABLE_LOCAL:
+            found = rt.ROUTE.decode_only(reply.body, rt.RTMSG.size, _ROUTE_FIELDS)
+            link = world.links.get(found.get("oif", 0))
+            if link is not None and link.name in scope.links and unpack_address(found.get("dst", bytes(16))) == "::1":
+                yield LoopbackRoute(link.name)
 
 
 def _prefixes(world: _Inside, scope: Scope, routes: list[_Decoded]) -> Iterator[str]:

@@ -40,6 +40,7 @@ class Observation:
     prefixes: list[str] = field(default_factory=list)
     forward_chains: list[netfilter.BaseChain] = field(default_factory=list)
     bridge_nf: bool = False
+    bridge_nf6: bool = False
     forwards: bool = False
     addresses: set[str] = field(default_factory=set)
     others: dict[str, Foreign] = field(default_factory=dict)

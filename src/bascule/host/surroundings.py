@@ -15,12 +15,12 @@ from bascule.kernel.table import FAMILY, Table, comment, table_name
 from bascule.wire import netfilter
 
 _FORWARDING = ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding")
-_BRIDGE_NF = "net.bridge.bridge-nf-call-iptables"
+_BRIDGE_NF, _BRIDGE_NF6 = "net.bridge.bridge-nf-call-iptables", "net.bridge.bridge-nf-call-ip6tables"
 
 
 def settings(seen: Observation, scope: Scope) -> None:
     seen.forwards = any(_setting(key) == "1" for key in _FORWARDING)
-    seen.bridge_nf = _setting(_BRIDGE_NF) == "1"
+    seen.bridge_nf, seen.bridge_nf6 = _setting(_BRIDGE_NF) == "1", _setting(_BRIDGE_NF6) == "1"
     for node, key in scope.sysctls:
         if node == WORLD and (value := _setting(key)):
             seen.facts.append(Sysctl(WORLD, key, value))

@@ -40,16 +40,18 @@ def why_not() -> str:
         return "pasta is not installed; install the package passt"
     if not os.access(_TUN, os.R_OK | os.W_OK):
         return f"{_TUN} can't be opened; load the module tun, or ask for the right to use it"
-    if not _has_default_route():
+    if not (has_default_route(4) or has_default_route(6)):
         return "the machine itself has no default route"
     return ""
 
 
-def _has_default_route() -> bool:
-    """By IPv4 or IPv6 (proc_pid_net(5)); pasta takes addresses and routes from the interface that it leads through."""
-    with suppress(OSError), open("/proc/thread-self/net/route") as file:
-        if any(line.split("\t")[1:2] == ["00000000"] for line in file):
-            return True
+def has_default_route(version: int) -> bool:
+    """By IPv4 or IPv6 (proc_pid_net(5)); pasta takes addresses and routes from the interface that it leads through, and leaves
+    alone a family that has none."""
+    if version == 4:
+        with suppress(OSError), open("/proc/thread-self/net/route") as file:
+            return any(line.split("\t")[1:2] == ["00000000"] for line in file)
+        return False
     with suppress(OSError), open("/proc/thread-self/net/ipv6_route") as file:
         rows = [line.split() for line in file]
         return any(row[0] == "0" * 32 and row[1] == "00" and row[-1] != "lo" for row in rows)

@@ -1,12 +1,13 @@
-"""Routes of the main table (ip-route(8); RTM_NEWROUTE in rtnetlink(7), linux/rtnetlink.h)."""
+"""Routes of the main table, and ::1 on a bridge (ip-route(8); RTM_NEWROUTE in rtnetlink(7), linux/rtnetlink.h)."""
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 
-from bascule.kernel.op import Effect, Fact, Indexes, Key, Netlink, Op, ip
+from bascule.kernel.op import WORLD, Effect, Fact, Indexes, Key, Netlink, Op, ip
 from bascule.wire import route as rt
-from bascule.wire.inet import AF_INET, family_of, pack_address
+from bascule.wire.inet import AF_INET, AF_INET6, family_of, pack_address
 from bascule.wire.message import CREATE, EXCL, REPLACE, Request
 
 
@@ -110,3 +111,73 @@ class ChangeRoute:
         if self.old is not None:
             return ChangeRoute("replace", self.old, self.old_index, self.route, self.index)
         return ChangeRoute(_REVERSE[self.verb], self.route, self.index)
+
+
+_LOOPBACK = "::1"
+_METRIC_OF_LOOPBACK = 2048  # higher than that of the kernel's own on lo, which stays the way to it
+
+
+@dataclass(frozen=True, slots=True)
+class LoopbackRoute:
+    """::1 is this machine's on ``device``, too, so that answers to connections that it has opened may come in there: a loopback
+    address is looked up strictly by interface (rt6_need_strict, net/ipv6/route.c). IPv4 has a setting for it, route_localnet."""
+
+    device: str
+
+    @property
+    def node(self) -> str:
+        return WORLD
+
+    @property
+    def key(self) -> Key:
+        return ("loopback route", self.device)
+
+    @property
+    def within(self) -> tuple[Key, ...]:
+        return (("link", WORLD, self.device),)
+
+    @property
+    def contains(self) -> tuple[Key, ...]:
+        return ()
+
+    def describe(self) -> str:
+        return f"answers to {_LOOPBACK} by {self.device}"
+
+    def create(self, indexes: Indexes) -> tuple[Op, ...]:
+        return (ChangeLoopbackRoute(self.device, indexes.of(WORLD, self.device), add=True),)
+
+    def remove(self, indexes: Indexes) -> tuple[Op, ...]:
+        return (ChangeLoopbackRoute(self.device, indexes.of(WORLD, self.device), add=False),)
+
+    def change_from(self, old: Fact, indexes: Indexes) -> tuple[Op, ...] | None:
+        return ()
+
+    def differences(self, old: Fact) -> tuple[str, ...]:
+        return ()
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeLoopbackRoute:
+    """``ip -6 route add|del local ::1 dev … table local``"""
+
+    device: str
+    index: int
+    add: bool
+
+    @property
+    def node(self) -> str:
+        return WORLD
+
+    def effect(self) -> Effect:
+        kind, flags = _KINDS["add" if self.add else "del"]
+        protocol, scope = (rt.RTPROT_BOOT, rt.RT_SCOPE_UNIVERSE) if self.add else (0, rt.RT_SCOPE_NOWHERE)
+        header = rt.RTMSG.pack(AF_INET6, 128, 0, 0, rt.RT_TABLE_LOCAL, protocol, scope, rt.RTN_LOCAL, 0)
+        values = {"dst": pack_address(_LOOPBACK), "oif": self.index, "priority": _METRIC_OF_LOOPBACK}
+        return Netlink(WORLD, Request(kind, flags, header + rt.ROUTE.encode(values)))
+
+    def shell(self) -> tuple[str, ...]:
+        verb, device = "add" if self.add else "del", shlex.quote(self.device)
+        return (f"ip -6 route {verb} local {_LOOPBACK} dev {device} table local metric {_METRIC_OF_LOOPBACK}",)
+
+    def undo(self) -> Op | None:
+        return ChangeLoopbackRoute(self.device, self.index, not self.add)

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from bascule.kernel.op import WORLD, Fact, Indexes
+from bascule.kernel.route import LoopbackRoute
 from bascule.kernel.sysctl import Sysctl
 from bascule.kernel.table import FAMILY, Table, comment, table_name
 from bascule.topology.model import PROTOCOLS, Assigned, IPAddress, Network, Node, Port
@@ -49,9 +50,11 @@ def passage(lab: Assigned, forwards: bool, private: bool = False) -> Iterator[Fa
     yield Table(table_name(lab.name), ruleset(lab, private))
     for version in sorted(forwarded_families(lab)):
         yield Sysctl(WORLD, FORWARDING[version], "1")
-    for network in _from_loopback(lab):
-        # Answers to connections that 127.0.0.1 opened come back on the bridge; ip-sysctl.rst, route_localnet.
+    # Answers to connections that 127.0.0.1 and ::1 opened come back on the bridge; ip-sysctl.rst, route_localnet.
+    for network in _from_loopback(lab, 4):
         yield Sysctl(WORLD, f"net/ipv4/conf/{network}/route_localnet", "1")
+    for network in _from_loopback(lab, 6):
+        yield LoopbackRoute(network)
 
 
 def _published(lab: Assigned) -> Iterator[tuple[Port, int, IPAddress]]:
@@ -72,13 +75,13 @@ def _of_node(node: Node, networks: Mapping[str, Network]) -> Iterator[tuple[Port
                 yield port, version, reached[version]
 
 
-def _from_loopback(lab: Assigned) -> list[str]:
-    """Networks with nodes whose IPv4 ports 127.0.0.1 has too."""
-    targets = [target for port, version, target in _published(lab) if version == 4 and _is_on_loopback(port)]
+def _from_loopback(lab: Assigned, version: int) -> list[str]:
+    """Networks with nodes whose ports 127.0.0.1, or ::1, has too."""
+    targets = [target for port, family, target in _published(lab) if family == version and _is_on_loopback(port)]
     return [
         network.name
         for network in lab.networks
-        if any(target in subnet for subnet in network.subnets if subnet.version == 4 for target in targets)
+        if any(target in subnet for subnet in network.subnets if subnet.version == version for target in targets)
     ]
 
 

@@ -1,0 +1,131 @@
+"""What can be known before anything is touched: what is refused, and what a reader of the plan should know."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from ipaddress import ip_network
+
+from bascule.errors import Conflict, InputError, KernelError
+from bascule.host import nft, uplink
+from bascule.host.seen import Observation
+from bascule.kernel.op import Fact
+from bascule.kernel.ruleset import TO, WITHIN, ForwardAccept
+from bascule.kernel.table import Table
+from bascule.kernel.uplink import WorldUplink
+from bascule.plan.uplink import wants_uplink
+from bascule.topology.model import Assigned, Network
+from bascule.topology.ports import port_text
+
+
+def refuse_impossible(lab: Assigned | None, want: list[Fact], seen: Observation) -> None:
+    """What can be known to fail, before anything is touched."""
+    if lab is None:
+        return
+    if nft.program() is None and any(isinstance(fact, Table) for fact in want):
+        raise KernelError("nft", errno.ENOENT, "nft is not installed", advice="the lab needs rules: install the package nftables")
+    if any(isinstance(fact, WorldUplink) for fact in want):
+        _refuse_ports(lab)
+    for node in lab.nodes:
+        if node.name in seen.lacking:
+            path = seen.lacking[node.name]
+            raise InputError(f"node {node.name}: there is no network namespace at {path}; does the process still run?")
+    for network in lab.networks:
+        _refuse_network(network, seen)
+        _refuse_uplink(network, seen)
+
+
+def _refuse_ports(lab: Assigned) -> None:
+    """What pasta can't listen on."""
+    least = uplink.least_port()
+    for node in lab.nodes:
+        for port in node.ports:
+            if port.published < least:
+                raise InputError(
+                    f"port {port.published} of {node.name}: from a private world ports below {least} can't be published "
+                    "(net.ipv4.ip_unprivileged_port_start); choose a higher one"
+                )
+            if port.host is not None and not uplink.has_default_route(port.host.version):
+                raise InputError(
+                    f"port {port_text(port)} of {node.name}: from a private world nothing is published on IPv{port.host.version}"
+                    ", as the machine has no default route of it; leave the address out, or add a route"
+                )
+
+
+def _refuse_network(network: Network, seen: Observation) -> None:
+    if network.dns and not seen.dnsmasq:
+        raise InputError(f"network {network.name}: `dns` needs dnsmasq; install the package dnsmasq-base, or remove it")
+    for address in network.outbound:
+        if str(address) not in seen.addresses:
+            raise InputError(f"network {network.name}: outbound_address {address} is no address of this machine; add it first")
+
+
+def _refuse_uplink(network: Network, seen: Observation) -> None:
+    name = network.uplink
+    if not name:
+        return
+    there = seen.others.get(name)
+    if there is None:
+        raise InputError(f"network {network.name}: the machine has no interface {name} for its uplink; see `ip -br link`")
+    if there.master not in ("", network.name):
+        raise Conflict(f"network {network.name}: {name} is a port of {there.master} already; choose another uplink")
+    if there.default_route and there.master != network.name:
+        raise Conflict(
+            f"network {network.name}: the machine's default route goes through {name}: as a bridge port it would cut the machine "
+            "off; choose another uplink"
+        )
+
+
+def notes(lab: Assigned | None, seen: Observation, want: list[Fact]) -> Iterator[str]:
+    """What is not refused, and yet not as one might think."""
+    if lab is None:
+        return
+    yield from _way_out(lab, seen)
+    yield from _chains(seen, {fact.way for fact in want if isinstance(fact, ForwardAccept)})
+    yield from _loopback(lab, seen)
+    for network in lab.networks:
+        yield from _network(network, seen)
+
+
+def _way_out(lab: Assigned, seen: Observation) -> Iterator[str]:
+    if seen.private and wants_uplink(lab):
+        if seen.without_uplink:
+            yield f"no way out of the private world, and no way in: {seen.without_uplink}"
+        elif any(port.protocol == "sctp" for node in lab.nodes for port in node.ports):
+            yield "pasta carries no sctp: such ports are published inside the private world only"
+
+
+def _chains(seen: Observation, passed: set[str]) -> Iterator[str]:
+    for chain in seen.forward_chains:
+        where = f"chain {chain.family} {chain.table} {chain.name} drops what it does not know"
+        if chain.policy == "drop" and seen.bridge_nf:
+            how = "nodes of one network reach each other through a rule at its head"
+            if WITHIN not in passed:
+                how = "nodes can't reach each other, as the rule at its head that they need can't be made; install nftables"
+            yield f"net.bridge.bridge-nf-call-iptables is 1 and {where}: {how}"
+        if chain.policy == "drop" and TO in passed:
+            yield f"{where}: what the lab lets out and in passes by rules at its head"
+
+
+def _loopback(lab: Assigned, seen: Observation) -> Iterator[str]:
+    """Bridged frames get their addresses back too early then: IPv6 takes none to ::1 from a link (ip6_rcv_core)."""
+    ports = [(node.name, port) for node in lab.nodes for port in node.ports if port.host is not None and port.host.version == 6]
+    for node, port in ports if seen.bridge_nf6 else ():
+        if port.host is not None and port.host.is_loopback:
+            yield (
+                f"port {port_text(port)} of {node} does not answer as long as net.bridge.bridge-nf-call-ip6tables is 1; "
+                "set it to 0, or publish on 127.0.0.1"
+            )
+
+
+def _network(network: Network, seen: Observation) -> Iterator[str]:
+    port = seen.others.get(network.uplink)
+    if port is not None and not port.up:
+        yield f"{network.uplink} is down: nothing passes to {network.name} by it until it is up"
+    if port is not None and port.addressed:
+        yield f"{network.uplink} has addresses of its own, which do not answer while it is a port of {network.name}"
+    for subnet in network.subnets:
+        for text in seen.prefixes:
+            routed = ip_network(text, strict=False)
+            if routed.version == subnet.version and routed.overlaps(subnet):
+                yield f"{subnet} of {network.name} overlaps {text}, which this machine routes already"
