@@ -27,6 +27,13 @@ def _network(draw: st.DrawFn, number: int) -> dict[str, Any] | None:
     if draw(st.booleans()):
         out["mtu"] = draw(st.integers(1280, 9000))
     out |= draw(_choices(out.get("gateway") != "none"))
+    if out.get("gateway") != "none" and draw(st.integers(0, 3)) == 0:
+        slaac = kind in ("v6", "dual") and v6.endswith("/64")
+        out |= draw(
+            st.sampled_from(
+                [{"dhcp": True}] * (kind != "v6") + [{"ra": True}] * slaac + [{"dhcp": True, "ra": True}] * slaac or [{}]
+            )
+        )
     if kind in ("v4", "dual") and draw(st.integers(0, 3)) == 0:
         out["ip_range"] = f"10.{number}.0.0/26"
         out["reserved"] = draw(
@@ -64,6 +71,11 @@ def _attachment(draw: st.DrawFn, network: dict[str, Any] | None, number: int, no
     fixed = [f"10.{number}.0.{30 + node}" if "." in text else f"fd00:{number}::{30 + node}" for text in subnets]
     keep = draw(st.lists(st.booleans(), min_size=len(fixed), max_size=len(fixed)))
     addresses = [address for address, yes in zip(fixed, keep, strict=True) if yes]
+    auto = (network or {}).keys() & {"dhcp", "ra"}
+    if auto and draw(st.booleans()):
+        out["autoconf"] = True
+        if auto == {"ra"}:
+            addresses = [address for address in addresses if "." in address]
     if addresses:
         out["address"] = addresses
     if draw(st.integers(0, 4)) == 0:
@@ -99,7 +111,8 @@ def labs(draw: st.DrawFn) -> dict[str, Any]:
             fields = {"network_mode": draw(st.sampled_from(["none", "host"]))}
         elif draw(st.integers(0, 7)) == 0:
             fields["netns"] = f"/proc/{4000 + node}/ns/net"
-        interface = next((item["interface"] for item in attachments.values() if item and "interface" in item), None)
+        static = (item for item in attachments.values() if item and "autoconf" not in item)
+        interface = next((item["interface"] for item in static if "interface" in item), None)
         if interface:
             to = draw(st.sampled_from(["default", "10.99.0.0/16", "::/0", "fd00:99::/64"]))
             fields["routes"] = [{"to": to, "interface": interface, "metric": draw(st.integers(0, 9))}]

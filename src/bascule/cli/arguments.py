@@ -58,6 +58,7 @@ _CONNECT = (
     _argument("--mac", default="", help="the interface's MAC address"),
     _argument("--gateway-priority", "--gw-priority", type=int, default=0, metavar="N", help="the highest has the default route"),
     _argument("--mtu", type=int, default=0, help="the interface's largest packet, if not the network's"),
+    _flag("--autoconf", "the node sets its addresses itself, by the network's DHCP and router advertisements"),
     _words("--alias", text="a further name of the node on this network", metavar="NAME"),
     _words("--sysctl", text="like net.ipv4.conf.IFNAME.rp_filter=2", metavar="KEY=VALUE"),
 )
@@ -76,6 +77,8 @@ _CREATE_NETWORK = (
     _words("--reserved", text="no node gets these: an address, a subnet, or FIRST-LAST", metavar="ADDRESSES"),
     _argument("--uplink", default="", metavar="INTERFACE", help="an interface of the machine as a bridge port"),
     _flag("--dns", "a name server on the bridge's addresses"),
+    _flag("--dhcp", "nodes may ask for their addresses"),
+    _flag("--ra", "the bridge announces itself as the nodes' IPv6 router"),
     _flag("--stp", "the bridge speaks the spanning tree protocol"),
     _argument("--ageing-time", type=int, metavar="SECONDS", help="until the bridge forgets where a MAC is"),
     _flag("--promiscuous", "the bridge's own interface takes every frame"),

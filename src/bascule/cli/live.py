@@ -45,7 +45,7 @@ def network_create(arguments: Arguments) -> int:
     if arguments.no_icc:
         fields["icc"] = False
     several = ("reach", "outbound_address", "ip_range", "reserved")
-    fields |= _given(arguments, *several, "uplink", "dns", "stp", "promiscuous", labels="label")
+    fields |= _given(arguments, *several, "uplink", "dns", "dhcp", "ra", "stp", "promiscuous", labels="label")
     if arguments.ageing_time is not None:
         fields["ageing_time"] = arguments.ageing_time
     return _change(arguments, lambda topology: edit.add_network(topology, arguments.name, fields))
@@ -103,6 +103,7 @@ def network_connect(arguments: Arguments) -> int:
         arguments.mtu,
         tuple(_pair(text) for text in arguments.sysctl),
         tuple(arguments.alias),
+        arguments.autoconf,
     )
     return _change(arguments, lambda topology: edit.connect(topology, arguments.node, made))
 

@@ -53,8 +53,9 @@ def _refuse_ports(lab: Assigned) -> None:
 
 
 def _refuse_network(network: Network, seen: Observation) -> None:
-    if network.dns and not seen.dnsmasq:
-        raise InputError(f"network {network.name}: `dns` needs dnsmasq; install the package dnsmasq-base, or remove it")
+    for key, asked in (("dns", network.dns), ("dhcp", network.dhcp), ("ra", network.ra)):
+        if asked and not seen.dnsmasq:
+            raise InputError(f"network {network.name}: `{key}` needs dnsmasq; install the package dnsmasq-base, or remove it")
     for address in network.outbound:
         if str(address) not in seen.addresses:
             raise InputError(f"network {network.name}: outbound_address {address} is no address of this machine; add it first")

@@ -26,7 +26,8 @@ from bascule.kernel.table import Table, digest, table_name
 from bascule.plan import owner
 from bascule.plan.desired import Machine, desired
 from bascule.plan.diff import Plan, diff
-from bascule.plan.names import etc_folder, netns_link, servers_folder
+from bascule.plan.names import etc_folder, netns_link
+from bascule.plan.servers import servers_folder
 from bascule.state import store
 from bascule.state.store import Record, Stored
 from bascule.topology.addressing import assign
@@ -152,8 +153,7 @@ def _compare(
     seen = Observation()
     if world is not None:
         seen = world.call(observe, _whole_scope(name, [*before, *first], stored, indexes, lab is not None), world.paths)
-        if lab is None:
-            seen.facts = _believed(seen.facts, before)
+        seen.facts = _believed(seen.facts, before) if lab is None else _with_autoconf(seen.facts, before)
     _look_outside(seen, world)
     for (node, interface), index in seen.indexes.items():
         indexes.learn(node, interface, index)
@@ -187,6 +187,22 @@ def _believed(facts: list[Fact], before: list[Fact]) -> list[Fact]:
     return [known[fact.key] if fact.key in known and known[fact.key].node in there else fact for fact in facts]
 
 
+def _with_autoconf(facts: list[Fact], before: list[Fact]) -> list[Fact]:
+    """Whether an interface configures itself is nothing that the kernel tells: made so or not, by what the lab was. Where a
+    killed run has changed that, nobody knows, and it is made again."""
+    known: dict[Key, set[tuple[int, ...]]] = {}
+    for fact in before:
+        if isinstance(fact, Veth):
+            known.setdefault(fact.key, set()).add(fact.autoconf)
+    if not any(len(found) > 1 or () not in found for found in known.values()):
+        return facts
+    sure = {key: next(iter(found)) if len(found) == 1 else _UNKNOWN for key, found in known.items()}
+    return [replace(fact, autoconf=sure.get(fact.key, ())) if isinstance(fact, Veth) else fact for fact in facts]
+
+
+_UNKNOWN = (0,)
+
+
 def _whole_scope(name: str, facts: list[Fact], stored: Stored, indexes: Indexes, inside: bool) -> Scope:
     """What the facts name, and whatever else is the lab's: several killed runs, one after the other, leave things that the newest
     journal's topology does not name. Links tell by their index, namespaces are noted, files have a folder of the lab's own."""
@@ -201,6 +217,7 @@ def scope_of(facts: Iterable[Fact], inside: bool = True) -> Scope:
     """Where to look to see these facts."""
     nodes: dict[str, None] = {}
     links, interfaces, sysctls, files = set(), set(), set(), dict[str, None]()
+    autoconf = set[tuple[str, str, int]]()
     uplinks, services, adopted = set(), set(), dict[str, str]()
     for fact in facts:
         match fact:
@@ -214,9 +231,10 @@ def scope_of(facts: Iterable[Fact], inside: bool = True) -> Scope:
                 services.add(prefix)
             case Bridge(name=name):
                 links.add(name)
-            case Veth(name=name, node=node, peer=peer):
+            case Veth(name=name, node=node, peer=peer, autoconf=versions):
                 links.add(name)
                 interfaces.add((node, peer))
+                autoconf.update((node, peer, version) for version in versions)
             case Sysctl(node=node, name=name):
                 sysctls.add((node, name))
             case TextFile(path=path) | Symlink(path=path):
@@ -229,6 +247,7 @@ def scope_of(facts: Iterable[Fact], inside: bool = True) -> Scope:
         tuple(files),
         inside or bool(adopted),  # what is in a namespace that stays has to be taken away piece by piece
         adopted=tuple(adopted.items()),
+        autoconf=frozenset(autoconf),
         uplinks=frozenset(uplinks),
         services=tuple(sorted(services)),
     )

@@ -108,6 +108,15 @@ def _conclude(seen: Observation, scope: Scope, world: _Inside, nodes: dict[str, 
         routes = list(_decoded_routes(inside))
         _addresses(seen, name, inside, ours, routes)
         seen.facts.extend(_routes(name, inside, ours, routes))
+    if scope.autoconf:
+        seen.facts = [fact for fact in seen.facts if not _is_nodes_own(fact, scope)]
+
+
+def _is_nodes_own(fact: Fact, scope: Scope) -> bool:
+    if not isinstance(fact, (Address, Route)):
+        return False
+    version = 6 if ":" in (fact.address if isinstance(fact, Address) else fact.to) else 4
+    return (fact.node, fact.device, version) in scope.autoconf
 
 
 def _enter_node(name: str, scope: Scope, seen: Observation, nodes: dict[str, _Inside]) -> None:

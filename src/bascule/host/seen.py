@@ -11,9 +11,9 @@ from bascule.wire import netfilter
 @dataclass(frozen=True, slots=True)
 class Scope:
     """What to look at: namespaces by name; links of the world by name and by index; interfaces in nodes; sysctls and files by
-    key; every file below ``folders``; our own ``table`` of rules; nodes ``adopted`` from a path; ``uplinks``,
-    interfaces of the machine; ``services`` by their prefix. With ``inside`` False the nodes are only counted, not looked
-    into: enough for taking them away."""
+    key; every file below ``folders``; our own ``table`` of rules; nodes ``adopted`` from a path; ``uplinks``, interfaces of the
+    machine; ``services`` by their prefix. With ``inside`` False the nodes are only counted, not looked into: enough for taking
+    them away. Not told are the addresses and routes of an IP version that a node gives an interface itself (``autoconf``)."""
 
     nodes: tuple[str, ...] = ()
     links: frozenset[str] = frozenset()
@@ -27,6 +27,7 @@ class Scope:
     adopted: tuple[tuple[str, str], ...] = ()
     uplinks: frozenset[str] = frozenset()
     services: tuple[str, ...] = ()
+    autoconf: frozenset[tuple[str, str, int]] = frozenset()
 
 
 @dataclass(slots=True)

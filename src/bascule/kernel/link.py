@@ -127,6 +127,7 @@ class Veth:
     peer_up: bool = True
     peer_mtu: int = 0  # 0: like mtu
     settings: Settings = field(default=(), compare=False)
+    autoconf: tuple[int, ...] = ()  # IP versions whose addresses and routes are the node's own affair
 
     @property
     def key(self) -> Key:
@@ -157,7 +158,7 @@ class Veth:
         return (DeleteLink(index, AddVeth(self, index, indexes.of(self.node, self.peer), master)),)
 
     def change_from(self, old: Fact, indexes: Indexes) -> tuple[Op, ...] | None:
-        if not isinstance(old, Veth) or (old.node, old.peer) != (self.node, self.peer):
+        if not isinstance(old, Veth) or (old.node, old.peer, old.autoconf) != (self.node, self.peer, self.autoconf):
             return None
         ops = list(_changes(WORLD, self.name, indexes, old, self, ("mtu", "mac", "up")))
         if old.bridge != self.bridge:
@@ -215,6 +216,8 @@ def _differences(new: Fact, old: Fact) -> tuple[str, ...]:
 def _word(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return " and ".join(f"IPv{version}" for version in value if version) or "none"
     return str(value) or "none"
 
 

@@ -73,13 +73,17 @@ def _bridges(facts: Sequence[Fact]) -> Iterable[str]:
             yield f"ip link set dev {name} up"
 
 
-_WHY = {"accept_ra": "nobody announces himself as its router", "accept_dad": "no waiting for IPv6: each address is given once"}
+_WHY = {
+    ("accept_ra", "0"): "nobody announces himself as its router",
+    ("accept_ra", "2"): "its router is the one that announces itself, also where it passes packets on",
+    ("accept_dad", "0"): "no waiting for IPv6: each address is given once",
+}
 
 
 def _settings(fact: Bridge | Veth, node: str) -> Iterable[str]:
     """What a link is made with."""
     for key, value in fact.settings:
-        why = next(text for word, text in _WHY.items() if key.endswith(word))
+        why = next(text for (word, meant), text in _WHY.items() if key.endswith(word) and value == meant)
         yield from (f"{line}  {BESIDES} {why}" for line in SetSysctl(node, key, value, "").shell())
 
 

@@ -22,6 +22,7 @@ from bascule.names import derived_mac
 from bascule.plan.firewall import is_guarded, passage
 from bascule.plan.names import names
 from bascule.plan.uplink import world_uplink
+from bascule.topology.autoconf import own_versions
 from bascule.topology.check_addresses import INTERFACE_WORD
 from bascule.topology.model import Assigned, Attachment, IPAddress, Network, Node
 from bascule.topology.ways import gateways, ways_out
@@ -99,7 +100,8 @@ def _node(lab: str, node: Node, networks: dict[str, Network], machine: Machine) 
 def _veth(lab: str, node: Node, item: Attachment, network: Network, machine: Machine) -> Veth:
     six = any(subnet.version == 6 for subnet in network.subnets)
     given = _settings(node)
-    quiet = [row for row in _quiet(item.interface, six) if row[0] not in given] if machine.ipv6 else ()
+    own = own_versions(item, network)
+    quiet = [row for row in _quiet(item.interface, six, 6 in own) if row[0] not in given] if machine.ipv6 else ()
     return Veth(
         item.host_interface,
         node.name,
@@ -110,15 +112,17 @@ def _veth(lab: str, node: Node, item: Attachment, network: Network, machine: Mac
         item.mac,
         peer_mtu=item.mtu if item.mtu != network.mtu else 0,
         settings=tuple(quiet),
+        autoconf=own,
     )
 
 
-def _quiet(interface: str, six: bool) -> tuple[tuple[str, str], ...]:
-    """What an interface is made with: nobody on the link makes himself its router. And with IPv6 addresses each is given once, so
-    that there is nothing to detect: until its own link-local address is past that second, a bridge can't even ask for a node's
-    MAC (RFC 4862 section 5.4; ndisc_solicit, net/ipv6/ndisc.c)."""
+def _quiet(interface: str, six: bool, announced: bool = False) -> tuple[tuple[str, str], ...]:
+    """What an interface is made with: nobody on the link makes himself its router, unless that is ``announced``. And with IPv6
+    addresses each is given once, so that there is nothing to detect: until its own link-local address is past that second, a
+    bridge can't even ask for a node's MAC (RFC 4862 section 5.4; ndisc_solicit, net/ipv6/ndisc.c)."""
     names = ("accept_ra", "accept_dad") if six else ("accept_ra",)
-    return tuple((_of_interface(f"net.ipv6.conf.{INTERFACE_WORD}.{name}", interface), "0") for name in names)
+    values = {"accept_ra": "2" if announced else "0", "accept_dad": "0"}  # 2: also in a node that passes packets on
+    return tuple((_of_interface(f"net.ipv6.conf.{INTERFACE_WORD}.{name}", interface), values[name]) for name in names)
 
 
 def _settings(node: Node) -> dict[str, str]:
@@ -141,7 +145,7 @@ def _addresses(attachment: Attachment, network: Network) -> list[tuple[IPAddress
         (address, subnet.prefixlen)
         for address in attachment.addresses
         for subnet in network.subnets
-        if address.version == subnet.version and address in subnet
+        if address.version == subnet.version and address in subnet and address.version not in own_versions(attachment, network)
     ]
 
 
@@ -156,7 +160,7 @@ def _routes(node: Node, networks: dict[str, Network]) -> Iterator[Route]:
         via = str(route.via) if route.via else ""
         yield Route(node.name, str(route.to), via, device, route.metric or ordinary)
     for attachment, gateway in ways_out(node, networks):
-        if gateway.version not in given:
+        if gateway.version not in (*given, *own_versions(attachment, networks[attachment.network])):
             everything, metric = ("0.0.0.0/0", 0) if gateway.version == 4 else ("::/0", _IPV6_METRIC)
             yield Route(node.name, everything, str(gateway), attachment.interface, metric)
 

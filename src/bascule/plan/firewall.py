@@ -15,6 +15,7 @@ from bascule.kernel.op import WORLD, Fact, Indexes
 from bascule.kernel.route import LoopbackRoute
 from bascule.kernel.sysctl import Sysctl
 from bascule.kernel.table import FAMILY, Table, comment, table_name
+from bascule.plan.servers import serves_names
 from bascule.topology.model import PROTOCOLS, Assigned, IPAddress, Network, Node, Port
 from bascule.topology.ports import bound_to, families
 from bascule.topology.ways import ways_out
@@ -33,8 +34,12 @@ def is_needed(lab: Assigned, forwards: bool) -> bool:
     """Whether the lab asks for something that takes rules, or has networks that the machine would connect: ``forwards`` says that
     it passes packets on already."""
     with_gateway = [network for network in lab.networks if network.has_gateway]
-    asked = any(network.nat or network.internal or network.reach or network.dns or not network.icc for network in lab.networks)
+    asked = any(_asks(network) for network in lab.networks)
     return asked or any(node.ports for node in lab.nodes) or len(with_gateway) > 1 or (forwards and bool(with_gateway))
+
+
+def _asks(network: Network) -> bool:
+    return network.nat or network.internal or bool(network.reach) or serves_names(network, dnsmasq=True) or not network.icc
 
 
 def forwarded_families(lab: Assigned) -> set[int]:
@@ -156,7 +161,7 @@ def _sets(lab: Assigned) -> Iterator[Elements]:
         inside = [(network, subnet) for network in lab.networks for subnet in network.subnets if subnet.version == version]
         elements = (f'"{network.name}" . {subnet}' for network, subnet in inside)
         yield Elements(f"inside{version}", f"ifname . {_ADDR[version]}", tuple(elements), interval=True)
-        served = (gateway for network in lab.networks if may_serve(network) for gateway in network.gateways)
+        served = (gateway for network in lab.networks if serves_names(network, dnsmasq=True) for gateway in network.gateways)
         yield Elements(f"dns{version}", _ADDR[version], tuple(str(each) for each in served if each.version == version))
         translated = (str(subnet) for network, subnet in inside if network.nat)
         yield Elements(f"nat{version}", _ADDR[version], tuple(translated), interval=True)
@@ -167,11 +172,6 @@ def _sets(lab: Assigned) -> Iterator[Elements]:
             if network.nat and address.version == version
         )
         yield Elements(f"outbound{version}", f"{_ADDR[version]} : {_ADDR[version]}", tuple(chosen), interval=True)
-
-
-def may_serve(network: Network) -> bool:
-    """Whether a name server answers on the bridge's addresses, at least where there is one to run."""
-    return network.has_gateway and (network.nat if network.dns is None else network.dns)
 
 
 def is_guarded(network: Network, lab: Assigned) -> bool:

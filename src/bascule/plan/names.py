@@ -1,21 +1,19 @@
-"""Names: /etc/hosts and /etc/resolv.conf of each node, and the name servers of the networks that ask for one.
+"""Names: /etc/hosts and /etc/resolv.conf of each node.
 
-Every node's name, NODE.NETWORK and its aliases stand in the hosts file of every node. A name server (dnsmasq) answers the same on
-the bridge's own addresses, for programs that ask nothing else, and passes other questions on to the machine's servers; not so for
-internal networks, which have one of their own.
+Every node's name, NODE.NETWORK and its aliases stand in the hosts file of every node. A name server (:mod:`bascule.plan.servers`)
+answers the same on the bridge's own addresses, for programs that ask nothing else.
 """
 
 from __future__ import annotations
 
-import hashlib
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import IPv4Address
 
 from bascule.kernel.file import Symlink, TextFile
 from bascule.kernel.op import Fact
-from bascule.kernel.service import NameServer
 from bascule.names import WORLD_NETNS
+from bascule.plan.servers import servers, serves_names
 from bascule.topology.entries import HOST_GATEWAY
 from bascule.topology.model import Assigned, Attachment, Network, Node
 from bascule.topology.ways import ways_out
@@ -24,7 +22,6 @@ _HEAD = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
 _NO_SERVER = "# No name server here: names of the lab are in /etc/hosts. A query fails at once instead of hanging.\n"
 _LONGEST_VIEW = 40
 _MOST_SERVERS = 3  # MAXNS, resolv.h
-_DIGITS = 8
 
 
 def etc_folder(lab: str) -> str:
@@ -37,20 +34,10 @@ def netns_link(node: str) -> str:
     return f"/etc/netns/{node}"
 
 
-def servers_folder(lab: str) -> str:
-    """The folder with what a lab's name servers read."""
-    return f"/run/bascule/{lab}/dns"
-
-
-def serves(network: Network, dnsmasq: bool) -> bool:
-    """Whether a network has a name server: where the file says so, and with `nat` wherever there is a dnsmasq to run."""
-    return network.has_gateway and (network.dns if network.dns is not None else network.nat and dnsmasq)
-
-
 def names(lab: Assigned, dnsmasq: bool, resolvers: Sequence[str], alone: bool) -> Iterator[Fact]:
     """Files, links and servers. ``resolvers`` are the machine's own servers, for nodes with a way out and no server here;
     ``alone``: there is no other user whom a server could become."""
-    served = {network.name for network in lab.networks if serves(network, dnsmasq)}
+    served = {network.name for network in lab.networks if serves_names(network, dnsmasq)}
     usual = [_lines_of(node, frozenset()) for node in lab.nodes]
     several = [(at, node) for at, node in enumerate(lab.nodes) if len(node.attachments) > 1]
     networks = {network.name: network for network in lab.networks}
@@ -72,7 +59,7 @@ def names(lab: Assigned, dnsmasq: bool, resolvers: Sequence[str], alone: bool) -
             yield TextFile(f"{folder}/resolv.conf", resolv)
         links.append(Symlink(netns_link(node.name), f"{etc_folder(lab.name)}/{views[key]}"))
     yield from links
-    yield from _servers(lab, served, "".join(usual), alone)
+    yield from servers(lab, dnsmasq, "".join(usual), alone)
 
 
 def _view_name(networks: tuple[str, ...], special: bool, key: str) -> str:
@@ -111,29 +98,3 @@ def _resolv_conf(node: Node, networks: Mapping[str, Network], served: set[str], 
     if not servers and any(networks[item.network].nat for item in node.attachments):
         servers = list(resolvers)
     return "".join(f"nameserver {server}\n" for server in servers[:_MOST_SERVERS]) or _NO_SERVER
-
-
-def _servers(lab: Assigned, served: set[str], records: str, alone: bool) -> Iterator[Fact]:
-    """One server for all networks that pass questions on, one for the internal ones."""
-    for kind, internal in (("out", False), ("in", True)):
-        networks = [network for network in lab.networks if network.name in served and network.internal == internal]
-        if networks:
-            prefix = f"{servers_folder(lab.name)}/{kind}"
-            text = _configuration(prefix, networks, alone)
-            config = f"{prefix}-{hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]}.conf"
-            yield TextFile(f"{prefix}/hosts", records)
-            yield TextFile(config, text)
-            yield NameServer(prefix, config)
-
-
-def _configuration(prefix: str, networks: Sequence[Network], alone: bool) -> str:
-    """dnsmasq.conf: names come from a folder, which it watches, so that they change without a signal and without a restart."""
-    lines = ["bind-interfaces", "except-interface=lo", *(f"interface={network.name}" for network in networks)]
-    # Of several addresses of a name the client gets those in its own subnet.
-    lines += ["no-hosts", f"hostsdir={prefix}", "localise-queries", "domain-needed", "bogus-priv", "cache-size=1000"]
-    lines += [f"pid-file={prefix}.pid"]
-    if networks[0].internal:
-        lines += ["no-resolv"]
-    if alone:
-        lines += ["user=", "group="]  # stay as you are: even setgroups(2) may be denied (user_namespaces(7))
-    return "\n".join([*lines, ""])

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network
 
 from bascule.errors import InputError
+from bascule.topology.autoconf import is_slaac, slaac_address
 from bascule.topology.check_addresses import limits, merged
 from bascule.topology.defaults import attachment_mac, network_mac
 from bascule.topology.model import Assigned, Attachment, IPAddress, Network, Node, Pool, Prefix, Topology
@@ -262,12 +263,21 @@ def _node(lab: str, node: Node, grounds: dict[str, _Ground], wanted: _Wanted) ->
     for item in node.attachments:
         ground = grounds[item.network]
         known = wanted.get((node.name, item.network))
-        addresses = tuple(
-            pool.range.address(number if known and (number := known[index]) is not None else pool.lowest(item.network, node.name))
+        by_mac = is_slaac(item, ground.network)
+        chosen = [
+            None
+            if by_mac and pool.range.version == 6
+            else pool.range.address(
+                number if known and (number := known[index]) is not None else pool.lowest(item.network, node.name)
+            )
             for index, pool in enumerate(ground.pools)
+        ]
+        mac = item.mac or _free_mac(lab, node.name, item.interface, tuple(filter(None, chosen)), ground)
+        addresses = (
+            address if address is not None else slaac_address(pool.range, mac)
+            for pool, address in zip(ground.pools, chosen, strict=True)
         )
-        mac = item.mac or _free_mac(lab, node.name, item.interface, addresses, ground)
-        made.append(replace(item, addresses=addresses, mac=mac))
+        made.append(replace(item, addresses=tuple(addresses), mac=mac))
     return replace(node, attachments=tuple(made))
 
 

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from bascule.topology.autoconf import check_autoconf
 from bascule.topology.check_addresses import check_addresses
 from bascule.topology.check_passage import check_passage
 from bascule.topology.fields import IPV6_MIN_MTU
@@ -42,6 +43,7 @@ def check(topology: Topology, unreadable: frozenset[str] = frozenset()) -> list[
     problems += _host_interfaces(topology, grounds)
     problems += check_passage(topology)
     problems += check_addresses(topology, unreadable)
+    problems += check_autoconf(topology)
     for node in topology.nodes:
         problems += _node(node, grounds, unreadable)
     return problems

@@ -6,13 +6,14 @@ out what would be chosen again, for people: ``assign(load_text(to_yaml(t))) == a
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 from bascule.names import WORLD_NETNS, host_interface_name
+from bascule.topology.autoconf import is_slaac
 from bascule.topology.defaults import attachment_mac, interface_name, network_mac
 from bascule.topology.fields import DEFAULT_ROUTE, NO_GATEWAY
-from bascule.topology.model import Attachment, Network, Node, Route, Span, Topology
+from bascule.topology.model import Attachment, IPAddress, Network, Node, Route, Span, Topology
 from bascule.topology.ports import port_text
 
 
@@ -36,12 +37,18 @@ def to_yaml(topology: Topology) -> str:
     if networks:
         data["networks"] = networks
     if topology.nodes:
-        data["nodes"] = {node.name: _brief_node(topology.name, node) for node in topology.nodes}
+        data["nodes"] = {node.name: _brief_node(topology.name, node, _by_mac(topology, node)) for node in topology.nodes}
     data |= _lab(topology)
     # Imported late, as in source.py: storing a lab needs only to_data.
     from bascule.topology.write_yaml import write
 
     return write(data)
+
+
+def _by_mac(topology: Topology, node: Node) -> set[str]:
+    """The networks on which the node's IPv6 address follows from its MAC."""
+    networks = {network.name: network for network in topology.networks}
+    return {item.network for item in node.attachments if item.network in networks and is_slaac(item, networks[item.network])}
 
 
 def _lab(topology: Topology) -> dict[str, Any]:
@@ -77,7 +84,7 @@ def _network(network: Network) -> dict[str, Any]:
         out["dns"] = network.dns
     if network.labels:
         out["labels"] = dict(network.labels)
-    return out | _given(network, ("mtu", "mac", "nat", "internal", "icc", "reach", "stp", "promiscuous", "uplink"))
+    return out | _given(network, ("mtu", "mac", "nat", "internal", "icc", "reach", "dhcp", "ra", "stp", "promiscuous", "uplink"))
 
 
 def _span(span: Span) -> str:
@@ -101,7 +108,7 @@ def _attachment(item: Attachment) -> dict[str, Any]:
             out[key] = value
     if item.sysctls:
         out["sysctls"] = dict(item.sysctls)
-    return out | _given(item, ("gateway_priority", "mtu", "aliases"))
+    return out | _given(item, ("gateway_priority", "mtu", "aliases", "autoconf"))
 
 
 def _route(route: Route) -> dict[str, Any]:
@@ -145,10 +152,14 @@ def _brief_network(lab: str, network: Network) -> dict[str, Any]:
     return out
 
 
-def _brief_node(lab: str, node: Node) -> object:
+def _without_six(item: Attachment) -> tuple[IPAddress, ...]:
+    return tuple(address for address in item.addresses if address.version == 4)
+
+
+def _brief_node(lab: str, node: Node, by_mac: set[str]) -> object:
     networks: dict[str, Any] = {}
     for position, item in enumerate(node.attachments):
-        given = _attachment(item)
+        given = _attachment(item if item.network not in by_mac else replace(item, addresses=_without_six(item)))
         if item.interface == interface_name(position):
             del given["interface"]
         if item.host_interface == host_interface_name(node.name, position):

@@ -44,7 +44,7 @@ class Network:
     ``ranges``: within each of these nodes without an address of their own get one, but for the ``reserved`` ones. ``stp``,
     ``ageing`` (seconds, -1: the kernel's 300) and ``promiscuous`` are the bridge's own settings; ``uplink`` is an interface of
     the machine that is to be a port of the bridge. ``dns``: whether a name server answers on the bridge's address; None: where
-    there is a use for it.
+    there is a use for it. ``dhcp``: nodes may ask for their addresses; ``ra``: the bridge announces itself as their IPv6 router.
     """
 
     name: str
@@ -65,6 +65,8 @@ class Network:
     promiscuous: bool = False
     uplink: str = ""
     dns: bool | None = None
+    dhcp: bool = False
+    ra: bool = False
     labels: tuple[tuple[str, str], ...] = ()
 
 
@@ -74,7 +76,8 @@ class Attachment:
     bridge port. ``addresses`` holds what the file fixes, at most one per subnet, and one per subnet once assigned.
 
     The default route leads through the attachment with the highest ``gateway_priority``. ``mtu`` 0 is the network's. ``sysctls``
-    are settings of the interface, whose name stands as ``IFNAME`` in the key."""
+    are settings of the interface, whose name stands as ``IFNAME`` in the key. ``autoconf``: the node sets itself what
+    the network's ``dhcp`` and ``ra`` serve."""
 
     network: str
     addresses: tuple[IPAddress, ...] = ()
@@ -85,6 +88,7 @@ class Attachment:
     mtu: int = 0
     sysctls: tuple[tuple[str, str], ...] = ()
     aliases: tuple[str, ...] = ()
+    autoconf: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,121 @@
+"""Topology → the dnsmasq processes of a lab: names, DHCP and router advertisements on the bridges' own addresses (dnsmasq(8)).
+
+One for all networks that pass questions on, one for the internal ones, and one for networks with leases but without names. What
+they know of nodes comes from folders that they watch, so that nodes come and go without a signal and without a restart.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+
+from bascule.kernel.file import TextFile
+from bascule.kernel.op import Fact
+from bascule.kernel.service import NameServer
+from bascule.topology.defaults import attachment_mac
+from bascule.topology.model import DEFAULT_MTU, Assigned, Attachment, Network
+from bascule.topology.ways import ways_out
+
+_DIGITS = 8
+_OUT, _IN, _LEASES = "out", "in", "leases"
+_NO_ROUTER = "nowhere"  # the tag of those whose default route leads elsewhere
+
+
+def servers_folder(lab: str) -> str:
+    """The folder with what a lab's servers read."""
+    return f"/run/bascule/{lab}/dns"
+
+
+def serves_names(network: Network, dnsmasq: bool) -> bool:
+    """Whether a network has a name server: where the file says so, and with `nat`, `dhcp` or `ra` wherever there is a dnsmasq."""
+    wanted = (network.nat or network.dhcp or network.ra) and dnsmasq
+    return network.has_gateway and (wanted if network.dns is None else network.dns)
+
+
+def servers(lab: Assigned, dnsmasq: bool, records: str, alone: bool) -> Iterator[Fact]:
+    """``records`` are lines of hosts(5). ``alone``: there is no other user whom a server could become."""
+    groups: dict[str, list[Network]] = {_OUT: [], _IN: [], _LEASES: []}
+    for network in lab.networks:
+        if serves_names(network, dnsmasq):
+            groups[_IN if network.internal else _OUT].append(network)
+        elif network.dhcp or network.ra:
+            groups[_LEASES].append(network)
+    for kind, networks in groups.items():
+        if networks:
+            yield from _server(lab, f"{servers_folder(lab.name)}/{kind}", networks, "" if kind == _LEASES else records, alone)
+
+
+def _server(lab: Assigned, prefix: str, networks: Sequence[Network], records: str, alone: bool) -> Iterator[Fact]:
+    lines = ["bind-interfaces", "except-interface=lo", *(f"interface={network.name}" for network in networks)]
+    if records:
+        yield TextFile(f"{prefix}/hosts", records)
+        # Of several addresses of a name the client gets those in its own subnet.
+        lines += ["no-hosts", f"hostsdir={prefix}", "localise-queries", "domain-needed", "bogus-priv", "cache-size=1000"]
+    else:
+        lines += ["port=0"]
+    lines += [f"pid-file={prefix}.pid"]
+    if records and networks[0].internal:
+        lines += ["no-resolv"]
+    if alone:
+        lines += ["user=", "group="]  # stay as you are: even setgroups(2) may be denied (user_namespaces(7))
+    if any(network.dhcp or network.ra for network in networks):
+        regular, others = _leases(lab, {network.name: network for network in networks})
+        yield TextFile(f"{prefix}.hosts/leases", "".join(f"{line}\n" for line in regular))
+        lines += [f"dhcp-hostsdir={prefix}.hosts", *_ranges(networks), *(f"dhcp-host={line}" for line in others)]
+    text = "\n".join([*lines, ""])
+    config = f"{prefix}-{hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]}.conf"
+    yield TextFile(config, text)
+    yield NameServer(prefix, config)
+
+
+def _ranges(networks: Sequence[Network]) -> Iterator[str]:
+    """What is served where. All leases are fixed and without end, so that there is nothing to keep over a restart."""
+    yield from ("dhcp-authoritative", "leasefile-ro", f"dhcp-option=tag:{_NO_ROUTER},option:router")
+    if any(network.ra for network in networks):
+        yield "enable-ra"
+    for network in networks:
+        for subnet in network.subnets:
+            if subnet.version == 4 and network.dhcp:
+                yield f"dhcp-range={subnet.network_address},static,{subnet.netmask},infinite"
+            elif subnet.version == 6 and network.ra:
+                yield f"dhcp-range={subnet.network_address},{'static' if network.dhcp else 'ra-only'},{subnet.prefixlen},infinite"
+        if network.dhcp and network.mtu != DEFAULT_MTU:
+            yield f"dhcp-option=tag:{network.name},option:mtu,{network.mtu}"
+        if network.ra and network.internal:
+            yield f"ra-param={network.name},600,0"  # a prefix, and no router
+
+
+def _leases(lab: Assigned, served: dict[str, Network]) -> tuple[list[str], list[str]]:
+    """A line for each attachment: what may come and go, and what only a restart makes dnsmasq forget. It keeps lines that were
+    removed; that does no harm where the MAC follows from the address, and the addresses from each other."""
+    regular, others = list[str](), list[str]()
+    networks = {network.name: network for network in lab.networks}
+    for node in lab.nodes:
+        outward = {item.network for item, _gateway in ways_out(node, networks)}
+        for item in node.attachments:
+            if item.network in served:
+                network = served[item.network]
+                tag = () if item.network in outward else (f"set:{_NO_ROUTER}",)
+                addresses = tuple(_lease(item, network))
+                line = ",".join((item.mac, *tag, *addresses, "infinite"))
+                if addresses:
+                    (regular if _is_regular(lab.name, node.name, item, network) else others).append(line)
+    return regular, others
+
+
+def _lease(item: Attachment, network: Network) -> Iterator[str]:
+    for address in item.addresses:
+        if address.version == 4 and network.dhcp:
+            yield str(address)
+        elif address.version == 6 and network.dhcp and network.ra:
+            yield f"[{address}]"
+
+
+def _is_regular(lab: str, node: str, item: Attachment, network: Network) -> bool:
+    offsets = {
+        int(address) - int(subnet.network_address)
+        for address in item.addresses
+        for subnet in network.subnets
+        if address.version == subnet.version and address in subnet
+    }
+    return len(offsets) == 1 and item.mac == attachment_mac(lab, node, item.interface, str(item.addresses[0]))
