@@ -72,10 +72,10 @@ def wipe(empty: machine.State) -> None:
 
 
 def _without_noted(now: machine.State) -> machine.State:
-    """Less the folders that could not be removed and are noted: the next `down` tries again."""
-    noted: list[str] = []
+    """Less what could not be removed, and was noted or told: the next `down` tries again."""
+    noted = [str(path) for path in Path("/var/lib/bascule").glob("*.json")] + ["/var/lib/bascule"]
     with suppress(FileNotFoundError):
-        noted = Path("/run/bascule/.made").read_text().splitlines()
+        noted += Path("/run/bascule/.made").read_text().splitlines()
     return {**now, "files": {path: what for path, what in now["files"].items() if path not in noted}}
 
 

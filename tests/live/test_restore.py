@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import machine
+from bascule import syscalls
 from bascule.api import Lab
 from helpers import as_json, bascule
 from sandbox import World, own_folder
@@ -100,6 +102,26 @@ def test_a_lab_that_cannot_be_kept_is_up_all_the_same(world: World) -> None:
     assert bascule(world, "ping").returncode == 0
     bascule(world, "down", "back")
     assert KEPT.read_text() == "in the way"
+
+
+def test_what_can_not_be_forgotten_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lab goes all the same, and the next `down` tries again."""
+    lab = Lab.from_data({"name": "back", "networks": {"lan": {"subnet": "10.1.0.0/24"}}, "nodes": {"a": ["lan"]}}, world="host")
+    lab.up()
+    real = syscalls.unlink
+
+    def refuse(path: str) -> None:
+        if path.startswith(str(KEPT)):
+            raise OSError(errno.EROFS, "Read-only file system", path)
+        real(path)
+
+    monkeypatch.setattr(syscalls, "unlink", refuse)
+    advice = "Read-only file system: `bascule restore` would bring back back after a reboot; `bascule down back` again"
+    assert lab.down().remarks == (f"{KEPT}/back.json: {advice}",)
+    assert not Path("/run/netns/a").exists()
+    monkeypatch.undo()
+    assert bascule(world, "down", "back").stderr == "bascule: back is not up: nothing to do\n"
+    assert not KEPT.exists()
 
 
 def test_the_unit(world: World) -> None:

@@ -48,7 +48,8 @@ def down(arguments: Arguments) -> int:
 def _take_away(name: str, arguments: Arguments) -> None:
     lab = Lab(name)
     if name not in {info.name for info in look.labs()}:
-        lab.down()
+        for remark in lab.down().remarks:
+            output.say(remark)
         output.say(f"{name} is not up: nothing to do")
         return
     if arguments.dry_run:

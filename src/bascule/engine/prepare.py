@@ -10,15 +10,17 @@ from bascule.engine.claims import Claims
 from bascule.engine.forecast import notes, refuse_impossible
 from bascule.errors import Conflict, InputError
 from bascule.host import nft, service, uplink
+from bascule.host.announce import Announcement
 from bascule.host.listening import listening
 from bascule.host.observe import observe
 from bascule.host.seen import Observation, Scope
 from bascule.host.world import HostWorld, PrivateWorld, World
+from bascule.kernel.address import Address
 from bascule.kernel.bridge import Uplink
 from bascule.kernel.file import Symlink, TextFile
 from bascule.kernel.link import Bridge, Veth
 from bascule.kernel.namespace import Namespace
-from bascule.kernel.op import Fact, Indexes, Key
+from bascule.kernel.op import WORLD, Fact, Indexes, Key
 from bascule.kernel.ruleset import is_plain
 from bascule.kernel.service import NameServer
 from bascule.kernel.sysctl import Sysctl
@@ -296,3 +298,27 @@ def _with_priors(own: list[Fact], stored: Stored, wanted: set[tuple[str, ...]], 
         else:
             have.append(fact)
     return have
+
+
+def leaving_links(prepared: Prepared) -> list[int]:
+    """The indexes of the veth pairs that go: who makes one of the same name next must not meet the old one."""
+    gone = [change.fact for change in prepared.plan.changes if change.sign == "-" and isinstance(change.fact, Veth)]
+    return [prepared.seen.indexes[WORLD, veth.name] for veth in gone if (WORLD, veth.name) in prepared.seen.indexes]
+
+
+def moved_addresses(prepared: Prepared) -> list[Announcement]:
+    """The addresses of interfaces that were made or changed: a neighbour may know them under another MAC."""
+    macs, touched = dict[tuple[str, str], str](), set[tuple[str, str]]()
+    for fact in prepared.want:
+        if isinstance(fact, Veth):
+            macs[fact.node, fact.peer] = fact.peer_mac
+        elif isinstance(fact, Bridge):
+            macs[WORLD, fact.name] = fact.mac
+    for change in prepared.plan.changes:
+        if change.sign != "-" and isinstance(change.fact, (Address, Veth, Bridge)):
+            touched.update((mark[1], mark[2]) for mark in (*change.fact.contains, *change.fact.within) if mark[0] == "link")
+    return [
+        Announcement(fact.node, fact.device, macs[fact.node, fact.device], fact.address)
+        for fact in prepared.want
+        if isinstance(fact, Address) and (fact.node, fact.device) in touched
+    ]

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from bascule.engine import claims as claims_of
 from bascule.engine import worlds
-from bascule.engine.prepare import Prepared, choose_all, prepare, stored_topology
+from bascule.engine.prepare import Prepared, choose_all, leaving_links, moved_addresses, prepare, stored_topology
 from bascule.errors import (
     BasculeError,
     Conflict,
@@ -28,13 +28,11 @@ from bascule.errors import (
     translated,
 )
 from bascule.host import files, keeper, namespaces, settle, uplink
-from bascule.host.announce import Announcement, announce
+from bascule.host.announce import announce
 from bascule.host.execute import Report, execute
 from bascule.host.keeper import Starting
 from bascule.host.paths import Paths
 from bascule.host.world import HostWorld, PrivateWorld, World
-from bascule.kernel.address import Address
-from bascule.kernel.link import Bridge, Veth
 from bascule.kernel.namespace import AddNamespace, AttachNamespace, Namespace
 from bascule.kernel.op import WORLD, Indexes, Op, Outside
 from bascule.kernel.sysctl import Sysctl
@@ -123,10 +121,7 @@ def apply(name: str, edit: Edit, options: Options, listener: Listener | None = N
         asked = edit(current)
         if asked is None and stored.newest is None:
             store.forget(name)  # a private lab whose keeper has ended
-            if os.geteuid() == 0:
-                files.remove_stale_links()
-                files.remove_made_directories()  # what could not be removed when the lab went
-            return Outcome(Plan(()), Report(), None, "none")
+            return Outcome(Plan(()), Report(), None, "none", _tidy(name) if os.geteuid() == 0 else ())
         run = _Run(name, stored, options, heard)
         return run.take_away(current) if asked is None else run.make(asked, current)
 
@@ -158,10 +153,12 @@ class _Run:
                 self.done = True
                 if any(_has_side_effects(change) for change in prepared.plan.changes):
                     self._settle(target, record, report, world, indexes, others.settings)
-                leaving = _leaving(prepared)
+                leaving = leaving_links(prepared)
                 if leaving:
                     world.call(settle.links_gone, leaving, indexes.range)
-                moved = _moved(prepared) if current is not None or any(network.uplink for network in target.networks) else []
+                moved = (
+                    moved_addresses(prepared) if current is not None or any(network.uplink for network in target.networks) else []
+                )
                 if moved:
                     world.call(announce, moved)
                 if started is not None:
@@ -225,9 +222,7 @@ class _Run:
             if self.kind == "host":
                 shared = claims_of.of_others(self.name).settings
             store.begin(dataclasses.replace(record, command=self.options.command, settings=[]))
-        if self.kind == "host":
-            with suppress(OSError):  # on a disk that can be read only it stays, and `restore` would bring the lab back
-                kept.forget(self.name)
+        remarks = _forget_kept(self.name) if self.kind == "host" else ()
         prepared = prepare(self.name, None, self.stored, current, world, Indexes(record.slot), {}, shared)
         self.heard.planned(prepared.plan)
         if isinstance(world, PrivateWorld):
@@ -235,14 +230,14 @@ class _Run:
             self.heard.progress(len(prepared.plan.ops))
             store.forget(self.name)
             return Outcome(prepared.plan, Report(done=len(prepared.plan.ops)), None, "private")
-        running = _running(prepared.plan)
+        remarks += _running(prepared.plan)
         report = world.watch(_take_away, self.heard.progress, prepared.plan.ops, world.paths)
         settle.links_gone([index for (node, _), index in prepared.seen.indexes.items() if not node], Indexes(record.slot).range)
         files.remove_empty(self.name)
         files.remove_stale_links()
         files.remove_made_directories()
         store.forget(self.name)
-        return Outcome(prepared.plan, report, None, "host", running)
+        return Outcome(prepared.plan, report, None, "host", remarks)
 
     @contextmanager
     def _world(self) -> Iterator[tuple[World, Starting | None]]:
@@ -339,33 +334,25 @@ class _Run:
         return True
 
 
+def _tidy(name: str) -> tuple[str, ...]:
+    """Remove what could not be removed when the lab went."""
+    files.remove_stale_links()
+    files.remove_made_directories()
+    return _forget_kept(name)
+
+
+def _forget_kept(name: str) -> tuple[str, ...]:
+    """What has to be said where that is not possible; it is no reason to let the lab stand."""
+    try:
+        kept.forget(name)
+    except StateError as error:
+        return (f"{error}: `bascule restore` would bring {name} back after a reboot; `bascule down {name}` again",)
+    return ()
+
+
 def _made(plan: Plan) -> dict[str, int]:
     """The namespaces that a plan makes, with no cookie yet."""
     return {op.name: 0 for op in plan.ops if isinstance(op, (AddNamespace, AttachNamespace))}
-
-
-def _leaving(prepared: Prepared) -> list[int]:
-    """The indexes of the veth pairs that go: who makes one of the same name next must not meet the old one."""
-    gone = [change.fact for change in prepared.plan.changes if change.sign == "-" and isinstance(change.fact, Veth)]
-    return [prepared.seen.indexes[WORLD, veth.name] for veth in gone if (WORLD, veth.name) in prepared.seen.indexes]
-
-
-def _moved(prepared: Prepared) -> list[Announcement]:
-    """The addresses of interfaces that were made or changed: a neighbour may know them under another MAC."""
-    macs, touched = dict[tuple[str, str], str](), set[tuple[str, str]]()
-    for fact in prepared.want:
-        if isinstance(fact, Veth):
-            macs[fact.node, fact.peer] = fact.peer_mac
-        elif isinstance(fact, Bridge):
-            macs[WORLD, fact.name] = fact.mac
-    for change in prepared.plan.changes:
-        if change.sign != "-" and isinstance(change.fact, (Address, Veth, Bridge)):
-            touched.update((mark[1], mark[2]) for mark in (*change.fact.contains, *change.fact.within) if mark[0] == "link")
-    return [
-        Announcement(fact.node, fact.device, macs[fact.node, fact.device], fact.address)
-        for fact in prepared.want
-        if isinstance(fact, Address) and (fact.node, fact.device) in touched
-    ]
 
 
 def _has_side_effects(change: Change) -> bool:

@@ -86,10 +86,14 @@ def keep(name: str, topology: dict[str, Any], source: str) -> None:
 
 
 def forget(name: str) -> None:
-    """A lab that is taken down does not come back with the machine. The folder goes with the last one."""
+    """A lab that is taken down does not come back with the machine. The folder goes with the last one. Raises :class:`StateError`
+    where it can't be removed."""
     path = _path(name)
-    for each in (path, path + _UNFINISHED):
-        if os.path.lexists(each):
-            syscalls.unlink(each)
+    try:
+        for each in (path, path + _UNFINISHED):
+            if os.path.lexists(each):
+                syscalls.unlink(each)
+    except OSError as error:
+        raise StateError(f"{path}: {error.strerror}") from error
     with suppress(OSError):
         syscalls.rmdir(directory())
