@@ -269,6 +269,7 @@ def machine_of(seen: Observation) -> Machine:
         seen.private,
         pasta=seen.private and not seen.without_uplink,
         alone=seen.alone,
+        least_mtu=seen.least_mtu,
     )
 
 

@@ -21,7 +21,7 @@ from bascule.kernel.bridge import AGEING, DEFAULTS, PROMISC, STP, BridgeSetting,
 from bascule.kernel.file import Symlink, TextFile
 from bascule.kernel.link import Bridge, Loopback, Veth
 from bascule.kernel.namespace import Namespace
-from bascule.kernel.op import WORLD, Fact
+from bascule.kernel.op import WORLD, Fact, Indexes
 from bascule.kernel.port import HAIRPIN, ISOLATED, PortFlag
 from bascule.kernel.route import LoopbackRoute, Route
 from bascule.kernel.sysctl import Sysctl
@@ -39,6 +39,7 @@ _PORT_FIELDS = rt.BRIDGE_PORT.numbers(ISOLATED, HAIRPIN)
 _BRIDGE_FIELDS = rt.BRIDGE_INFO.numbers(STP, AGEING)
 _NODE_LINK_FIELDS = rt.LINK.numbers("ifname", "mtu", "address", "link")
 _ADDRESS_FIELDS = rt.ADDRESS.numbers("address", "local", "flags")
+_LO = 1  # LOOPBACK_IFINDEX, net/flow.h
 _ROUTE_FIELDS = rt.ROUTE.numbers("dst", "oif", "gateway", "priority", "table")
 
 
@@ -98,6 +99,8 @@ def _conclude(seen: Observation, scope: Scope, world: _Inside, nodes: dict[str, 
     seen.facts.extend(_loopback_routes(scope, world))
     seen.prefixes = list(_prefixes(world, scope, routes))
     seen.addresses = {text for reply in world.addresses if (text := _address_of(reply))}
+    own = [link.mtu for link in world.links.values() if link.up and link.index != _LO and link.index not in Indexes.ALL]
+    seen.least_mtu = min(own, default=0)
     seen.others = dict(_foreign(scope, world, routes))
     pinned = {fact.name for fact in seen.facts if isinstance(fact, Namespace) and fact.alive}
     adoptable = ((name, path) for name, path in scope.adopted if name not in pinned)
@@ -197,7 +200,7 @@ def _world_links(seen: Observation, scope: Scope, world: _Inside, nodes: dict[st
     for name, inside in nodes.items():
         for link in inside.links.values():
             seen.indexes[name, link.name] = link.index
-            if link.index == 1 and link.up and name not in adopted:  # whose lo is its owner's affair
+            if link.index == _LO and link.up and name not in adopted:  # whose lo is its owner's affair
                 seen.facts.append(Loopback(name))
             if link.peer:
                 ends[link.peer, link.index] = (name, link)

@@ -33,8 +33,8 @@ class Scope:
 @dataclass(slots=True)
 class Observation:
     """Facts, and what a plan has to know besides: indexes in use, prefixes that the world routes, chains that forward; whether
-    the world passes packets on, and all of its addresses; nodes to adopt (``lacking``) with nothing at their path; whether a
-    program may become another user there, or is ``alone``."""
+    the world passes packets on, all of its addresses, and the smallest MTU of its own interfaces; nodes to adopt (``lacking``)
+    with nothing at their path; whether a program may become another user there, or is ``alone``."""
 
     facts: list[Fact] = field(default_factory=list)
     indexes: dict[tuple[str, str], int] = field(default_factory=dict)
@@ -42,6 +42,7 @@ class Observation:
     forward_chains: list[netfilter.BaseChain] = field(default_factory=list)
     bridge_nf: bool = False
     bridge_nf6: bool = False
+    least_mtu: int = 0
     forwards: bool = False
     addresses: set[str] = field(default_factory=set)
     others: dict[str, Foreign] = field(default_factory=dict)

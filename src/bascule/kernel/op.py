@@ -168,6 +168,7 @@ class Indexes:
 
     SLOT_SIZE = 10_000
     FIRST = 100_000
+    ALL = range(FIRST, FIRST + 10_000 * SLOT_SIZE)  # of all labs
     FIRST_IN_NODE = 100  # above lo and the fallback devices that modules such as sit put into each namespace
 
     def __init__(self, slot: int = 0) -> None:

@@ -36,7 +36,8 @@ class Machine:
     """What the facts of a lab depend on beside the lab. ``forwards``: packets are passed on already. ``chains``: other
     programs' chains on the FORWARD hook whose policy is to drop. ``bridged``: frames within a bridge pass that hook, too.
     ``ipv6``: the kernel knows IPv6. ``dnsmasq`` is installed. ``resolvers``: the machine's name servers that a node could
-    reach. ``private``: it is a private world, for which there is a way out (``pasta``). ``alone``: there is one user id only."""
+    reach. ``private``: it is a private world, for which there is a way out (``pasta``). ``alone``: there is one user id only.
+    ``least_mtu``: of the interfaces of its own, 0 where there are none."""
 
     forwards: bool = False
     chains: tuple[BaseChain, ...] = ()
@@ -47,6 +48,7 @@ class Machine:
     private: bool = False
     pasta: bool = False
     alone: bool = False
+    least_mtu: int = 0
 
 
 def desired(lab: Assigned, machine: Machine | None = None) -> list[Fact]:
@@ -56,7 +58,8 @@ def desired(lab: Assigned, machine: Machine | None = None) -> list[Fact]:
     facts: list[Fact] = []
     for network in lab.networks:
         facts.extend(_network(network, machine))
-    facts.extend(passage(lab, machine.forwards, machine.private))
+    narrow = any(0 < machine.least_mtu < network.mtu for network in lab.networks)
+    facts.extend(passage(lab, machine.forwards, machine.private, narrow))
     for node in lab.nodes:
         facts.extend(_node(lab.name, node, networks, machine))
     facts.extend(names(lab, machine.dnsmasq, machine.resolvers, machine.alone))

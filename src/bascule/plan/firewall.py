@@ -24,7 +24,7 @@ _IP = {4: "ip", 6: "ip6"}
 _ADDR = {4: "ipv4_addr", 6: "ipv6_addr"}
 _LOOPBACK = {4: "127.0.0.0/8", 6: "::1"}
 FORWARDING = {4: "net.ipv4.ip_forward", 6: "net.ipv6.conf.all.forwarding"}
-_LABS = f"{Indexes.FIRST}-{Indexes.FIRST + 10_000 * Indexes.SLOT_SIZE - 1}"
+_LABS = f"{Indexes.ALL.start}-{Indexes.ALL.stop - 1}"
 
 
 _BRIDGED = "0"  # in postrouting, frames that pass the firewall within a bridge have come from nowhere (br_nf_post_routing)
@@ -48,11 +48,11 @@ def forwarded_families(lab: Assigned) -> set[int]:
     return versions | {version for _port, version, _target in _published(lab)}
 
 
-def passage(lab: Assigned, forwards: bool, private: bool = False) -> Iterator[Fact]:
+def passage(lab: Assigned, forwards: bool, private: bool = False, narrow: bool = False) -> Iterator[Fact]:
     """The table, and the settings without which its rules lead nowhere. The rules come first, before anything is passed on."""
     if not is_needed(lab, forwards):
         return
-    yield Table(table_name(lab.name), ruleset(lab, private))
+    yield Table(table_name(lab.name), ruleset(lab, private, narrow))
     for version in sorted(forwarded_families(lab)):
         yield Sysctl(WORLD, FORWARDING[version], "1")
     # Answers to connections that 127.0.0.1 and ::1 opened come back on the bridge; ip-sysctl.rst, route_localnet.
@@ -95,12 +95,14 @@ def _is_on_loopback(port: Port) -> bool:
     return address is None or address.is_loopback
 
 
-def ruleset(lab: Assigned, private: bool = False) -> str:
+def ruleset(lab: Assigned, private: bool = False, narrow: bool = False) -> str:
     """The table's text. Sets and maps without elements are left out, and with them the rules that would look there. In a
-    ``private`` world all that its way out listens on comes to the world's own address."""
+    ``private`` world all that its way out listens on comes to the world's own address. ``narrow``: an interface of the machine
+    takes smaller packets than the lab's networks."""
     sets = [each for each in (*_sets(lab), *_maps(lab, private)) if each.elements or each.name.startswith("inside")]
     names = {each.name for each in sets}
-    chains = [each._replace(rules=tuple(rule for rule in each.rules if names.issuperset(_used(rule)))) for each in _chains()]
+    whole = _chains(narrow)
+    chains = [each._replace(rules=tuple(rule for rule in each.rules if names.issuperset(_used(rule)))) for each in whole]
     jumped = {each.name for each in chains if each.rules}
     chains = [each._replace(rules=_without_jumps(each.rules, jumped)) for each in chains]
     lines = [f"table {FAMILY} {table_name(lab.name)} {{", f'\tcomment "{comment(lab.name)}"']
@@ -199,9 +201,9 @@ def _maps(lab: Assigned, private: bool) -> Iterator[Elements]:
             yield Elements(f"{name}_at", f"{_ADDR[version]} . {kind}", tuple(rows.get((protocol, version, True), ())))
 
 
-def _chains() -> Iterator[Chain]:
-    # The lab's own name servers stay reachable where port 53 is published.
-    publish = [f"{_IP[version]} daddr @dns{version} meta l4proto {{ tcp, udp }} th dport 53 return" for version in (4, 6)]
+def _chains(narrow: bool) -> Iterator[Chain]:
+    # The lab's own name servers stay reachable where port 53 is published. Few packets are for it: the port is asked first.
+    publish = [f"{name} dport 53 {_IP[version]} daddr @dns{version} return" for version in (4, 6) for name in ("tcp", "udp")]
     for protocol in PROTOCOLS:
         for version in (4, 6):
             ip, name = _IP[version], f"{protocol}{version}"
@@ -212,22 +214,25 @@ def _chains() -> Iterator[Chain]:
     returns = [f"{_IP[version]} daddr {_LOOPBACK[version]} return" for version in (4, 6)]
     yield Chain("prerouting", "nat hook prerouting priority dstnat", (*returns, "jump publish"))
     yield Chain("output", "nat hook output priority -100", ("oif lo jump publish",))
-    early = [f"{_IP[version]} daddr {_LOOPBACK[version]} iifname @ours drop" for version in (4, 6)]
-    yield Chain("early", "filter hook prerouting priority raw", tuple(early))
     inside = [
         f"iifname @internal {_IP[version]} daddr != {{ {_ALWAYS_INSIDE[version]} }} "
         f"iifname . {_IP[version]} daddr != @inside{version} drop"
         for version in (4, 6)
     ]
+    loopback = [
+        f"{_IP[version]} daddr {_LOOPBACK[version]} iifname @ours ct state new,invalid,untracked drop" for version in (4, 6)
+    ]
+    inside = [*loopback, *inside]
     for version in (4, 6):
         inside += [
             f"{_IP[version]} daddr @dns{version} iif != lo iifname . {_IP[version]} daddr != @inside{version} "
             f"meta l4proto {{ tcp, udp }} th dport 53 drop"
         ]
     yield Chain("input", "filter hook input priority filter", tuple(inside))
-    yield Chain("clamp", "", tuple(f"{side} {_LABS} tcp option maxseg size set rt mtu" for side in ("iif", "oif")))
+    clamps = (f"{side} {_LABS} tcp option maxseg size set rt mtu" for side in ("iif", "oif") if narrow)
+    yield Chain("clamp", "", tuple(clamps))
     yield Chain("leaving", "", tuple(_leaving()))
-    yield Chain("forward", "filter hook forward priority filter", tuple(_forward()))
+    yield Chain("forward", "filter hook forward priority filter", tuple(_forward(narrow)))
     yield Chain("postrouting", "nat hook postrouting priority srcnat", tuple(_postrouting()))
 
 
@@ -235,13 +240,14 @@ def _chains() -> Iterator[Chain]:
 _ALWAYS_INSIDE = {4: "224.0.0.0/4, 255.255.255.255", 6: "fe80::/10, ff00::/8"}
 
 
-def _forward() -> Iterator[str]:
+def _forward(narrow: bool) -> Iterator[str]:
     """What is cheap and frequent comes first: most packets belong to a connection that was let through."""
-    yield "tcp flags syn / fin,syn,rst jump clamp"
+    if narrow:
+        yield "tcp flags syn / fin,syn,rst jump clamp"
     yield "ct state established,related accept"
     yield f"iif {_LABS} jump leaving"
     yield "oifname @internal drop"
-    yield "oifname @ours ct status dnat accept"
+    yield "ct status dnat accept"
     yield "oifname @guarded drop"
 
 
