@@ -74,6 +74,10 @@ def _rows(floor: str, rounds: int) -> list[tuple[str, Callable[[], Row]]]:
         mine, other = (statistics.median(pair[i] for pair in pairs) / count for i in (0, 1))
         return (f"peer: {name}, {count} nodes", f"{mine:.2f} ms a node", f"{other:.2f} ms a node", f"{mine / other:.2f} x", "")
 
+    def stream(name: str, bridged: int) -> Row:
+        bare, ours = _python("throughput-bare", bridged), _python("throughput", bridged)
+        return against(name, bare, ours, "rate", "rate", 1.02, "MB/s")
+
     cycle = _python("cycle", 200)
     return [
         ("up 200", lambda: against("up by call, 200 nodes", cycle, [floor, "200", "cycle"], "up", "up_ms", 1.25)),
@@ -117,18 +121,8 @@ def _rows(floor: str, rounds: int) -> list[tuple[str, Callable[[], Row]]]:
                 "us",
             ),
         ),
-        (
-            "throughput",
-            lambda: against(
-                "a MB of TCP, node to node, by hand and here",
-                _python("throughput-bare", 1),
-                _python("throughput", 1),
-                "rate",
-                "rate",
-                1.02,
-                "MB/s",
-            ),
-        ),
+        ("throughput", lambda: stream("a MB of TCP, node to node, by hand and here", 0)),
+        ("throughput bridged", lambda: stream("the same where bridged frames pass the firewall", 1)),
         ("ping", lambda: absolute("every pair of 100 nodes, a pair", _python("ping", 100), "pair", 0.05)),
         ("exec", lambda: absolute("exec as a command", _python("exec", 2), "command", 45)),
         ("call", lambda: absolute("node.run as a call", _python("exec", 2), "call", 4)),
