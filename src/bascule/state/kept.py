@@ -47,10 +47,11 @@ def load(name: str) -> tuple[dict[str, Any], str]:
     try:
         folder.check(directory())
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_size > _MOST_BYTES:
+            os.close(descriptor)
+            raise StateError(f"{path}: is no file of ours; remove it")
         with open(descriptor, "rb") as opened:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode) or status.st_size > _MOST_BYTES:
-                raise StateError(f"{path}: is no file of ours; remove it")
             data = json.loads(opened.read(_MOST_BYTES))
     except OSError as error:
         raise StateError(f"{path}: {error.strerror}") from error
