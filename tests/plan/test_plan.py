@@ -9,13 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bascule.kernel.address import Address
+from bascule.kernel.file import TextFile
 from bascule.kernel.link import Veth
 from bascule.kernel.namespace import Namespace
 from bascule.kernel.op import Fact, Indexes
 from bascule.kernel.route import Route
+from bascule.kernel.table import Table
+from bascule.kernel.uplink import WorldUplink
 from bascule.plan import owner, render
-from bascule.plan.desired import desired
+from bascule.plan.desired import Machine, desired
 from bascule.plan.diff import Plan, diff
+from bascule.plan.firewall import ruleset
 from bascule.topology.addressing import assign
 from bascule.topology.load import from_data, load_text
 
@@ -162,3 +166,55 @@ def test_what_hangs_on_a_foreign_link_is_foreign() -> None:
     own, foreign = owner.split("lab", facts, {}, Indexes(), {("", "veth-a"): 12})
     assert own == []
     assert len(foreign) == 3
+
+
+def _uplinks(data: dict[str, object], machine: Machine) -> list[tuple[str, ...]]:
+    return [fact.options for fact in desired(assign(from_data(data, "lab")), machine) if isinstance(fact, WorldUplink)]
+
+
+def test_the_way_out_of_a_private_world() -> None:
+    """Where there is a use for it, and pasta to be started; its ports as passt(1) writes them, in one order."""
+    always = ("--config-net", "--quiet", "--no-map-gw", "-T", "none", "-U", "none")
+    there, missing, host = Machine(private=True, pasta=True), Machine(private=True), Machine()
+    ports = ["8080:80", "[::1]:443:443", "127.0.0.1:90:90", "0.0.0.0:91:91", "[::]:92:92", "5000-5002:6000-6002/udp", "9:9/sctp"]
+    nodes: dict[str, object] = {"a": {"networks": ["lan"], "ports": ports}, "b": ["lan"]}
+    published = {"networks": {"lan": {"subnet": ["10.1.0.0/24", "fd00::/64"]}}, "nodes": nodes}
+    tcp = ("-t", "0.0.0.0/91", "-t", "127.0.0.1/90", "-t", "8080", "-t", "::/92", "-t", "::1/443")
+    assert _uplinks(published, there) == [(*always, *tcp, "-u", "5000-5002")]
+    assert (_uplinks(published, missing), _uplinks(published, host)) == ([], [])
+    out = {"networks": {"lan": {"nat": True, "subnet": "10.1.0.0/24"}}, "nodes": {"a": ["lan"]}}
+    assert _uplinks(out, there) == [(*always, "-t", "none", "-u", "none")]
+    plain = {"networks": {"lan": {"subnet": "10.1.0.0/24"}}, "nodes": {"a": ["lan"]}}
+    assert _uplinks(plain, there) == []
+
+
+def test_what_a_private_world_changes_in_the_rules() -> None:
+    """All that pasta listens on comes to the world's own address: only ports of a loopback address stay with theirs. TCP segments
+    are clamped where an interface is narrower than a network."""
+    nodes = {"a": {"networks": ["lan"], "ports": ["192.0.2.1:80:80", "127.0.0.1:90:90"]}}
+    lab = assign(from_data({"networks": {"lan": {"subnet": "10.1.0.0/24", "nat": True}}, "nodes": nodes}, "lab"))
+    assert "192.0.2.1 . 80 : 10.1.0.2 . 80," in ruleset(lab)
+    assert "\t\t\t80 : 10.1.0.2 . 80," in ruleset(lab, private=True)
+    assert "127.0.0.1 . 90 : 10.1.0.2 . 90," in ruleset(lab, private=True)
+    for mtu, clamps in ((0, False), (1499, True), (1500, False), (65520, False)):
+        text = "".join(fact.text for fact in desired(lab, Machine(least_mtu=mtu)) if isinstance(fact, Table))
+        assert ("jump clamp" in text, text.count("maxseg size set rt mtu")) == (clamps, 2 * clamps)
+
+
+def test_name_servers_where_they_run() -> None:
+    """With `nat` only where dnsmasq is; nodes with a way out and no server here ask the machine's; one user needs no other."""
+    lab = assign(from_data({"networks": {"lan": {"subnet": "10.1.0.0/24", "nat": True}}, "nodes": {"a": ["lan"]}}, "lab"))
+
+    def files(machine: Machine) -> dict[str, str]:
+        return {fact.path.rpartition("/")[2]: fact.content for fact in desired(lab, machine) if isinstance(fact, TextFile)}
+
+    servers = ("192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4")
+    without = files(Machine(resolvers=servers))
+    assert without["resolv.conf"] == "nameserver 192.0.2.1\nnameserver 192.0.2.2\nnameserver 192.0.2.3\n"
+    assert not any(name.endswith(".conf") and name.startswith("out-") for name in without)
+    found = files(Machine(dnsmasq=True, resolvers=servers))
+    assert found["resolv.conf"] == "nameserver 10.1.0.1\n"
+    configuration = next(text for name, text in found.items() if name.startswith("out-"))
+    assert "user=" not in configuration
+    alone = next(text for name, text in files(Machine(dnsmasq=True, alone=True)).items() if name.startswith("out-"))
+    assert alone == configuration + "user=\ngroup=\n"
