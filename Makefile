@@ -32,10 +32,11 @@ demo: run-tools $(STAMP)
 test: setup
 	$(VENV)/bin/pytest -n $(JOBS) --maxschedchunk=1 -q tests
 
-# First what can share the machine, then what weighs memory and counts processes, alone.
+# First what can share the machine (the longest single tests at the head, so that none is left running alone at the end),
+# then what weighs memory and counts processes, alone.
 test-crash: setup
 	rm -rf .figures && mkdir .figures
-	CRASH=full BASCULE_FIGURES=.figures/sweep.json $(VENV)/bin/pytest -n $(JOBS) --maxschedchunk=1 -q tests/crash tests/races tests/model
+	CRASH=full BASCULE_FIGURES=.figures/sweep.json $(VENV)/bin/pytest -n $(JOBS) --maxschedchunk=1 -q tests/races tests/model tests/crash
 	CRASH=full BASCULE_FIGURES=.figures/scale.json $(VENV)/bin/pytest -q tests/scale
 	$(VENV)/bin/python tools/figures.py .figures/*.json
 
