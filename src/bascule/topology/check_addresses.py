@@ -91,7 +91,8 @@ def _room(network: Network, fixed: list[IPAddress], seekers: Counter[tuple[str, 
         number = seekers[network.name, whole.version]
         if number > free:
             where = "the ip_range and what is reserved leave" if network.ranges else "what is reserved leaves"
-            message = f"{where} {max(free, 0):,} addresses of {subnet}, but {number:,} nodes need one; leave more"
+            count = f"{number:,} nodes need one" if number > 1 else "a node needs one"
+            message = f"{where} {max(free, 0):,} addresses of {subnet}, but {count}; leave more"
             yield ("networks", network.name, "subnet", index), message
 
 

@@ -160,6 +160,8 @@ def _brief_node(lab: str, node: Node, by_mac: set[str]) -> object:
     networks: dict[str, Any] = {}
     for position, item in enumerate(node.attachments):
         given = _attachment(item if item.network not in by_mac else replace(item, addresses=_without_six(item)))
+        if item.sysctls:
+            given["sysctls"] = _brief_sysctls(item.sysctls)
         if item.interface == interface_name(position):
             del given["interface"]
         if item.host_interface == host_interface_name(node.name, position):
@@ -171,8 +173,12 @@ def _brief_node(lab: str, node: Node, by_mac: set[str]) -> object:
     if "networks" in out:
         out["networks"] = list(networks) if not any(networks.values()) else networks
     if node.sysctls:
-        out["sysctls"] = {key: int(value) if _is_plain_number(value) else value for key, value in node.sysctls}
+        out["sysctls"] = _brief_sysctls(node.sysctls)
     return out["networks"] if out.keys() == {"networks"} and isinstance(out["networks"], list) else out
+
+
+def _brief_sysctls(sysctls: tuple[tuple[str, str], ...]) -> dict[str, object]:
+    return {key: int(value) if _is_plain_number(value) else value for key, value in sysctls}
 
 
 def _is_plain_number(text: str) -> bool:

@@ -19,6 +19,7 @@ Readers = Mapping[Kind, Reader]
 MODES = ("none", "host")
 HOST_GATEWAY = "host-gateway"  # Docker's word for the machine, as the node sees it
 _LABEL = 200  # characters of a key or a value
+_EXTRA_HOST = "text like 'db=10.1.0.9'"
 
 
 def sysctls(scribe: Scribe, tree: Tree, path: Path) -> tuple[tuple[str, str], ...] | None:
@@ -105,8 +106,10 @@ def text(scribe: Scribe, tree: Tree, path: Path) -> str | None:
 
 def pools(scribe: Scribe, tree: Tree, path: Path, readers: Readers) -> tuple[Pool, ...] | None:
     """A list of pools: subnets, or maps with the size of their parts."""
-    items = tree.value if isinstance(tree.value, list) else [tree]
-    found = [_pool(scribe, item, (*path, index), readers) for index, item in enumerate(items)]
+    if not isinstance(tree.value, list):
+        one = _pool(scribe, tree, path, readers)
+        return None if one is None else (one,)
+    found = [_pool(scribe, item, (*path, index), readers) for index, item in enumerate(tree.value)]
     return tuple(item for item in found if item is not None) if None not in found else None
 
 
@@ -133,8 +136,9 @@ def labels(scribe: Scribe, tree: Tree, path: Path) -> tuple[tuple[str, str], ...
     if isinstance(tree.value, list):
         for index, item in enumerate(tree.value):
             text = scribe.text(item, (*path, index), "text like 'tier=web'")
-            key, _, value = (text or "").partition("=")
-            _label(scribe, item, (*path, index), key.strip(), value.strip(), found)
+            if text is not None:
+                key, _, value = text.partition("=")
+                _label(scribe, item, (*path, index), key.strip(), value.strip(), found)
     elif isinstance(tree.value, dict):
         for key, below in tree.value.items():
             value = "" if below.value is None else _label_value(scribe, below, (*path, key))
@@ -181,9 +185,14 @@ def extra_hosts(scribe: Scribe, tree: Tree, path: Path) -> tuple[tuple[str, str]
                 _extra_host(scribe, below, (*path, name), name, text, found)
     elif isinstance(tree.value, list):
         for index, item in enumerate(tree.value):
-            text = scribe.text(item, (*path, index), "text like 'db=10.1.0.9'") or ""
-            name, _, address = text.partition("=") if "=" in text else text.partition(":")
-            _extra_host(scribe, item, (*path, index), name.strip(), address.strip().strip("[]"), found)
+            line = scribe.text(item, (*path, index), _EXTRA_HOST)
+            if line is None:
+                continue
+            name, sign, address = line.partition("=") if "=" in line else line.partition(":")
+            if sign:
+                _extra_host(scribe, item, (*path, index), name.strip(), address.strip().strip("[]"), found)
+            else:
+                scribe.wrong(item, (*path, index), f"must be {_EXTRA_HOST}")
     else:
         scribe.wrong(tree, path, f"must be a map, or a list of 'name=address', not {kind_of(tree)}")
     return tuple(found)

@@ -100,11 +100,11 @@ def _node(scribe: Scribe, name: str, tree: Tree, path: Path) -> Group:
         got["networks"] = _attachments(scribe, tree, path)
     elif tree.value is not None:
         got = scribe.fields(tree, path, NODE, READ)
-    indexes, routes = got.pop("routes", ((), ()))
     count: int = got.pop("count", 0)
     mode: str = got.pop("network_mode", "")
     if mode:
         _alone(scribe, path, mode, got)
+    indexes, routes = got.pop("routes", ((), ()))
     node = Node(name, routes=routes, **_attributes(NODE, got))
     if mode == "host":
         node = replace(node, netns=WORLD_NETNS)
@@ -139,7 +139,8 @@ def _not_with_count(scribe: Scribe, node: Node, path: Path) -> Node:
         )
         scribe.wrong_at((*path, "ports"), message)
     plain = tuple(replace(item, addresses=(), mac="", host_interface="") for item in node.attachments)
-    return replace(node, attachments=plain)
+    ports = tuple(replace(item, published=0) for item in node.ports)
+    return replace(node, attachments=plain, ports=ports, netns=node.netns if node.netns == WORLD_NETNS else "")
 
 
 def _attachments(scribe: Scribe, tree: Tree, path: Path) -> tuple[Attachment, ...] | None:

@@ -38,7 +38,7 @@ def build(target: str, published: str, host: str, protocol: str, text: str) -> P
     first, count = _range(target, text)
     outer, outer_count = _range(published, text) if published else (0, count)
     if outer_count != count:
-        raise Wrong(f"'{shown(text)}' maps {outer_count} ports of the host to {count} of the node; write ranges of one length")
+        raise Wrong(f"'{shown(text)}': {outer_count} of the host's ports can't lead to {count} of the node's; write equal ranges")
     return Port(protocol, first, outer, count, address(host) if host else None)
 
 

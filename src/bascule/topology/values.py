@@ -79,7 +79,7 @@ def hostname(text: str) -> str:
     """A further name of a node: what could be a node's own."""
     problem = problem_with_node_name(text[:_LONGEST])
     if problem:
-        raise Wrong(problem.replace("no node name", "no host name"))
+        raise Wrong(problem.replace("node name", "host name"))
     return text
 
 
