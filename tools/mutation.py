@@ -46,7 +46,7 @@ def main() -> int:
     began = time.monotonic()
     if not given.report:
         # With CI set, Hypothesis draws the same examples every time and remembers none from the mutant before.
-        environment = os.environ | {"CI": "true"}
+        environment = os.environ | {"CI": "true", "BASCULE_MUTATION": "1"}
         mutmut = str(Path(sys.executable).with_name("mutmut"))
         subprocess.run([mutmut, "run", "--max-children", given.jobs], env=environment, check=True)
     return report(given.least, 0 if given.report else time.monotonic() - began)

@@ -10,10 +10,13 @@ from hypothesis import strategies as st
 
 from bascule.kernel.address import Address
 from bascule.kernel.file import TextFile
-from bascule.kernel.link import Veth
+from bascule.kernel.link import Bridge, Veth
 from bascule.kernel.namespace import Namespace
 from bascule.kernel.op import Fact, Indexes
-from bascule.kernel.route import Route
+from bascule.kernel.port import HAIRPIN, ISOLATED, PortFlag
+from bascule.kernel.route import LoopbackRoute, Route
+from bascule.kernel.ruleset import FROM, TO, WITHIN, ForwardAccept
+from bascule.kernel.sysctl import Sysctl
 from bascule.kernel.table import Table
 from bascule.kernel.uplink import WorldUplink
 from bascule.plan import owner, render
@@ -22,6 +25,7 @@ from bascule.plan.diff import Plan, diff
 from bascule.plan.firewall import ruleset
 from bascule.topology.addressing import assign
 from bascule.topology.load import from_data, load_text
+from bascule.wire.netfilter import BaseChain
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 DUAL = {
@@ -218,3 +222,112 @@ def test_name_servers_where_they_run() -> None:
     assert "user=" not in configuration
     alone = next(text for name, text in files(Machine(dnsmasq=True, alone=True)).items() if name.startswith("out-"))
     assert alone == configuration + "user=\ngroup=\n"
+
+
+WAYS: dict[str, dict[str, object]] = {
+    "nat": {"subnet": "10.1.0.0/24", "nat": True},
+    "from": {"subnet": "10.2.0.0/24", "reach": ["to"]},
+    "to": {"subnet": ["10.3.0.0/24", "fd00:3::/64"]},
+    "cut": {"subnet": "10.4.0.0/24", "gateway": "none"},
+    "one": {"subnet": "10.5.0.0/24"},
+    "shut": {"subnet": "10.6.0.0/24", "internal": True},
+    "apart": {"subnet": "10.7.0.0/24", "icc": False},
+    "names": {"subnet": "10.8.0.0/24", "dns": True},
+}
+
+
+def _with(networks: str, machine: Machine, nodes: dict[str, object] | None = None) -> list[Fact]:
+    return desired(assign(from_data({"networks": {n: WAYS[n] for n in networks.split()}, "nodes": nodes or {}}, "lab")), machine)
+
+
+@pytest.mark.parametrize(
+    ("networks", "nodes", "bridged", "expected"),
+    [
+        ("nat", {}, False, {"nat": [FROM, TO]}),
+        ("nat", {}, True, {"nat": [WITHIN, FROM, TO]}),
+        ("one", {}, False, {}),
+        ("one cut", {}, True, {"one": [WITHIN], "cut": [WITHIN]}),
+        ("one", {"a": {"networks": ["one"], "ports": ["80:80"]}}, False, {"one": [FROM, TO]}),
+        ("from to one", {}, False, {"from": [FROM, TO], "to": [FROM, TO]}),
+    ],
+)
+def test_ways_past_a_firewall_that_drops(networks: str, nodes: dict[str, object], bridged: bool, expected: object) -> None:
+    """In each chain of others whose policy is to drop: for what the lab's own rules let through, and for frames within a bridge
+    where they come by there."""
+    chains = (BaseChain("ip", "filter", "FORWARD", 2, "drop"), BaseChain("inet", "fw", "f", 2, "drop"))
+    facts = [each for each in _with(networks, Machine(chains=chains, bridged=bridged), nodes) if isinstance(each, ForwardAccept)]
+    for chain in chains:
+        found: dict[str, list[str]] = {}
+        for fact in facts:
+            if (fact.family, fact.table, fact.chain) == (chain.family, chain.table, chain.name):
+                found.setdefault(fact.bridge, []).append(fact.way)
+        assert found == expected
+    assert not any(isinstance(each, ForwardAccept) for each in _with(networks, Machine(bridged=bridged), nodes))
+
+
+@pytest.mark.parametrize(
+    ("networks", "forwards", "needed"),
+    [
+        ("one", False, False), ("one", True, True), ("cut", True, False), ("cut one", False, False), ("one to", False, True),
+        ("nat", False, True), ("shut", False, True), ("apart", False, True), ("names", False, True), ("from to", False, True),
+    ],
+)  # fmt: skip
+def test_where_there_are_rules(networks: str, forwards: bool, needed: bool) -> None:
+    """Where the file asks for something, or the machine would connect what the file keeps apart."""
+    found = [each for each in _with(networks, Machine(forwards=forwards)) if isinstance(each, Table)]
+    assert len(found) == needed
+
+
+@pytest.mark.parametrize(
+    ("networks", "on", "ports", "expected"),
+    [
+        ("nat", "nat", [], ["net.ipv4.ip_forward"]),
+        ("one shut apart", "one", [], []),
+        ("from to", "to", [], ["net.ipv4.ip_forward"]),
+        ("to", "to", ["[fd00::9]:80:80"], ["net.ipv6.conf.all.forwarding"]),
+        ("to", "to", ["192.0.2.1:80:80"], ["net.ipv4.ip_forward"]),
+        ("to", "to", ["127.0.0.1:80:80"], ["net.ipv4.ip_forward", "net/ipv4/conf/to/route_localnet"]),
+        ("to", "to", ["[::1]:80:80"], ["net.ipv6.conf.all.forwarding", "::1 to"]),
+        ("to", "to", ["[::1]:80:80", "192.0.2.1:80:80"], ["net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding", "::1 to"]),
+        (
+            "to one",
+            "to",
+            ["80:80"],
+            ["net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding", "net/ipv4/conf/to/route_localnet", "::1 to"],
+        ),
+    ],
+)
+def test_the_machine_passes_on_what_it_has_to(networks: str, on: str, ports: list[str], expected: list[str]) -> None:
+    """The families of networks that lead out or to others, and of published ports; what 127.0.0.1 and ::1 have takes more."""
+    found = []
+    for fact in _with(networks, Machine(), {"a": {"networks": [on], "ports": ports}}):
+        if isinstance(fact, Sysctl):
+            assert (fact.node, fact.value) == ("", "1")
+            found.append(fact.name)
+        elif isinstance(fact, LoopbackRoute):
+            found.append(f"::1 {fact.device}")
+    assert found == expected
+
+
+@pytest.mark.parametrize("bridged", [False, True])
+def test_flags_of_bridge_ports(bridged: bool) -> None:
+    """Nodes that do not reach each other are isolated; one with ports reaches them itself where bridged frames are translated."""
+    nodes = {"a": {"networks": ["apart", "one"], "ports": ["80:80"]}, "b": ["apart"], "c": ["one"]}
+    found = [(each.name, each.flag) for each in _with("apart one", Machine(bridged=bridged), nodes) if isinstance(each, PortFlag)]
+    hairpins = [("veth-a", HAIRPIN), ("veth-a-1", HAIRPIN)] if bridged else []
+    assert sorted(found) == sorted([("veth-a", ISOLATED), ("veth-b", ISOLATED), *hairpins])
+
+
+def test_a_kernel_without_ipv6_has_no_settings_of_it() -> None:
+    links = [each for each in _with("one", Machine(ipv6=False), {"a": ["one"]}) if isinstance(each, Bridge | Veth)]
+    assert [each.settings for each in links] == [(), ()]
+    links = [each for each in _with("one", Machine(), {"a": ["one"]}) if isinstance(each, Bridge | Veth)]
+    assert [each.settings for each in links] == [
+        (("net.ipv6.conf.one.accept_ra", "0"),), (("net.ipv6.conf.eth0.accept_ra", "0"),),
+    ]  # fmt: skip
+
+
+def test_an_interface_has_its_own_mtu_only_where_it_differs() -> None:
+    nodes = {"a": {"networks": {"lan": {"mtu": 1300}}}, "b": {"networks": {"lan": {"mtu": 1400}}}, "c": {"networks": ["lan"]}}
+    facts = _facts({"networks": {"lan": {"subnet": "10.1.0.0/24", "mtu": 1400}}, "nodes": nodes})
+    assert [(each.mtu, each.peer_mtu) for each in facts if isinstance(each, Veth)] == [(1400, 1300), (1400, 0), (1400, 0)]

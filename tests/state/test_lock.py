@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import threading
 from collections.abc import Callable
@@ -222,3 +223,22 @@ def test_a_claims_lock_that_cannot_be_made(state: Path) -> None:
     (state / ".claims").mkdir()
     with pytest.raises(StateError, match=r"/state/\.claims: Is a directory"), lock.claims_lock():
         pass
+
+
+def test_who_only_asks_takes_nothing(state: Path, tmp_path: Path) -> None:
+    """A lock that is held is seen in /proc/locks; another lab's, another kind of lock and a link to a held one do not count."""
+    assert not lock.is_held("lab")
+    with lock.lab_lock("lab", "test"):
+        assert lock.is_held("lab")
+        assert not lock.is_held("other")
+        with lock.lab_lock("other", "test", wait=False):
+            assert lock.is_held("other")
+            (state / "other" / "lab.json").touch()  # so that its lock stays
+        assert not lock.is_held("other")
+        (state / "third").mkdir()
+        (state / "third" / "lock").symlink_to(state / "lab" / "lock")
+        assert not lock.is_held("third")
+        with open(state / "other" / "lock", "r+") as opened:
+            fcntl.lockf(opened, fcntl.LOCK_EX)  # fcntl(2)'s kind of lock, of the same file
+            assert not lock.is_held("other")
+    assert not lock.is_held("lab")

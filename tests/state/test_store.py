@@ -284,3 +284,34 @@ def test_what_a_killed_run_left_half_written_is_written_over() -> None:
     with pytest.raises(StateError, match="symbolic links; nothing was changed in the kernel"):
         store.save(_record())
     assert not os.path.exists("/etc/elsewhere")
+
+
+def test_a_topology_that_is_none_is_told_of_the_file_that_counts() -> None:
+    """The journal, where there is one."""
+    advice = (
+        ": it is damaged. To go on, remove that file, then run `bascule up` with the lab's file and `bascule down`, "
+        "or remove by hand what `ip netns` and `ip link` still show of the lab"
+    )
+    with lock.lab_lock("lab", "test"):
+        store.save(_record())
+        assert str(store.damaged_topology("lab", "why")) == f"{folder.lab('lab')}/lab.json holds no topology (why){advice}"
+        store.begin(_record())
+        assert str(store.damaged_topology("lab", "x")) == f"{folder.lab('lab')}/journal.json holds no topology (x){advice}"
+        store.forget("lab")
+
+
+def test_a_file_that_is_no_record_is_named() -> None:
+    os.makedirs(folder.lab("lab"), 0o700)
+    path = Path(folder.lab("lab"), "lab.json")
+    path.write_text(json.dumps({"version": store.VERSION, "x": "y"}))
+    with pytest.raises(StateError, match=f"^{path} lacks name and world and slot and topology: it is damaged"):
+        store.load("lab")
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(StateError, match=f"^{path} is no plain file: it is damaged"):
+        store.load("lab")
+    path.unlink()
+    with open(path, "wb") as opened:
+        opened.truncate((256 << 20) + 1)
+    with pytest.raises(StateError, match=f"^{path} is larger than 256 MiB: it is damaged"):
+        store.load("lab")

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from bascule.errors import TopologyError
+from bascule.topology.addressing import assign
 from bascule.topology.dump import to_data, to_yaml
 from bascule.topology.load import from_data, load_text
 from bascule.topology.model import Attachment, Network, Node, Pool, Port, Span, Topology
+from bascule.topology.ways import gateways, ways_out
 
 LAN: dict[str, Any] = {"lan": {"subnet": ["10.1.0.0/24", "fd00::/64"]}}
 
@@ -217,3 +219,70 @@ def test_what_data_of_a_topology_looks_like() -> None:
         "labels": {"k": "v"},
     }
     assert to_data(Topology("t")) == {"name": "t", "networks": {}, "nodes": {}}
+
+
+SLAAC = """\
+name: t
+networks:
+  lan:
+    subnet: [10.1.0.0/24, 'fd00::/64']
+    gateway: [10.1.0.1, 'fd00::1']
+    ra: true
+  wan:
+    subnet: 'fd01::/64'
+    gateway: 'fd01::1'
+nodes:
+  a:
+    networks:
+      lan: {address: 10.1.0.2, autoconf: true}
+      wan: {address: 'fd01::2'}
+"""
+
+
+def test_an_address_that_follows_from_the_mac_is_not_written_out() -> None:
+    """Its MAC follows from lab and node, and with it the address, each time the file is read."""
+    found = assign(load_text(SLAAC.encode(), "x.yaml"))
+    (lan, wan) = found.nodes[0].attachments
+    octets = bytes.fromhex(lan.mac.replace(":", ""))
+    identifier = bytes((octets[0] ^ 2, octets[1], octets[2], 0xFF, 0xFE, octets[3], octets[4], octets[5]))
+    assert lan.addresses == (ip_address("10.1.0.2"), ip_address(int(ip_address("fd00::")) + int.from_bytes(identifier, "big")))
+    assert wan.addresses == (ip_address("fd01::2"),)
+    text = to_yaml(found)
+    assert "lan: {address: 10.1.0.2, autoconf: true}" in text
+    assert assign(load_text(text.encode(), "x.yaml")) == found
+
+
+def test_what_an_interface_gives_itself_is_not_routed_by_the_file() -> None:
+    """Per family, and only where the route leads through that interface."""
+    networks = {"lan": {"subnet": ["10.1.0.0/24", "fd00::/64"], "dhcp": True}, "wan": {"subnet": ["10.2.0.0/24", "fd01::/64"]}}
+    both: dict[str, Any] = {"lan": {"autoconf": True}, "wan": None}
+    for good in ("10.9.0.0/16 via 10.2.0.9", "fd09::/64 via fd00::9", "fd09::/64 via fd01::9", "10.9.0.0/16 dev eth1"):
+        from_data({"networks": networks, "nodes": {"a": {"networks": both, "routes": [good]}}})
+    for wrong in ("10.9.0.0/16 via 10.1.0.9", "10.9.0.0/16 dev eth0", "default via 10.1.0.9 dev eth0"):
+        with pytest.raises(TopologyError, match="the node gives eth0 its IPv4 routes itself; remove the route"):
+            from_data({"networks": networks, "nodes": {"a": {"networks": both, "routes": [wrong]}}})
+
+
+def test_the_way_out_has_the_highest_priority() -> None:
+    """Of equals the first; for each family by itself; never through an internal network."""
+    networks = {
+        "a": {"subnet": "10.1.0.0/24"},
+        "b": {"subnet": ["10.2.0.0/24", "fd02::/64"]},
+        "c": {"subnet": ["10.3.0.0/24", "fd03::/64"], "internal": True},
+    }
+
+    def out(**priorities: int) -> list[tuple[str, str]]:
+        given = {name: {"gateway_priority": value} for name, value in priorities.items()}
+        lab = assign(from_data({"networks": networks, "nodes": {"n": {"networks": given}}}))
+        by_name = {network.name: network for network in lab.networks}
+        return [(item.network, str(gateway)) for item, gateway in ways_out(lab.nodes[0], by_name)]
+
+    assert out(a=0, b=0, c=0) == [("a", "10.1.0.1"), ("b", "fd02::1")]
+    assert out(a=0, b=1, c=5) == [("b", "10.2.0.1"), ("b", "fd02::1")]
+    assert out(b=0, a=0) == [("b", "10.2.0.1"), ("b", "fd02::1")]
+    assert out(a=-1, b=-2) == [("a", "10.1.0.1"), ("b", "fd02::1")]
+    assert out(c=1) == []
+    assert [(str(gateway), prefix) for gateway, prefix in gateways(assign(from_data({"networks": networks})).networks[1])] == [
+        ("10.2.0.1", 24),
+        ("fd02::1", 64),
+    ]
