@@ -32,12 +32,16 @@ demo: run-tools $(STAMP)
 test: setup
 	$(VENV)/bin/pytest -n $(JOBS) --maxschedchunk=1 -q tests
 
+# A test of an hour's run is not stuck after two minutes.
+LONG = -q -o faulthandler_timeout=1800
+
 # First what can share the machine (the longest single tests at the head, so that none is left running alone at the end),
 # then what weighs memory and counts processes, alone.
 test-crash: setup
 	rm -rf .figures && mkdir .figures
-	CRASH=full BASCULE_FIGURES=.figures/sweep.json $(VENV)/bin/pytest -n $(JOBS) --maxschedchunk=1 -q tests/races tests/model tests/crash
-	CRASH=full BASCULE_FIGURES=.figures/scale.json $(VENV)/bin/pytest -q tests/scale
+	CRASH=full BASCULE_FIGURES=.figures/sweep.json \
+		$(VENV)/bin/pytest -n $(JOBS) --maxschedchunk=1 $(LONG) tests/races tests/model tests/crash
+	CRASH=full BASCULE_FIGURES=.figures/scale.json $(VENV)/bin/pytest $(LONG) tests/scale
 	$(VENV)/bin/python tools/figures.py .figures/*.json
 
 fuzz: $(STAMP)
