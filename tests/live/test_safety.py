@@ -180,3 +180,31 @@ def test_a_state_directory_that_is_full_or_read_only_fails_before_the_kernel(wor
     assert done.returncode == 1
     assert "Read-only file system" in done.stderr
     assert difference(before, world.snapshot(exclude=())) == ""
+
+
+def test_what_the_machine_lacks_is_told_all_at_once(world: World, tmp_path: Path) -> None:
+    """One line for each, before anything is touched."""
+    file = tmp_path / "lab.yaml"
+    file.write_text(
+        """
+        networks:
+          a: {subnet: 10.1.0.0/24, nat: true, outbound_address: 192.0.2.9, uplink: up9}
+          b: {subnet: 10.2.0.0/24, uplink: port9}
+        nodes:
+          n: {netns: /run/netns/nobodys}
+          m: [a]
+        """
+    )
+    world.run(
+        "sh", "-ec", "ip link add theirs type bridge; ip link add port9 type veth peer name x; ip link set port9 master theirs"
+    )
+    before = world.snapshot(exclude=())
+    done = bascule(world, "up", str(file), check=False)
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        "bascule: node n: there is no network namespace at /run/netns/nobodys; does the process still run?",
+        "bascule: network a: outbound_address 192.0.2.9 is no address of this machine; add it first",
+        "bascule: network a: the machine has no interface up9 for its uplink; see `ip -br link`",
+        "bascule: network b: port9 is a port of theirs already; choose another uplink",
+    ]
+    assert difference(before, world.snapshot(exclude=())) == ""

@@ -6,7 +6,7 @@ import errno
 from collections.abc import Iterator
 from ipaddress import ip_network
 
-from bascule.errors import Conflict, InputError, KernelError
+from bascule.errors import BasculeError, Conflict, InputError, KernelError
 from bascule.host import nft, uplink
 from bascule.host.seen import Observation
 from bascule.kernel.op import Fact
@@ -19,59 +19,64 @@ from bascule.topology.ports import port_text
 
 
 def refuse_impossible(lab: Assigned | None, want: list[Fact], seen: Observation) -> None:
-    """What can be known to fail, before anything is touched."""
-    if lab is None:
-        return
+    """What can be known to fail, before anything is touched: all of it at once. Raises one error as it is, and several as an
+    :class:`InputError` with a line for each."""
+    found = list(_impossible(lab, want, seen)) if lab is not None else []
+    if len(found) == 1:
+        raise found[0]
+    if found:
+        raise InputError("\n".join(str(each) for each in found))
+
+
+def _impossible(lab: Assigned, want: list[Fact], seen: Observation) -> Iterator[BasculeError]:
     if nft.program() is None and any(isinstance(fact, Table) for fact in want):
-        raise KernelError("nft", errno.ENOENT, "nft is not installed", advice="the lab needs rules: install the package nftables")
+        yield KernelError("nft", errno.ENOENT, "nft is not installed", advice="the lab needs rules: install the package nftables")
     if any(isinstance(fact, WorldUplink) for fact in want):
-        _refuse_ports(lab)
+        yield from _impossible_ports(lab)
     for node in lab.nodes:
         if node.name in seen.lacking:
             path = seen.lacking[node.name]
-            raise InputError(f"node {node.name}: there is no network namespace at {path}; does the process still run?")
+            yield InputError(f"node {node.name}: there is no network namespace at {path}; does the process still run?")
     for network in lab.networks:
-        _refuse_network(network, seen)
-        _refuse_uplink(network, seen)
+        yield from _impossible_network(network, seen)
+        yield from _impossible_uplink(network, seen)
 
 
-def _refuse_ports(lab: Assigned) -> None:
+def _impossible_ports(lab: Assigned) -> Iterator[BasculeError]:
     """What pasta can't listen on."""
     least = uplink.least_port()
     for node in lab.nodes:
         for port in node.ports:
             if port.published < least:
-                raise InputError(
+                yield InputError(
                     f"port {port.published} of {node.name}: from a private world ports below {least} can't be published "
                     "(net.ipv4.ip_unprivileged_port_start); choose a higher one"
                 )
             if port.host is not None and not uplink.has_default_route(port.host.version):
-                raise InputError(
+                yield InputError(
                     f"port {port_text(port)} of {node.name}: from a private world nothing is published on IPv{port.host.version}"
                     ", as the machine has no default route of it; leave the address out, or add a route"
                 )
 
 
-def _refuse_network(network: Network, seen: Observation) -> None:
+def _impossible_network(network: Network, seen: Observation) -> Iterator[BasculeError]:
     for key, asked in (("dns", network.dns), ("dhcp", network.dhcp), ("ra", network.ra)):
         if asked and not seen.dnsmasq:
-            raise InputError(f"network {network.name}: `{key}` needs dnsmasq; install the package dnsmasq-base, or remove it")
+            yield InputError(f"network {network.name}: `{key}` needs dnsmasq; install the package dnsmasq-base, or remove it")
     for address in network.outbound:
         if str(address) not in seen.addresses:
-            raise InputError(f"network {network.name}: outbound_address {address} is no address of this machine; add it first")
+            yield InputError(f"network {network.name}: outbound_address {address} is no address of this machine; add it first")
 
 
-def _refuse_uplink(network: Network, seen: Observation) -> None:
+def _impossible_uplink(network: Network, seen: Observation) -> Iterator[BasculeError]:
     name = network.uplink
-    if not name:
-        return
     there = seen.others.get(name)
-    if there is None:
-        raise InputError(f"network {network.name}: the machine has no interface {name} for its uplink; see `ip -br link`")
-    if there.master not in ("", network.name):
-        raise Conflict(f"network {network.name}: {name} is a port of {there.master} already; choose another uplink")
-    if there.default_route and there.master != network.name:
-        raise Conflict(
+    if name and there is None:
+        yield InputError(f"network {network.name}: the machine has no interface {name} for its uplink; see `ip -br link`")
+    elif there is not None and there.master not in ("", network.name):
+        yield Conflict(f"network {network.name}: {name} is a port of {there.master} already; choose another uplink")
+    elif there is not None and there.default_route and there.master != network.name:
+        yield Conflict(
             f"network {network.name}: the machine's default route goes through {name}: as a bridge port it would cut the machine "
             "off; choose another uplink"
         )
