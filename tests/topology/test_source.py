@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 import tomllib
 from typing import NoReturn
@@ -95,6 +96,16 @@ def test_an_alias_is_its_value_at_both_places() -> None:
 
 
 HUGE = 200_000
+
+
+def test_the_place_of_what_is_too_deep() -> None:
+    """Ours, or libyaml's own, whose newer versions look ahead and stop at a thousand levels."""
+    found = said("a:\n  [" + "[" * HUGE, "x.yaml")
+    assert re.fullmatch(r"x\.yaml:2:(66|1002): lists and maps are nested more than 64 deep; a lab file needs seven levels", found)
+
+
+def test_a_json_text_that_does_not_end() -> None:
+    assert said('{"name": "x', "x.json") == "x.json:1:10: not valid JSON: Unterminated string starting"
 
 
 @pytest.mark.parametrize(
