@@ -31,6 +31,7 @@ from bascule.state import folder
 
 How = Literal["done", "killed", "error", "traceback", "hang"]
 _SECONDS, _PATIENCE = 30, 0.2
+_LIVING = ("sleep", "dnsmasq", "pasta", "pasta.avx2")  # keepers, name servers, ways out: what outlives a run
 _HEAD = struct.Struct("=IIII")  # calls met, messages met, hit, length of the text
 _HIT_AT, _ASKS = 8, 2
 _NAMES, _SHARED = 1 << 16, 1 << 17  # where the calls' kinds stand, a byte each, behind the text; the size of it all
@@ -232,13 +233,13 @@ def _wait(child: int, shared: mmap.mmap) -> How:
 
 
 def _reap_orphans() -> None:
-    """Wait for what the dead have left running: helpers that see their pipe closed, and end. A keeper sleeps on."""
+    """Wait for what the dead have left running: helpers that see their pipe closed, and end. Keepers and name servers live on."""
     deadline = time.monotonic() + _SECONDS
     while time.monotonic() < deadline:
         with suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
-        if not [pid for pid in _children() if not _sleeps(pid)]:
+        if not [pid for pid in _children() if not _lives_on(pid)]:
             return
         time.sleep(0.001)
 
@@ -247,9 +248,9 @@ def _children() -> list[int]:
     return [int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()]
 
 
-def _sleeps(pid: int) -> bool:
+def _lives_on(pid: int) -> bool:
     with suppress(OSError):
-        return Path(f"/proc/{pid}/comm").read_text().strip() == "sleep"
+        return Path(f"/proc/{pid}/comm").read_text().strip() in _LIVING
     return False
 
 

@@ -32,12 +32,13 @@ from bascule.host.announce import announce
 from bascule.host.execute import Report, execute
 from bascule.host.keeper import Starting
 from bascule.host.paths import Paths
+from bascule.host.surroundings import setting
 from bascule.host.world import HostWorld, PrivateWorld, World
 from bascule.kernel.namespace import AddNamespace, AttachNamespace, Namespace
 from bascule.kernel.op import WORLD, Indexes, Op, Outside
 from bascule.kernel.sysctl import Sysctl
 from bascule.plan.diff import Change, Plan
-from bascule.plan.firewall import passage
+from bascule.plan.firewall import FORWARDING, passage
 from bascule.state import kept, lock, store
 from bascule.state.store import Keeper, Record, Stored
 from bascule.topology.dump import to_data
@@ -147,7 +148,8 @@ class _Run:
                 if not prepared.plan and self.stored.record == record:
                     return Outcome(prepared.plan, Report(), target, self.kind, self._keep(record))
                 record = dataclasses.replace(record, namespaces={**self._present(prepared), **_made(prepared.plan)})
-                store.begin(dataclasses.replace(record, namespaces={**self.stored.namespaces, **record.namespaces}))
+                namespaces_too = {**self.stored.namespaces, **record.namespaces}
+                store.begin(dataclasses.replace(record, namespaces=namespaces_too, priors=_foreseen(record, prepared)))
                 self.begun = started is None
                 report = self._carry_out(world, prepared.plan)
                 self.done = True
@@ -274,6 +276,8 @@ class _Run:
         for key in settings:
             if key in others.priors:  # whichever lab goes last puts it back
                 priors.setdefault((WORLD, key), others.priors[key])
+            elif self.kind == "host" and key in FORWARDING.values() and (there := setting(key)):
+                priors.setdefault((WORLD, key), there)  # now: once another lab has set it, nobody could tell
         return Record(
             name=self.name,
             world=self.kind,
@@ -348,6 +352,16 @@ def _forget_kept(name: str) -> tuple[str, ...]:
     except StateError as error:
         return (f"{error}: `bascule restore` would bring {name} back after a reboot; `bascule down {name}` again",)
     return ()
+
+
+def _foreseen(record: Record, prepared: Prepared) -> list[tuple[str, str, str]]:
+    """Settings as they are before the first change, with those that the plan is about to change: who comes after a killed run has
+    no other way to know."""
+    seen = {(fact.node, fact.name): fact.value for fact in prepared.seen.facts if isinstance(fact, Sysctl)} | prepared.seen.before
+    changing = [change.fact for change in prepared.plan.changes if isinstance(change.fact, Sysctl) and change.sign != "-"]
+    new = {(fact.node, fact.name): seen[fact.node, fact.name] for fact in changing if (fact.node, fact.name) in seen}
+    known = {(node, key): value for node, key, value in record.priors}
+    return [(*place, value) for place, value in (new | known).items()]
 
 
 def _made(plan: Plan) -> dict[str, int]:

@@ -89,17 +89,25 @@ def _new_pin(name: str) -> str:
 
 def place(source: str) -> tuple[int, int] | None:
     """The identity (device, inode) of the network namespace at this path; None where there is none."""
+    descriptor = open_source(source)
+    if descriptor is None:
+        return None
+    status = os.fstat(descriptor)
+    os.close(descriptor)
+    return status.st_dev, status.st_ino
+
+
+def open_source(source: str) -> int | None:
+    """A descriptor of the network namespace at this path; None where there is none."""
     try:
-        descriptor = os.open(_path_of(source), os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(_path_of(source), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError:
         return None
-    try:
-        status = os.fstat(descriptor)
-        return (status.st_dev, status.st_ino) if fcntl.ioctl(descriptor, _NS_GET_NSTYPE) == CLONE_NEWNET else None
-    except OSError:
-        return None  # no namespace at all
-    finally:
-        os.close(descriptor)
+    with suppress(OSError):  # no namespace at all
+        if fcntl.ioctl(descriptor, _NS_GET_NSTYPE) == CLONE_NEWNET:
+            return descriptor
+    os.close(descriptor)
+    return None
 
 
 def _path_of(source: str) -> str:

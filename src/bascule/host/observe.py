@@ -127,6 +127,7 @@ def _enter_node(name: str, scope: Scope, seen: Observation, nodes: dict[str, _In
     if descriptor is None:
         if os.path.lexists(namespaces.pin_path(name)):
             seen.facts.append(Namespace(name, alive=False))
+        _before_adoption(name, scope, seen)
         return
     try:
         source = _source(descriptor, dict(scope.adopted).get(name, ""))
@@ -141,6 +142,21 @@ def _enter_node(name: str, scope: Scope, seen: Observation, nodes: dict[str, _In
             if node == name and scope.inside:
                 with suppress(OSError):
                     seen.facts.append(Sysctl(name, key, read_sysctl(key)))
+    finally:
+        os.close(descriptor)
+
+
+def _before_adoption(name: str, scope: Scope, seen: Observation) -> None:
+    """The settings of a namespace that the node is still to be: nobody can tell them once a run has changed them."""
+    path = dict(scope.adopted).get(name, WORLD_NETNS)
+    descriptor = namespaces.open_source(path) if path != WORLD_NETNS else None
+    if descriptor is None:
+        return
+    try:
+        for node, key in scope.sysctls if namespaces.enter(descriptor) else ():
+            if node == name:
+                with suppress(OSError):
+                    seen.before[name, key] = read_sysctl(key)
     finally:
         os.close(descriptor)
 

@@ -34,7 +34,8 @@ class Scope:
 class Observation:
     """Facts, and what a plan has to know besides: indexes in use, prefixes that the world routes, chains that forward; whether
     the world passes packets on, all of its addresses, and the smallest MTU of its own interfaces; nodes to adopt (``lacking``)
-    with nothing at their path; whether a program may become another user there, or is ``alone``."""
+    with nothing at their path, and the settings of others ``before`` they are adopted; whether a program may become another user
+    there, or is ``alone``."""
 
     facts: list[Fact] = field(default_factory=list)
     indexes: dict[tuple[str, str], int] = field(default_factory=dict)
@@ -47,6 +48,7 @@ class Observation:
     addresses: set[str] = field(default_factory=set)
     others: dict[str, Foreign] = field(default_factory=dict)
     lacking: dict[str, str] = field(default_factory=dict)
+    before: dict[tuple[str, str], str] = field(default_factory=dict)
     ipv6: bool = True
     dnsmasq: bool = False
     resolvers: tuple[str, ...] = ()

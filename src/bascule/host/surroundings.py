@@ -19,14 +19,14 @@ _BRIDGE_NF, _BRIDGE_NF6 = "net.bridge.bridge-nf-call-iptables", "net.bridge.brid
 
 
 def settings(seen: Observation, scope: Scope) -> None:
-    seen.forwards = any(_setting(key) == "1" for key in _FORWARDING)
-    seen.bridge_nf, seen.bridge_nf6 = _setting(_BRIDGE_NF) == "1", _setting(_BRIDGE_NF6) == "1"
+    seen.forwards = any(setting(key) == "1" for key in _FORWARDING)
+    seen.bridge_nf, seen.bridge_nf6 = setting(_BRIDGE_NF) == "1", setting(_BRIDGE_NF6) == "1"
     for node, key in scope.sysctls:
-        if node == WORLD and (value := _setting(key)):
+        if node == WORLD and (value := setting(key)):
             seen.facts.append(Sysctl(WORLD, key, value))
 
 
-def _setting(key: str) -> str:
+def setting(key: str) -> str:
     """The value, empty where there is no such setting: a module is not loaded, an interface is gone."""
     try:
         return read_sysctl(key)
