@@ -27,7 +27,7 @@ from bascule.errors import (
     WorldError,
     translated,
 )
-from bascule.host import files, keeper, namespaces, settle, uplink
+from bascule.host import files, keeper, namespaces, service, settle, uplink
 from bascule.host.announce import announce
 from bascule.host.execute import Report, execute
 from bascule.host.keeper import Starting
@@ -39,6 +39,7 @@ from bascule.kernel.op import WORLD, Indexes, Op, Outside
 from bascule.kernel.sysctl import Sysctl
 from bascule.plan.diff import Change, Plan
 from bascule.plan.firewall import FORWARDING, passage
+from bascule.plan.servers import servers_folder
 from bascule.state import kept, lock, store
 from bascule.state.store import Keeper, Record, Stored
 from bascule.topology.dump import to_data
@@ -235,6 +236,7 @@ class _Run:
         remarks += _running(prepared.plan)
         report = world.watch(_take_away, self.heard.progress, prepared.plan.ops, world.paths)
         settle.links_gone([index for (node, _), index in prepared.seen.indexes.items() if not node], Indexes(record.slot).range)
+        service.forget_ended(servers_folder(self.name))
         files.remove_empty(self.name)
         files.remove_stale_links()
         files.remove_made_directories()

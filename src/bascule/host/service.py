@@ -92,6 +92,13 @@ def end(prefix: str) -> None:
         syscalls.unlink(f"{prefix}.pid")
 
 
+def forget_ended(folder: str) -> None:
+    """Remove the files in which servers that have ended left their numbers: who ends one may be killed before that."""
+    for name in os.listdir(folder) if os.path.isdir(folder) else ():
+        if name.endswith(".pid") and next(_processes(os.path.join(folder, name.removesuffix(".pid"))), None) is None:
+            syscalls.unlink(os.path.join(folder, name))
+
+
 def _end(pid: int, prefix: str) -> None:
     try:
         descriptor = os.pidfd_open(pid)
