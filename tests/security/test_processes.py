@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -67,13 +68,25 @@ def test_the_environment_is_the_caller_s_and_stays_with_the_command(
         assert "hunter2" not in Path("/run/bascule/docker-bridge/lab.json").read_text()
 
 
+def _files_of(pid: int) -> list[str]:
+    """What its descriptors lead to; nothing as long as it is not `sleep`."""
+    if not Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"sleep"):
+        return []
+    found = []
+    for number in sorted(os.listdir(f"/proc/{pid}/fd")):
+        with suppress(FileNotFoundError):  # it was just closed
+            found.append(os.readlink(f"/proc/{pid}/fd/{number}"))
+    return found
+
+
 def test_the_keeper_has_nothing_to_talk_to(world: World) -> None:
     """No socket, no pipe, no file: three descriptors of /dev/null, no environment, no name of a lab on its command line."""
     with Lab.load(SEED, world="private"):
         keeper = look.labs()[0].keeper
-        while not Path(f"/proc/{keeper}/cmdline").read_bytes().startswith(b"sleep"):
-            time.sleep(0.001)  # it becomes `sleep` in its own time, once it was told to go
-        assert [os.readlink(f"/proc/{keeper}/fd/{fd}") for fd in sorted(os.listdir(f"/proc/{keeper}/fd"))] == ["/dev/null"] * 3
+        deadline = time.monotonic() + 5
+        while (found := _files_of(keeper)) != ["/dev/null"] * 3 and time.monotonic() < deadline:
+            time.sleep(0.001)  # it becomes `sleep` in its own time, once it was told to go, and the linker opens files for it
+        assert found == ["/dev/null"] * 3
         assert Path(f"/proc/{keeper}/cmdline").read_bytes() == b"sleep\0infinity\0"
 
 
