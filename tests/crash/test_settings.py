@@ -62,7 +62,7 @@ def test_the_last_of_two_labs_puts_it_back(world: World, first: str) -> None:
     """Also where the other one was killed between claiming it and setting it, and goes first."""
     other = {**NAT, "name": "two", "networks": {"wan": {"subnet": "10.2.0.0/24", "nat": True, "dns": False}}}
     one = {**NAT, "name": "one"}
-    for at in range(0, 40, 3):
+    for at in range(0, 40, 5):
         attempt(lambda: Lab.from_data(one, world="host").up(), Fault(at, "kill"))
         Lab.from_data(other, world="host").up()
         Lab.from_data(one, world="host").up()
