@@ -112,6 +112,7 @@ CLASHES = [
     ("80:1", "81:1", False),
     ("80:1", "1", False),  # a port that is still to be chosen wants none
     ("1", "80:1", False),
+    ("1-100", "80:1", False),
     ("80-84:1-5", "84:1", True),
     ("80-84:1-5", "85:1", False),
     ("84:1", "80-84:1-5", True),
