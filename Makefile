@@ -1,7 +1,7 @@
 # make demo         the network of the tutorial, up and down again (root: on this machine; others: in a private world)
 # make test         all tests; JOBS=8 for more at a time
-# make test-crash   the whole crash sweep, races, random lives, leaks: an hour; writes its figures into docs/reliability.md
-# make mutation     change plan/, topology/ and state/ in five thousand places and see whether the tests notice: half an hour
+# make test-crash   the whole crash sweep, races, random lives, leaks: two hours on two processors (JOBS=8 helps); writes its figures into docs/reliability.md
+# make mutation     change plan/, topology/ and state/ in eight thousand places and see whether the tests notice: half an hour
 # make fuzz         a million and more cases of wrong input, in six minutes; SEED=2 for others; crashers go to fuzz/found/
 # make lint         style, types, the import law, the budgets
 # make bench        measure; bench-peers installs what it is compared with

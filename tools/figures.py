@@ -20,7 +20,7 @@ BEGIN, END = "<!-- figures -->", "<!-- /figures -->"
 def table(figures: dict[str, int]) -> str:
     """A row for each figure."""
     rows = [f"| {name} | {number:,} |" for name, number in sorted(figures.items())]
-    head = f"Last full run: {date.today()}, Linux {platform.release()}, Python {platform.python_version()}.\n"
+    head = f"Last full run: {date.today()}, Linux {platform.release().partition('-')[0]}, Python {platform.python_version()}.\n"
     return "\n".join([head, "| what was tried or measured | number |", "|---|---:|", *rows])
 
 
