@@ -261,3 +261,37 @@ def test_derived_macs_follow_the_address_and_the_names_where_there_is_none() -> 
     assert one.nodes[0].attachments[0].mac == derived_mac("one", "10.0.0.2")
     assert one.networks[0].mac == derived_mac("one", "lan")
     assert attachment_mac("one", "a", "eth0", "") == derived_mac("one", "a", "eth0")
+
+
+@pytest.mark.parametrize(
+    ("reserved", "expected"),
+    [
+        ([], ["2", "3", "4", "5"]),
+        (["10.0.0.2"], ["3", "4", "5", "6"]),
+        (["10.0.0.3-10.0.0.4"], ["2", "5", "6", "7"]),
+        (["10.0.0.3", "10.0.0.5"], ["2", "4", "6", "7"]),
+        (["10.0.0.5-10.0.0.9", "10.0.0.2/31"], ["4", "10", "11", "12"]),
+        (["10.0.0.0/29", "10.0.0.8-10.0.0.10"], ["11", "12", "13", "14"]),
+        (["10.0.0.1-10.0.0.1", "10.0.0.4"], ["2", "3", "5", "6"]),
+    ],
+)
+def test_reserved_addresses_are_passed_over(reserved: list[str], expected: list[str]) -> None:
+    """Single ones, ranges, ranges that touch; the gateway is the bridge's all the same."""
+    found = got(assign(lab({"lan": {"subnet": "10.0.0.0/24", "reserved": reserved}}, n={"count": 4, "networks": ["lan"]})))
+    assert [found[f"n{number}"][0].rpartition(".")[2] for number in range(1, 5)] == expected
+
+
+def test_a_range_and_what_is_reserved_in_it() -> None:
+    """Both bound where addresses come from, also for nodes that the lab had before."""
+    network = {
+        "subnet": ["10.0.0.0/24", "fd00::/64"],
+        "ip_range": "10.0.0.16/29",
+        "reserved": ["10.0.0.16-10.0.0.18", "10.0.0.20"],
+    }
+    found = got(assign(lab({"lan": network}, n={"count": 4, "networks": ["lan"]})))
+    assert [found[f"n{number}"] for number in range(1, 5)] == [
+        ["10.0.0.19", "fd00::2"], ["10.0.0.21", "fd00::3"], ["10.0.0.22", "fd00::4"], ["10.0.0.23", "fd00::5"],
+    ]  # fmt: skip
+    before = assign(lab({"lan": {"subnet": "10.0.0.0/24"}}, a=["lan"], b=["lan"], c=["lan"]))
+    after = lab({"lan": {"subnet": "10.0.0.0/24", "reserved": "10.0.0.3"}}, a=["lan"], b=["lan"], c=["lan"])
+    assert [got(assign(after, before))[name] for name in "abc"] == [["10.0.0.2"], ["10.0.0.5"], ["10.0.0.4"]]

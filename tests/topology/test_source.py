@@ -6,6 +6,9 @@ import json
 import re
 import time
 import tomllib
+from collections.abc import Callable
+from ipaddress import ip_address, ip_network
+from types import MappingProxyType
 from typing import NoReturn
 
 import pytest
@@ -14,6 +17,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bascule.errors import Mistake, TopologyError
+from bascule.topology import tree as trees
 from bascule.topology.read_yaml import resolve
 from bascule.topology.source import parse
 from bascule.topology.tree import Tree, from_python
@@ -459,3 +463,52 @@ def _prefixes(written: str, following: list[str]) -> list[str]:
             continue
         found.append(whole[:end])
     return found
+
+
+class _Word(str):
+    """A text that says something else of itself, as an enumeration's member does."""
+
+    def __str__(self) -> str:
+        return "else"
+
+
+def test_data_of_a_program_is_read_like_a_file() -> None:
+    """Subclasses of text, other mappings, tuples, addresses, numbers as keys; numbers and texts know how they are written."""
+    data = MappingProxyType(
+        {_Word("a"): (_Word("x"), ip_address("10.0.0.1"), ip_network("fd00::/64")), 7: {"b": None, "c": True}}
+    )
+    tree = from_python(data, "script")
+    assert plain(tree) == {"a": ["x", "10.0.0.1", "fd00::/64"], "7": {"b": None, "c": True}}
+    texts = [item.text for item in tree.value["a"].value]
+    assert texts == ["x", "10.0.0.1", "fd00::/64"]
+    assert [(each.value, each.text) for each in (from_python(value, "s") for value in (12, 2**64 - 1, 1.5, -3, "y"))] == [
+        (12, "12"), (2**64 - 1, str(2**64 - 1)), (1.5, ""), (-3, "-3"), ("y", "y"),
+    ]  # fmt: skip
+    assert from_python(2**64, "s").text == "a very large number"
+    assert plain(from_python({2**64 - 1: 1}, "s")) == {str(2**64 - 1): 1}
+
+
+@pytest.mark.parametrize(
+    ("key", "kind"), [(True, "true or false"), (2**64, "a number"), (1.5, "a decimal number"), (None, "nothing")]
+)
+def test_keys_that_are_no_text(key: object, kind: str) -> None:
+    with pytest.raises(TopologyError) as caught:
+        from_python({"a": {key: 1}}, "script")
+    assert str(caught.value) == f"script: a key of a map must be text, not {kind}"
+
+
+def test_how_deep_and_how_much_data_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nested(levels: int, make: Callable[[object], object]) -> object:
+        data: object = 1
+        for _level in range(levels):
+            data = make(data)
+        return data
+
+    for make in (lambda below: [below], lambda below: {"a": below}):
+        from_python(nested(64, make), "script")
+        with pytest.raises(TopologyError, match=r"^script: lists and maps are nested more than 64 deep"):
+            from_python(nested(65, make), "script")
+    monkeypatch.setattr(trees, "MAX_DATA_VALUES", 1000)
+    from_python([1] * 999, "script")
+    with pytest.raises(TopologyError, match=r"^script: more than 1,000 values$"):
+        from_python([1] * 1000, "script")
