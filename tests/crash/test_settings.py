@@ -26,7 +26,7 @@ NEVER = 1 << 30
 FULL = os.environ.get("CRASH") == "full"
 
 
-def _faults(world: World, data: dict[str, Any]) -> range:
+def _faults(data: dict[str, Any]) -> range:
     """The effects of an undisturbed `up`."""
     ending = attempt(lambda: Lab.from_data(data, world="host").up(), Fault(NEVER, "kill"))
     assert ending.how == "done", ending
@@ -37,7 +37,7 @@ def _faults(world: World, data: dict[str, Any]) -> range:
 def test_forwarding_is_put_back(world: World) -> None:
     """Wherever `up` was killed: by `up` and `down`, and by `down` alone."""
     tried = 0
-    for at in _faults(world, NAT)[:: 1 if FULL else 2]:
+    for at in _faults(NAT)[:: 1 if FULL else 2]:
         tried += attempt(lambda: Lab.from_data(NAT, world="host").up(), Fault(at, "kill")).how == "killed"
         if at % 4 < 2:
             Lab.from_data(NAT, world="host").up()
@@ -52,7 +52,7 @@ def test_settings_of_somebody_else_s_namespace_are_put_back(world: World) -> Non
     world.run("ip", "netns", "add", "theirs")
     keys = ("net.ipv4.ip_forward", "net.core.somaxconn")
     before = [world.run("ip", "netns", "exec", "theirs", "sysctl", "-n", key).stdout for key in keys]
-    for at in _faults(world, ADOPTED):
+    for at in _faults(ADOPTED):
         attempt(lambda: Lab.from_data(ADOPTED, world="host").up(), Fault(at, "kill"))
         Lab.from_data(ADOPTED, world="host").up()
         Lab("lab").down()

@@ -102,10 +102,6 @@ def test_families_and_addresses() -> None:
     assert [bound_to(Port("tcp", 1, 1, 1, host)) for host in (None, ANY4, ANY6, V4, V6)] == [None, None, None, V4, V6]
 
 
-def _at(text: str) -> Port:
-    return port(text)
-
-
 CLASHES = [
     ("80:1", "80:2", True),
     ("80:1", "80:1/udp", False),
@@ -132,23 +128,23 @@ CLASHES = [
 
 @pytest.mark.parametrize(("one", "other", "expected"), CLASHES)
 def test_which_ports_clash(one: str, other: str, expected: bool) -> None:
-    assert clashes(_at(one), _at(other)) is clashes(_at(other), _at(one)) is expected
+    assert clashes(port(one), port(other)) is clashes(port(other), port(one)) is expected
 
 
 def test_who_has_a_port() -> None:
     """The first of a range that somebody has, and who; per protocol and address."""
     taken = Taken()
-    taken.add(_at("127.0.0.1:80:1"), "web")
-    taken.add(_at("127.0.0.2:80:1"), "other")
-    taken.add(_at("90-92:1-3/udp"), "dns")
-    assert taken.owner_of(_at("127.0.0.2:80:1")) == (80, "other")
-    assert taken.owner_of(_at("80:1")) == (80, "web")
-    assert taken.owner_of(_at("78-80:1-3")) == (80, "web")
-    assert taken.owner_of(_at("80/udp")) is None
-    assert taken.owner_of(_at("127.0.0.3:80:1")) is None
-    assert [taken.owner_of(_at(f"{number}:1/udp")) for number in (89, 90, 92, 93)] == [None, (90, "dns"), (92, "dns"), None]
-    assert taken.owner_of(_at("91-95:1-5/udp")) == (91, "dns")
-    assert taken.owner_of(_at("90:1")) is None
+    taken.add(port("127.0.0.1:80:1"), "web")
+    taken.add(port("127.0.0.2:80:1"), "other")
+    taken.add(port("90-92:1-3/udp"), "dns")
+    assert taken.owner_of(port("127.0.0.2:80:1")) == (80, "other")
+    assert taken.owner_of(port("80:1")) == (80, "web")
+    assert taken.owner_of(port("78-80:1-3")) == (80, "web")
+    assert taken.owner_of(port("80/udp")) is None
+    assert taken.owner_of(port("127.0.0.3:80:1")) is None
+    assert [taken.owner_of(port(f"{number}:1/udp")) for number in (89, 90, 92, 93)] == [None, (90, "dns"), (92, "dns"), None]
+    assert taken.owner_of(port("91-95:1-5/udp")) == (91, "dns")
+    assert taken.owner_of(port("90:1")) is None
 
 
 def _lab(**nodes: list[str]) -> Topology:

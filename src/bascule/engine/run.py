@@ -149,8 +149,8 @@ class _Run:
                 if not prepared.plan and self.stored.record == record:
                     return Outcome(prepared.plan, Report(), target, self.kind, self._keep(record))
                 record = dataclasses.replace(record, namespaces={**self._present(prepared), **_made(prepared.plan)})
-                namespaces_too = {**self.stored.namespaces, **record.namespaces}
-                store.begin(dataclasses.replace(record, namespaces=namespaces_too, priors=_foreseen(record, prepared)))
+                known = {**self.stored.namespaces, **record.namespaces}
+                store.begin(dataclasses.replace(record, namespaces=known, priors=_foreseen(record, prepared)))
                 self.begun = started is None
                 report = self._carry_out(world, prepared.plan)
                 self.done = True
