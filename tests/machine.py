@@ -13,6 +13,7 @@ import struct
 import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 State = dict[str, Any]
@@ -21,6 +22,10 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _CLONE_NEWNET = 0x40000000
 _GETLINK, _GETADDR, _GETROUTE, _GETRULE = 18, 22, 26, 34
 _DONE, _ERROR, _DUMP_REQUEST = 3, 2, 0x301
+_PROMISCUOUS = 0x100
+# <linux/if_link.h>: IFLA_INFO_DATA of a bridge, IFLA_INFO_SLAVE_DATA of its ports.
+_BRIDGE = {"ageing": 4, "stp": 5, "priority": 6}
+_PORT = {"hairpin": 4, "guard": 5, "fast leave": 7, "learning": 8, "flood": 9, "isolated": 33}
 _UP, _MAIN_TABLE, _LOCAL_TABLE, _LINK_SCOPE, _MULTICAST = 0x1, 254, 255, 253, 5
 _NF_TABLES, _GETTABLE = 10 << 8, 1
 _SYSCTLS = (
@@ -29,6 +34,7 @@ _SYSCTLS = (
     "net/ipv4/conf/all/rp_filter",
     "net/ipv6/conf/all/disable_ipv6",
 )
+_SYSCTLS_OF_A_LINK = ("net/ipv4/conf/{}/route_localnet", "net/ipv6/conf/{}/accept_ra", "net/ipv6/conf/{}/accept_dad")
 
 
 def state(state_too: bool = True) -> State:
@@ -128,8 +134,8 @@ def _namespace() -> State:
             "rules": sorted(data.hex() for data in _dump(opened, _GETRULE, bytes(12))),
             "nft": _ruleset(),
         }
-    for key in _SYSCTLS:
-        with open(f"/proc/sys/{key}") as file:
+    for key in (*_SYSCTLS, *(key.format(name) for name in links for key in _SYSCTLS_OF_A_LINK)):
+        with suppress(FileNotFoundError), open(f"/proc/sys/{key}") as file:  # where a link has an MTU below 1,280: no IPv6
             found[key] = file.read().strip()
     return found
 
@@ -144,17 +150,27 @@ def _links(rows: list[bytes]) -> tuple[State, dict[int, str]]:
         name = parts[3].rstrip(b"\0").decode()
         names[index] = name
         masters[name] = _number(parts[10]) if 10 in parts else 0
+        info = _attributes(parts.get(18, b""))
+        kind = info.get(1, b"").rstrip(b"\0").decode()
         links[name] = {
             "up": bool(flags & _UP),
             "mac": parts.get(1, b"").hex(":"),
             "mtu": _number(parts[4]),
-            "kind": _attributes(parts.get(18, b"")).get(1, b"").rstrip(b"\0").decode(),
+            "promiscuous": bool(flags & _PROMISCUOUS),
+            "kind": kind,
+            **_settings(info.get(2, b"") if kind == "bridge" else b"", _BRIDGE),
+            **_settings(info.get(5, b"") if info.get(4, b"").startswith(b"bridge") else b"", _PORT),
             "alias": parts.get(20, b"").decode("utf-8", "replace"),
             "pair": (index, _number(parts[5]) if 5 in parts else 0),
         }
     for name, master in masters.items():
         links[name]["master"] = names.get(master, "")
     return links, names
+
+
+def _settings(data: bytes, wanted: dict[str, int]) -> dict[str, int]:
+    parts = _attributes(data)
+    return {name: _number(parts[kind]) for name, kind in wanted.items() if kind in parts}
 
 
 def _name_peers(places: dict[str, State]) -> None:

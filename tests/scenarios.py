@@ -28,6 +28,8 @@ from faults import Ending, Fault, attempt
 
 Data = dict[str, Any]
 EXTRA = "extra0"
+# What another program's firewall may be like: with br_netfilter, what one bridge passes on goes through it, too.
+_DROPPING = "add table ip theirs; add chain ip theirs forward { type filter hook forward priority filter; policy drop; }"
 
 
 def _changed(data: Data) -> Data:
@@ -47,6 +49,23 @@ def _with_extra(data: Data) -> Data:
     return {**data, "networks": {**data["networks"], EXTRA: {"subnet": "10.199.0.0/24"}}}
 
 
+def _on_the_machine(data: Data, kind: str) -> Data:
+    """What a lab wants of the machine is made here: uplinks, adopted namespaces, and a firewall that lets nothing pass. A lab in a
+    private world does not see the machine's; there they are left out."""
+    uplinks = [network["uplink"] for network in data["networks"].values() if "uplink" in network]
+    adopted = [node["netns"] for node in data["nodes"].values() if "netns" in node]
+    if kind == "private":
+        networks = {name: {key: what for key, what in one.items() if key != "uplink"} for name, one in data["networks"].items()}
+        return {**data, "networks": networks, "nodes": {name: one for name, one in data["nodes"].items() if "netns" not in one}}
+    for name in uplinks:
+        subprocess.run(["ip", "link", "add", name, "type", "veth", "peer", "name", f"{name}p"], check=True)
+    for path in adopted:
+        subprocess.run(["ip", "netns", "add", Path(path).name], check=True)
+    if uplinks:
+        subprocess.run(["nft", _DROPPING], check=True)
+    return data
+
+
 def _same(before: machine.State, after: machine.State, why: str) -> None:
     rows = machine.difference(before, after)
     if rows:
@@ -59,14 +78,16 @@ def wipe(empty: machine.State) -> None:
         return
     for prefix in glob.glob("/run/bascule/*/dns/*.pid"):
         service.end(prefix.removesuffix(".pid"))
-    for name in os.listdir("/run/netns") if os.path.isdir("/run/netns") else ():
+    for name in set(os.listdir("/run/netns")) - {*empty["namespaces"]} if os.path.isdir("/run/netns") else ():
         subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
     for name in machine.state()["namespaces"][""]["links"]:
         if name not in empty["namespaces"][""]["links"]:
             subprocess.run(["ip", "link", "del", name], check=False, capture_output=True)
+    own = len(empty["namespaces"]) == 1  # nobody else has pinned a namespace
     with suppress(OSError):
-        syscalls.umount("/run/netns")
-    for place in ("/run/netns", "/run/bascule", "/etc/netns"):
+        if own:
+            syscalls.umount("/run/netns")
+    for place in ("/run/netns", "/run/bascule", "/etc/netns")[not own :]:
         shutil.rmtree(place, ignore_errors=True)
     time.sleep(0.2)
 
@@ -97,7 +118,7 @@ class Scenario:
     def of(cls, file: Path, verb: str, kind: str) -> Scenario:
         """Run it once without a fault, to learn what is right."""
         lab = Lab.load(file)
-        made = cls(to_data(lab.topology), verb, kind)
+        made = cls(_on_the_machine(to_data(lab.topology), kind), verb, kind)
         made.empty = machine.state()
         made.prepare()
         made.before = made.state() if made.base else {}
