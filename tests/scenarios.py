@@ -50,7 +50,7 @@ def _with_extra(data: Data) -> Data:
 
 
 def _on_the_machine(data: Data, kind: str) -> Data:
-    """What a lab wants of the machine is made here: uplinks, adopted namespaces, and a firewall that lets nothing pass. A lab in a
+    """Make what a lab wants of the machine: uplinks, adopted namespaces, and a firewall that lets nothing pass. A lab in a
     private world does not see the machine's; there they are left out."""
     uplinks = [network["uplink"] for network in data["networks"].values() if "uplink" in network]
     adopted = [node["netns"] for node in data["nodes"].values() if "netns" in node]
