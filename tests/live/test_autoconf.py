@@ -226,6 +226,17 @@ def test_leases_without_names_and_a_router_elsewhere(world: World) -> None:
         client.send(b"\x12\x67\x01\0\0\1\0\0\0\0\0\0\1a\0\0\1\0\1")
         with pytest.raises((TimeoutError, ConnectionRefusedError)):
             client.recv(100)
+    # Another network that leads out for IPv6 alone is none, a default route of its own is one.
+    networks |= {"lan": {"subnet": "fd00:1::/64"}, "auto": {**networks["auto"], "subnet": ["10.2.0.0/24", "fd00:2::/64"]}}
+    networks["other"] = {"subnet": "10.3.0.0/24"}
+    nodes["c"] = {"networks": {"auto": {"autoconf": True}, "other": None}, "routes": ["default via 10.3.0.9"]}
+    lab = Lab.from_data({"name": "auto", "networks": networks, "nodes": nodes}, world="host")
+    lab.up()
+    assert _ask(lab, "a", "eth1") == "10.2.0.2|24|10.2.0.1||"
+    assert _ask(lab, "c") == "10.2.0.4|24|||"
+    del nodes["c"]["routes"]
+    Lab.from_data({"name": "auto", "networks": networks, "nodes": nodes}, world="host").up()
+    assert _ask(lab, "c") == "10.2.0.4|24|10.2.0.1||"
     lab.down()
 
 

@@ -1,4 +1,4 @@
-"""Plans and scripts as a person reads them: the tables are ``plans.txt`` and ``scripts.txt``.
+"""Plans, scripts and the configuration of name servers as a person reads them: ``plans.txt``, ``scripts.txt``, ``servers.txt``.
 
 ``PYTHONPATH=src python tests/plan/test_golden.py`` writes what is said now; read the diff before committing.
 """
@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from bascule.kernel.file import TextFile
 from bascule.kernel.op import Fact, Indexes
+from bascule.kernel.service import NameServer
 from bascule.plan import classic, render
 from bascule.plan.desired import Machine, desired
 from bascule.plan.diff import diff
@@ -18,9 +20,10 @@ from bascule.topology.addressing import assign
 from bascule.topology.load import load_text
 from bascule.wire.netfilter import BaseChain
 
-PLANS, SCRIPTS = (Path(__file__).with_name(name) for name in ("plans.txt", "scripts.txt"))
+PLANS, SCRIPTS, SERVERS = (Path(__file__).with_name(name) for name in ("plans.txt", "scripts.txt", "servers.txt"))
 NOTHING = "# nothing"  # in place of a lab file: an empty machine, or a lab that is taken away
 MACHINE = Machine(chains=(BaseChain("ip", "filter", "FORWARD", 2, "drop"),), bridged=True)
+SERVING = {"alone": Machine(dnsmasq=True, alone=True), "without dnsmasq": Machine(), "": Machine(dnsmasq=True)}
 
 
 def _facts(text: str, machine: Machine | None = None) -> list[Fact]:
@@ -40,6 +43,18 @@ def _scripts(text: str) -> str:
     facts = _facts(text, MACHINE)
     plain = render.script("t", diff(facts, [], Indexes()).ops, "the way up")
     return "\n".join((plain, classic.classic("t", facts), classic.teardown("t", facts)))
+
+
+def _configuration(headline: str, text: str) -> str:
+    """The files that the lab's name servers read, and what is started with them."""
+    out = []
+    machine = next(machine for ending, machine in SERVING.items() if headline.endswith(ending))
+    for fact in _facts(text, machine):
+        if isinstance(fact, TextFile) and fact.path.startswith("/run/bascule/lab/dns/"):
+            out += [fact.path, *(f"    {line}" for line in fact.content.splitlines())]
+        elif isinstance(fact, NameServer):
+            out.append(f"dnsmasq --conf-file={fact.config}")
+    return "".join(f"{line}\n" for line in out)
 
 
 def _blocks(file: Path) -> tuple[str, list[tuple[str, str, str]]]:
@@ -65,14 +80,21 @@ def test_scripts_do_by_hand_what_the_lab_file_says(headline: str, text: str, exp
     assert _scripts(text) == expected
 
 
-def _write(file: Path, said: Callable[[str], str]) -> None:
+@pytest.mark.parametrize(("headline", "text", "expected"), _blocks(SERVERS)[1], ids=lambda value: value.partition("\n")[0])
+def test_name_servers_are_told_what_the_lab_file_says(headline: str, text: str, expected: str) -> None:
+    """The headline's end says what the machine is like."""
+    assert _configuration(headline, text) == expected
+
+
+def _write(file: Path, said: Callable[[str, str], str]) -> None:
     out, blocks = _blocks(file)
     for headline, text, _ in blocks:
-        expected = "".join(f"> {line}".rstrip() + "\n" for line in said(text).splitlines())
+        expected = "".join(f"> {line}".rstrip() + "\n" for line in said(headline, text).splitlines())
         out += f"\n=== {headline}\n{text}{expected}"
     file.write_text(out, encoding="utf-8")
 
 
 if __name__ == "__main__":
-    _write(PLANS, _plan)
-    _write(SCRIPTS, _scripts)
+    _write(PLANS, lambda _headline, text: _plan(text))
+    _write(SCRIPTS, lambda _headline, text: _scripts(text))
+    _write(SERVERS, _configuration)

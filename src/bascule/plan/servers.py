@@ -18,7 +18,7 @@ from bascule.topology.ways import ways_out
 
 _DIGITS = 8
 _OUT, _IN, _LEASES = "out", "in", "leases"
-_NO_ROUTER = "nowhere"  # the tag of those whose default route leads elsewhere
+_NO_ROUTER = "nowhere"  # the tag of those whose IPv4 default route leads elsewhere
 
 
 def servers_folder(lab: str) -> str:
@@ -81,25 +81,28 @@ def _ranges(networks: Sequence[Network]) -> Iterator[str]:
                 yield f"dhcp-range={subnet.network_address},{'static' if network.dhcp else 'ra-only'},{subnet.prefixlen},infinite"
         if network.dhcp and network.mtu != DEFAULT_MTU:
             yield f"dhcp-option=tag:{network.name},option:mtu,{network.mtu}"
+        if network.dhcp and network.internal:
+            yield f"dhcp-option=tag:{network.name},option:router"
         if network.ra and network.internal:
             yield f"ra-param={network.name},600,0"  # a prefix, and no router
 
 
 def _leases(lab: Assigned, served: dict[str, Network]) -> tuple[list[str], list[str]]:
     """A line for each attachment: what may come and go, and what only a restart makes dnsmasq forget. It keeps lines that were
-    removed; that does no harm where the MAC follows from the address, and the addresses from each other."""
+    removed; that does no harm where the MAC follows from the address, the addresses from each other, and nothing else is told."""
     regular, others = list[str](), list[str]()
     networks = {network.name: network for network in lab.networks}
     for node in lab.nodes:
-        outward = {item.network for item, _gateway in ways_out(node, networks)}
+        elsewhere = any(route.to.version == 4 and route.to.prefixlen == 0 for route in node.routes)
+        outward = {item.network for item, gateway in ways_out(node, networks) if gateway.version == 4 and not elsewhere}
         for item in node.attachments:
             if item.network in served:
                 network = served[item.network]
-                tag = () if item.network in outward else (f"set:{_NO_ROUTER}",)
+                tag = () if network.internal or item.network in outward else (f"set:{_NO_ROUTER}",)
                 addresses = tuple(_lease(item, network))
                 line = ",".join((item.mac, *tag, *addresses, "infinite"))
                 if addresses:
-                    (regular if _is_regular(lab.name, node.name, item, network) else others).append(line)
+                    (others if tag or not _is_regular(lab.name, node.name, item, network) else regular).append(line)
     return regular, others
 
 
