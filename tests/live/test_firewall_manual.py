@@ -41,7 +41,8 @@ it away. All sets and maps are looked up by hash or tree: a packet costs the sam
 
 Other programs' rules are not changed. A packet has to pass every program's chains, so where a chain of somebody else on the
 FORWARD hook drops by policy (Docker's does), one tagged rule for each bridge and direction is put at its head, and `plan`
-says so; it goes with the lab. A chain that drops by a last rule instead of its policy (firewalld) is not recognised.
+says so; it goes with the lab. A chain that drops by a last rule instead of its policy (firewalld) is not recognised. Where one on
+the INPUT hook drops by policy (ufw's does), `plan` says what has to be let in so that the lab's name servers and leases answer.
 
 | | |
 |---|---|

@@ -13,6 +13,7 @@ from bascule.kernel.op import Fact
 from bascule.kernel.ruleset import TO, WITHIN, ForwardAccept
 from bascule.kernel.table import Table
 from bascule.kernel.uplink import WorldUplink
+from bascule.plan.servers import serves_names
 from bascule.plan.uplink import wants_uplink
 from bascule.topology.model import Assigned, Network
 from bascule.topology.ports import port_text
@@ -88,6 +89,7 @@ def notes(lab: Assigned | None, seen: Observation, want: list[Fact]) -> Iterator
         return
     yield from _way_out(lab, seen)
     yield from _chains(seen, {fact.way for fact in want if isinstance(fact, ForwardAccept)})
+    yield from _questions(lab, seen)
     yield from _loopback(lab, seen)
     for network in lab.networks:
         yield from _network(network, seen)
@@ -111,6 +113,20 @@ def _chains(seen: Observation, passed: set[str]) -> Iterator[str]:
             yield f"net.bridge.bridge-nf-call-iptables is 1 and {where}: {how}"
         if chain.policy == "drop" and TO in passed:
             yield f"{where}: what the lab lets out and in passes by rules at its head"
+
+
+def _questions(lab: Assigned, seen: Observation) -> Iterator[str]:
+    """What nodes ask the servers comes to the machine itself. Rules of the chain may let it in; only the policy is known."""
+    names = {network.name: serves_names(network, seen.dnsmasq) for network in lab.networks}
+    asked = [network for network in lab.networks if names[network.name] or network.dhcp]
+    ports = ["53"] * any(names.values()) + ["67"] * any(network.dhcp for network in asked)
+    if asked:
+        for chain in seen.input_chains:
+            yield (
+                f"chain {chain.family} {chain.table} {chain.name} drops what it does not know: unless a rule of it lets in udp "
+                f"{' and '.join(ports)} from {', '.join(network.name for network in asked)}, nobody is answered there; "
+                f"with ufw: `ufw allow in on {asked[0].name}`"
+            )
 
 
 def _loopback(lab: Assigned, seen: Observation) -> Iterator[str]:

@@ -35,7 +35,7 @@ def setting(key: str) -> str:
 
 
 def forwarding(seen: Observation, scope: Scope) -> None:
-    """The lab's table, and which chains of other programs wait on the FORWARD hook."""
+    """The lab's table, and the chains of other programs on the hooks FORWARD and INPUT."""
     try:
         with Netlink(NETFILTER) as socket:
             tables = [netfilter.table(reply) for reply in socket.dump(netfilter.list_tables())]
@@ -49,6 +49,7 @@ def forwarding(seen: Observation, scope: Scope) -> None:
             seen.facts.append(Table(scope.table, "", listing, owned))
     others = [chain for chain in chains if chain is not None and not chain.table.startswith(table_name(""))]
     seen.forward_chains = [chain for chain in others if chain.forwards]
+    seen.input_chains = [chain for chain in others if chain.shuts_in]
     for chain in seen.forward_chains:
         if nft.program() is not None:
             rules = nft.forward_rules(chain.family, chain.table, chain.name)

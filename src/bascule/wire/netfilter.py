@@ -23,7 +23,7 @@ _HOOK = Table(hooknum=(1, be32), priority=(2, be32))
 _CHAIN = Table(table=(1, text), name=(3, text), hook=(4, nest(_HOOK)), policy=(5, be32))
 
 FAMILIES = {1: "inet", 2: "ip", 7: "bridge", 10: "ip6"}
-_NF_INET_FORWARD = 2
+_NF_INET_LOCAL_IN, _NF_INET_FORWARD = 1, 2
 _NF_DROP, _NF_ACCEPT = 0, 1
 
 
@@ -40,6 +40,11 @@ class BaseChain(NamedTuple):
     def forwards(self) -> bool:
         """Whether packets pass it that the machine forwards."""
         return self.hook == _NF_INET_FORWARD and self.family in {"inet", "ip", "ip6"}
+
+    @property
+    def shuts_in(self) -> bool:
+        """Whether it drops, by policy, what comes to the machine itself."""
+        return self.hook == _NF_INET_LOCAL_IN and self.family in {"inet", "ip", "ip6"} and self.policy == "drop"
 
 
 def list_chains() -> Request:
