@@ -243,6 +243,8 @@ def _file(path: str) -> str:
         return "folder"
     if path.endswith(".pid"):
         return "a process"
+    if path.endswith("/lock"):
+        return "a lock"  # who had it last stands in it
     try:
         with open(path, "rb") as file:
             return repr(file.read())

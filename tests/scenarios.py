@@ -28,6 +28,7 @@ from faults import Ending, Fault, attempt
 
 Data = dict[str, Any]
 EXTRA = "extra0"
+_UNTOUCHED = "nothing was changed in the kernel"
 # What another program's firewall may be like: with br_netfilter, what one bridge passes on goes through it, too.
 _DROPPING = "add table ip theirs; add chain ip theirs forward { type filter hook forward priority filter; policy drop; }"
 
@@ -72,6 +73,10 @@ def _same(before: machine.State, after: machine.State, why: str) -> None:
         raise AssertionError(f"{why}:\n{rows}")
 
 
+def _kernel(both: tuple[machine.State, machine.State]) -> list[Any]:
+    return [state.get("namespaces") for state in both]
+
+
 def wipe(empty: machine.State) -> None:
     """Make the machine as it was, by whatever means; nothing is done where it is."""
     if machine.difference(empty, machine.state()) == "":
@@ -113,6 +118,7 @@ class Scenario:
     clean: machine.State = field(default_factory=dict)
     target: Data | None = None
     before: machine.State = field(default_factory=dict)
+    standing: bool = False  # what was there before the last fault still is, untouched
 
     @classmethod
     def of(cls, file: Path, verb: str, kind: str) -> Scenario:
@@ -146,8 +152,9 @@ class Scenario:
 
     def prepare(self) -> None:
         """Build what is there before."""
-        if self.base is not None:
+        if self.base is not None and not self.standing:
             self.lab(self.base).up()
+        self.standing = False
 
     def act(self) -> None:
         """What is to be stopped."""
@@ -164,10 +171,12 @@ class Scenario:
 
     def take_down(self) -> None:
         """`down`"""
+        self.standing = False
         Lab(self.name).down()
 
     def restore(self) -> None:
         """After a failure: an empty machine for the next try, by whatever means."""
+        self.standing = False
         with suppress(BasculeError):
             self.take_down()
         wipe(self.empty)
@@ -180,14 +189,24 @@ class Scenario:
         return world.call(machine.state, False)
 
     def verify(self, fault: Fault) -> Ending:
-        """Stop it, look, finish it; stop it again, take it away. Raises AssertionError with what is not as it should be."""
+        """Stop it, look, finish it; stop it again, take it away. Raises AssertionError with what is not as it should be.
+
+        Where an error was answered and all is as if the run had never been, down to bascule's own records, nothing is left to be
+        finished or taken away that an undisturbed run does not meet.
+        """
         self.prepare()
+        before = self._everything()
         ending = attempt(self.act, fault)
         assert ending.how != "hang", fault
         assert ending.how != "traceback", f"{fault}: {ending.text}"
         self._look(fault)
         if ending.how == "error":
             self._check_refused(fault, ending)
+            after = self._everything()
+            self._check_told(fault, ending, changed=_kernel(after) != _kernel(before))
+            self.standing = after == before
+        if self.standing:
+            return ending
         foretold = self._finish(fault)
         assert foretold, fault
         self.take_down()
@@ -197,6 +216,10 @@ class Scenario:
         self.take_down()
         self._nothing_left(fault, "down")
         return ending
+
+    def _everything(self) -> tuple[machine.State, machine.State]:
+        """This machine and the world, with bascule's own records."""
+        return machine.state(), self.state() if self.kind == "private" else {}
 
     def _look(self, fault: Fault) -> None:
         """What can be asked is answered, and truly."""
@@ -224,6 +247,12 @@ class Scenario:
         left = "left: " in ending.text or self.verb == "down" or store.load(self.name).journal is not None
         if not left:
             _same(self.before if self.base else self.empty, now if self.base else machine.state(), f"{fault}: {ending.text}")
+
+    @staticmethod
+    def _check_told(fault: Fault, ending: Ending, changed: bool) -> None:
+        """Whoever reads the error knows whether anything is different now, and what to do about it."""
+        advised = any(words in ending.text for words in ("left: ", "run the command again", "run `bascule "))
+        assert not changed or (advised and _UNTOUCHED not in ending.text), (fault, ending.text)
 
     def _finish(self, fault: Fault) -> bool:
         """`up` again; `plan` has told what it does."""

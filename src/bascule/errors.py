@@ -118,6 +118,15 @@ class PlanFailed(BasculeError):
         self.left = left
 
 
+def unfinished(error: BaseException) -> BaseException:
+    """The error of a run that neither came to its end nor was undone whole, with what to do."""
+    cause = as_kernel_error(error) if isinstance(error, OSError) else error
+    told = ("a part of it; run the command again, or `bascule down`",)
+    if isinstance(cause, PlanFailed) and not cause.left:
+        return PlanFailed(cause.cause, cause.undone, told)
+    return PlanFailed(cause, (), told) if isinstance(cause, KernelError | WorldError) else cause
+
+
 class Conflict(BasculeError):
     """Something that bascule did not make stands where it should build."""
 

@@ -60,6 +60,7 @@ def test_stopped_at_each_effect(
         except AssertionError as error:
             wrong.append(str(error))
             scenario.restore()
+    scenario.take_down()
     record_property("crash points", len(faults))
     record_property(f"crash points, {way}", len(faults))
     assert not wrong, f"{len(wrong)} of {len(faults)}:\n" + "\n".join(wrong[:20])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -265,10 +266,17 @@ def test_a_record_that_cannot_be_written_leaves_the_old_one(call: str) -> None:
         if name == call:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    with syscalls.gated(gate), pytest.raises(StateError) as caught:
-        store.save(Record("lab", "private", 9, None))
-    path = os.path.join(folder.lab("lab"), "lab.json")
-    assert str(caught.value) == f"{path}: No space left on device; nothing was changed in the kernel"
+    untouched = "No space left on device; nothing was changed in the kernel"
+    begun = "No space left on device; the kernel was changed already; mend this and run the command again"
+    done = "No space left on device; all else is done; mend this and run the command again"
+    for write, file, said in (
+        (store.save, "lab.json", done),
+        (store.begin, "journal.json", untouched),
+        (partial(store.begin, begun=True), "journal.json", begun),
+    ):
+        with syscalls.gated(gate), pytest.raises(StateError) as caught:
+            write(Record("lab", "private", 9, None))
+        assert str(caught.value) == f"{os.path.join(folder.lab('lab'), file)}: {said}"
     assert store.load("lab").record == _record()
     assert os.listdir(folder.lab("lab")) == ["lab.json"]
 
@@ -281,7 +289,7 @@ def test_what_a_killed_run_left_half_written_is_written_over() -> None:
     store.save(_record())
     assert store.load("lab").record == _record()
     begun.symlink_to("/etc/elsewhere")
-    with pytest.raises(StateError, match="symbolic links; nothing was changed in the kernel"):
+    with pytest.raises(StateError, match="symbolic links; all else is done"):
         store.save(_record())
     assert not os.path.exists("/etc/elsewhere")
 

@@ -301,6 +301,16 @@ def _with_priors(own: list[Fact], stored: Stored, wanted: set[tuple[str, ...]], 
     return have
 
 
+def foreseen(record: Record, prepared: Prepared) -> list[tuple[str, str, str]]:
+    """Settings as they are before the first change, with those that the plan is about to change: who comes after a killed run has
+    no other way to know."""
+    seen = {(fact.node, fact.name): fact.value for fact in prepared.seen.facts if isinstance(fact, Sysctl)} | prepared.seen.before
+    changing = [change.fact for change in prepared.plan.changes if isinstance(change.fact, Sysctl) and change.sign != "-"]
+    new = {(fact.node, fact.name): seen[fact.node, fact.name] for fact in changing if (fact.node, fact.name) in seen}
+    known = {(node, key): value for node, key, value in record.priors}
+    return [(*place, value) for place, value in (new | known).items()]
+
+
 def leaving_links(prepared: Prepared) -> list[int]:
     """The indexes of the veth pairs that go: who makes one of the same name next must not meet the old one."""
     gone = [change.fact for change in prepared.plan.changes if change.sign == "-" and isinstance(change.fact, Veth)]

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from bascule.engine import claims as claims_of
 from bascule.engine import worlds
-from bascule.engine.prepare import Prepared, choose_all, leaving_links, moved_addresses, prepare, stored_topology
+from bascule.engine.prepare import Prepared, choose_all, foreseen, leaving_links, moved_addresses, prepare, stored_topology
 from bascule.errors import (
     BasculeError,
     Conflict,
@@ -26,6 +26,7 @@ from bascule.errors import (
     StateError,
     WorldError,
     translated,
+    unfinished,
 )
 from bascule.host import files, keeper, namespaces, service, settle, uplink
 from bascule.host.announce import announce
@@ -150,7 +151,7 @@ class _Run:
                     return Outcome(prepared.plan, Report(), target, self.kind, self._keep(record))
                 record = dataclasses.replace(record, namespaces={**self._present(prepared), **_made(prepared.plan)})
                 known = {**self.stored.namespaces, **record.namespaces}
-                store.begin(dataclasses.replace(record, namespaces=known, priors=_foreseen(record, prepared)))
+                store.begin(dataclasses.replace(record, namespaces=known, priors=foreseen(record, prepared)))
                 self.begun = started is None
                 report = self._carry_out(world, prepared.plan)
                 self.done = True
@@ -167,8 +168,10 @@ class _Run:
                 if started is not None:
                     started.go()
             except BaseException as error:
-                self._back_out(error, current, world)
-                raise
+                told = error if self._back_out(error, current, world) or not worlds.has_world(record) else unfinished(error)
+                if told is error:
+                    raise
+                raise told from error
             store.save(self._finished(record, report))
             return Outcome(prepared.plan, report, target, self.kind, self._keep(record))
 
@@ -211,7 +214,7 @@ class _Run:
             made = _made(again.plan)
             if made:  # somebody else has just taken away what is made again: the cookies that are noted are the old ones'
                 report.cookies.update(made)
-                store.begin(self._finished(record, report))
+                store.begin(self._finished(record, report), begun=True)
             report.add(self._carry_out(world, again.plan))
 
     def take_away(self, current: Assigned | None) -> Outcome:
@@ -234,13 +237,17 @@ class _Run:
             store.forget(self.name)
             return Outcome(prepared.plan, Report(done=len(prepared.plan.ops)), None, "private")
         remarks += _running(prepared.plan)
-        report = world.watch(_take_away, self.heard.progress, prepared.plan.ops, world.paths)
-        settle.links_gone([index for (node, _), index in prepared.seen.indexes.items() if not node], Indexes(record.slot).range)
-        service.forget_ended(servers_folder(self.name))
-        files.remove_empty(self.name)
-        files.remove_stale_links()
-        files.remove_made_directories()
-        store.forget(self.name)
+        indexes = [index for (node, _), index in prepared.seen.indexes.items() if not node]
+        try:
+            report = world.watch(_take_away, self.heard.progress, prepared.plan.ops, world.paths)
+            settle.links_gone(indexes, Indexes(record.slot).range)
+            service.forget_ended(servers_folder(self.name))
+            files.remove_empty(self.name)
+            files.remove_stale_links()
+            files.remove_made_directories()
+            store.forget(self.name)
+        except (KernelError, OSError) as error:
+            raise unfinished(error) from error
         return Outcome(prepared.plan, report, None, "host", remarks)
 
     @contextmanager
@@ -309,18 +316,20 @@ class _Run:
         tables = {**record.tables, **report.tables}
         return dataclasses.replace(record, namespaces={**record.namespaces, **report.cookies}, priors=kept, tables=tables)
 
-    def _back_out(self, error: BaseException, current: Assigned | None, world: World) -> None:
-        """End the journal where the kernel is as it was: nothing was done, or all was undone. Else the next run has to know."""
+    def _back_out(self, error: BaseException, current: Assigned | None, world: World) -> bool:
+        """End the journal where the kernel is as it was: nothing was done, or all was undone. Else the next run has to know.
+        Returns whether it is."""
         undone = isinstance(error, Interrupted) or (isinstance(error, PlanFailed) and not error.left)
         if self.begun and (self.done or not undone or not self._put_back(current, world)):
-            return
+            return False
         if self.stored.journal is not None:
             store.begin(self.stored.journal)
-            return
+            return True
         store.rollback(self.name)
         if self.kind == "host" and self.stored.record is None:
             files.remove_empty(self.name)
             files.remove_made_directories()
+        return True
 
     def _put_back(self, current: Assigned | None, world: World) -> bool:
         """After the undoing: a link that was replaced is back, and what it held is not; a namespace that somebody else took away
@@ -354,16 +363,6 @@ def _forget_kept(name: str) -> tuple[str, ...]:
     except StateError as error:
         return (f"{error}: `bascule restore` would bring {name} back after a reboot; `bascule down {name}` again",)
     return ()
-
-
-def _foreseen(record: Record, prepared: Prepared) -> list[tuple[str, str, str]]:
-    """Settings as they are before the first change, with those that the plan is about to change: who comes after a killed run has
-    no other way to know."""
-    seen = {(fact.node, fact.name): fact.value for fact in prepared.seen.facts if isinstance(fact, Sysctl)} | prepared.seen.before
-    changing = [change.fact for change in prepared.plan.changes if isinstance(change.fact, Sysctl) and change.sign != "-"]
-    new = {(fact.node, fact.name): seen[fact.node, fact.name] for fact in changing if (fact.node, fact.name) in seen}
-    known = {(node, key): value for node, key, value in record.priors}
-    return [(*place, value) for place, value in (new | known).items()]
 
 
 def _made(plan: Plan) -> dict[str, int]:

@@ -25,6 +25,10 @@ from bascule.state import folder
 VERSION = 1
 _RECORD, _JOURNAL = "lab.json", "journal.json"
 _UNFINISHED = ".new"
+# What a write that failed means for the one who reads the error.
+_UNTOUCHED = "nothing was changed in the kernel"
+_BEGUN = "the kernel was changed already; mend this and run the command again"
+_DONE = "all else is done; mend this and run the command again"
 _MOST_BYTES = 1 << 28  # a lab of the greatest size has a tenth
 _MOST_PID, _MOST_U64 = 1 << 22, (1 << 64) - 1  # PID_MAX_LIMIT, linux/threads.h
 _MOST_SLOT = 200_000  # the range of indexes of this one ends just below 2^31
@@ -95,14 +99,17 @@ def load(name: str) -> Stored:
 
 
 def save(record: Record) -> None:
-    """Make this the lab's record, and end the journal."""
-    _write(record, _RECORD)
-    _remove(record.name, _JOURNAL)
+    """Make this the lab's record, and end the journal. Raises :class:`StateError`; what the record tells of is done by then."""
+    _write(record, _RECORD, _DONE)
+    try:
+        _remove(record.name, _JOURNAL)
+    except OSError as error:
+        raise StateError(f"{error.filename}: {error.strerror}; {_DONE}") from error
 
 
-def begin(record: Record) -> None:
-    """Write the journal of a run that is about to make this true."""
-    _write(record, _JOURNAL)
+def begin(record: Record, begun: bool = False) -> None:
+    """Write the journal of a run that is about to make this true, or has ``begun`` to. Raises :class:`StateError`."""
+    _write(record, _JOURNAL, _BEGUN if begun else _UNTOUCHED)
 
 
 def forget(name: str) -> None:
@@ -131,7 +138,7 @@ def boot_id() -> str:
     return ""
 
 
-def _write(record: Record, file: str) -> None:
+def _write(record: Record, file: str, otherwise: str) -> None:
     directory = folder.lab(record.name)
     path = os.path.join(directory, file)
     values = {item.name: getattr(record, item.name) for item in fields(Record)}  # asdict() would copy the topology
@@ -149,7 +156,7 @@ def _write(record: Record, file: str) -> None:
     except OSError as error:
         with suppress(OSError):
             syscalls.unlink(path + _UNFINISHED)
-        raise StateError(f"{path}: {error.strerror}; nothing was changed in the kernel") from error
+        raise StateError(f"{path}: {error.strerror}; {otherwise}") from error
 
 
 def _read(name: str, file: str) -> Record | None:
