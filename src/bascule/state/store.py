@@ -101,10 +101,7 @@ def load(name: str) -> Stored:
 def save(record: Record) -> None:
     """Make this the lab's record, and end the journal. Raises :class:`StateError`; what the record tells of is done by then."""
     _write(record, _RECORD, _DONE)
-    try:
-        _remove(record.name, _JOURNAL)
-    except OSError as error:
-        raise StateError(f"{error.filename}: {error.strerror}; {_DONE}") from error
+    _remove_last(record.name, _JOURNAL)
 
 
 def begin(record: Record, begun: bool = False) -> None:
@@ -113,14 +110,21 @@ def begin(record: Record, begun: bool = False) -> None:
 
 
 def forget(name: str) -> None:
-    """Remove all that is stored of a lab but its lock."""
+    """Remove all that is stored of a lab but its lock. Raises :class:`StateError`; the lab itself is gone by then."""
     for file in (_RECORD, _JOURNAL):  # a crash between the two leaves the journal: the lab is still ours to remove
-        _remove(name, file)
+        _remove_last(name, file)
 
 
 def rollback(name: str) -> None:
     """End the journal of a run that undid itself."""
     _remove(name, _JOURNAL)
+
+
+def _remove_last(name: str, file: str) -> None:
+    try:
+        _remove(name, file)
+    except OSError as error:
+        raise StateError(f"{error.filename}: {error.strerror}; {_DONE}") from error
 
 
 def _remove(name: str, file: str) -> None:
