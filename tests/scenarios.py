@@ -73,8 +73,9 @@ def _same(before: machine.State, after: machine.State, why: str) -> None:
         raise AssertionError(f"{why}:\n{rows}")
 
 
-def _kernel(both: tuple[machine.State, machine.State]) -> list[Any]:
-    return [state.get("namespaces") for state in both]
+def _changed_kernel(before: tuple[machine.State, ...], after: tuple[machine.State, ...]) -> str:
+    pairs = [({"": was.get("namespaces")}, {"": now.get("namespaces")}) for was, now in zip(before, after, strict=True)]
+    return "\n".join(machine.difference(was, now) for was, now in pairs).strip()
 
 
 def wipe(empty: machine.State) -> None:
@@ -203,12 +204,11 @@ class Scenario:
         if ending.how == "error":
             self._check_refused(fault, ending)
             after = self._everything()
-            self._check_told(fault, ending, changed=_kernel(after) != _kernel(before))
+            self._check_told(fault, ending, _changed_kernel(before, after))
             self.standing = after == before
         if self.standing:
             return ending
-        foretold = self._finish(fault)
-        assert foretold, fault
+        self._finish(fault)
         self.take_down()
         self._nothing_left(fault, "up and down")
         self.prepare()
@@ -249,12 +249,12 @@ class Scenario:
             _same(self.before if self.base else self.empty, now if self.base else machine.state(), f"{fault}: {ending.text}")
 
     @staticmethod
-    def _check_told(fault: Fault, ending: Ending, changed: bool) -> None:
+    def _check_told(fault: Fault, ending: Ending, changed: str) -> None:
         """Whoever reads the error knows whether anything is different now, and what to do about it."""
         advised = any(words in ending.text for words in ("left: ", "run the command again", "run `bascule "))
-        assert not changed or (advised and _UNTOUCHED not in ending.text), (fault, ending.text)
+        assert not changed or (advised and _UNTOUCHED not in ending.text), f"{fault}, {ending.text}:\n{changed}"
 
-    def _finish(self, fault: Fault) -> bool:
+    def _finish(self, fault: Fault) -> None:
         """`up` again; `plan` has told what it does."""
         target = self.target if self.target is not None else self.data
         self._let_go()
@@ -265,8 +265,10 @@ class Scenario:
             raise AssertionError(f"{fault}: up again: {error}") from error
         if self.target is not None:
             _same(self.clean, self.state(), f"{fault}, up again")
-        assert not self.lab(target).plan(), fault
-        return self.kind == "private" or told == render.text(outcome.plan)
+        again = self.lab(target).plan()
+        assert not again, f"{fault}, planned after up again:\n{render.text(again)}"
+        done = render.text(outcome.plan)
+        assert self.kind == "private" or told == done, f"{fault}, planned:\n{told}\nand done:\n{done}"
 
     def _let_go(self) -> None:
         """Wait for the kernel to free what was dropped: until then the host's ends of veth pairs are still to be seen, and a plan
