@@ -8,6 +8,7 @@ import os
 import signal
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ ALLOWED_MISSING = {
 }
 sandbox.ALLOWED_MISSING.update(ALLOWED_MISSING)
 
+_counted: dict[str, dict[str, int]] = {}  # of each test that has passed
 _LIVE = Path(__file__).parent / "live"
 _WAITING, _FIRST_PART = ("crash", "races"), 0.6
 
@@ -45,8 +47,11 @@ def pytest_configure() -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Spread the tests that mostly wait for the kernel over the first part of the run, among those that need a processor. In a
-    full run all of them wait, and the longest stand first as they are."""
+    full run all of them wait, and the longest stand first as they are; what an earlier one has figures of is not run again."""
     if os.environ.get("CRASH") == "full":
+        with suppress(OSError):
+            _counted.update(json.loads(Path(os.environ.get("BASCULE_FIGURES", "")).read_text()))
+        items[:] = [item for item in items if item.nodeid not in _counted]
         return
     waiting = [item for item in items if item.path.parent.name in _WAITING]
     busy = [item for item in items if item.path.parent.name not in _WAITING]
@@ -61,24 +66,31 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
-_counted: Counter[str] = Counter()
-
-
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Add up what tests count with record_property: points tried, operations, steps."""
-    if report.when == "call":
-        _counted.update({name: value for name, value in report.user_properties if isinstance(value, int)})
+    """Note what tests count with record_property: points tried, operations, steps. With BASCULE_FIGURES it stands in that file at
+    once, so that a run that is cut short can be carried on with the rest; and so does the text of what failed, beside it."""
+    place = os.environ.get("BASCULE_FIGURES")
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        return
+    numbers = {name: value for name, value in report.user_properties if isinstance(value, int)}
+    if report.when == "call" and report.passed and numbers:
+        _counted[report.nodeid] = numbers
+        if place:
+            Path(place).write_text(json.dumps(_counted, indent=1, sort_keys=True))
+    if report.failed and place:
+        with open(f"{place}.failed", "a") as file:
+            file.write(f"{report.nodeid}\n{report.longreprtext[-3000:]}\n\n")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the sums; with BASCULE_FIGURES write them to that file, for docs/reliability.md."""
-    if not _counted:
-        return
-    terminalreporter.section("tried")
-    for name, value in sorted(_counted.items()):
-        terminalreporter.write_line(f"{name}: {value:,}")
-    if place := os.environ.get("BASCULE_FIGURES"):
-        Path(place).write_text(json.dumps(_counted, indent=1, sort_keys=True))
+    """Print the sums."""
+    sums: Counter[str] = Counter()
+    for numbers in _counted.values():
+        sums.update(numbers)
+    if sums:
+        terminalreporter.section("tried")
+        for name, value in sorted(sums.items()):
+            terminalreporter.write_line(f"{name}: {value:,}")
 
 
 @pytest.fixture

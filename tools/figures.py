@@ -1,6 +1,7 @@
 """Write the figures of a full run (`make test-crash`) into docs/reliability.md, between its two marks.
 
-``python tools/figures.py FILE…``: each file is a JSON object of names and numbers, as tests/conftest.py writes it.
+``python tools/figures.py FILE…``: each file is a JSON object of tests with their names and numbers, as tests/conftest.py writes
+it. A test that is in several files counts once, as the last file has it: a run may be carried on where it was cut short.
 """
 
 from __future__ import annotations
@@ -26,9 +27,12 @@ def table(figures: dict[str, int]) -> str:
 
 def main(files: list[str]) -> int:
     """Read the files, write the page."""
-    figures: Counter[str] = Counter()
+    tests: dict[str, dict[str, int]] = {}
     for file in files:
-        figures.update(json.loads(Path(file).read_text()))
+        tests |= json.loads(Path(file).read_text())
+    figures: Counter[str] = Counter()
+    for numbers in tests.values():
+        figures.update(numbers)
     text = PAGE.read_text()
     found = re.sub(f"{BEGIN}.*{END}", lambda _: f"{BEGIN}\n{table(figures)}\n{END}", text, flags=re.DOTALL)
     if found == text and BEGIN not in text:
