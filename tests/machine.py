@@ -24,7 +24,7 @@ _GETLINK, _GETADDR, _GETROUTE, _GETRULE = 18, 22, 26, 34
 _DONE, _ERROR, _DUMP_REQUEST = 3, 2, 0x301
 _PROMISCUOUS = 0x100
 # <linux/if_link.h>: IFLA_INFO_DATA of a bridge, IFLA_INFO_SLAVE_DATA of its ports.
-_BRIDGE = {"ageing": 4, "stp": 5, "priority": 6}
+_BRIDGE = {"ageing": 4, "stp": 5, "priority": 6, "changing": 14}
 _PORT = {"hairpin": 4, "guard": 5, "fast leave": 7, "learning": 8, "flood": 9, "isolated": 33}
 _UP, _MAIN_TABLE, _LOCAL_TABLE, _LINK_SCOPE, _MULTICAST = 0x1, 254, 255, 253, 5
 _NF_TABLES, _GETTABLE = 10 << 8, 1
@@ -158,7 +158,7 @@ def _links(rows: list[bytes]) -> tuple[State, dict[int, str]]:
             "mtu": _number(parts[4]),
             "promiscuous": bool(flags & _PROMISCUOUS),
             "kind": kind,
-            **_settings(info.get(2, b"") if kind == "bridge" else b"", _BRIDGE),
+            **_bridge(info.get(2, b"") if kind == "bridge" else b""),
             **_settings(info.get(5, b"") if info.get(4, b"").startswith(b"bridge") else b"", _PORT),
             "alias": parts.get(20, b"").decode("utf-8", "replace"),
             "pair": (index, _number(parts[5]) if 5 in parts else 0),
@@ -171,6 +171,14 @@ def _links(rows: list[bytes]) -> tuple[State, dict[int, str]]:
 def _settings(data: bytes, wanted: dict[str, int]) -> dict[str, int]:
     parts = _attributes(data)
     return {name: _number(parts[kind]) for name, kind in wanted.items() if kind in parts}
+
+
+def _bridge(data: bytes) -> dict[str, int]:
+    """While the spanning tree changes, the kernel tells another ageing time than it was given (net/bridge/br_stp.c)."""
+    found = _settings(data, _BRIDGE)
+    if found.pop("changing", 0) or found.get("stp"):
+        found.pop("ageing")
+    return found
 
 
 def _name_peers(places: dict[str, State]) -> None:

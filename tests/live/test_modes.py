@@ -151,6 +151,28 @@ def test_settings_of_a_bridge(world: World) -> None:
     lab.down()
 
 
+def test_the_spanning_tree_changes(world: World) -> None:
+    """For half a minute the kernel then tells another ageing time than it was given: nobody has changed it."""
+    data: dict[str, Any] = {"networks": {"lan": {**LAN, "stp": True, "ageing_time": 12}}, "nodes": {"a": ["lan"]}}
+    lab = Lab.from_data(data, world="host")
+    lab.up()
+    world.run("ip", "link", "set", "lan", "type", "bridge", "forward_delay", "200")  # the shortest: two seconds a step
+    for state in ("down", "up"):
+        world.run("ip", "link", "set", "veth-a", state)
+    deadline = time.monotonic() + 12
+    while not (info := world.ip_json("link", "show", "dev", "lan")[0]["linkinfo"]["info_data"])["topology_change"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert info["ageing_time"] == 400
+    assert not lab.plan()
+    data["networks"]["lan"]["ageing_time"] = 13
+    changed = Lab.from_data(data, world="host")
+    assert [change.fact.describe() for change in changed.plan().changes] == ["ageing_time 1300 on lan"]
+    changed.up()
+    assert not changed.plan()
+    changed.down()
+
+
 def test_an_interface_of_the_machine_as_a_port(world: World, ears: Ears) -> None:
     """Nodes are on the cable's network then; drift is mended; an edit and `down` give the interface back."""
     with Outside(world, here=("192.0.2.1",), there=("192.0.2.2",)) as outside:

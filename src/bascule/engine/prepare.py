@@ -16,7 +16,7 @@ from bascule.host.observe import observe
 from bascule.host.seen import Observation, Scope
 from bascule.host.world import HostWorld, PrivateWorld, World
 from bascule.kernel.address import Address
-from bascule.kernel.bridge import Uplink
+from bascule.kernel.bridge import UNKNOWN, BridgeSetting, Uplink
 from bascule.kernel.file import Symlink, TextFile
 from bascule.kernel.link import Bridge, Veth
 from bascule.kernel.namespace import Namespace
@@ -156,6 +156,7 @@ def _compare(
     if world is not None:
         seen = world.call(observe, _whole_scope(name, [*before, *first], stored, indexes, lab is not None), world.paths)
         seen.facts = _believed(seen.facts, before) if lab is None else _with_autoconf(seen.facts, before)
+    seen.facts = _with_ageing(seen.facts, before)
     _look_outside(seen, world)
     for (node, interface), index in seen.indexes.items():
         indexes.learn(node, interface, index)
@@ -271,6 +272,13 @@ def machine_of(seen: Observation) -> Machine:
         alone=seen.alone,
         least_mtu=seen.least_mtu,
     )
+
+
+def _with_ageing(seen: list[Fact], before: list[Fact]) -> list[Fact]:
+    """While the spanning tree changes, the ageing time of a bridge is what the last run has set."""
+    known = {fact.key: fact for fact in before}
+    told = (known.get(fact.key) if isinstance(fact, BridgeSetting) and fact.value == UNKNOWN else fact for fact in seen)
+    return [fact for fact in told if fact is not None]
 
 
 def _with_texts(have: list[Fact], stored: Stored, want: list[Fact]) -> list[Fact]:

@@ -20,6 +20,7 @@ from bascule.errors import BasculeError, Conflict, Interrupted, KernelError, Pla
 from bascule.host import files, namespaces, nft, service
 from bascule.host.netlink import Netlink
 from bascule.host.paths import Paths
+from bascule.kernel.namespace import DeleteNamespace
 from bascule.kernel.op import (
     DropNamespace,
     DropRule,
@@ -78,12 +79,10 @@ def execute(ops: Sequence[Op], paths: Paths, progress: Progress | None = None, o
         try:
             for group, effects in _groups(ops):
                 onward = onward or _is_final(effects[0])
-                try:
+                if onward:
+                    failed += hands.attempt(group, effects, acknowledged)
+                else:
                     hands.carry_out(group, effects, acknowledged)
-                except (BasculeError, OSError) as error:
-                    if not onward:
-                        raise
-                    failed.append(_as_error(error))
                 if progress:
                     progress(len(acknowledged))
                 if interrupts and not onward:
@@ -184,6 +183,7 @@ class _Hands:
         self._nodes: dict[str, tuple[int, Netlink]] = {}
         self._inside = ""
         self._ready = False
+        self._unsettled: set[str] = set()  # where something is still to be put back
 
     def __enter__(self) -> _Hands:
         self._home = self._coming_back.__enter__()
@@ -210,6 +210,19 @@ class _Hands:
             number = error.errno or 0
             raise KernelError(group[0].shell()[0], number, os.strerror(number), group[0].node) from error
         acknowledged.append(group[0])
+
+    def attempt(self, group: list[Op], effects: list[Effect], acknowledged: list[Op]) -> list[BasculeError]:
+        """:meth:`carry_out` where there is no way back: what failed is returned. A namespace of somebody else's keeps its name
+        where something is still to be put back in it: the next run has to find it."""
+        first = group[0]
+        if isinstance(first, DeleteNamespace) and first.source and first.name in self._unsettled:
+            return []
+        try:
+            self.carry_out(group, effects, acknowledged)
+        except (BasculeError, OSError) as error:
+            self._unsettled.add(first.node)
+            return [_as_error(error)]
+        return []
 
     def _do(self, effect: Effect) -> None:
         match effect:

@@ -17,7 +17,7 @@ from bascule.host.netlink import Netlink
 from bascule.host.paths import Paths
 from bascule.host.seen import Foreign, Observation, Scope
 from bascule.kernel.address import Address
-from bascule.kernel.bridge import AGEING, DEFAULTS, PROMISC, STP, BridgeSetting, Uplink
+from bascule.kernel.bridge import AGEING, DEFAULTS, PROMISC, STP, UNKNOWN, BridgeSetting, Uplink
 from bascule.kernel.file import Symlink, TextFile
 from bascule.kernel.link import Bridge, Loopback, Veth
 from bascule.kernel.namespace import Namespace
@@ -36,7 +36,8 @@ _ADDRESSES = Request(rt.GETADDR, 0, rt.IFADDR.pack(AF_UNSPEC, 0, 0, 0, 0))
 _ROUTES = Request(rt.GETROUTE, 0, rt.RTMSG.pack(AF_UNSPEC, 0, 0, 0, 0, 0, 0, 0, 0))
 _LINK_FIELDS = rt.LINK.numbers("ifname", "mtu", "address", "link", "master", "linkinfo")
 _PORT_FIELDS = rt.BRIDGE_PORT.numbers(ISOLATED, HAIRPIN)
-_BRIDGE_FIELDS = rt.BRIDGE_INFO.numbers(STP, AGEING)
+_CHANGING = "topology_change"
+_BRIDGE_FIELDS = rt.BRIDGE_INFO.numbers(STP, AGEING, _CHANGING)
 _NODE_LINK_FIELDS = rt.LINK.numbers("ifname", "mtu", "address", "link")
 _ADDRESS_FIELDS = rt.ADDRESS.numbers("address", "local", "flags")
 _LO = 1  # LOOPBACK_IFINDEX, net/flow.h
@@ -201,6 +202,8 @@ def _settings(flags: int, info: dict[str, Any]) -> tuple[tuple[str, int], ...]:
     """A bridge's settings that are not as the kernel makes it."""
     found = rt.BRIDGE_INFO.decode_only(info.get("data", b""), 0, _BRIDGE_FIELDS)
     found[PROMISC] = 1 if flags & rt.IFF_PROMISC else 0
+    if found.pop(_CHANGING, 0):
+        found[AGEING] = UNKNOWN
     return tuple((name, value) for name, value in found.items() if value != DEFAULTS[name])
 
 

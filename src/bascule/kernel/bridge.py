@@ -10,12 +10,14 @@ from bascule.wire import route as rt
 from bascule.wire.message import Request
 
 STP, AGEING, PROMISC = "stp_state", "ageing_time", "promisc"
+UNKNOWN = -1
 DEFAULTS = {STP: 0, AGEING: 30_000, PROMISC: 0}  # ageing in hundredths of a second: BR_DEFAULT_AGEING_TIME, linux/if_bridge.h
 
 
 @dataclass(frozen=True, slots=True)
 class BridgeSetting:
-    """A setting of a bridge that is not as the kernel makes it."""
+    """A setting of a bridge that is not as the kernel makes it. The ageing time is UNKNOWN as long as the spanning tree changes:
+    the kernel then counts with twice the forward delay and tells that (__br_set_topology_change, net/bridge/br_stp.c)."""
 
     bridge: str
     name: str

@@ -31,7 +31,7 @@ RT_SCOPE_UNIVERSE, RT_SCOPE_LINK, RT_SCOPE_HOST, RT_SCOPE_NOWHERE = 0, 253, 254,
 RTN_UNICAST, RTN_LOCAL = 1, 2
 RTEXT_FILTER_SKIP_STATS = 1 << 3
 
-BRIDGE_INFO = Table(stp_state=(5, u32), ageing_time=(4, u32))
+BRIDGE_INFO = Table(stp_state=(5, u32), ageing_time=(4, u32), topology_change=(14, u8))
 # VETH_INFO_PEER holds a whole ifinfomsg and its attributes, so it is encoded by the link's own function.
 VETH_INFO = Table(peer=(1, raw))
 LINK_INFO = Table(kind=(1, text), data=(2, raw), slave_kind=(4, text), slave_data=(5, raw))
