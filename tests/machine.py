@@ -24,7 +24,7 @@ _GETLINK, _GETADDR, _GETROUTE, _GETRULE = 18, 22, 26, 34
 _DONE, _ERROR, _DUMP_REQUEST = 3, 2, 0x301
 _PROMISCUOUS = 0x100
 # <linux/if_link.h>: IFLA_INFO_DATA of a bridge, IFLA_INFO_SLAVE_DATA of its ports.
-_BRIDGE = {"ageing": 4, "stp": 5, "priority": 6, "changing": 14}
+_BRIDGE = {"ageing": 4, "stp": 5, "priority": 6}
 _PORT = {"hairpin": 4, "guard": 5, "fast leave": 7, "learning": 8, "flood": 9, "isolated": 33}
 _UP, _MAIN_TABLE, _LOCAL_TABLE, _LINK_SCOPE, _MULTICAST = 0x1, 254, 255, 253, 5
 _NF_TABLES, _GETTABLE = 10 << 8, 1
@@ -176,7 +176,7 @@ def _settings(data: bytes, wanted: dict[str, int]) -> dict[str, int]:
 def _bridge(data: bytes) -> dict[str, int]:
     """While the spanning tree changes, the kernel tells another ageing time than it was given (net/bridge/br_stp.c)."""
     found = _settings(data, _BRIDGE)
-    if found.pop("changing", 0) or found.get("stp"):
+    if found.get("stp"):
         found.pop("ageing")
     return found
 

@@ -120,12 +120,13 @@ def _questions(lab: Assigned, seen: Observation) -> Iterator[str]:
     names = {network.name: serves_names(network, seen.dnsmasq) for network in lab.networks}
     asked = [network for network in lab.networks if names[network.name] or network.dhcp]
     ports = ["53"] * any(names.values()) + ["67"] * any(network.dhcp for network in asked)
+    ports += ["547"] * any(network.dhcp and network.ra for network in asked)
     if asked:
         for chain in seen.input_chains:
             yield (
                 f"chain {chain.family} {chain.table} {chain.name} drops what it does not know: unless a rule of it lets in udp "
                 f"{' and '.join(ports)} from {', '.join(network.name for network in asked)}, nobody is answered there; "
-                f"with ufw: `ufw allow in on {asked[0].name}`"
+                f"with ufw: {', '.join(f'`ufw allow in on {network.name}`' for network in asked)}"
             )
 
 
