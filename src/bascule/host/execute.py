@@ -237,9 +237,9 @@ class _Hands:
                 files.write(effect, self._paths)
             case WriteSymlink():
                 files.link(effect, self._paths)
-            case RunNft(text, table, made_of):
+            case RunNft(text, table, made_of, unless):
                 self._go_home()
-                nft.run(text)
+                nft.run_unless(unless, text)
                 if table:
                     self._report.tables[table] = digest(made_of, nft.listing(table))
             case RunService() | EndService():

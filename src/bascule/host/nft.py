@@ -112,6 +112,12 @@ def _commented(family: str, table: str, chain: str) -> Iterator[tuple[str, int]]
         yield rule.get("comment", ""), rule.get("handle", 0)
 
 
+def run_unless(place: tuple[str, str, str, str] | None, text: str) -> None:
+    """:func:`run`, but where a rule is there already: family, table, chain and its comment."""
+    if place is None or all(comment != place[3] for comment, _handle in _commented(*place[:3])):
+        run(text)
+
+
 def delete_rule(effect: DropRule) -> None:
     """Delete the rule by its handle, looked up by its comment where it is not known."""
     for comment, handle in _commented(effect.family, effect.table, effect.chain):

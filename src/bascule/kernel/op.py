@@ -70,11 +70,13 @@ class WriteSymlink(NamedTuple):
 
 
 class RunNft(NamedTuple):
-    """One ``nft -f -`` transaction. Where it makes ``table`` out of ``made_of``, the answer is what nft prints of it then."""
+    """One ``nft -f -`` transaction. Where it makes ``table`` out of ``made_of``, the answer is what nft prints of it then.
+    Nothing is done where the rule ``unless`` (family, table, chain, comment) is there."""
 
     text: str
     table: str = ""
     made_of: str = ""
+    unless: tuple[str, str, str, str] | None = None
 
 
 class DropRule(NamedTuple):

@@ -81,9 +81,10 @@ class ForwardAccept:
 
 @dataclass(frozen=True, slots=True)
 class InsertRule:
-    """``nft insert rule``"""
+    """``nft insert rule``. ``back``: it undoes a deletion that may not have been made."""
 
     rule: ForwardAccept
+    back: bool = False
 
     @property
     def node(self) -> str:
@@ -95,7 +96,8 @@ class InsertRule:
         return f'insert rule {r.place()} {come}{go}counter accept comment "{r.comment}"'
 
     def effect(self) -> Effect:
-        return RunNft(self.text() + "\n")
+        r = self.rule
+        return RunNft(self.text() + "\n", unless=(r.family, r.table, r.chain, r.comment) if self.back else None)
 
     def shell(self) -> tuple[str, ...]:
         return (f"nft {shlex.quote(self.text())}",)
@@ -126,4 +128,4 @@ class DeleteRule:
         return (f"{chain} | {find} | {delete}",)
 
     def undo(self) -> Op | None:
-        return InsertRule(replace(self.rule, handle=0))
+        return InsertRule(replace(self.rule, handle=0), back=True)
