@@ -144,14 +144,14 @@ def test_desired_facts_have_one_key_each(nodes: dict[str, list[str]]) -> None:
 def test_indexes_are_chosen_from_the_labs_range() -> None:
     """Free ones only; what the kernel has is kept; a namespace made anew starts afresh."""
     indexes = Indexes(2)
-    indexes.learn("", "lan", 120_000)
+    indexes.learn("", "lan", 1_000_020_000)
     indexes.learn("a", "eth0", 100)
-    assert indexes.of("", "lan") == 120_000
-    assert indexes.of("", "veth-a") == 120_001
+    assert indexes.of("", "lan") == 1_000_020_000
+    assert indexes.of("", "veth-a") == 1_000_020_001
     assert indexes.of("a", "eth1") == 101
     indexes.forget(["a"])
     assert indexes.of("a", "eth9") == 100
-    assert 130_000 not in indexes.range
+    assert 1_000_030_000 not in indexes.range
 
 
 @pytest.mark.parametrize(("cookie", "mine"), [(0, True), (7, True), (8, False)])
@@ -204,7 +204,7 @@ def test_what_a_private_world_changes_in_the_rules() -> None:
         text = "".join(fact.text for fact in desired(lab, Machine(least_mtu=mtu)) if isinstance(fact, Table))
         rules = [line.strip() for line in text.splitlines() if "maxseg" in line]
         assert ("jump clamp" in text) == clamps
-        assert rules == [f"{side} 100000-100099999 tcp option maxseg size set rt mtu" for side in ("iif", "oif") if clamps]
+        assert rules == [f"{side} 1000000000-1099999999 tcp option maxseg size set rt mtu" for side in ("iif", "oif") if clamps]
 
 
 def test_name_servers_where_they_run() -> None:

@@ -11,6 +11,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from ipaddress import ip_interface
 from pathlib import Path
 from typing import Any
@@ -177,6 +178,11 @@ CLASHES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     ),
     "subnet": ({"networks": {"a": {"subnet": "10.1.0.0/16"}}}, {"networks": {"b": {"subnet": "10.1.2.0/24"}}}, "overlaps"),
     "node": ({"nodes": {"n": {}}}, {"nodes": {"n": {}}}, "namespace n belongs"),
+    "host port": (
+        {"networks": {"a": {"subnet": "10.1.0.0/24"}}, "nodes": {"n": {"networks": ["a"], "ports": ["8080:80"]}}},
+        {"networks": {"b": {"subnet": "10.2.0.0/24"}}, "nodes": {"m": {"networks": ["b"], "ports": ["8080:81"]}}},
+        "is published by lab",
+    ),
 }
 
 
@@ -269,6 +275,56 @@ def test_a_namespace_that_goes_between_two_looks(world: World, monkeypatch: pyte
     lab = Lab.from_data(changed, world="host")
     lab.up()
     monkeypatch.undo()
+    assert not lab.plan()
+    lab.down()
+    assert machine.difference(empty, machine.state()) == ""
+
+
+BETWEEN: dict[str, list[tuple[str, ...]]] = {
+    "a namespace dies": [("ip", "netns", "del", "first0")],
+    "the bridge goes": [("ip", "link", "del", "b100")],
+    "the bridge is another": [("ip", "link", "del", "b100"), ("ip", "link", "add", "b100", "type", "bridge")],
+    "the next name is another link's": [("ip", "link", "add", "veth-late", "type", "bridge")],
+}
+
+
+@pytest.mark.parametrize("what", BETWEEN)
+def test_what_is_done_between_the_look_and_the_change(world: World, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ends in what the file says, or in an error; then `up` finishes, and what others made stays as they made it."""
+    data = _data("first")
+    data["networks"] = {name: {**network, "mtu": 1400} for name, network in data["networks"].items()}
+    changed = {**data, "nodes": {**data["nodes"], "late": {"networks": ["b100"]}}}
+    lab = Lab.from_data(changed, world="host")
+    lab.up()
+    clean = machine.state(False)
+    lab.down()
+    empty = machine.state()
+    Lab.from_data(_data("first"), world="host").up()
+    carry_out = run._Run._carry_out
+    commands = iter(BETWEEN[what])
+
+    def late(*arguments: Any) -> object:
+        for command in commands:  # once
+            world.run(*command)
+        return carry_out(*arguments)
+
+    monkeypatch.setattr(run._Run, "_carry_out", late)
+    with suppress(BasculeError):
+        lab.up()
+    monkeypatch.undo()
+    assert next(commands, None) is None
+    if "add" in BETWEEN[what][-1]:
+        name = BETWEEN[what][-1][3]
+        with pytest.raises(Conflict, match=f"{name} .*bascule did not make it"):
+            lab.up()
+        theirs = world.run("ip", "-d", "link", "show", name).stdout
+        assert "master" not in theirs
+        assert "DOWN" in theirs
+        assert world.run("ip", "-o", "address", "show", "dev", name).stdout == ""
+        world.run("ip", "link", "del", name)
+    _wait_for_the_dead()
+    lab.up()
+    assert machine.difference(clean, machine.state(False)) == ""
     assert not lab.plan()
     lab.down()
     assert machine.difference(empty, machine.state()) == ""

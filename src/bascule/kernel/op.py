@@ -165,11 +165,13 @@ class Indexes:
     """Interface indexes by (node, name): the kernel's own for what exists, chosen ones for what is to be made.
 
     An index chosen here spares the look-up after each creation. In the world's namespace a lab takes its indexes from a
-    range of its own, far above those that the kernel gives out by counting, so that a link tells by its index who made it.
+    range of its own, so that a link tells by its index who made it. The kernel gives out the others by counting
+    (dev_index_reserve() in net/core/dev.c) and takes one again only after 2³¹: a machine that starts containers all day comes to
+    a hundred thousand within months, but never to a billion.
     """
 
     SLOT_SIZE = 10_000
-    FIRST = 100_000
+    FIRST = 1_000_000_000
     ALL = range(FIRST, FIRST + 10_000 * SLOT_SIZE)  # of all labs
     FIRST_IN_NODE = 100  # above lo and the fallback devices that modules such as sit put into each namespace
 
