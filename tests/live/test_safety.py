@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers import SEED, STATE, as_json, bascule
+from helpers import EXAMPLES, SEED, STATE, as_json, bascule
 from sandbox import BASCULE, World, difference
 
 FOREIGN = {
@@ -147,6 +147,48 @@ def test_a_damaged_record_gives_an_error_that_says_how_to_go_on(world: World, da
         assert "/run/bascule/docker-bridge/lab.json" in done.stderr
         assert "Traceback" not in done.stderr
     assert [row["state"] for row in as_json(world, "ls")] == ["damaged"]
+
+
+def test_the_way_on_from_a_damaged_record_leads_on(world: World) -> None:
+    """What the error says: the file, the namespaces and the links by hand, the rest by `up` and `down`."""
+    web = next(lab for lab in EXAMPLES if lab.stem == "web")
+    for key in ("ipv4/ip_forward", "ipv6/conf/all/forwarding"):  # what stood there before goes with the record
+        Path("/proc/sys/net", key).write_text("1")
+    before = world.snapshot()
+    bascule(world, "up", web)
+    record = Path("/run/bascule/web/lab.json")
+    record.write_text("{")
+    assert "by hand what `ip netns` and `ip link` show of the lab" in bascule(world, "down", "web", check=False).stderr
+    record.unlink()
+    for line in world.run("ip", "netns").stdout.splitlines():
+        world.run("ip", "netns", "del", line.split()[0])
+    for link in world.ip_json("link", "show", "type", "bridge"):
+        world.run("ip", "link", "del", link["ifname"])
+    bascule(world, "up", web)
+    bascule(world, "down", "web")
+    assert difference(before, world.snapshot()) == ""
+
+
+@pytest.mark.parametrize("why", ["damaged", "elsewhere"])
+def test_a_lab_that_nobody_can_tell_of_keeps_what_it_has(world: World, why: str) -> None:
+    """Its record is damaged, or in another state directory: the next lab does not take its indexes for its own."""
+    bascule(world, "up", SEED)
+    environment = dict(os.environ)
+    if why == "damaged":
+        Path("/run/bascule/docker-bridge/lab.json").write_text("{")
+    else:
+        environment["BASCULE_STATE_DIR"] = "/run/other"
+    links = _links(world)
+    Path("/run/next.yaml").write_text("networks: {lan: {subnet: 10.77.0.0/24}}\nnodes: {a: [lan]}\n")
+    bascule(world, "up", "/run/next.yaml", env=environment)
+    assert links < (now := _links(world))
+    assert {row[1] for row in now - links} == {"lan", "veth-a"}
+    bascule(world, "down", "next", env=environment)
+    assert _links(world) == links
+
+
+def _links(world: World) -> set[tuple[int, str, str]]:
+    return {(row["ifindex"], row["ifname"], row.get("master", "")) for row in world.ip_json("link")}
 
 
 def test_state_files_are_private_and_whole(world: World) -> None:

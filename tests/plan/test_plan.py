@@ -24,7 +24,7 @@ from bascule.plan.desired import Machine, desired
 from bascule.plan.diff import Plan, diff
 from bascule.plan.firewall import ruleset
 from bascule.topology.addressing import assign
-from bascule.topology.load import from_data, load_text
+from bascule.topology.load import MAX_ATTACHMENTS, from_data, load_text
 from bascule.wire.netfilter import BaseChain
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -144,14 +144,22 @@ def test_desired_facts_have_one_key_each(nodes: dict[str, list[str]]) -> None:
 def test_indexes_are_chosen_from_the_labs_range() -> None:
     """Free ones only; what the kernel has is kept; a namespace made anew starts afresh."""
     indexes = Indexes(2)
-    indexes.learn("", "lan", 1_000_020_000)
+    indexes.learn("", "lan", 1_000_800_000)
     indexes.learn("a", "eth0", 100)
-    assert indexes.of("", "lan") == 1_000_020_000
-    assert indexes.of("", "veth-a") == 1_000_020_001
+    assert indexes.of("", "lan") == 1_000_800_000
+    assert indexes.of("", "veth-a") == 1_000_800_001
     assert indexes.of("a", "eth1") == 101
     indexes.forget(["a"])
     assert indexes.of("a", "eth9") == 100
-    assert 1_000_030_000 not in indexes.range
+    assert 1_001_200_000 not in indexes.range
+
+
+def test_the_ranges_of_all_labs_fit_between_the_kernel_s_counting_and_its_last_index() -> None:
+    """And each holds the largest lab: a link for each attachment, and as many bridges."""
+    assert Indexes.SLOT_SIZE >= 2 * MAX_ATTACHMENTS
+    assert Indexes(Indexes.SLOTS - 1).range.stop == Indexes.ALL.stop < 1 << 31
+    assert Indexes.slot_of(Indexes(7).range[-1]) == 7
+    assert Indexes.slot_of(5) < 0
 
 
 @pytest.mark.parametrize(("cookie", "mine"), [(0, True), (7, True), (8, False)])
@@ -204,7 +212,7 @@ def test_what_a_private_world_changes_in_the_rules() -> None:
         text = "".join(fact.text for fact in desired(lab, Machine(least_mtu=mtu)) if isinstance(fact, Table))
         rules = [line.strip() for line in text.splitlines() if "maxseg" in line]
         assert ("jump clamp" in text) == clamps
-        assert rules == [f"{side} 1000000000-1099999999 tcp option maxseg size set rt mtu" for side in ("iif", "oif") if clamps]
+        assert rules == [f"{side} 1000000000-1999999999 tcp option maxseg size set rt mtu" for side in ("iif", "oif") if clamps]
 
 
 def test_name_servers_where_they_run() -> None:

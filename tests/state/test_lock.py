@@ -13,7 +13,7 @@ import pytest
 
 from bascule import syscalls
 from bascule.errors import Locked, StateError
-from bascule.state import lock
+from bascule.state import folder, lock
 
 HERE = f"(process {os.getpid()})"
 
@@ -196,6 +196,18 @@ def test_claims_are_made_one_after_the_other(state: Path) -> None:
         with lock.lab_lock("other", "x"):
             pass
         assert (state / ".claims").exists()
+    assert not state.exists()
+
+
+def test_the_lock_of_all_is_not_removed_under_who_holds_it(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last lab goes, and has seen no other, while the next one comes: else two would hold it, and claim the same."""
+    with lock.lab_lock("comes", "x"), lock.claims_lock():
+        held = (state / ".claims").stat().st_ino
+        with monkeypatch.context() as late:
+            late.setattr(folder, "labs", list)
+            with lock.lab_lock("goes", "x"):
+                pass
+        assert (state / ".claims").stat().st_ino == held
     assert not state.exists()
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from bascule import syscalls
 from bascule.errors import StateError
+from bascule.kernel.op import Indexes
 from bascule.state import folder, lock, store
 from bascule.state.store import Keeper, Record
 
@@ -134,8 +135,8 @@ def test_nothing_is_stored_of_a_lab_that_is_not_there() -> None:
 
 
 REPAIR = (
-    ": it is damaged. To go on, remove that file, then run `bascule up` with the lab's file and `bascule down`, or remove by "
-    "hand what `ip netns` and `ip link` still show of the lab"
+    ": it is damaged. Remove that file, and by hand what `ip netns` and `ip link` show of the lab; "
+    "then `bascule up` with the lab's file, and `bascule down`, find the rest"
 )
 
 
@@ -151,7 +152,7 @@ REPAIR = (
         (KEPT | {"slot": "0"}, " has wrong slot" + REPAIR),
         (KEPT | {"slot": True}, " has wrong slot" + REPAIR),
         (KEPT | {"slot": -1}, " has wrong slot" + REPAIR),
-        (KEPT | {"slot": 200_001, "boot": 5}, " has wrong slot and boot" + REPAIR),
+        (KEPT | {"slot": Indexes.SLOTS, "boot": 5}, " has wrong slot and boot" + REPAIR),
         (KEPT | {"name": 5}, " has wrong name" + REPAIR),
         (KEPT | {"source": []}, " has wrong source" + REPAIR),
         (KEPT | {"command": None}, " has wrong command" + REPAIR),
@@ -296,15 +297,11 @@ def test_what_a_killed_run_left_half_written_is_written_over() -> None:
 
 def test_a_topology_that_is_none_is_told_of_the_file_that_counts() -> None:
     """The journal, where there is one."""
-    advice = (
-        ": it is damaged. To go on, remove that file, then run `bascule up` with the lab's file and `bascule down`, "
-        "or remove by hand what `ip netns` and `ip link` still show of the lab"
-    )
     with lock.lab_lock("lab", "test"):
         store.save(_record())
-        assert str(store.damaged_topology("lab", "why")) == f"{folder.lab('lab')}/lab.json holds no topology (why){advice}"
+        assert str(store.damaged_topology("lab", "why")) == f"{folder.lab('lab')}/lab.json holds no topology (why){REPAIR}"
         store.begin(_record())
-        assert str(store.damaged_topology("lab", "x")) == f"{folder.lab('lab')}/journal.json holds no topology (x){advice}"
+        assert str(store.damaged_topology("lab", "x")) == f"{folder.lab('lab')}/journal.json holds no topology (x){REPAIR}"
         store.forget("lab")
 
 

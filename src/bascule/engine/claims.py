@@ -12,6 +12,8 @@ from ipaddress import ip_network
 from typing import Any
 
 from bascule.errors import Conflict, StateError
+from bascule.host.observe import interfaces
+from bascule.kernel.op import Indexes
 from bascule.state import folder, store
 from bascule.topology.model import Assigned, Port, Prefix
 from bascule.topology.ports import Taken, port
@@ -31,8 +33,13 @@ class Claims:
     ports: Taken = field(default_factory=Taken)
 
     def free_slot(self) -> int:
-        """The lowest range of indexes that no other lab has."""
-        return next(number for number in range(len(self.slots) + 1) if number not in self.slots)
+        """The lowest range of indexes that no other lab has, and no interface either: of a lab whose record is damaged, or
+        stands in another state directory, its interfaces are all that is to be seen. Raises :class:`Conflict`."""
+        taken = self.slots | {Indexes.slot_of(index) for index in interfaces()}
+        for number in range(Indexes.SLOTS):
+            if number not in taken:
+                return number
+        raise Conflict(f"there are {Indexes.SLOTS} labs on this machine; take one down")
 
 
 def of_others(name: str) -> Claims:

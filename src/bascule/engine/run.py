@@ -107,7 +107,7 @@ def _preview(name: str, edit: Edit, options: Options, stored: Stored) -> Prepare
     target = choose_all(asked, current, world, others) if asked is not None else None
     if target is not None:
         claims_of.refuse_clashes(target, others)
-    slot = stored.newest.slot if stored.newest else others.free_slot()
+    slot = stored.newest.slot if stored.newest else others.free_slot() if kind == "host" else 0
     return prepare(name, target, stored, current, world, Indexes(slot), others.owners, others.settings)
 
 

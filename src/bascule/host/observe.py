@@ -87,6 +87,12 @@ def observe(scope: Scope, paths: Paths) -> Observation:
     return seen
 
 
+def interfaces() -> list[int]:
+    """The indexes of all interfaces of the namespace that the thread is in."""
+    with Netlink() as socket:
+        return [unpack_from(rt.IFINFO, reply.body)[2] for reply in socket.dump(_LINKS)]
+
+
 def _with_links_by_index(scope: Scope, world: _Inside) -> Scope:
     by_index = {link.name for index, link in world.links.items() if index in scope.indexes}
     return replace(scope, links=scope.links | by_index)

@@ -170,9 +170,10 @@ class Indexes:
     a hundred thousand within months, but never to a billion.
     """
 
-    SLOT_SIZE = 10_000
+    SLOT_SIZE = 400_000  # twice MAX_ATTACHMENTS of topology/load.py: as many bridges again
     FIRST = 1_000_000_000
-    ALL = range(FIRST, FIRST + 10_000 * SLOT_SIZE)  # of all labs
+    SLOTS = 2_500
+    ALL = range(FIRST, FIRST + SLOTS * SLOT_SIZE)  # of all labs
     FIRST_IN_NODE = 100  # above lo and the fallback devices that modules such as sit put into each namespace
 
     def __init__(self, slot: int = 0) -> None:
@@ -184,7 +185,12 @@ class Indexes:
     @classmethod
     def of_range(cls, numbers: range) -> Indexes:
         """A fresh look at the indexes of the lab that has this range."""
-        return cls((numbers.start - cls.FIRST) // cls.SLOT_SIZE)
+        return cls(cls.slot_of(numbers.start))
+
+    @classmethod
+    def slot_of(cls, index: int) -> int:
+        """The number of the range that this index lies in."""
+        return (index - cls.FIRST) // cls.SLOT_SIZE
 
     def learn(self, node: str, name: str, index: int) -> None:
         """Note what the kernel has."""

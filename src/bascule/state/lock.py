@@ -131,9 +131,18 @@ def claims_lock() -> Iterator[None]:
 
 
 def _clear_claims() -> None:
-    """Remove the claims lock and the state directory where no lab is left."""
-    if not folder.labs():
-        with suppress(OSError):
-            syscalls.unlink(os.path.join(folder.root(), ".claims"))
-        with suppress(OSError):
-            syscalls.rmdir(folder.root())
+    """Remove the claims lock and the state directory where no lab is left. Who holds the lock meanwhile is a lab that comes:
+    removed under its hands, the file would be made again, and two would hold it."""
+    path = os.path.join(folder.root(), ".claims")
+    if folder.labs():
+        return
+    with suppress(OSError):
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _same_file(descriptor, path) and not folder.labs():
+                syscalls.unlink(path)
+        finally:
+            os.close(descriptor)
+    with suppress(OSError):
+        syscalls.rmdir(folder.root())

@@ -31,7 +31,7 @@ _BEGUN = "the kernel was changed already; mend this and run the command again"
 _DONE = "all else is done; mend this and run the command again"
 _MOST_BYTES = 1 << 28  # a lab of the greatest size has a tenth
 _MOST_PID, _MOST_U64 = 1 << 22, (1 << 64) - 1  # PID_MAX_LIMIT, linux/threads.h
-_MOST_SLOT = 200_000  # the range of indexes of this one ends just below 2^31
+_MOST_SLOT = 2_499  # kernel/op.py: Indexes.SLOTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,6 +275,6 @@ def damaged_topology(name: str, why: str) -> StateError:
 
 def _damaged(path: str, what: str) -> StateError:
     return StateError(
-        f"{path} {what}: it is damaged. To go on, remove that file, then run `bascule up` with the lab's file "
-        "and `bascule down`, or remove by hand what `ip netns` and `ip link` still show of the lab"
+        f"{path} {what}: it is damaged. Remove that file, and by hand what `ip netns` and `ip link` show of the lab; "
+        "then `bascule up` with the lab's file, and `bascule down`, find the rest"
     )
