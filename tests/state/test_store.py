@@ -135,7 +135,7 @@ def test_nothing_is_stored_of_a_lab_that_is_not_there() -> None:
 
 
 REPAIR = (
-    ": it is damaged. Remove that file, and by hand what `ip netns` and `ip link` show of the lab; "
+    ": it is damaged; remove that file, and by hand what `ip netns` and `ip link` show of the lab; "
     "then `bascule up` with the lab's file, and `bascule down`, find the rest"
 )
 

@@ -275,6 +275,6 @@ def damaged_topology(name: str, why: str) -> StateError:
 
 def _damaged(path: str, what: str) -> StateError:
     return StateError(
-        f"{path} {what}: it is damaged. Remove that file, and by hand what `ip netns` and `ip link` show of the lab; "
+        f"{path} {what}: it is damaged; remove that file, and by hand what `ip netns` and `ip link` show of the lab; "
         "then `bascule up` with the lab's file, and `bascule down`, find the rest"
     )
