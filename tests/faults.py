@@ -182,10 +182,10 @@ def attempt(action: Callable[[], object], fault: Fault) -> Ending:
     child = os.fork()
     if child == 0:
         _run(action, fault, shared, disk)
-    how = _wait(child, shared)
+    how, where = _wait(child, shared)
     _reap_orphans()
     calls, messages, hit, size = _HEAD.unpack_from(shared)
-    text = shared[_HEAD.size : _HEAD.size + size].decode()
+    text = where or shared[_HEAD.size : _HEAD.size + size].decode()
     names = tuple(_KINDS[number] for number in shared[_NAMES : _NAMES + calls])
     shared.close()
     if disk is not None:
@@ -215,8 +215,8 @@ def _run(action: Callable[[], object], fault: Fault, shared: mmap.mmap, disk: Di
         os._exit(code)
 
 
-def _wait(child: int, shared: mmap.mmap) -> How:
-    """Wait for its end, and kill it when the gate asks for that."""
+def _wait(child: int, shared: mmap.mmap) -> tuple[How, str]:
+    """Wait for its end, and kill it when the gate asks for that. Where it hangs, where it does comes along."""
     poll = select.poll()
     with open(os.pidfd_open(child)) as descriptor:
         poll.register(descriptor, select.POLLIN)
@@ -224,12 +224,25 @@ def _wait(child: int, shared: mmap.mmap) -> How:
         while not poll.poll(1):
             late = time.monotonic() > deadline
             if late or struct.unpack_from("=I", shared, _HIT_AT)[0] == _ASKS:
+                where = "\n".join(_whereabouts(child)) if late else ""
                 os.kill(child, signal.SIGKILL)
                 os.waitpid(child, 0)
                 struct.pack_into("=I", shared, _HIT_AT, 1)
-                return "hang" if late else "killed"
+                return ("hang", f"after {_HEAD.unpack_from(shared)[0]} calls:\n{where}") if late else ("killed", "")
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    return {0: "done", 1: "error"}.get(code, "killed" if code in (137, -signal.SIGKILL) else "traceback")
+    how: How = {0: "done", 1: "error"}.get(code, "killed" if code in (137, -signal.SIGKILL) else "traceback")  # type: ignore[assignment]
+    return how, ""
+
+
+def _whereabouts(pid: int) -> Iterator[str]:
+    """What a process and those below it are, and what they wait for in the kernel."""
+    with suppress(OSError):
+        command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ")[:80].decode(errors="replace")
+        used = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+        waits = Path(f"/proc/{pid}/stack").read_text().split("\n")[:8]
+        yield f"{pid} {command} ({used} ticks): {' '.join(waits)}"
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            yield from _whereabouts(int(child))
 
 
 def _reap_orphans() -> None:

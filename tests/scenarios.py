@@ -198,7 +198,7 @@ class Scenario:
         self.prepare()
         before = self._everything()
         ending = attempt(self.act, fault)
-        assert ending.how != "hang", fault
+        assert ending.how != "hang", f"{fault}: it hangs {ending.text}"
         assert ending.how != "traceback", f"{fault}: {ending.text}"
         self._look(fault)
         if ending.how == "error":

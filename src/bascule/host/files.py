@@ -30,7 +30,7 @@ _ATTEMPTS, _PAUSE = 20, 0.005
 
 def make_directories(path: str, mode: int = 0o755) -> None:
     """Make this folder and those above it, noting each that was not there."""
-    if _is_there(path):
+    if is_there(path):
         return
     parent = dirname(path)
     if parent != path:
@@ -46,7 +46,7 @@ def _make(path: str, mode: int) -> None:
         syscalls.mkdir(path, mode)
 
 
-def _is_there(path: str) -> bool:
+def is_there(path: str) -> bool:
     """Unlike os.path.exists(), sure of it: an error is not an absence."""
     try:
         os.stat(path)

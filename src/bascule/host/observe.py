@@ -112,7 +112,7 @@ def _conclude(seen: Observation, scope: Scope, world: _Inside, nodes: dict[str, 
     pinned = {fact.name for fact in seen.facts if isinstance(fact, Namespace) and fact.alive}
     adoptable = ((name, path) for name, path in scope.adopted if name not in pinned)
     seen.lacking = {name: path for name, path in adoptable if namespaces.place(path) is None}
-    seen.ipv6 = os.path.isdir("/proc/sys/net/ipv6")
+    seen.ipv6 = files.is_there("/proc/sys/net/ipv6")
     for name, inside in nodes.items():
         ours = {link.index for link in inside.links.values() if (name, link.name) in scope.interfaces}
         routes = list(_decoded_routes(inside))
