@@ -25,6 +25,7 @@ ALLOWED_MISSING = {
 sandbox.ALLOWED_MISSING.update(ALLOWED_MISSING)
 
 _counted: dict[str, dict[str, int]] = {}  # of each test that has passed
+_FIGURES = os.environ.get("BASCULE_FIGURES") and os.path.abspath(os.environ["BASCULE_FIGURES"])  # a test goes elsewhere
 _LIVE = Path(__file__).parent / "live"
 _WAITING, _FIRST_PART = ("crash", "races"), 0.6
 
@@ -50,7 +51,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     full run all of them wait, and the longest stand first as they are; what an earlier one has figures of is not run again."""
     if os.environ.get("CRASH") == "full":
         with suppress(OSError):
-            _counted.update(json.loads(Path(os.environ.get("BASCULE_FIGURES", "")).read_text()))
+            _counted.update(json.loads(Path(_FIGURES).read_text()))
         items[:] = [item for item in items if item.nodeid not in _counted]
         return
     waiting = [item for item in items if item.path.parent.name in _WAITING]
@@ -69,16 +70,15 @@ def pytest_collection_finish() -> None:
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Note what tests count with record_property: points tried, operations, steps. With BASCULE_FIGURES it stands in that file at
     once, so that a run that is cut short can be carried on with the rest; and so does the text of what failed, beside it."""
-    place = os.environ.get("BASCULE_FIGURES")
     if "PYTEST_XDIST_WORKER" in os.environ:
         return
     numbers = {name: value for name, value in report.user_properties if isinstance(value, int)}
     if report.when == "call" and report.passed and numbers:
         _counted[report.nodeid] = numbers
-        if place:
-            Path(place).write_text(json.dumps(_counted, indent=1, sort_keys=True))
-    if report.failed and place:
-        with open(f"{place}.failed", "a") as file:
+        if _FIGURES:
+            Path(_FIGURES).write_text(json.dumps(_counted, indent=1, sort_keys=True))
+    if report.failed and _FIGURES:
+        with open(f"{_FIGURES}.failed", "a") as file:
             file.write(f"{report.nodeid}\n{report.longreprtext[-3000:]}\n\n")
 
 
