@@ -25,7 +25,7 @@ ALLOWED_MISSING = {
 sandbox.ALLOWED_MISSING.update(ALLOWED_MISSING)
 
 _counted: dict[str, dict[str, int]] = {}  # of each test that has passed
-_FIGURES = os.environ.get("BASCULE_FIGURES") and os.path.abspath(os.environ["BASCULE_FIGURES"])  # a test goes elsewhere
+_FIGURES = os.path.abspath(place) if (place := os.environ.get("BASCULE_FIGURES")) else ""  # now: a test goes elsewhere
 _LIVE = Path(__file__).parent / "live"
 _WAITING, _FIRST_PART = ("crash", "races"), 0.6
 
