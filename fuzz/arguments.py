@@ -33,7 +33,6 @@ from fuzz.target import GUARD, HERE, corpus, door_of, promise
 _DOORS = dict.fromkeys(("empty", "lab"))  # what the state directory holds
 _RECORD = HERE / "corpus" / "state" / "host"
 _LATE = (
-    "bascule.cli.boot",
     "bascule.topology.read_yaml",
     "bascule.topology.read_json",
     "bascule.topology.read_toml",
@@ -69,6 +68,8 @@ class _Arguments:
         for module in _LATE:
             import_module(module)
         self._rows = list(_all_rows((), ROWS))
+        for _path, row in self._rows:
+            import_module(f"bascule.cli.{row.handler.partition(':')[0]}")
         self._record = door_of(_RECORD.read_bytes(), {"record": None})[1]
 
     def make(self, random: Random) -> bytes:

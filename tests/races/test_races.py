@@ -251,12 +251,7 @@ def test_foreign_hands(world: World) -> None:
             refused += 1
     assert tries > 5
     lab.up()
-    _wait_for_the_dead()
-    lab.up()
-    assert machine.difference(clean, machine.state(False)) == ""
-    assert not lab.plan()
-    lab.down()
-    assert machine.difference(empty, machine.state()) == ""
+    _converges(lab, clean, empty)
 
 
 def test_a_namespace_that_goes_between_two_looks(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -322,12 +317,7 @@ def test_what_is_done_between_the_look_and_the_change(world: World, what: str, m
         assert "DOWN" in theirs
         assert world.run("ip", "-o", "address", "show", "dev", name).stdout == ""
         world.run("ip", "link", "del", name)
-    _wait_for_the_dead()
-    lab.up()
-    assert machine.difference(clean, machine.state(False)) == ""
-    assert not lab.plan()
-    lab.down()
-    assert machine.difference(empty, machine.state()) == ""
+    _converges(lab, clean, empty)
 
 
 def test_a_pin_without_its_mount_is_not_held_open(world: World) -> None:
@@ -342,6 +332,16 @@ def test_a_pin_without_its_mount_is_not_held_open(world: World) -> None:
     assert len(os.listdir("/proc/self/fd")) == before
     lab.down()
     assert not os.path.exists("/run/netns")
+
+
+def _converges(lab: Lab, clean: machine.State, empty: machine.State) -> None:
+    """`up` leads to the state of an undisturbed one, `down` to the one before."""
+    _wait_for_the_dead()
+    lab.up()
+    assert machine.difference(clean, machine.state(False)) == ""
+    assert not lab.plan()
+    lab.down()
+    assert machine.difference(empty, machine.state()) == ""
 
 
 def _wait_for_the_dead() -> None:
