@@ -21,8 +21,8 @@ from unittest.mock import patch
 from bascule.cli import main as cli
 from bascule.cli import watch
 from bascule.cli.arguments import ROWS, Row
-from bascule.engine import boot, doctor, look, prepare, run, scripts, worlds
-from bascule.engine.run import Outcome, Report
+from bascule.engine import boot, doctor, look, prepare, run, scripts, work, worlds
+from bascule.engine.work import Outcome, Report
 from bascule.errors import BasculeError, Conflict
 from bascule.host import icmp, keeper, spawn
 from bascule.host.observe import Observation
@@ -155,7 +155,7 @@ def _failed(error: BasculeError) -> int:
 _report = cli._failed
 
 
-def _apply(name: str, edit: run.Edit, options: run.Options, listener: object = None) -> Outcome:
+def _apply(name: str, edit: run.Edit, options: work.Options, listener: object = None) -> Outcome:
     """As far as a run goes before it needs the kernel."""
     promise(isinstance(options.wait, bool), "wait or not")
     stored = worlds.without_lost(store.load(name))
@@ -166,7 +166,7 @@ def _apply(name: str, edit: run.Edit, options: run.Options, listener: object = N
     return Outcome(Plan(()), Report(), prepare.choose_all(asked, None, None, run.claims_of.of_others(name)), kind)
 
 
-def _preview(name: str, edit: run.Edit, options: run.Options) -> prepare.Prepared:
+def _preview(name: str, edit: run.Edit, options: work.Options) -> prepare.Prepared:
     return prepare.Prepared(_apply(name, edit, options).lab, Plan(()), [])
 
 

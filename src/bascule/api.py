@@ -17,7 +17,7 @@ from typing import Any
 
 from bascule.engine import find, look, run
 from bascule.engine.prepare import stored_topology
-from bascule.engine.run import Listener, Options, Outcome
+from bascule.engine.work import Listener, Options, Outcome
 from bascule.errors import InputError, KernelError, NotFound
 from bascule.host import icmp, spawn
 from bascule.host.icmp import Echo, Target

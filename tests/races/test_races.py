@@ -20,7 +20,7 @@ import pytest
 
 import machine
 from bascule.api import Lab
-from bascule.engine import look, run
+from bascule.engine import look, work
 from bascule.errors import BasculeError, Conflict, InputError, NotFound, WorldError
 from bascule.host import namespaces
 from bascule.topology import edit
@@ -260,13 +260,13 @@ def test_a_namespace_that_goes_between_two_looks(world: World, monkeypatch: pyte
     data = _data("first")
     Lab.from_data(data, world="host").up()
     changed = {**data, "networks": {name: {**network, "mtu": 1400} for name, network in data["networks"].items()}}
-    settle = run._Run._settle
+    settle = work.Work._settle
 
     def late(*arguments: Any) -> None:
         world.run("ip", "netns", "del", "first0")
         settle(*arguments)
 
-    monkeypatch.setattr(run._Run, "_settle", late)
+    monkeypatch.setattr(work.Work, "_settle", late)
     lab = Lab.from_data(changed, world="host")
     lab.up()
     monkeypatch.undo()
@@ -295,7 +295,7 @@ def test_what_is_done_between_the_look_and_the_change(world: World, what: str, m
     lab.down()
     empty = machine.state()
     Lab.from_data(_data("first"), world="host").up()
-    carry_out = run._Run._carry_out
+    carry_out = work.Work._carry_out
     commands = iter(BETWEEN[what])
 
     def late(*arguments: Any) -> object:
@@ -303,7 +303,7 @@ def test_what_is_done_between_the_look_and_the_change(world: World, what: str, m
             world.run(*command)
         return carry_out(*arguments)
 
-    monkeypatch.setattr(run._Run, "_carry_out", late)
+    monkeypatch.setattr(work.Work, "_carry_out", late)
     with suppress(BasculeError):
         lab.up()
     monkeypatch.undo()

@@ -9,7 +9,7 @@ from ipaddress import ip_address
 from bascule.api import Lab
 from bascule.cli import choose, output
 from bascule.engine import look, run
-from bascule.engine.run import Options
+from bascule.engine.work import Options
 from bascule.errors import InputError, NotFound
 from bascule.names import printable, shown
 from bascule.plan import render

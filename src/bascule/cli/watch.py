@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 from bascule.api import Lab
 from bascule.cli import choose, output
 from bascule.engine import look, run
-from bascule.engine.run import Options
 from bascule.engine.watch import Event, Watcher
+from bascule.engine.work import Options
 from bascule.errors import BasculeError, InputError, Locked, NotFound
 from bascule.host.monitor import Files
 from bascule.names import printable, problem_with_lab_name

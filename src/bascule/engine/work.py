@@ -1,0 +1,331 @@
+"""One run under the lab's lock: open the world → choose and claim → observe and plan → journal → execute → save.
+
+A run that is killed leaves its journal; the next run takes what it names for the lab's own and finishes or removes it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+from bascule.engine import claims as claims_of
+from bascule.engine import worlds
+from bascule.engine.prepare import Prepared, choose_all, foreseen, leaving_links, moved_addresses, prepare
+from bascule.errors import BasculeError, Interrupted, KernelError, PlanFailed, StateError, unfinished
+from bascule.host import files, keeper, namespaces, service, settle, uplink
+from bascule.host.announce import announce
+from bascule.host.execute import Report, execute
+from bascule.host.keeper import Starting
+from bascule.host.paths import Paths
+from bascule.host.surroundings import setting
+from bascule.host.world import HostWorld, PrivateWorld, World
+from bascule.kernel.namespace import AddNamespace, AttachNamespace, Namespace
+from bascule.kernel.op import WORLD, Indexes, Op, Outside
+from bascule.kernel.sysctl import Sysctl
+from bascule.plan.diff import Change, Plan
+from bascule.plan.firewall import FORWARDING, passage
+from bascule.plan.servers import servers_folder
+from bascule.state import kept, lock, store
+from bascule.state.store import Keeper, Record, Stored
+from bascule.topology.dump import to_data
+from bascule.topology.model import Assigned, Topology
+
+_PASSES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to run: ``world`` None takes what the lab has or the user's default; ``source`` is the file's path, for `ls`."""
+
+    world: str | None = None
+    wait: bool = True
+    command: str = "bascule"
+    source: str = ""
+
+
+@dataclass(slots=True)
+class Listener:
+    """Who wants to know: each does nothing unless it is set."""
+
+    waiting: Callable[[str], None] = lambda _text: None
+    planned: Callable[[Plan], None] = lambda _plan: None
+    progress: Callable[[int], None] = lambda _count: None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a run. ``remarks``: processes that still use a namespace that went, and what else one should know."""
+
+    plan: Plan
+    report: Report
+    lab: Assigned | None
+    world: str
+    remarks: tuple[str, ...] = ()
+
+
+class Work:
+    """One run under the lab's lock."""
+
+    def __init__(self, name: str, stored: Stored, options: Options, heard: Listener) -> None:
+        self.name = name
+        self.stored = stored
+        self.options = options
+        self.heard = heard
+        self.kind = worlds.choose(options.world, stored)
+        self.begun = self.done = False  # the plan, in a world that outlives a failure
+
+    def make(self, asked: Topology, current: Assigned | None) -> Outcome:
+        """Up, and every change of a lab that stays."""
+        with self._world() as (world, started):
+            target, record, indexes, others = self._claim(asked, current, world, started)
+            try:
+                prepared = prepare(self.name, target, self.stored, current, world, indexes, others.owners, others.settings)
+                self.heard.planned(prepared.plan)
+                if not prepared.plan and self.stored.record == record:
+                    return Outcome(prepared.plan, Report(), target, self.kind, self._keep(record))
+                record = dataclasses.replace(record, namespaces={**self._present(prepared), **_made(prepared.plan)})
+                known = {**self.stored.namespaces, **record.namespaces}
+                store.begin(dataclasses.replace(record, namespaces=known, priors=foreseen(record, prepared)))
+                self.begun = started is None
+                report = self._carry_out(world, prepared.plan)
+                self.done = True
+                if any(_has_side_effects(change) for change in prepared.plan.changes):
+                    self._settle(target, record, report, world, indexes, others.settings)
+                leaving = leaving_links(prepared)
+                if leaving:
+                    world.call(settle.links_gone, leaving, indexes.range)
+                moved = (
+                    moved_addresses(prepared) if current is not None or any(network.uplink for network in target.networks) else []
+                )
+                if moved:
+                    world.call(announce, moved)
+                if started is not None:
+                    started.go()
+            except BaseException as error:
+                told = error if self._back_out(error, current, world) or not worlds.has_world(record) else unfinished(error)
+                if told is error:
+                    raise
+                raise told from error
+            store.save(self._finished(record, report))
+            return Outcome(prepared.plan, report, target, self.kind, self._keep(record))
+
+    def _keep(self, record: Record) -> tuple[str, ...]:
+        """What `restore` needs after a reboot. That it can't be kept is no reason to take the lab away: it is told."""
+        if self.kind != "host" or record.topology is None:
+            return ()
+        try:
+            kept.keep(self.name, record.topology, record.source)
+        except StateError as error:
+            return (f"{error}: `bascule restore` will not bring {self.name} back after a reboot",)
+        return ()
+
+    def _carry_out(self, world: World, plan: Plan) -> Report:
+        """All operations. What a private world can't do itself comes first, and is undone where the rest fails."""
+        inside, outer = list[Op](), list[Op]()
+        for op in plan.ops:
+            (outer if isinstance(op.effect(), Outside) else inside).append(op)
+        if not outer or not isinstance(world, PrivateWorld):
+            return world.watch(_execute, self.heard.progress, inside, world.paths)
+        try:
+            uplink.carry_out(world, [op.effect() for op in outer])  # type: ignore[misc]
+            return world.watch(_execute, self.heard.progress, inside, world.paths)
+        except BaseException as error:
+            with suppress(BasculeError, OSError):
+                uplink.carry_out(world, [back.effect() for op in reversed(outer) if (back := op.undo())])  # type: ignore[misc]
+            if isinstance(error, KernelError):
+                raise PlanFailed(error, (), ()) from error
+            raise
+
+    def _settle(self, target: Assigned, record: Record, report: Report, world: World, indexes: Indexes, shared: set[str]) -> None:
+        """Put back what the kernel took along with something that was removed or changed: with the last address of an
+        interface go its routes, with a primary address its secondaries (fib_frontend.c, devinet.c)."""
+        for _pass in range(_PASSES):
+            stored = Stored(self._finished(record, report), None)
+            again = prepare(self.name, target, stored, target, world, Indexes.of_range(indexes.range), {}, shared)
+            if not again.plan:
+                return
+            self.heard.planned(again.plan)
+            made = _made(again.plan)
+            if made:  # somebody else has just taken away what is made again: the cookies that are noted are the old ones'
+                report.cookies.update(made)
+                store.begin(self._finished(record, report), begun=True)
+            report.add(self._carry_out(world, again.plan))
+
+    def take_away(self, current: Assigned | None) -> Outcome:
+        """Down. A private world goes with its keeper; on the host every fact is taken back."""
+        record = self.stored.newest
+        world = worlds.existing(self.stored)
+        assert record is not None  # noqa: S101 (apply() has looked)
+        assert world is not None  # noqa: S101 (lost worlds were left out)
+        shared: set[str] = set()
+        with lock.claims_lock():  # of several labs that leave at once, the last puts back what all of them needed
+            if self.kind == "host":
+                shared = claims_of.of_others(self.name).settings
+            store.begin(dataclasses.replace(record, command=self.options.command, settings=[]))
+        remarks = _forget_kept(self.name) if self.kind == "host" else ()
+        prepared = prepare(self.name, None, self.stored, current, world, Indexes(record.slot), {}, shared)
+        self.heard.planned(prepared.plan)
+        if isinstance(world, PrivateWorld):
+            keeper.end(world.pid, world.start)
+            self.heard.progress(len(prepared.plan.ops))
+            store.forget(self.name)
+            return Outcome(prepared.plan, Report(done=len(prepared.plan.ops)), None, "private")
+        remarks += _running(prepared.plan)
+        indexes = [index for (node, _), index in prepared.seen.indexes.items() if not node]
+        try:
+            report = world.watch(_take_away, self.heard.progress, prepared.plan.ops, world.paths)
+            settle.links_gone(indexes, Indexes(record.slot).range)
+            service.forget_ended(servers_folder(self.name))
+            files.remove_empty(self.name)
+            files.remove_stale_links()
+            files.remove_made_directories()
+            store.forget(self.name)
+        except (KernelError, OSError) as error:
+            raise unfinished(error) from error
+        return Outcome(prepared.plan, report, None, "host", remarks)
+
+    @contextmanager
+    def _world(self) -> Iterator[tuple[World, Starting | None]]:
+        """The lab's world, made now if it has none."""
+        world = worlds.existing(self.stored)
+        if world is not None or self.kind == "host":
+            yield world or HostWorld(), None
+            return
+        with Starting() as started:
+            yield PrivateWorld(started.pid, started.start), started
+
+    def _claim(
+        self, asked: Topology, current: Assigned | None, world: World, started: Starting | None
+    ) -> tuple[Assigned, Record, Indexes, claims_of.Claims]:
+        """Every choice made, and written down before another lab can choose the same."""
+        if self.kind == "private":
+            others = claims_of.Claims()
+            target = choose_all(asked, current, world, others)
+            return target, self._record(target, 0, started, others), Indexes(0), others
+        with lock.claims_lock():
+            others = claims_of.of_others(self.name)
+            target = choose_all(asked, current, world, others)
+            claims_of.refuse_clashes(target, others)
+            slot = self.stored.newest.slot if self.stored.newest else others.free_slot()
+            record = self._record(target, slot, started, others)
+            if record != self.stored.record:
+                store.begin(record)
+        return target, record, Indexes(slot), others
+
+    def _record(self, target: Assigned, slot: int, started: Starting | None, others: claims_of.Claims) -> Record:
+        old = self.stored.newest
+        settings = sorted(fact.name for fact in passage(target, forwards=False) if isinstance(fact, Sysctl))
+        priors = {(node, key): value for node, key, value in (old.priors if old else [])}
+        for key in settings:
+            if key in others.priors:  # whichever lab goes last puts it back
+                priors.setdefault((WORLD, key), others.priors[key])
+            elif self.kind == "host" and key in FORWARDING.values() and (there := setting(key)):
+                priors.setdefault((WORLD, key), there)  # now: once another lab has set it, nobody could tell
+        return Record(
+            name=self.name,
+            world=self.kind,
+            slot=slot,
+            topology=to_data(target),
+            source=self.options.source or (old.source if old else ""),
+            boot=store.boot_id(),
+            keeper=Keeper(started.pid, started.start) if started else old.keeper if old else None,
+            namespaces=self.stored.namespaces,
+            priors=[(*place, value) for place, value in priors.items()],
+            tables=old.tables if old else {},
+            settings=settings,
+        )
+
+    def _present(self, prepared: Prepared) -> dict[str, int]:
+        """The namespaces that stay, with the cookies they have."""
+        wanted = [fact.name for fact in prepared.want if isinstance(fact, Namespace)]
+        seen = {fact.name: fact.cookie for fact in prepared.seen.facts if isinstance(fact, Namespace)}
+        return {name: seen[name] for name in wanted if name in seen and name in self.stored.namespaces}
+
+    def _finished(self, record: Record, report: Report) -> Record:
+        """The record with what the kernel answered: cookies, and sysctls as they were before the first change."""
+        priors = {(node, key): value for node, key, value in record.priors}
+        for place, value in report.priors.items():
+            priors.setdefault(place, value)
+        kept = [(node, key, value) for (node, key), value in priors.items() if not node or node in record.namespaces]
+        tables = {**record.tables, **report.tables}
+        return dataclasses.replace(record, namespaces={**record.namespaces, **report.cookies}, priors=kept, tables=tables)
+
+    def _back_out(self, error: BaseException, current: Assigned | None, world: World) -> bool:
+        """End the journal where the kernel is as it was: nothing was done, or all was undone. Else the next run has to know.
+        Returns whether it is."""
+        undone = isinstance(error, Interrupted) or (isinstance(error, PlanFailed) and not error.left)
+        if self.begun and (self.done or not undone or not self._put_back(current, world)):
+            return False
+        if self.stored.journal is not None:
+            store.begin(self.stored.journal)
+            return True
+        store.rollback(self.name)
+        if self.kind == "host" and self.stored.record is None:
+            files.remove_empty(self.name)
+            files.remove_made_directories()
+        return True
+
+    def _put_back(self, current: Assigned | None, world: World) -> bool:
+        """After the undoing: a link that was replaced is back, and what it held is not; a namespace that somebody else took away
+        is not either. Whether all is as it should have been before."""
+        record = self.stored.record
+        if record is None or current is None or self.stored.journal is not None:
+            return True
+        try:
+            lost = prepare(self.name, current, self.stored, current, world, Indexes(record.slot), {})
+            if lost.plan:
+                record = dataclasses.replace(record, namespaces={**record.namespaces, **_made(lost.plan)})
+                store.begin(record)
+                report = self._carry_out(world, lost.plan)
+                store.save(self._finished(record, report))
+        except (BasculeError, OSError):
+            return False
+        return True
+
+
+def tidy(name: str) -> tuple[str, ...]:
+    """Remove what could not be removed when the lab went."""
+    files.remove_stale_links()
+    files.remove_made_directories()
+    return _forget_kept(name)
+
+
+def _forget_kept(name: str) -> tuple[str, ...]:
+    """What has to be said where that is not possible; it is no reason to let the lab stand."""
+    try:
+        kept.forget(name)
+    except StateError as error:
+        return (f"{error}: `bascule restore` would bring {name} back after a reboot; `bascule down {name}` again",)
+    return ()
+
+
+def _made(plan: Plan) -> dict[str, int]:
+    """The namespaces that a plan makes, with no cookie yet."""
+    return {op.name: 0 for op in plan.ops if isinstance(op, (AddNamespace, AttachNamespace))}
+
+
+def _has_side_effects(change: Change) -> bool:
+    """Whether the kernel may take something else along with it, or lose something by it."""
+    kinds = {"~": ("address", "route", "loopback", "sysctl", "link"), "-": ("address", "route", "sysctl"), "+": ()}
+    return bool(change.ops) and change.fact.key[0] in kinds[change.sign]
+
+
+def _execute(ops: list[object], paths: Paths, progress: Callable[[int], None]) -> Report:
+    return execute(ops, paths, progress)  # type: ignore[arg-type]
+
+
+def _take_away(ops: list[object], paths: Paths, progress: Callable[[int], None]) -> Report:
+    return execute(ops, paths, progress, onward=True)  # type: ignore[arg-type]
+
+
+def _running(plan: Plan) -> tuple[str, ...]:
+    spaces = [change.fact for change in plan.changes if change.sign == "-" and isinstance(change.fact, Namespace)]
+    leaving = [fact.name for fact in spaces if not fact.source]
+    found = namespaces.users(leaving)
+    return tuple(
+        f"{command} (process {pid}) still runs in {node}: its namespace lives on, nameless, until it ends"
+        for node, processes in found.items()
+        for pid, command in processes
+    )
