@@ -13,6 +13,7 @@ from typing import Any
 
 from bascule.errors import Conflict, StateError
 from bascule.host.observe import interfaces
+from bascule.host.world import World
 from bascule.kernel.op import Indexes
 from bascule.state import folder, store
 from bascule.topology.model import Assigned, Port, Prefix
@@ -40,6 +41,11 @@ class Claims:
             if number not in taken:
                 return number
         raise Conflict(f"there are {Indexes.SLOTS} labs on this machine; take one down")
+
+
+def around(name: str, world: World | None) -> Claims:
+    """The claims of all labs of this lab's world but itself: none in a private one."""
+    return of_others(name) if world is not None and world.kind == "host" else Claims()
 
 
 def of_others(name: str) -> Claims:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_network
 
@@ -28,6 +28,7 @@ from bascule.kernel.table import Table, digest, table_name
 from bascule.plan import owner
 from bascule.plan.desired import Machine, desired
 from bascule.plan.diff import Plan, diff
+from bascule.plan.firewall import FORWARDING
 from bascule.plan.names import etc_folder, netns_link
 from bascule.plan.servers import servers_folder
 from bascule.state import store
@@ -109,26 +110,25 @@ def prepare(
     current: Assigned | None,
     world: World | None,
     indexes: Indexes,
-    owners: dict[tuple[str, str], str],
-    shared: Collection[str] = (),
+    others: Claims,
 ) -> Prepared:
     """The plan from what the world has to ``lab`` (None: to nothing). ``current`` is the topology of the newest record;
-    ``shared`` are settings of the world that other labs need. Raises :class:`Conflict` where something that bascule did not make
-    is in the way."""
-    found = _compare(name, lab, stored, current, world, indexes)
+    ``others`` is what the other labs of the world have. Raises :class:`Conflict` where something that bascule did not make is in
+    the way."""
+    found = _compare(name, lab, stored, current, world, indexes, others)
     refuse_impossible(lab, found.want, found.seen)
-    clashes = owner.conflicts(found.want, found.own, found.foreign, found.seen.indexes, owners)
+    clashes = owner.conflicts(found.want, found.own, found.foreign, found.seen.indexes, others.owners)
     if clashes:
         raise Conflict("\n".join(clashes))
-    plan = _difference(found, stored, indexes, shared)
+    plan = _difference(found, stored, indexes, others.settings)
     return Prepared(lab, Plan(plan.changes, tuple(notes(lab, found.seen, found.want))), found.want, found.seen)
 
 
-def drift(name: str, lab: Assigned, stored: Stored, world: World, indexes: Indexes) -> tuple[list[Fact], Plan]:
+def drift(name: str, lab: Assigned, stored: Stored, world: World, indexes: Indexes, others: Claims) -> tuple[list[Fact], Plan]:
     """The lab's own facts as they are, and the plan that makes them what they should be. What stands in the way is not refused:
     its place counts as empty."""
-    found = _compare(name, lab, stored, lab, world, indexes)
-    return found.own, _difference(found, stored, indexes, ())
+    found = _compare(name, lab, stored, lab, world, indexes, others)
+    return found.own, _difference(found, stored, indexes, others.settings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +143,13 @@ class _Compared:
 
 
 def _compare(
-    name: str, lab: Assigned | None, stored: Stored, current: Assigned | None, world: World | None, indexes: Indexes
+    name: str,
+    lab: Assigned | None,
+    stored: Stored,
+    current: Assigned | None,
+    world: World | None,
+    indexes: Indexes,
+    others: Claims,
 ) -> _Compared:
     most = Machine(dnsmasq=True)
     before = desired(current, most) if current is not None else []
@@ -160,7 +166,7 @@ def _compare(
     _look_outside(seen, world)
     for (node, interface), index in seen.indexes.items():
         indexes.learn(node, interface, index)
-    want = desired(lab, machine_of(seen)) if lab is not None else []
+    want = desired(lab, machine_of(seen, {**others.priors, **priors_of(stored)})) if lab is not None else []
     own, foreign = owner.split(name, seen.facts, stored.namespaces, indexes, seen.indexes)
     return _Compared(want, own, foreign, {fact.key for fact in before}, seen)
 
@@ -256,12 +262,17 @@ def scope_of(facts: Iterable[Fact], inside: bool = True) -> Scope:
     )
 
 
-def machine_of(seen: Observation) -> Machine:
-    """What a lab's facts depend on, of what was seen."""
+def priors_of(stored: Stored) -> dict[str, str]:
+    """Settings of the world as they were before this lab changed them."""
+    return {key: value for record in (stored.record, stored.journal) if record for node, key, value in record.priors if not node}
+
+
+def machine_of(seen: Observation, priors: Mapping[str, str]) -> Machine:
+    """What a lab's facts depend on, of what was seen. ``priors``: settings of the world before any lab changed them."""
     dropping = [chain for chain in seen.forward_chains if chain.policy == "drop"] if nft.program() else []
     usable = [chain for chain in dropping if is_plain(chain.table) and is_plain(chain.name)]
     return Machine(
-        seen.forwards,
+        bool(seen.forwarding),
         tuple(usable),
         seen.bridge_nf,
         seen.ipv6,
@@ -271,6 +282,7 @@ def machine_of(seen: Observation) -> Machine:
         pasta=seen.private and not seen.without_uplink,
         alone=seen.alone,
         least_mtu=seen.least_mtu,
+        own_forwarding=frozenset(version for version in seen.forwarding if priors.get(FORWARDING[version]) != "0"),
     )
 
 

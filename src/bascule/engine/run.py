@@ -52,7 +52,7 @@ def _preview(name: str, edit: Edit, options: Options, stored: Stored) -> Prepare
     if target is not None:
         claims_of.refuse_clashes(target, others)
     slot = stored.newest.slot if stored.newest else others.free_slot() if kind == "host" else 0
-    return prepare(name, target, stored, current, world, Indexes(slot), others.owners, others.settings)
+    return prepare(name, target, stored, current, world, Indexes(slot), others)
 
 
 @translated

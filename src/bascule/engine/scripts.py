@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from bascule.engine import claims, worlds
-from bascule.engine.prepare import choose_all, machine_of, prepare, stored_topology
+from bascule.engine.prepare import choose_all, machine_of, prepare, priors_of, stored_topology
 from bascule.host.observe import observe
 from bascule.host.paths import Paths
 from bascule.host.seen import Scope
@@ -23,7 +25,7 @@ def script(topology: Topology, by_hand: bool, teardown: bool) -> str:
     stored = worlds.without_lost(store.load(topology.name))
     others = claims.of_others(topology.name)
     lab = choose_all(topology, stored_topology(stored.newest), HostWorld(), others)
-    facts = desired(lab, _machine())
+    facts = desired(lab, _machine({**others.priors, **priors_of(stored)}))
     if teardown:
         plain = render.script(lab.name, diff([], facts, _indexes(facts)).ops, "the way back")
         return (classic.teardown(lab.name, facts) if by_hand else plain) + _stays(facts)
@@ -38,9 +40,9 @@ def _stays(facts: list[Fact]) -> str:
     return "".join(f"# {fact.name} stays {fact.value}: set it back if nothing else needs it.\n" for fact in kept)
 
 
-def _machine() -> Machine:
+def _machine(priors: Mapping[str, str]) -> Machine:
     """Chains of this machine that would cut the nodes off: the script has to deal with them as `up` does."""
-    return machine_of(observe(Scope(), Paths()))
+    return machine_of(observe(Scope(), Paths()), priors)
 
 
 def _indexes(facts: list[Fact]) -> Indexes:
@@ -56,5 +58,5 @@ def teardown_plan(name: str) -> Plan:
     stored = worlds.without_lost(store.load(name))
     world = worlds.existing(stored)
     slot = stored.newest.slot if stored.newest else 0
-    shared = claims.of_others(name).settings if world is not None and world.kind == "host" else ()
-    return prepare(name, None, stored, stored_topology(stored.newest), world, Indexes(slot), {}, shared).plan
+    others = claims.around(name, world)
+    return prepare(name, None, stored, stored_topology(stored.newest), world, Indexes(slot), others).plan

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from bascule.engine import worlds
+from bascule.engine import claims, worlds
 from bascule.engine.prepare import drift, stored_topology
 from bascule.errors import BasculeError, StateError
 from bascule.host.monitor import Bell, Files, Monitor, wait
@@ -134,7 +134,7 @@ class Watcher:
 
     def _facts(self, name: str, lab: Assigned, stored: Stored, record: Record, world: World) -> Seen:
         monitor = self._monitor(name, record, world)  # before the look: what happens during it is heard
-        facts, plan = drift(name, lab, stored, world, Indexes(record.slot))
+        facts, plan = drift(name, lab, stored, world, Indexes(record.slot), claims.around(name, world))
         paths = [fact.path for fact in facts if isinstance(fact, (TextFile, Symlink))]
         folders: dict[str, frozenset[str] | None] = {os.path.dirname(world.paths.of(path)): None for path in paths}
         monitor.watch({"/run": frozenset({"netns"}), "/run/netns": None, "/etc": frozenset({"netns"}), **folders})

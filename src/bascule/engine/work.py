@@ -81,7 +81,7 @@ class Work:
         with self._world() as (world, started):
             target, record, indexes, others = self._claim(asked, current, world, started)
             try:
-                prepared = prepare(self.name, target, self.stored, current, world, indexes, others.owners, others.settings)
+                prepared = prepare(self.name, target, self.stored, current, world, indexes, others)
                 self.heard.planned(prepared.plan)
                 if not prepared.plan and self.stored.record == record:
                     return Outcome(prepared.plan, Report(), target, self.kind, self._keep(record))
@@ -92,7 +92,7 @@ class Work:
                 report = self._carry_out(world, prepared.plan)
                 self.done = True
                 if any(_has_side_effects(change) for change in prepared.plan.changes):
-                    self._settle(target, record, report, world, indexes, others.settings)
+                    self._settle(target, record, report, world, indexes, others)
                 leaving = leaving_links(prepared)
                 if leaving:
                     world.call(settle.links_gone, leaving, indexes.range)
@@ -138,12 +138,14 @@ class Work:
                 raise PlanFailed(error, (), ()) from error
             raise
 
-    def _settle(self, target: Assigned, record: Record, report: Report, world: World, indexes: Indexes, shared: set[str]) -> None:
+    def _settle(
+        self, target: Assigned, record: Record, report: Report, world: World, indexes: Indexes, others: claims_of.Claims
+    ) -> None:
         """Put back what the kernel took along with something that was removed or changed: with the last address of an
         interface go its routes, with a primary address its secondaries (fib_frontend.c, devinet.c)."""
         for _pass in range(_PASSES):
             stored = Stored(self._finished(record, report), None)
-            again = prepare(self.name, target, stored, target, world, Indexes.of_range(indexes.range), {}, shared)
+            again = prepare(self.name, target, stored, target, world, Indexes.of_range(indexes.range), others)
             if not again.plan:
                 return
             self.heard.planned(again.plan)
@@ -159,13 +161,11 @@ class Work:
         world = worlds.existing(self.stored)
         assert record is not None  # noqa: S101 (apply() has looked)
         assert world is not None  # noqa: S101 (lost worlds were left out)
-        shared: set[str] = set()
         with lock.claims_lock():  # of several labs that leave at once, the last puts back what all of them needed
-            if self.kind == "host":
-                shared = claims_of.of_others(self.name).settings
+            others = claims_of.around(self.name, world)
             store.begin(dataclasses.replace(record, command=self.options.command, settings=[]))
         remarks = _forget_kept(self.name) if self.kind == "host" else ()
-        prepared = prepare(self.name, None, self.stored, current, world, Indexes(record.slot), {}, shared)
+        prepared = prepare(self.name, None, self.stored, current, world, Indexes(record.slot), others)
         self.heard.planned(prepared.plan)
         if isinstance(world, PrivateWorld):
             keeper.end(world.pid, world.start)
@@ -274,7 +274,8 @@ class Work:
         if record is None or current is None or self.stored.journal is not None:
             return True
         try:
-            lost = prepare(self.name, current, self.stored, current, world, Indexes(record.slot), {})
+            others = claims_of.around(self.name, world)
+            lost = prepare(self.name, current, self.stored, current, world, Indexes(record.slot), others)
             if lost.plan:
                 record = dataclasses.replace(record, namespaces={**record.namespaces, **_made(lost.plan)})
                 store.begin(record)

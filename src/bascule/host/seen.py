@@ -33,9 +33,9 @@ class Scope:
 @dataclass(slots=True)
 class Observation:
     """Facts, and what a plan has to know besides: indexes in use, prefixes that the world routes, chains on the way of what is
-    forwarded, and those that drop what comes in; whether the world passes packets on, all of its addresses, and the smallest MTU
-    of its own interfaces; nodes to adopt (``lacking``) with nothing at their path, and the settings of others ``before`` they are
-    adopted; whether a program may become another user there, or is ``alone``."""
+    forwarded, and those that drop what comes in; the IP versions whose packets the world passes on, all of its addresses, and the
+    smallest MTU of its own interfaces; nodes to adopt (``lacking``) with nothing at their path, and the settings of others
+    ``before`` they are adopted; whether a program may become another user there, or is ``alone``."""
 
     facts: list[Fact] = field(default_factory=list)
     indexes: dict[tuple[str, str], int] = field(default_factory=dict)
@@ -45,7 +45,7 @@ class Observation:
     bridge_nf: bool = False
     bridge_nf6: bool = False
     least_mtu: int = 0
-    forwards: bool = False
+    forwarding: frozenset[int] = frozenset()
     addresses: set[str] = field(default_factory=set)
     others: dict[str, Foreign] = field(default_factory=dict)
     lacking: dict[str, str] = field(default_factory=dict)

@@ -14,12 +14,12 @@ from bascule.kernel.sysctl import Sysctl
 from bascule.kernel.table import FAMILY, Table, comment, table_name
 from bascule.wire import netfilter
 
-_FORWARDING = ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding")
+_FORWARDING = {4: "net.ipv4.ip_forward", 6: "net.ipv6.conf.all.forwarding"}
 _BRIDGE_NF, _BRIDGE_NF6 = "net.bridge.bridge-nf-call-iptables", "net.bridge.bridge-nf-call-ip6tables"
 
 
 def settings(seen: Observation, scope: Scope) -> None:
-    seen.forwards = any(setting(key) == "1" for key in _FORWARDING)
+    seen.forwarding = frozenset(version for version, key in _FORWARDING.items() if setting(key) not in ("", "0"))
     seen.bridge_nf, seen.bridge_nf6 = setting(_BRIDGE_NF) == "1", setting(_BRIDGE_NF6) == "1"
     for node, key in scope.sysctls:
         if node == WORLD and (value := setting(key)):

@@ -33,11 +33,12 @@ _IPV6_METRIC = 1024  # IP6_RT_PRIO_USER, linux/ipv6_route.h
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What the facts of a lab depend on beside the lab. ``forwards``: packets are passed on already. ``chains``: other
-    programs' chains on the FORWARD hook whose policy is to drop. ``bridged``: frames within a bridge pass that hook, too.
-    ``ipv6``: the kernel knows IPv6. ``dnsmasq`` is installed. ``resolvers``: the machine's name servers that a node could
-    reach. ``private``: it is a private world, for which there is a way out (``pasta``). ``alone``: there is one user id only.
-    ``least_mtu``: of the interfaces of its own, 0 where there are none."""
+    """What the facts of a lab depend on beside the lab. ``forwards``: packets are passed on already; ``own_forwarding``: the IP
+    versions that the machine passes on by itself, not because a lab has turned it on. ``chains``: other programs' chains on the
+    FORWARD hook whose policy is to drop. ``bridged``: frames within a bridge pass that hook, too. ``ipv6``: the kernel knows
+    IPv6. ``dnsmasq`` is installed. ``resolvers``: the machine's name servers that a node could reach. ``private``: it is a
+    private world, for which there is a way out (``pasta``). ``alone``: there is one user id only. ``least_mtu``: of the
+    interfaces of its own, 0 where there are none."""
 
     forwards: bool = False
     chains: tuple[BaseChain, ...] = ()
@@ -49,6 +50,7 @@ class Machine:
     pasta: bool = False
     alone: bool = False
     least_mtu: int = 0
+    own_forwarding: frozenset[int] = frozenset()
 
 
 def desired(lab: Assigned, machine: Machine | None = None) -> list[Fact]:
