@@ -406,7 +406,7 @@ def _json(*argv: str) -> Any:
 
 def _settled_links() -> list[dict[str, Any]]:
     """All links, once the kernel has caught up with itself: it sets ``operstate`` up to a second after the carrier."""
-    deadline = time.monotonic() + 6  # on a machine that has more to do than this
+    deadline = time.monotonic() + 30  # on a machine that has more to do than this
     while True:
         links = [row for row in _json("ip", "-j", "-d", "addr") if row]
         up = [row for row in links if "UP" in row["flags"]]
