@@ -206,9 +206,15 @@ def test_the_rules_come_back(outside: Outside, ears: Ears) -> None:
     lab = Lab.from_data(LAB, world="host")
     lab.up()
     clean = outside.world.snapshot()
-    for damage in (["flush", "ruleset"], ["flush", "chain", "inet", "bascule-out", "forward"]):
+    chain = ["flush", "chain", "inet", "bascule-out", "forward"]
+    for damage in (
+        ["flush", "ruleset"],
+        chain,
+        ["delete", "table", "bridge", "bascule-out"],
+        ["delete", "table", "inet", "bascule-out"],
+    ):
         outside.world.run("nft", *damage)
-        assert [change.fact.describe() for change in lab.plan().changes] == ["nft table inet bascule-out"]
+        assert [change.fact.describe() for change in lab.plan().changes] == ["nft table inet and bridge bascule-out"]
         lab.up()
         assert difference(clean, outside.world.snapshot()) == ""
     assert _both("a", ELSEWHERE, 7, ears.on("elsewhere", 7)) == HOST
@@ -342,13 +348,14 @@ def _crc32c(data: bytes) -> int:
     return crc ^ 0xFFFFFFFF
 
 
-def test_nothing_is_forwarded_unasked(world: World) -> None:
-    """A lab of one plain network leaves the machine's rules and settings alone, unless the machine forwards: then it is guarded
-    from other labs."""
+def test_a_plain_lab_is_apart_from_others(world: World) -> None:
+    """A lab of one network that asks for nothing has its own table and leaves the machine's settings alone; other labs don't
+    reach it, whoever turns forwarding on."""
     data = {"name": "lab", "networks": {"lan": {"subnet": "10.1.0.0/24"}}, "nodes": {"a": ["lan"]}}
     lab = Lab.from_data(data, world="host")
     lab.up()
-    assert world.run("nft", "list", "ruleset").stdout == ""
+    assert world.run("nft", "list", "tables").stdout == "table inet bascule-lab\n"
+    assert world.run("sysctl", "-n", "net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding").stdout == "0\n0\n"
     Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
     other = Lab.from_data({"name": "o", "networks": {"net": {"subnet": "10.2.0.0/24"}}, "nodes": {"b": ["net"]}}, world="host")
     other.up()

@@ -72,6 +72,7 @@ _CREATE_NETWORK = (
     _argument("--outbound-address", action="append", default=[], metavar="ADDRESS", help="with --nat: this address"),
     _flag("--internal", "nothing passes between this network and others"),
     _flag("--no-icc", "nodes of this network don't reach each other"),
+    _argument("--guard", action=argparse.BooleanOptionalAction, help="each node sends with its own MAC and addresses only"),
     _argument("--reach", action="append", default=[], metavar="NETWORK", help="let its nodes open connections to this one"),
     _words("--ip-range", text="nodes get addresses from this part of the subnet", metavar="PREFIX"),
     _words("--reserved", text="no node gets these: an address, a subnet, or FIRST-LAST", metavar="ADDRESSES"),

@@ -44,6 +44,8 @@ def network_create(arguments: Arguments) -> int:
     fields |= {key: True for key in ("nat", "internal") if getattr(arguments, key)}
     if arguments.no_icc:
         fields["icc"] = False
+    if arguments.guard is not None:
+        fields["guard"] = arguments.guard
     several = ("reach", "outbound_address", "ip_range", "reserved")
     fields |= _given(arguments, *several, "uplink", "dns", "dhcp", "ra", "stp", "promiscuous", labels="label")
     if arguments.ageing_time is not None:

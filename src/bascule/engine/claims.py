@@ -24,7 +24,7 @@ from bascule.topology.ports import Taken, port
 class Claims:
     """``owners`` names the lab by ("namespace" | "link", name); ``prefixes`` are (lab, network, prefix). ``settings`` are
     sysctls of the world that labs need, ``priors`` what stood there before the first of them. ``ports`` are the host's ports
-    that lead to nodes."""
+    that lead to nodes. ``leases``: a server for addresses listens for one of them."""
 
     owners: dict[tuple[str, str], str] = field(default_factory=dict)
     prefixes: list[tuple[str, str, Prefix]] = field(default_factory=list)
@@ -32,6 +32,7 @@ class Claims:
     settings: set[str] = field(default_factory=set)
     priors: dict[str, str] = field(default_factory=dict)
     ports: Taken = field(default_factory=Taken)
+    leases: bool = False
 
     def free_slot(self) -> int:
         """The lowest range of indexes that no other lab has, and no interface either: of a lab whose record is damaged, or
@@ -72,6 +73,7 @@ def of_others(name: str) -> Claims:
 def _claim(claims: Claims, lab: str, topology: dict[str, Any]) -> None:
     for name, network in topology.get("networks", {}).items():
         claims.owners["link", name] = lab
+        claims.leases |= bool((network or {}).get("dhcp"))
         for subnet in _subnets(network):
             claims.prefixes.append((lab, name, subnet))
     for name, node in topology.get("nodes", {}).items():
@@ -116,6 +118,11 @@ def refuse_clashes(lab: Assigned, claims: Claims) -> None:
         for wanted_port in node.ports:
             if found := claims.ports.owner_of(wanted_port):
                 taken.append(f"port {found[0]} of {node.name} is published by {found[1]}")
+            taken.extend(
+                f"port {wanted_port.published} of {node.name}: {wanted_port.host} is an address of {network} in lab {owner}"
+                for owner, network, prefix in claims.prefixes
+                if wanted_port.host is not None and wanted_port.host in prefix
+            )
     if taken:
         taken[-1] += "; choose others, take that lab down, or use --world private"
         raise Conflict("\n".join(taken))

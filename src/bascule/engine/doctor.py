@@ -52,8 +52,13 @@ def _kernel() -> Iterator[Finding]:
     """kernel."""
     release = platform.release()
     numbers = tuple(int(part) for part in release.split("-")[0].split(".")[:2])
-    old = numbers < (5, 8)
-    yield Finding("kernel", "no" if old else "ok", release, "Linux 5.8 or later is needed (setns with a pidfd)" if old else "")
+    old = numbers < (5, 10)
+    yield Finding(
+        "kernel",
+        "no" if old else "ok",
+        release,
+        "Linux 5.10 or later is needed (setns with a pidfd, nft's ingress hook)" if old else "",
+    )
 
 
 def _host_world() -> Iterator[Finding]:

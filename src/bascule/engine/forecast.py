@@ -11,18 +11,20 @@ from bascule.host import nft, uplink
 from bascule.host.seen import Observation
 from bascule.kernel.op import Fact
 from bascule.kernel.ruleset import TO, WITHIN, ForwardAccept
+from bascule.kernel.sysctl import Sysctl
 from bascule.kernel.table import Table
 from bascule.kernel.uplink import WorldUplink
+from bascule.plan.firewall import FORWARDING, on_loopback
 from bascule.plan.servers import serves_names
 from bascule.plan.uplink import wants_uplink
-from bascule.topology.model import Assigned, Network
-from bascule.topology.ports import port_text
+from bascule.topology.model import Assigned, Network, Port
+from bascule.topology.ports import bound_to, families, port_text
 
 
-def refuse_impossible(lab: Assigned | None, want: list[Fact], seen: Observation) -> None:
-    """What can be known to fail, before anything is touched: all of it at once. Raises one error as it is, and several as an
-    :class:`InputError` with a line for each."""
-    found = list(_impossible(lab, want, seen)) if lab is not None else []
+def refuse_impossible(lab: Assigned | None, current: Assigned | None, want: list[Fact], seen: Observation) -> None:
+    """What can be known to fail, before anything is touched: all of it at once. What the ``current`` lab has already is not
+    refused: it has to be repairable. Raises one error as it is, and several as an :class:`InputError` with a line for each."""
+    found = [*_impossible(lab, want, seen), *_impossible_hosts(lab, current, seen)] if lab is not None else []
     if len(found) == 1:
         raise found[0]
     if found:
@@ -60,6 +62,26 @@ def _impossible_ports(lab: Assigned) -> Iterator[BasculeError]:
                 )
 
 
+def _impossible_hosts(lab: Assigned, current: Assigned | None, seen: Observation) -> Iterator[BasculeError]:
+    """A port of an address that is not this machine's would be nobody's, or somebody else's."""
+    had = set(_hosts_of_others(current, seen)) if current is not None else set()
+    for node, port in _hosts_of_others(lab, seen):
+        if (node, port) not in had:
+            yield InputError(
+                f"port {port_text(port)} of {node}: {port.host} is no address of this machine; add it first, or leave it out"
+            )
+
+
+def _hosts_of_others(lab: Assigned, seen: Observation) -> Iterator[tuple[str, Port]]:
+    """Ports of addresses that the machine has not, nor will have by the lab. In a private world it is pasta that listens."""
+    own = {str(gateway) for network in lab.networks for gateway in network.gateways} | seen.addresses
+    for node in lab.nodes:
+        for port in node.ports:
+            address = bound_to(port)
+            if address is not None and not address.is_loopback and str(address) not in own and not seen.private:
+                yield node.name, port
+
+
 def _impossible_network(network: Network, seen: Observation) -> Iterator[BasculeError]:
     for key, asked in (("dns", network.dns), ("dhcp", network.dhcp), ("ra", network.ra)):
         if asked and not seen.dnsmasq:
@@ -88,6 +110,9 @@ def notes(lab: Assigned | None, seen: Observation, want: list[Fact]) -> Iterator
     if lab is None:
         return
     yield from _way_out(lab, seen)
+    yield from _forwarding(lab, want, seen)
+    for node, port in _hosts_of_others(lab, seen):
+        yield f"port {port_text(port)} of {node} answers nobody: {port.host} is no address of this machine any more"
     yield from _chains(seen, {fact.way for fact in want if isinstance(fact, ForwardAccept)})
     yield from _questions(lab, seen)
     yield from _loopback(lab, seen)
@@ -101,6 +126,19 @@ def _way_out(lab: Assigned, seen: Observation) -> Iterator[str]:
             yield f"no way out of the private world, and no way in: {seen.without_uplink}"
         elif any(port.protocol == "sctp" for node in lab.nodes for port in node.ports):
             yield "pasta carries no sctp: such ports are published inside the private world only"
+
+
+def _forwarding(lab: Assigned, want: list[Fact], seen: Observation) -> Iterator[str]:
+    """What becomes of others' packets."""
+    asked = {fact.name for fact in want if isinstance(fact, Sysctl)}
+    new = [f"IPv{version}" for version, key in FORWARDING.items() if key in asked and version not in seen.forwarding]
+    if new and not seen.private:
+        yield (
+            f"the machine will forward {' and '.join(new)} for labs only: nothing passes between its other interfaces, as now; "
+            "to be a router for others, too, it has to be one before the first lab comes"
+        )
+    if lab.networks and not seen.private and nft.program() is None:
+        yield "nft is not installed: nothing keeps the lab apart from others once the machine forwards; install nftables"
 
 
 def _chains(seen: Observation, passed: set[str]) -> Iterator[str]:
@@ -132,13 +170,15 @@ def _questions(lab: Assigned, seen: Observation) -> Iterator[str]:
 
 def _loopback(lab: Assigned, seen: Observation) -> Iterator[str]:
     """Bridged frames get their addresses back too early then: IPv6 takes none to ::1 from a link (ip6_rcv_core)."""
-    ports = [(node.name, port) for node in lab.nodes for port in node.ports if port.host is not None and port.host.version == 6]
-    for node, port in ports if seen.bridge_nf6 else ():
-        if port.host is not None and port.host.is_loopback:
-            yield (
-                f"port {port_text(port)} of {node} does not answer as long as net.bridge.bridge-nf-call-ip6tables is 1; "
-                "set it to 0, or publish on 127.0.0.1"
-            )
+    meant = on_loopback(lab, 6) if seen.bridge_nf6 and not seen.private else []
+    for node in lab.nodes if meant else ():
+        for port in node.ports:
+            address = bound_to(port)
+            if 6 in families(port) and (address is None or address.is_loopback):
+                yield (
+                    f"port {port_text(port)} of {node.name} does not answer on ::1 as long as "
+                    "net.bridge.bridge-nf-call-ip6tables is 1; set it to 0, or use 127.0.0.1"
+                )
 
 
 def _network(network: Network, seen: Observation) -> Iterator[str]:

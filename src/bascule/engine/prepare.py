@@ -28,7 +28,7 @@ from bascule.kernel.table import Table, digest, table_name
 from bascule.plan import owner
 from bascule.plan.desired import Machine, desired
 from bascule.plan.diff import Plan, diff
-from bascule.plan.firewall import FORWARDING
+from bascule.plan.firewall import FORWARDING, LEASES
 from bascule.plan.names import etc_folder, netns_link
 from bascule.plan.servers import servers_folder
 from bascule.state import store
@@ -72,13 +72,19 @@ def choose_all(topology: Topology, previous: Assigned | None, world: World | Non
     return _published(assign(topology, previous, busy), previous, world, claims)
 
 
-def _heard(lab: Assigned, world: World | None) -> Taken:
-    """The machine's ports on which somebody listens. A private world's are the machine's, too, where it has a way out."""
+def _heard(lab: Assigned, world: World | None, claims: Claims) -> Taken:
+    """The machine's ports on which somebody listens. A private world's are the machine's, too, where it has a way out. Other
+    labs' servers listen on their bridges, whose addresses are nobody else's."""
     heard = Taken()
+    bridges = [prefix for _lab, _network, prefix in claims.prefixes]
     own = {gateway for network in lab.networks for gateway in network.gateways}
+    leasing = [("udp", number) for number in LEASES.values()] if claims.leases else []
     for port in listening() if isinstance(world, HostWorld) or not uplink.why_not() else ():
         # The lab's own name servers keep theirs by a rule.
-        if port.host is None or (port.host not in own and not port.host.is_link_local):
+        theirs = port.host is not None and (
+            port.host in own or port.host.is_link_local or any(port.host in each for each in bridges)
+        )
+        if not theirs and (port.protocol, port.published) not in leasing:
             heard.add(port, "a listening socket")
     return heard
 
@@ -87,7 +93,7 @@ def _published(lab: Assigned, previous: Assigned | None, world: World | None, cl
     """Ports of the host chosen; those of the file must be free, but for what the running lab has already."""
     if not any(node.ports for node in lab.nodes):
         return lab
-    heard = _heard(lab, world)
+    heard = _heard(lab, world, claims)
     had = Taken()
     for node in previous.nodes if previous else ():
         for port in node.ports:
@@ -116,7 +122,7 @@ def prepare(
     ``others`` is what the other labs of the world have. Raises :class:`Conflict` where something that bascule did not make is in
     the way."""
     found = _compare(name, lab, stored, current, world, indexes, others)
-    refuse_impossible(lab, found.want, found.seen)
+    refuse_impossible(lab, current, found.want, found.seen)
     clashes = owner.conflicts(found.want, found.own, found.foreign, found.seen.indexes, others.owners)
     if clashes:
         raise Conflict("\n".join(clashes))
@@ -157,7 +163,7 @@ def _compare(
         older = stored_topology(stored.record)
         before += desired(older, most) if older is not None else []
     # What could be there: with every tool and setting that a machine may have.
-    first = desired(lab, Machine(forwards=True, dnsmasq=True)) if lab is not None else []
+    first = desired(lab, Machine(dnsmasq=True)) if lab is not None else []
     seen = Observation()
     if world is not None:
         seen = world.call(observe, _whole_scope(name, [*before, *first], stored, indexes, lab is not None), world.paths)
@@ -272,7 +278,7 @@ def machine_of(seen: Observation, priors: Mapping[str, str]) -> Machine:
     dropping = [chain for chain in seen.forward_chains if chain.policy == "drop"] if nft.program() else []
     usable = [chain for chain in dropping if is_plain(chain.table) and is_plain(chain.name)]
     return Machine(
-        bool(seen.forwarding),
+        nft.program() is not None,
         tuple(usable),
         seen.bridge_nf,
         seen.ipv6,
@@ -282,8 +288,12 @@ def machine_of(seen: Observation, priors: Mapping[str, str]) -> Machine:
         pasta=seen.private and not seen.without_uplink,
         alone=seen.alone,
         least_mtu=seen.least_mtu,
-        own_forwarding=frozenset(version for version in seen.forwarding if priors.get(FORWARDING[version]) != "0"),
+        own_forwarding=frozenset() if seen.private else _own_forwarding(seen, priors),
     )
+
+
+def _own_forwarding(seen: Observation, priors: Mapping[str, str]) -> frozenset[int]:
+    return frozenset(version for version in seen.forwarding if priors.get(FORWARDING[version]) != "0")
 
 
 def _with_ageing(seen: list[Fact], before: list[Fact]) -> list[Fact]:

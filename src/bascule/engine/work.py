@@ -25,7 +25,8 @@ from bascule.kernel.namespace import AddNamespace, AttachNamespace, Namespace
 from bascule.kernel.op import WORLD, Indexes, Op, Outside
 from bascule.kernel.sysctl import Sysctl
 from bascule.plan.diff import Change, Plan
-from bascule.plan.firewall import FORWARDING, passage
+from bascule.plan.firewall import FORWARDING, Surroundings
+from bascule.plan.passage import passage
 from bascule.plan.servers import servers_folder
 from bascule.state import kept, lock, store
 from bascule.state.store import Keeper, Record, Stored
@@ -216,7 +217,7 @@ class Work:
 
     def _record(self, target: Assigned, slot: int, started: Starting | None, others: claims_of.Claims) -> Record:
         old = self.stored.newest
-        settings = sorted(fact.name for fact in passage(target, forwards=False) if isinstance(fact, Sysctl))
+        settings = sorted(fact.name for fact in passage(target, Surroundings()) if isinstance(fact, Sysctl))
         priors = {(node, key): value for node, key, value in (old.priors if old else [])}
         for key in settings:
             if key in others.priors:  # whichever lab goes last puts it back

@@ -35,7 +35,7 @@ from bascule.kernel.op import (
     WriteSysctl,
 )
 from bascule.kernel.op import Netlink as Message
-from bascule.kernel.table import digest
+from bascule.kernel.table import digest, families
 from bascule.wire import route as rt
 from bascule.wire.message import Failure, Request
 
@@ -241,7 +241,7 @@ class _Hands:
                 self._go_home()
                 nft.run_unless(unless, text)
                 if table:
-                    self._report.tables[table] = digest(made_of, nft.listing(table))
+                    self._report.tables[table] = digest(made_of, nft.listing(table, families(made_of)))
             case RunService() | EndService():
                 self._serve(effect)
             case DropRule():

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import errno
 import json
+import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from bascule import syscalls
 from bascule.errors import KernelError
 from bascule.kernel.op import DropRule
 from bascule.kernel.ruleset import COMMENT, FROM, TO, WITHIN, ForwardAccept
-from bascule.kernel.table import FAMILY
 
 _SECONDS = 30
 _TOO_LONG, _ELEMENTS = "Message too long", 1000
@@ -79,14 +79,21 @@ def in_parts(text: str) -> Iterator[str]:
     yield from later
 
 
-def listing(table: str) -> str:
-    """What nft prints of one of our tables, without counters; empty where there is none."""
+def listing(table: str, families: Sequence[str]) -> str:
+    """What nft prints of our tables of these families, without counters and without what rules have put into sets; empty where
+    there is none."""
     try:
-        return _call(["-s", "list", "table", FAMILY, table])
+        # One call each: nft 1.0.6 finds only the tables of one family in a call.
+        return _without_dynamic("".join(_call(["-s", "list", "table", family, table]) for family in families))
     except KernelError as error:
         if error.errno == errno.ENOENT:
             raise
         return ""
+
+
+def _without_dynamic(listing: str) -> str:
+    """A set that rules fill (``flags dynamic``) counts without its elements."""
+    return re.sub(r"(\tflags dynamic\n)\t\telements = \{[^}]*\}\n", r"\1", listing)
 
 
 def forward_rules(family: str, table: str, chain: str) -> list[ForwardAccept]:

@@ -11,7 +11,7 @@ from bascule.host.netlink import NETFILTER, Netlink
 from bascule.host.seen import Observation, Scope
 from bascule.kernel.op import WORLD
 from bascule.kernel.sysctl import Sysctl
-from bascule.kernel.table import FAMILY, Table, comment, table_name
+from bascule.kernel.table import FAMILIES, Table, comment, table_name
 from bascule.wire import netfilter
 
 _FORWARDING = {4: "net.ipv4.ip_forward", 6: "net.ipv6.conf.all.forwarding"}
@@ -42,9 +42,10 @@ def forwarding(seen: Observation, scope: Scope) -> None:
             chains = [netfilter.base_chain(reply) for reply in socket.dump(netfilter.list_chains())]
     except (OSError, KernelError):
         return  # a kernel without nf_tables
-    if (FAMILY, scope.table) in tables and nft.program() is not None:
-        listing = nft.listing(scope.table)
-        owned = f'comment "{comment(scope.table.removeprefix(table_name("")))}"' in listing
+    families = [family for family in FAMILIES if (family, scope.table) in tables]
+    if families and nft.program() is not None:
+        listing = nft.listing(scope.table, families)
+        owned = listing.count(f'comment "{comment(scope.table.removeprefix(table_name("")))}"') == len(families)
         if listing:  # it may go between one look and the next
             seen.facts.append(Table(scope.table, "", listing, owned))
     others = [chain for chain in chains if chain is not None and not chain.table.startswith(table_name(""))]

@@ -114,13 +114,15 @@ class ChangeRoute:
 
 
 _LOOPBACK = "::1"
-_METRIC_OF_LOOPBACK = 2048  # higher than that of the kernel's own on lo, which stays the way to it
 
 
 @dataclass(frozen=True, slots=True)
 class LoopbackRoute:
     """::1 is this machine's on ``device``, too, so that answers to connections that it has opened may come in there: a loopback
-    address is looked up strictly by interface (rt6_need_strict, net/ipv6/route.c). IPv4 has a setting for it, route_localnet."""
+    address is looked up strictly by interface (rt6_need_strict, net/ipv6/route.c). IPv4 has a setting for it, route_localnet.
+
+    Two routes to one address need two metrics, and the interface's index is one that no other has; all are higher than that of
+    the kernel's own on lo, which stays the way to it."""
 
     device: str
 
@@ -172,12 +174,15 @@ class ChangeLoopbackRoute:
         kind, flags = _KINDS["add" if self.add else "del"]
         protocol, scope = (rt.RTPROT_BOOT, rt.RT_SCOPE_UNIVERSE) if self.add else (0, rt.RT_SCOPE_NOWHERE)
         header = rt.RTMSG.pack(AF_INET6, 128, 0, 0, rt.RT_TABLE_LOCAL, protocol, scope, rt.RTN_LOCAL, 0)
-        values = {"dst": pack_address(_LOOPBACK), "oif": self.index, "priority": _METRIC_OF_LOOPBACK}
+        values: dict[str, object] = {"dst": pack_address(_LOOPBACK), "oif": self.index}
+        if self.add:
+            values["priority"] = self.index
         return Netlink(WORLD, Request(kind, flags, header + rt.ROUTE.encode(values)))
 
     def shell(self) -> tuple[str, ...]:
         verb, device = "add" if self.add else "del", shlex.quote(self.device)
-        return (f"ip -6 route {verb} local {_LOOPBACK} dev {device} table local metric {_METRIC_OF_LOOPBACK}",)
+        metric = f" metric {self.index}" if self.add else ""
+        return (f"ip -6 route {verb} local {_LOOPBACK} dev {device} table local{metric}",)
 
     def undo(self) -> Op | None:
         return ChangeLoopbackRoute(self.device, self.index, not self.add)

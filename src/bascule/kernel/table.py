@@ -1,4 +1,7 @@
-"""The lab's own table of rules (nft(8)): one transaction puts it there, whole, in the place of an older one.
+"""The lab's own tables of rules (nft(8)): one transaction puts them there, whole, in the place of older ones.
+
+There are two of one name, which come and go together: one of the family ``inet``, and where something is bound to a bridge's port
+one of the family ``bridge``.
 
 What nft prints of a table is not what was written: elements are sorted, words replaced. So a table is known to be as it was
 left by a digest of both, its text and what nft printed right after, which the record keeps.
@@ -7,12 +10,14 @@ left by a digest of both, its text and what nft printed right after, which the r
 from __future__ import annotations
 
 import hashlib
+import re
 import shlex
 from dataclasses import dataclass, field
 
 from bascule.kernel.op import WORLD, Effect, Fact, Indexes, Key, Op, RunNft
 
-FAMILY = "inet"
+FAMILY, BRIDGE_FAMILY = "inet", "bridge"
+FAMILIES = (FAMILY, BRIDGE_FAMILY)
 
 
 def table_name(lab: str) -> str:
@@ -30,10 +35,22 @@ def digest(text: str, listing: str) -> str:
     return hashlib.sha256(f"{text}\0{listing}".encode()).hexdigest()
 
 
+def families(text: str) -> tuple[str, ...]:
+    """Of which families the tables in a text, or in what nft prints, are."""
+    return tuple(re.findall(r"^table (\w+) ", text, re.MULTILINE))
+
+
+def _removal(name: str, *texts: str) -> str:
+    """The transaction that takes away the tables of all these texts. Deleting needs a table that is there: it is made first
+    (`destroy` needs nft 1.0.7 and Linux 6.3)."""
+    found = dict.fromkeys(family for text in texts for family in families(text))
+    return "".join(f"table {family} {name}\ndelete table {family} {name}\n" for family in found)
+
+
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The table ``inet NAME``. ``text`` is what makes it, empty where the kernel has another than was left there. ``listing`` is
-    what nft prints of it now; ``owned`` is False without our comment."""
+    """The tables NAME. ``text`` is what makes them, empty where the kernel has others than were left there. ``listing`` is what
+    nft prints of them now; ``owned`` is False where one of them lacks our comment."""
 
     name: str
     text: str
@@ -57,13 +74,13 @@ class Table:
         return (self.key,)
 
     def describe(self) -> str:
-        return f"nft table {FAMILY} {self.name}"
+        return f"nft table {' and '.join(families(self.text or self.listing) or (FAMILY,))} {self.name}"
 
     def create(self, indexes: Indexes) -> tuple[Op, ...]:
         return (SetTable(self.name, self.text, ""),)
 
     def remove(self, indexes: Indexes) -> tuple[Op, ...]:
-        return (DeleteTable(self.name, self.listing),)
+        return (DeleteTable(self.name, self.listing or self.text),)
 
     def change_from(self, old: Fact, indexes: Indexes) -> tuple[Op, ...] | None:
         return (SetTable(self.name, self.text, old.listing if isinstance(old, Table) else ""),)
@@ -74,7 +91,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class SetTable:
-    """``nft -f -`` with the whole table. ``old`` is what nft printed of the one before."""
+    """``nft -f -`` with the whole tables. ``old`` is what nft printed of those before."""
 
     name: str
     text: str
@@ -85,8 +102,8 @@ class SetTable:
         return WORLD
 
     def script(self) -> str:
-        """Deleting needs a table that is there: it is made first (`destroy` needs nft 1.0.7 and Linux 6.3)."""
-        return f"table {FAMILY} {self.name}\ndelete table {FAMILY} {self.name}\n{self.text}"
+        """What nft reads."""
+        return _removal(self.name, self.text, self.old) + self.text
 
     def effect(self) -> Effect:
         return RunNft(self.script(), self.name, self.text)
@@ -110,10 +127,10 @@ class DeleteTable:
         return WORLD
 
     def effect(self) -> Effect:
-        return RunNft(f"table {FAMILY} {self.name}\ndelete table {FAMILY} {self.name}\n")
+        return RunNft(_removal(self.name, self.old))
 
     def shell(self) -> tuple[str, ...]:
-        return (f"nft delete table {FAMILY} {shlex.quote(self.name)}",)
+        return tuple(f"nft delete table {family} {shlex.quote(self.name)}" for family in families(self.old))
 
     def undo(self) -> Op | None:
         return SetTable(self.name, self.old, "") if self.old else None

@@ -19,13 +19,14 @@ from bascule.kernel.route import Route
 from bascule.kernel.ruleset import FROM, TO, WITHIN, ForwardAccept
 from bascule.kernel.sysctl import Sysctl
 from bascule.names import derived_mac
-from bascule.plan.firewall import is_guarded, passage
+from bascule.plan.firewall import Surroundings, is_guarded
 from bascule.plan.names import names
+from bascule.plan.passage import passage
 from bascule.plan.uplink import world_uplink
 from bascule.topology.autoconf import own_versions
 from bascule.topology.check_addresses import INTERFACE_WORD
 from bascule.topology.model import Assigned, Attachment, IPAddress, Network, Node
-from bascule.topology.ways import gateways, ways_out
+from bascule.topology.ways import gateways, is_apart, ways_out
 from bascule.wire.netfilter import BaseChain
 
 _IPV6_METRIC = 1024  # IP6_RT_PRIO_USER, linux/ipv6_route.h
@@ -33,14 +34,14 @@ _IPV6_METRIC = 1024  # IP6_RT_PRIO_USER, linux/ipv6_route.h
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What the facts of a lab depend on beside the lab. ``forwards``: packets are passed on already; ``own_forwarding``: the IP
-    versions that the machine passes on by itself, not because a lab has turned it on. ``chains``: other programs' chains on the
-    FORWARD hook whose policy is to drop. ``bridged``: frames within a bridge pass that hook, too. ``ipv6``: the kernel knows
-    IPv6. ``dnsmasq`` is installed. ``resolvers``: the machine's name servers that a node could reach. ``private``: it is a
-    private world, for which there is a way out (``pasta``). ``alone``: there is one user id only. ``least_mtu``: of the
-    interfaces of its own, 0 where there are none."""
+    """What the facts of a lab depend on beside the lab. ``own_forwarding``: the IP versions that the machine passes on by itself,
+    not because a lab has turned it on; ``routers``: interfaces that do so where it does not. ``rules``: it can have some.
+    ``chains``: other programs' chains on the FORWARD hook whose policy is to drop. ``bridged``: frames within a bridge pass that
+    hook, too. ``ipv6``: the kernel knows IPv6. ``dnsmasq`` is installed. ``resolvers``: the machine's name servers that a node
+    could reach. ``private``: it is a private world, for which there is a way out (``pasta``). ``alone``: there is one user id
+    only. ``least_mtu``: of the interfaces of its own, 0 where there are none."""
 
-    forwards: bool = False
+    rules: bool = True
     chains: tuple[BaseChain, ...] = ()
     bridged: bool = False
     ipv6: bool = True
@@ -51,6 +52,7 @@ class Machine:
     alone: bool = False
     least_mtu: int = 0
     own_forwarding: frozenset[int] = frozenset()
+    routers: tuple[str, ...] = ()
 
 
 def desired(lab: Assigned, machine: Machine | None = None) -> list[Fact]:
@@ -61,9 +63,10 @@ def desired(lab: Assigned, machine: Machine | None = None) -> list[Fact]:
     for network in lab.networks:
         facts.extend(_network(network, machine))
     narrow = any(0 < machine.least_mtu < network.mtu for network in lab.networks)
-    facts.extend(passage(lab, machine.forwards, machine.private, narrow))
+    around = Surroundings(machine.own_forwarding, machine.routers, machine.private, machine.bridged, narrow)
+    facts.extend(passage(lab, around, machine.rules))
     for node in lab.nodes:
-        facts.extend(_node(lab.name, node, networks, machine))
+        facts.extend(_node(lab, node, networks, machine))
     facts.extend(names(lab, machine.dnsmasq, machine.resolvers, machine.alone))
     facts.extend(_accepted(lab, machine))
     if machine.private and machine.pasta:
@@ -84,12 +87,13 @@ def _network(network: Network, machine: Machine) -> Iterator[Fact]:
         yield Address(WORLD, network.name, str(gateway), prefix)
 
 
-def _node(lab: str, node: Node, networks: dict[str, Network], machine: Machine) -> Iterator[Fact]:
+def _node(lab: Assigned, node: Node, networks: dict[str, Network], machine: Machine) -> Iterator[Fact]:
     yield Namespace(node.name, source=node.netns)
     for attachment in node.attachments:
-        yield _veth(lab, node, attachment, networks[attachment.network], machine)
+        yield _veth(lab.name, node, attachment, networks[attachment.network], machine)
     for attachment in node.attachments:
-        if not networks[attachment.network].icc:
+        network = networks[attachment.network]
+        if not network.icc and not (machine.bridged and is_apart(network, lab)):  # there, the rules know more than a port can
             yield PortFlag(attachment.host_interface, ISOLATED)
         if machine.bridged and node.ports:
             yield PortFlag(attachment.host_interface, HAIRPIN)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from bascule.topology.model import Network, Node, Topology
 from bascule.topology.ports import Taken, families, port_text
+from bascule.topology.ranges import gateways_of, range_of
 from bascule.topology.tree import Path, Problem, nearest, shown
+from bascule.topology.ways import answering
 
 
 def check_passage(topology: Topology) -> Iterator[Problem]:
@@ -26,6 +29,8 @@ def _network(network: Network, networks: dict[str, Network]) -> Iterator[Problem
             yield (*path, key), "the network is `internal`: nothing passes to others; remove one of the two"
         elif asked and not network.has_gateway:
             yield (*path, key), "needs a bridge with an address: what leaves goes through it; remove `gateway: none`"
+    if network.internal and network.uplink:
+        yield (*path, "uplink"), "the network is `internal`, and an uplink joins it to what is outside; remove one of the two"
     if network.dns and not network.has_gateway:
         yield (*path, "dns"), "a name server needs a bridge with an address; remove `gateway: none`"
     yield from _outbound(network, (*path, "outbound_address"))
@@ -51,6 +56,7 @@ def _outbound(network: Network, path: Path) -> Iterator[Problem]:
 def _ports(node: Node, networks: dict[str, Network], taken: Taken) -> Iterator[Problem]:
     leading = [networks[item.network] for item in node.attachments if item.network in networks]
     leading = [network for network in leading if network.has_gateway and not network.internal]
+    elsewhere = _answers_elsewhere(node, networks)
     for index, port in enumerate(node.ports):
         path: Path = ("nodes", node.name, "ports", index)
         owner = taken.owner_of(port)
@@ -61,10 +67,29 @@ def _ports(node: Node, networks: dict[str, Network], taken: Taken) -> Iterator[P
         if not leading:
             yield path, "can't be reached: the node is on no network that has a gateway and is not `internal`"
         elif all(network.subnets for network in leading):
-            versions = {subnet.version for network in leading for subnet in network.subnets}
-            if versions.isdisjoint(families(port)):
+            versions = {subnet.version for network in leading for subnet in network.subnets}.intersection(families(port))
+            if not versions:
                 family = f"IPv{families(port)[0]}"
                 yield (
                     path,
                     f"{port_text(port)} is {family}, and the node has no {family} address; give its network such a `subnet`",
                 )
+            elif elsewhere.keys() >= versions:
+                there = elsewhere[min(versions)]
+                yield path, f"would not be answered: the node's default route leads to {there}, and not to a bridge"
+
+
+def _answers_elsewhere(node: Node, networks: dict[str, Network]) -> dict[int, str]:
+    """By IP version, where the node's own default route leads that is no way through a bridge of the lab. A gateway that is still
+    to be chosen can't be judged."""
+    mine = {item.network: networks[item.network] for item in node.attachments if item.network in networks}
+    if len(mine) < len(node.attachments) or any(not network.subnets for network in mine.values()):
+        return {}
+    found = {name: gateways_of(network, tuple(map(range_of, network.subnets))) for name, network in mine.items()}
+    chosen = {name: replace(network, gateways=found[name]) for name, network in mine.items()}
+    answered = {gateway.version for _item, gateway in answering(node, chosen)}
+    return {
+        route.to.version: str(route.via or route.interface)
+        for route in node.routes
+        if route.to.prefixlen == 0 and route.to.version not in answered
+    }

@@ -80,8 +80,7 @@ def _network(network: Network) -> dict[str, Any]:
         out["reserved"] = _one_or_list(tuple(_span(span) for span in network.reserved))
     if network.ageing >= 0:
         out["ageing_time"] = network.ageing
-    if network.dns is not None:
-        out["dns"] = network.dns
+    out |= {key: value for key, value in (("dns", network.dns), ("guard", network.guard)) if value is not None}
     if network.labels:
         out["labels"] = dict(network.labels)
     return out | _given(network, ("mtu", "mac", "nat", "internal", "icc", "reach", "dhcp", "ra", "stp", "promiscuous", "uplink"))

@@ -120,6 +120,7 @@ NETWORK = Noun(
         ),
         Field("internal", Kind.FLAG, "Nothing passes between this network and any other."),
         Field("icc", Kind.FLAG, "Whether nodes of this network reach each other. `true` if left out."),
+        Field("guard", Kind.FLAG, "Each node sends with its own MAC and addresses only. Left out: with `icc: false`."),
         Field("reach", Kind.NAMES, "Networks of this lab to which its nodes may open connections, through the host."),
         Field("ip_range", Kind.SUBNETS, "Nodes get their addresses from this part of the subnet, or a list.", model="ranges"),
         Field("reserved", Kind.SPANS, "Addresses that no node gets: one, a subnet, a range like 10.1.0.5-10.1.0.9, or a list."),

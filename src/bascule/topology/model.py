@@ -39,7 +39,8 @@ class Network:
 
     ``nat``: what leaves the machine gets the machine's address, or that of ``outbound`` for its family. ``internal``: nothing
     passes between this network and any other. ``icc`` False: nodes of this network don't reach each other (inter-container
-    communication, Docker's word). ``reach``: networks of this lab to which connections may be opened.
+    communication, Docker's word). ``guard``: each node sends with its own MAC and addresses only; None: where ``icc`` is False.
+    ``reach``: networks of this lab to which connections may be opened.
 
     ``ranges``: within each of these nodes without an address of their own get one, but for the ``reserved`` ones. ``stp``,
     ``ageing`` (seconds, -1: the kernel's 300) and ``promiscuous`` are the bridge's own settings; ``uplink`` is an interface of
@@ -57,6 +58,7 @@ class Network:
     outbound: tuple[IPAddress, ...] = ()
     internal: bool = False
     icc: bool = True
+    guard: bool | None = None
     reach: tuple[str, ...] = ()
     ranges: tuple[Prefix, ...] = ()
     reserved: tuple[Span, ...] = ()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from ipaddress import IPv4Address, IPv6Address
 
 from bascule.errors import InputError
 from bascule.topology.model import PROTOCOLS, IPAddress, Port, Topology
@@ -39,7 +40,20 @@ def build(target: str, published: str, host: str, protocol: str, text: str) -> P
     outer, outer_count = _range(published, text) if published else (0, count)
     if outer_count != count:
         raise Wrong(f"'{shown(text)}': {outer_count} of the host's ports can't lead to {count} of the node's; write equal ranges")
-    return Port(protocol, first, outer, count, address(host) if host else None)
+    return Port(protocol, first, outer, count, _host(host) if host else None)
+
+
+def _host(text: str) -> IPAddress:
+    """An address that a machine can have and be reached at from elsewhere."""
+    found = address(text)
+    mapped = found.ipv4_mapped if isinstance(found, IPv6Address) else None
+    if mapped is not None:
+        raise Wrong(f"'{shown(text)}' is an IPv4 address written as IPv6; write {mapped}")
+    if found.is_multicast or found == IPv4Address("255.255.255.255"):
+        raise Wrong(f"'{shown(text)}' is the address of many machines; publish on one address of this machine, or leave it out")
+    if found.version == 6 and found.is_link_local:
+        raise Wrong(f"'{shown(text)}' is link-local: nobody beyond the link could be answered; publish on another address")
+    return found
 
 
 def _either(words: tuple[str, ...]) -> str:

@@ -21,6 +21,7 @@ _SPECIAL: tuple[tuple[Prefix, str], ...] = (
     (IPv4Network("224.0.0.0/4"), "multicast"),
     (IPv4Network("240.0.0.0/4"), "reserved"),
     (IPv6Network("::/127"), "unspecified and loopback"),
+    (IPv6Network("::ffff:0:0/96"), "IPv4-mapped"),
     (IPv6Network("fe80::/10"), "link-local"),
     (IPv6Network("ff00::/8"), "multicast"),
 )

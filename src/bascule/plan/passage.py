@@ -1,0 +1,40 @@
+"""Topology → what has to be true of the kernel so that the lab's rules hold and lead somewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from bascule.kernel.op import WORLD, Fact
+from bascule.kernel.route import LoopbackRoute
+from bascule.kernel.sysctl import Sysctl
+from bascule.kernel.table import Table, table_name
+from bascule.plan.firewall import FORWARDING, Surroundings, forwarded_families, on_loopback, ruleset
+from bascule.plan.servers import serves_names
+from bascule.topology.model import Assigned, Network
+from bascule.topology.ways import is_guarded_port
+
+
+def asks(lab: Assigned) -> bool:
+    """Whether the lab asks for something that can't be had without rules."""
+    return any(_asks(network) for network in lab.networks) or any(node.ports for node in lab.nodes)
+
+
+def _asks(network: Network) -> bool:
+    served = serves_names(network, dnsmasq=True)
+    lent = bool(network.uplink) and (network.dhcp or network.ra)
+    return network.nat or network.internal or bool(network.reach) or served or is_guarded_port(network) or lent or not network.icc
+
+
+def passage(lab: Assigned, around: Surroundings, rules: bool = True) -> Iterator[Fact]:
+    """The table, and the settings without which its rules lead nowhere. The rules come first, before anything is passed on.
+    ``rules`` False: this machine can't have any, and a lab that asks for none does without."""
+    alone = around.private and len([network for network in lab.networks if network.has_gateway]) < 2
+    if lab.networks and (asks(lab) or (rules and not alone)):
+        yield Table(table_name(lab.name), ruleset(lab, around))
+    for version in sorted(forwarded_families(lab)):
+        yield Sysctl(WORLD, FORWARDING[version], "1")
+    # Answers to connections that 127.0.0.1 and ::1 opened come back on the bridge; ip-sysctl.rst, route_localnet.
+    for network in on_loopback(lab, 4):
+        yield Sysctl(WORLD, f"net/ipv4/conf/{network}/route_localnet", "1")
+    for network in on_loopback(lab, 6):
+        yield LoopbackRoute(network)
