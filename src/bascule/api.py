@@ -196,23 +196,27 @@ class Lab:
         """Make it so; again is nothing. Raises :class:`Conflict`, :class:`PlanFailed`, :class:`WorldError`, :class:`Locked`."""
         return run.apply(self.name, lambda _current: self.topology, self._options("up", wait), listener)
 
-    def down(self, listener: Listener | None = None, *, wait: bool = True) -> Outcome:
-        """Take it away; nothing happens where it is not there."""
-        return run.apply(self.name, lambda _current: None, Options(None, wait, "bascule down"), listener)
+    def down(self, listener: Listener | None = None, *, wait: bool = True, kill: bool = False) -> Outcome:
+        """Take it away; nothing happens where it is not there. What runs in a node on the machine goes on, in a namespace without
+        a name, and the outcome's ``remarks`` tell of it; ``kill`` ends it (SIGTERM, and SIGKILL after three seconds)."""
+        return run.apply(self.name, lambda _current: None, Options(None, wait, "bascule down", kill=kill), listener)
 
-    def change(self, change: Callable[[Topology], Topology], listener: Listener | None = None, *, wait: bool = True) -> Outcome:
-        """Change the lab that is up (or an empty one) by a pure function of its topology, and make that so."""
+    def change(
+        self, change: Callable[[Topology], Topology], listener: Listener | None = None, *, wait: bool = True, kill: bool = False
+    ) -> Outcome:
+        """Change the lab that is up (or an empty one) by a pure function of its topology, and make that so. What runs in nodes
+        that go is treated as by :meth:`down`."""
 
         def edited(current: Assigned | None) -> Topology:
             return change(current if current is not None else Topology(self.name))
 
-        outcome = run.apply(self.name, edited, self._options("change", wait), listener)
+        outcome = run.apply(self.name, edited, self._options("change", wait, kill), listener)
         if outcome.lab is not None:
             self.topology = outcome.lab
         return outcome
 
-    def _options(self, command: str, wait: bool = True) -> Options:
-        return Options(self.world, wait, f"bascule {command}", self.source)
+    def _options(self, command: str, wait: bool = True, kill: bool = False) -> Options:
+        return Options(self.world, wait, f"bascule {command}", self.source, kill)
 
     def __enter__(self) -> Lab:
         self.up()

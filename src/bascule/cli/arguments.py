@@ -34,6 +34,7 @@ NO_WAIT = _flag("--no-wait", "fail at once where another command works on the la
 EXPLAIN = _flag("--explain", "print each operation as the plain command it stands for")
 DRY_RUN = _flag("--dry-run", "print the plan and do nothing")
 WATCH = _flag("--watch", "go on: make it so again when the file changes, or somebody changes the lab")
+KILL = _flag("--kill", "end what runs in nodes that go: SIGTERM, and SIGKILL after three seconds")
 RUN = (EXPLAIN, DRY_RUN, NO_WAIT)
 NAME = _argument("--name", metavar="LAB", help="the lab's name, instead of the file's")
 NODE = _argument("node", metavar="NODE")
@@ -118,7 +119,7 @@ NODE_VERBS = (
             *RUN,
         ),
     ),
-    Row("rm", "remove a node", "live:node_rm", (_argument("name", metavar="NAME"), LAB, *RUN)),
+    Row("rm", "remove a node", "live:node_rm", (_argument("name", metavar="NAME"), KILL, LAB, *RUN)),
     Row("ls", "list the nodes", "live:node_ls", (LAB, FILTER, JSON)),
 )
 
@@ -128,7 +129,7 @@ ROWS = (
         "down",
         "take a lab away",
         "labs:down",
-        (_argument("lab", nargs="?", metavar="LAB|FILE"), _flag("--all", "all labs"), *RUN),
+        (_argument("lab", nargs="?", metavar="LAB|FILE"), _flag("--all", "all labs"), KILL, *RUN),
     ),
     Row("plan", "show what `up` would do", "labs:plan", (FILE, NAME, WORLD, JSON)),
     Row(

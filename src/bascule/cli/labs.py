@@ -55,7 +55,7 @@ def _take_away(name: str, arguments: Arguments) -> None:
     if arguments.dry_run:
         print(render.text(scripts.teardown_plan(name), output.paint))
         return
-    outcome = lab.down(output.listener(arguments.explain), wait=not arguments.no_wait)
+    outcome = lab.down(output.listener(arguments.explain), wait=not arguments.no_wait, kill=arguments.kill)
     output.report(name, outcome, "down")
 
 

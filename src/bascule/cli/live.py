@@ -27,7 +27,8 @@ def _change(arguments: Arguments, change: Change) -> int:
         found = run.preview(name, lambda now: change(now if now is not None else Topology(name)), Options(lab.world))
         print(render.text(found.plan, output.paint))
         return 0
-    outcome = lab.change(change, output.listener(arguments.explain), wait=not arguments.no_wait)
+    kill = getattr(arguments, "kill", False)
+    outcome = lab.change(change, output.listener(arguments.explain), wait=not arguments.no_wait, kill=kill)
     output.report(name, outcome, "up")
     return 0
 

@@ -14,14 +14,14 @@ from bascule.engine import claims as claims_of
 from bascule.engine import worlds
 from bascule.engine.prepare import Prepared, choose_all, foreseen, leaving_links, moved_addresses, prepare
 from bascule.errors import BasculeError, Interrupted, KernelError, PlanFailed, StateError, unfinished
-from bascule.host import files, keeper, namespaces, service, settle, uplink
+from bascule.host import files, keeper, namespaces, processes, service, settle, uplink
 from bascule.host.announce import announce
 from bascule.host.execute import Report, execute
 from bascule.host.keeper import Starting
 from bascule.host.paths import Paths
 from bascule.host.surroundings import setting
 from bascule.host.world import HostWorld, PrivateWorld, World
-from bascule.kernel.namespace import AddNamespace, AttachNamespace, Namespace
+from bascule.kernel.namespace import AddNamespace, AttachNamespace, DeleteNamespace, Namespace
 from bascule.kernel.op import WORLD, Indexes, Op, Outside
 from bascule.kernel.sysctl import Sysctl
 from bascule.plan.diff import Change, Plan
@@ -38,12 +38,14 @@ _PASSES = 3
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to run: ``world`` None takes what the lab has or the user's default; ``source`` is the file's path, for `ls`."""
+    """How to run: ``world`` None takes what the lab has or the user's default; ``source`` is the file's path, for `ls`; ``kill``
+    ends the processes in namespaces that go."""
 
     world: str | None = None
     wait: bool = True
     command: str = "bascule"
     source: str = ""
+    kill: bool = False
 
 
 @dataclass(slots=True)
@@ -79,6 +81,7 @@ class Work:
 
     def make(self, asked: Topology, current: Assigned | None) -> Outcome:
         """Up, and every change of a lab that stays."""
+        remarks: tuple[str, ...] = ()
         with self._world() as (world, started):
             target, record, indexes, others = self._claim(asked, current, world, started)
             try:
@@ -90,6 +93,7 @@ class Work:
                 known = {**self.stored.namespaces, **record.namespaces}
                 store.begin(dataclasses.replace(record, namespaces=known, priors=foreseen(record, prepared)))
                 self.begun = started is None
+                remarks = self._see_off(world, prepared.plan)
                 report = self._carry_out(world, prepared.plan)
                 self.done = True
                 if any(_has_side_effects(change) for change in prepared.plan.changes):
@@ -105,12 +109,14 @@ class Work:
                 if started is not None:
                     started.go()
             except BaseException as error:
+                for remark in remarks if self.options.kill else ():  # the namespaces may stay, who was ended does not come back
+                    self.heard.waiting(remark)
                 told = error if self._back_out(error, current, world) or not worlds.has_world(record) else unfinished(error)
                 if told is error:
                     raise
                 raise told from error
             store.save(self._finished(record, report))
-            return Outcome(prepared.plan, report, target, self.kind, self._keep(record))
+            return Outcome(prepared.plan, report, target, self.kind, remarks + self._keep(record))
 
     def _keep(self, record: Record) -> tuple[str, ...]:
         """What `restore` needs after a reboot. That it can't be kept is no reason to take the lab away: it is told."""
@@ -169,11 +175,12 @@ class Work:
         prepared = prepare(self.name, None, self.stored, current, world, Indexes(record.slot), others)
         self.heard.planned(prepared.plan)
         if isinstance(world, PrivateWorld):
+            remarks = self._see_off(world, prepared.plan) if self.options.kill else ()  # else all end with the keeper
             keeper.end(world.pid, world.start)
             self.heard.progress(len(prepared.plan.ops))
             store.forget(self.name)
-            return Outcome(prepared.plan, Report(done=len(prepared.plan.ops)), None, "private")
-        remarks += _running(prepared.plan)
+            return Outcome(prepared.plan, Report(done=len(prepared.plan.ops)), None, "private", remarks)
+        remarks += self._see_off(world, prepared.plan)
         indexes = [index for (node, _), index in prepared.seen.indexes.items() if not node]
         try:
             report = world.watch(_take_away, self.heard.progress, prepared.plan.ops, world.paths)
@@ -186,6 +193,16 @@ class Work:
         except (KernelError, OSError) as error:
             raise unfinished(error) from error
         return Outcome(prepared.plan, report, None, "host", remarks)
+
+    def _see_off(self, world: World, plan: Plan) -> tuple[str, ...]:
+        """Before namespaces go: what has to be said of the processes in them, which are ended if that was asked for."""
+        names = [op.name for op in plan.ops if isinstance(op, DeleteNamespace) and not op.source]
+        places = world.call(namespaces.places, names) if names else {}
+        left = "its namespace lives on, nameless, until it ends"
+        if not self.options.kill:
+            return tuple(f"{at.command} (process {at.pid}) still runs in {at.node}: {left}" for at in processes.within(places))
+        ended, unmoved = processes.end(places)
+        return (*(f"{found} was ended" for found in ended), *(f"{found} could not be ended: {left}" for found in unmoved))
 
     @contextmanager
     def _world(self) -> Iterator[tuple[World, Starting | None]]:
@@ -320,14 +337,3 @@ def _execute(ops: list[object], paths: Paths, progress: Callable[[int], None]) -
 
 def _take_away(ops: list[object], paths: Paths, progress: Callable[[int], None]) -> Report:
     return execute(ops, paths, progress, onward=True)  # type: ignore[arg-type]
-
-
-def _running(plan: Plan) -> tuple[str, ...]:
-    spaces = [change.fact for change in plan.changes if change.sign == "-" and isinstance(change.fact, Namespace)]
-    leaving = [fact.name for fact in spaces if not fact.source]
-    found = namespaces.users(leaving)
-    return tuple(
-        f"{command} (process {pid}) still runs in {node}: its namespace lives on, nameless, until it ends"
-        for node, processes in found.items()
-        for pid, command in processes
-    )

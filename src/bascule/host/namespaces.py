@@ -169,25 +169,13 @@ def mount_directory() -> None:
     syscalls.mount(DIRECTORY, DIRECTORY, "none", MS_BIND | MS_REC)
 
 
-def users(names: list[str]) -> dict[str, list[tuple[int, str]]]:
-    """The processes (number, command) that run in these namespaces, by name. What may not be looked at is left out."""
-    places = {}
+def places(names: list[str]) -> dict[tuple[int, int], str]:
+    """The names by the identity (device, inode) of their namespaces, but for the one that the thread itself is in."""
+    own = os.stat(_OWN)
+    found = {}
     for name in names:
-        try:
+        with suppress(OSError):
             status = os.stat(pin_path(name))
-        except OSError:
-            continue
-        places[status.st_dev, status.st_ino] = name
-    found: dict[str, list[tuple[int, str]]] = {}
-    for entry in os.listdir("/proc") if places else ():
-        if not entry.isdigit():
-            continue
-        try:
-            status = os.stat(f"/proc/{entry}/ns/net")
-            name = places.get((status.st_dev, status.st_ino), "")
-            if name:
-                with open(f"/proc/{entry}/comm", errors="replace") as file:  # cut after 15 bytes, be it in a character
-                    found.setdefault(name, []).append((int(entry), file.read().strip()))
-        except OSError:
-            continue
+            found[status.st_dev, status.st_ino] = name
+    found.pop((own.st_dev, own.st_ino), None)
     return found
