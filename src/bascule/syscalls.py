@@ -174,13 +174,21 @@ def run(argv: Sequence[str], text: str, seconds: float) -> subprocess.CompletedP
     """Run a program to its end, with ``text`` as input and nothing of our environment. Raises subprocess.TimeoutExpired too."""
     _pass("run", argv)
     clean = {"PATH": SYSTEM_PATH, "LC_ALL": "C"}
-    return subprocess.run(argv, input=text, capture_output=True, text=True, timeout=seconds, check=False, env=clean)
+    return subprocess.run(
+        argv, input=text, capture_output=True, encoding="utf-8", errors="surrogateescape", timeout=seconds, check=False, env=clean
+    )
 
 
 def become(path: str, argv: Sequence[str]) -> None:
     """execve(2) with an empty environment. Does not return."""
     _pass("exec", path)
     os.execve(path, list(argv), {})  # noqa: S606
+
+
+def execv(path: str, argv: Sequence[str]) -> None:
+    """execv(3), with the environment as it stands. Does not return."""
+    _pass("exec", path)
+    os.execv(path, list(argv))  # noqa: S606
 
 
 # Files and folders

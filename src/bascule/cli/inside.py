@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from argparse import Namespace as Arguments
 from typing import TYPE_CHECKING
 
@@ -29,12 +28,12 @@ def shell(arguments: Arguments) -> int:
 
 
 def _replace(arguments: Arguments, argv: list[str]) -> int:
+    from bascule.cli import inherited
     from bascule.engine import find
     from bascule.host import spawn
 
     record = find.find_node(arguments.node, arguments.lab or os.environ.get("BASCULE_LAB"))
-    sys.stdout.flush()
-    spawn.replace(find.world_of(record), arguments.node, argv)
+    spawn.replace(find.world_of(record), arguments.node, argv, inherited.give_back)
 
 
 def ping(arguments: Arguments) -> int:

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, NoReturn
 
@@ -20,60 +19,85 @@ from bascule import syscalls
 from bascule.errors import BasculeError, KernelError, NotFound, WorldError
 from bascule.host import namespaces
 from bascule.host.world import World
+from bascule.names import shown
 from bascule.syscalls import CLONE_NEWNS, CLONE_NEWUTS, MNT_DETACH, MS_BIND, MS_REC, MS_SLAVE
 
 _HANDED_DOWN = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 _THE_TERMINALS = (signal.SIGINT, signal.SIGQUIT)
 _LONGEST_LINK_CHAIN = 8
 _NOT_FOUND, _NOT_EXECUTABLE = 127, 126
+_SHELL = "/bin/sh"
+_NO_NAME = "''"
+_LOOKED_AT = 80  # bytes; what can't be executed is a text for the shell or not
+_LONGEST_TOLD = 1000  # characters of one thing; all that is said fits into one page of the pipe
+_SIBLING, _APART, _PLACE, _REFUSED = "sibling", "apart", "place", "refused"
+
+Last = Callable[[], None]
 
 
 class Process(subprocess.Popen[Any]):
-    """A command inside a node: a :class:`subprocess.Popen` in every respect."""
+    """A command inside a node: a :class:`subprocess.Popen` in every respect. ``last`` is called inside, right before the process
+    becomes the command."""
 
-    def __init__(self, world: World, node: str, argv: Sequence[str], **options: Any) -> None:
+    def __init__(self, world: World, node: str, argv: Sequence[str], last: Last, **options: Any) -> None:
         hear, tell = os.pipe()
         try:
-            super().__init__(argv, preexec_fn=lambda: _enter_as_sibling(world, node, tell), **options)
+            super().__init__(argv, preexec_fn=lambda: _enter_as_sibling(world, node, tell, last), **options)
         except BaseException as error:
             os.close(tell)
-            why = _take_leave(hear)
-            if why:
-                raise WorldError(f"joining node {node}: {why}; run `bascule up` again, and see `bascule doctor`") from error
+            if why := _take_leave(hear, node):
+                raise why from error
             raise
         os.close(tell)
-        if world.kind == "private":
-            joined, self.pid = self.pid, int(os.read(hear, 20))
+        told = _told(hear) if world.kind == "private" else {}
+        if _SIBLING in told:  # else the one that joined was killed
+            joined, self.pid = self.pid, int(told[_SIBLING])
             os.waitpid(joined, 0)
         os.close(hear)
 
 
-def _take_leave(hear: int) -> str:
-    """After a command that could not be started: why the node could not be joined, or, where a sibling tried, its end."""
-    told = os.read(hear, 400).decode()
+def _tell(descriptor: int, word: str, text: str) -> None:
+    os.write(descriptor, f"{word}\0{text[:_LONGEST_TOLD]}\0".encode("utf-8", "surrogateescape"))
+
+
+def _told(descriptor: int) -> dict[str, str]:
+    parts = os.read(descriptor, 1 << 16).decode("utf-8", "surrogateescape").split("\0")
+    return dict(zip(parts[::2], parts[1::2], strict=False))
+
+
+def _take_leave(hear: int, node: str) -> Exception | None:
+    """After a command that could not be started: why, where that was before execve(2); and, where a sibling tried, its end."""
+    told = _told(hear)
     os.close(hear)
-    if told.isdigit():
+    if _SIBLING in told:
         with suppress(ChildProcessError):
-            os.waitpid(int(told), 0)
-        return ""
-    return told
+            os.waitpid(int(told[_SIBLING]), 0)
+    if _REFUSED in told:
+        return OSError(int(told[_REFUSED]), os.strerror(int(told[_REFUSED])), told.get(_PLACE) or None)
+    if _APART in told:
+        return WorldError(f"joining node {node}: {told[_APART]}; run `bascule up` again, and see `bascule doctor`")
+    return None
 
 
-def _enter_as_sibling(world: World, node: str, tell: int) -> None:
+def _enter_as_sibling(world: World, node: str, tell: int, last: Last) -> None:
     """Between fork and exec: join the node. In a private world go on as a sibling, and tell the caller its number."""
-    sibling = 0
     try:
         enter(world, node)
-        if world.kind == "private":
-            sibling = syscalls.fork_sibling()
+        sibling = syscalls.fork_sibling() if world.kind == "private" else 0
     except (OSError, BasculeError) as error:
-        os.write(tell, str(error).encode()[:400])
+        _tell(tell, _APART, str(error))
         raise
+    if sibling:
+        _tell(tell, _SIBLING, str(sibling))
+        os._exit(0)
     if world.kind == "private":
-        if sibling:
-            os.write(tell, str(sibling).encode())
-            os._exit(0)
         syscalls.no_new_privileges()
+    try:
+        last()
+    except OSError as error:
+        _tell(tell, _PLACE, os.fsdecode(error.filename or ""))
+        _tell(tell, _REFUSED, str(error.errno))
+        raise
 
 
 def popen(world: World, node: str, argv: Sequence[str], **options: Any) -> Process:
@@ -81,8 +105,11 @@ def popen(world: World, node: str, argv: Sequence[str], **options: Any) -> Proce
 
     Raises :class:`NotFound` for a node without a namespace, and what Popen raises.
     """
+    from bascule.host import late
+
     _refuse_missing(world, node)
-    return Process(world, node, argv, **options)
+    last = late.taken_from(options)
+    return Process(world, node, argv, last, **options)
 
 
 def _refuse_missing(world: World, node: str) -> None:
@@ -90,62 +117,113 @@ def _refuse_missing(world: World, node: str) -> None:
         raise NotFound(f"node {node} has no namespace; run `bascule up`")
 
 
-def replace(world: World, node: str, argv: Sequence[str]) -> NoReturn:
-    """Become the command (execvp(3)), or in a private world the process that waits for it. Ends the calling process with
-    the command's own exit code, 127 where it was not found, 126 where it can't be run. Raises before anything is done."""
+def replace(world: World, node: str, argv: Sequence[str], last: Last) -> NoReturn:
+    """Become the command (execvp(3)), or in a private world the process that waits for it; ``last`` as in :class:`Process`.
+
+    Ends the calling process with the command's own exit code, 127 where it was not found, 126 where it can't be run. Raises
+    before anything is done.
+    """
     _refuse_missing(world, node)
     if world.kind == "private":
-        _wait_like_a_shell(world, node, argv)
+        _wait_like_a_shell(world, node, argv, last)
     try:
         enter(world, node)
     except OSError as error:
         raise KernelError(f"ip netns exec {node}", error.errno or 0, os.strerror(error.errno or 0), node) from error
+    last()
+    _become(argv)
+
+
+def _become(argv: Sequence[str]) -> NoReturn:
+    """execvp(3), in the words and with the codes of a shell where that fails."""
+    program = argv[0]
+    reason, code = os.strerror(errno.ENOENT), _NOT_FOUND
+    for path in _places(program):
+        try:
+            _run(path, argv)
+        except OSError as error:
+            there = os.path.exists(path)
+            # A folder of PATH that may not be searched gives EACCES for every name that is nowhere.
+            if not there and (error.errno == errno.ENOENT or "/" not in program):
+                continue
+            reason, code = error.strerror or str(error), _NOT_EXECUTABLE
+            if error.errno == errno.ENOENT:
+                reason = f"its interpreter: {reason}"
+            if error.errno != errno.EACCES:  # else another folder may have one that may be run
+                break
+    with suppress(OSError):
+        os.write(2, f"bascule: {shown(program) or _NO_NAME}: {reason}\n".encode())
+    os._exit(code)
+
+
+def _places(program: str) -> list[str]:
+    """Where a shell looks; an empty name would be each folder of PATH itself."""
+    if "/" in program:
+        return [program]
+    return [os.path.join(folder, program) for folder in os.get_exec_path()] if program else []
+
+
+def _run(path: str, argv: Sequence[str]) -> None:
+    """Returns never. Raises OSError. A script without a first line that names its interpreter is the shell's (execvp(3))."""
     try:
-        os.execvp(argv[0], list(argv))  # noqa: S606
+        syscalls.execv(path, argv)
     except OSError as error:
-        _not_run(argv[0], error)
+        if error.errno != errno.ENOEXEC or _is_binary(path):
+            raise
+    syscalls.execv(_SHELL, (_SHELL, path, *argv[1:]))
 
 
-def _not_run(program: str, error: OSError) -> NoReturn:
-    # A folder of PATH that may not be searched gives EACCES for every name that is nowhere.
-    absent = error.errno == errno.ENOENT or ("/" not in program and shutil.which(program) is None)
-    os.write(2, f"bascule: {program}: {os.strerror(errno.ENOENT) if absent else error.strerror}\n".encode())
-    os._exit(_NOT_FOUND if absent else _NOT_EXECUTABLE)
+def _is_binary(path: str) -> bool:
+    """As bash sees it: a NUL in the first line; a program for another machine, mostly."""
+    with open(path, "rb") as file:
+        return b"\0" in file.readline(_LOOKED_AT)
 
 
-def _wait_like_a_shell(world: World, node: str, argv: Sequence[str]) -> NoReturn:
-    """Hand signals down, wait, leave as the command leaves. What the terminal sends reaches the command by itself."""
-    for number in _THE_TERMINALS:  # a handler, because an ignored signal would stay ignored in the command
-        signal.signal(number, lambda _number, _frame: None)
-    started: list[Process] = []
-    early: list[int] = []
+def _wait_like_a_shell(world: World, node: str, argv: Sequence[str], last: Last) -> NoReturn:
+    """Hand signals down, wait, stop and end as the command does. What the terminal sends reaches the command by itself.
+
+    Signals that come while the command is being started wait until it is: it is hit by those that all of us were sent.
+    """
+    heard = [each for each in (*_HANDED_DOWN, *_THE_TERMINALS) if signal.getsignal(each) is not signal.SIG_IGN]
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, heard)
+
+    def become() -> NoReturn:
+        for each in heard:
+            signal.signal(each, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        syscalls.die_with_parent(signal.SIGKILL)  # who kills us means the command
+        last()
+        _become(argv)
+
+    command = Process(world, node, argv, become, restore_signals=False, close_fds=False)
 
     def hand_down(number: int, _frame: object) -> None:
-        if started:
-            started[0].send_signal(number)
-        else:
-            early.append(number)
+        if number not in _THE_TERMINALS:
+            os.kill(command.pid, number)
 
-    for number in _HANDED_DOWN:
-        signal.signal(number, hand_down)
-    try:
-        started.append(Process(world, node, argv, restore_signals=True, close_fds=False, stdin=None))
-    except OSError as error:
-        _not_run(argv[0], error)
-    for missed in early:
-        started[0].send_signal(missed)
-    code = started[0].wait()
+    for each in heard:
+        signal.signal(each, hand_down)
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    while os.WIFSTOPPED(status := os.waitpid(command.pid, os.WUNTRACED)[1]):
+        os.kill(os.getpid(), signal.SIGSTOP)
+        os.kill(command.pid, signal.SIGCONT)
+    _end_alike(os.waitstatus_to_exitcode(status))
+
+
+def _end_alike(code: int) -> NoReturn:
+    """End with this code, or by this signal (a negative number)."""
     if code >= 0:
         os._exit(code)
     if -code not in (signal.SIGKILL, signal.SIGSTOP):
         signal.signal(-code, signal.SIG_DFL)
+    syscalls.not_dumpable()  # one core file is enough
     os.kill(os.getpid(), -code)
     os._exit(128 - code)
 
 
 def enter(world: World, node: str) -> None:
     """Put this process into the node; in a private world, into all but the PID namespace, which takes children only."""
-    here = os.getcwd()
+    here = _folder()
     world.join()
     descriptor = namespaces.enter_pin(node)
     if descriptor is None:
@@ -156,10 +234,17 @@ def enter(world: World, node: str) -> None:
     syscalls.sethostname(node)
     _mount_sys()
     _mount_etc(world.paths.of(f"/etc/netns/{node}"))
+    if here and _folder() != here:
+        with suppress(OSError):
+            os.chdir(here)
+
+
+def _folder() -> str:
+    """The current folder; empty where that was removed, or covered by a mount. Joining a world leads to its root (setns(2))."""
     try:
-        os.chdir(here)
+        return os.getcwd()
     except OSError:
-        os.chdir("/")
+        return ""
 
 
 def _mount_sys() -> None:
