@@ -42,7 +42,7 @@ def install_unit(arguments: Arguments) -> int:
     """``bascule install-unit``"""
     program = os.path.realpath(shutil.which(sys.argv[0]) or sys.argv[0])
     if arguments.print:
-        print(boot.unit(program), end="")
+        output.document(boot.unit(program))
         return 0
     _only_root("install-unit")
     for line in boot.remove() if arguments.remove else boot.install(program):

@@ -72,7 +72,7 @@ def plan(arguments: Arguments) -> int:
 def script(arguments: Arguments) -> int:
     """``bascule script``"""
     lab = choose.load(arguments.file, None, arguments.name)
-    print(scripts.script(lab.topology, arguments.classic, arguments.teardown), end="")
+    output.document(scripts.script(lab.topology, arguments.classic, arguments.teardown))
     return 0
 
 
@@ -163,7 +163,7 @@ def inspect(arguments: Arguments) -> int:
     is_lab = name is None or name in labs
     lab = choose.running(name if is_lab and name else arguments.lab or _lab_of(name))
     if arguments.yaml:
-        print(Lab.attach(lab).yaml(), end="")
+        output.document(Lab.attach(lab).yaml())
         return 0
     data = look.show(lab)
     if is_lab:

@@ -7,15 +7,15 @@ when called.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any, NoReturn
 
 from bascule import __version__
+from bascule.cli import inherited, streams
 from bascule.cli.arguments import ROWS, Row
-from bascule.errors import BasculeError
+from bascule.errors import BasculeError, KernelError
 
 _INTERRUPTED = 130
 _BROKEN_PIPE = 141
@@ -60,28 +60,42 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and give its exit code: 0 done, 1 the kernel or the network said no, 2 wrong input, 130 interrupted."""
+    """Run one command and give its exit code: 0 done, 1 the kernel or the network said no, 2 wrong input, 130 interrupted, 141
+    nobody reads any more. A command whose output could not be written has failed."""
     given = sys.argv[1:] if arguments is None else list(arguments)
+    inherited.take_closed()
+    with streams.ours():
+        code = _answer(lambda: _run(given))
+        unwritten = _answer(streams.finish)
+    return code or unwritten
+
+
+def _run(given: Sequence[str]) -> int:
+    parsed = _parse(given)
+    inherited.hear_of_children()
+    module, _, function = parsed.handler.partition(":")
+    code: int = getattr(import_module(f"bascule.cli.{module}"), function)(parsed)
+    return code
+
+
+def _answer(step: Callable[[], int | None]) -> int:
+    """The exit code of a step; what it raises is told in one line."""
     try:
-        parsed = _parse(given)
-        module, _, function = parsed.handler.partition(":")
-        code: int = getattr(import_module(f"bascule.cli.{module}"), function)(parsed)
-        sys.stdout.flush()
-        return code
-    except BasculeError as error:
-        return _failed(error)
+        return step() or 0
+    except SystemExit as end:  # argparse: help, version, usage
+        return end.code if isinstance(end.code, int) else 1
     except KeyboardInterrupt as error:
         print(f"bascule: interrupted{f'; {error}' if str(error) else ''}", file=sys.stderr)
         return _INTERRUPTED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _BROKEN_PIPE
-    except PermissionError as error:
-        from bascule.names import printable
-
-        place = printable(str(error.filename or "kernel"))
-        print(f"bascule: {place}: {error.strerror}; run as root, or with --world private", file=sys.stderr)
-        return 1
+    except BasculeError as error:
+        return _failed(error)
+    except OSError as error:
+        advice = "run as root, or with --world private" if isinstance(error, PermissionError) else ""
+        return _failed(
+            KernelError(str(error.filename or "kernel"), error.errno or 0, error.strerror or str(error), advice=advice)
+        )
 
 
 def _failed(error: BasculeError) -> int:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
+from bascule.cli.streams import Unwritten
 from bascule.names import printable
 
 if TYPE_CHECKING:
@@ -25,6 +26,15 @@ def is_terminal(stream: TextIO) -> bool:
 def paint(sign: str, text: str) -> str:
     """Colour by sign on a terminal."""
     return f"\x1b[{_COLOURS[sign]}m{text}\x1b[0m" if is_terminal(sys.stdout) and sign in _COLOURS else text
+
+
+def document(text: str) -> None:
+    """Print what is a file: in UTF-8, as bascule reads it, whatever the terminal's characters are."""
+    sys.stdout.flush()
+    if buffer := getattr(sys.stdout, "buffer", None):
+        buffer.write(text.encode("utf-8", "backslashreplace"))
+    else:  # a program's own io.StringIO
+        print(text, end="")
 
 
 def as_json(value: object) -> int:
@@ -107,11 +117,21 @@ class _Follower:
 
     def progress(self, done: int) -> None:
         for lines in self._commands[self._done : done]:
-            for line in lines:
-                print("\t".join(map(printable, line.split("\t"))), flush=True)
+            self._print(lines)
         self._done = done
         if self._bar is not None:
             self._bar.update(self._task, completed=done)
             if self._bar.finished:
                 self._bar.stop()
                 self._bar = None
+
+    def _print(self, lines: Sequence[str]) -> None:
+        """That a command can't be shown is no reason to leave the work half done."""
+        try:
+            for line in lines:
+                print("\t".join(map(printable, line.split("\t"))), flush=True)
+        except BrokenPipeError:  # nobody reads any more
+            self._commands = []
+        except Unwritten as error:
+            self._commands = []
+            say(f"{error}: the commands are not printed, and the work goes on")

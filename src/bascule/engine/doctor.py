@@ -84,7 +84,11 @@ def _private_world() -> Iterator[Finding]:
 
 
 def _is_fresh() -> bool:
-    return os.path.exists("/proc/1/comm") and open("/proc/1/comm").read().strip() in ("sleep", "python3", "bascule")
+    return os.path.exists("/proc/1/comm") and open("/proc/1/comm", errors="replace").read().strip() in (
+        "sleep",
+        "python3",
+        "bascule",
+    )
 
 
 def _links() -> list[Finding]:
