@@ -106,8 +106,10 @@ class Node:
 
 
 def _checked(command: Command) -> list[str]:
-    if isinstance(command, str) or not command:
-        raise InputError(f"a command is a list of words, like {(command.split() if command else ['ping', '-c1', 'b'])!r}")
+    if isinstance(command, str):
+        raise InputError(f"a command is a list of words, like {command.split()!r}")
+    if not command:
+        raise InputError("a command is a list of words, and this one has none")
     return [os.fspath(word) for word in command]
 
 
