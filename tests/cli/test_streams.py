@@ -361,3 +361,13 @@ def test_foreign_text_in_an_ascii_locale(world: World) -> None:
     for words in (["up", FILE], ["ls"], ["plan", FILE], ["down", "demo"]):
         done = subprocess.run([BASCULE, *words], env=ascii_only, capture_output=True, check=False)
         assert (done.returncode, done.stdout.isascii(), done.stderr.isascii()) == (0, True, True), done
+
+
+def test_a_program_that_calls_us_prints_in_its_order() -> None:
+    """What it has printed before comes before, and its streams are its own again."""
+    script = (
+        "import sys; from bascule.cli.main import main; print('a'); main(['--version']); print('b', sys.stdout is sys.__stdout__)"
+    )
+    lines = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.splitlines()
+    assert [line.split()[0] for line in lines] == ["a", "bascule", "b"]
+    assert lines[-1] == "b True"

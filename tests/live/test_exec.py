@@ -375,15 +375,16 @@ def test_another_user(lab: Lab, kind: str) -> None:
     options = {"user": NOBODY, "group": "nogroup", "extra_groups": [7]}
     done = lab.node("ns1").run(["sh", "-c", "id -u; id -g; id -G"], capture_output=True, check=True, cwd="/", **options)
     assert done.stdout.split() == [str(NOBODY), str(NOBODY), str(NOBODY), "7"]
-    with pytest.raises(KeyError):
-        lab.node("ns1").run(["true"], user="no-such-user")
+    for wrong, error in (("no-such-user", KeyError), (-1, ValueError), (1.5j, TypeError)):
+        with pytest.raises(error):
+            lab.node("ns1").run(["true"], user=wrong)
 
 
 @WORLDS
 def test_a_command_that_can_t_be_started(lab: Lab, kind: str) -> None:
     """The errors are Popen's own, and nothing is left behind."""
     with pytest.raises(FileNotFoundError):
-        lab.node("ns1").run(["no-such-program"])
+        lab.node("ns1").run(["./no-such-program"])
     with pytest.raises(FileNotFoundError):
         lab.node("ns1").run(["true"], cwd="no-such-folder")
     with pytest.raises(InputError):

@@ -15,7 +15,7 @@ import io
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
 from bascule.errors import BasculeError
@@ -91,6 +91,9 @@ def ours() -> Iterator[None]:
     are left alone."""
     codecs.register_error(_HANDLER, _spelt)
     before = sys.stdout, sys.stderr
+    if sys.stdout is not None:
+        with suppress(OSError):
+            sys.stdout.flush()  # what a program that calls us has printed comes first
     try:
         if sys.stdout is sys.__stdout__:
             sys.stdout = _text(_Output(1, "w", closefd=False), sys.stdout)

@@ -196,7 +196,8 @@ class Work:
 
     def _see_off(self, world: World, plan: Plan) -> tuple[str, ...]:
         """Before namespaces go: what has to be said of the processes in them, which are ended if that was asked for."""
-        names = [op.name for op in plan.ops if isinstance(op, DeleteNamespace) and not op.source]
+        removing = (op for change in plan.changes if change.sign == "-" for op in change.ops)
+        names = [op.name for op in removing if isinstance(op, DeleteNamespace) and not op.source]
         places = world.call(namespaces.places, names) if names else {}
         left = "its namespace lives on, nameless, until it ends"
         if not self.options.kill:

@@ -14,14 +14,17 @@ from typing import Any
 def taken_from(options: dict[str, Any]) -> Callable[[], None]:
     """Take them out of Popen's options. Gives what carries them out, in Popen's order; that raises OSError.
 
-    Raises KeyError for an unknown user or group, and TypeError for what is neither a name nor a number, as Popen does.
+    Raises KeyError for an unknown user or group, ValueError for a negative number (setreuid(2) leaves all as it is for -1), and
+    TypeError for what is neither a name nor a number.
     """
     folder = options.pop("cwd", None)
     session = options.pop("start_new_session", False)
     process_group = options.pop("process_group", None)
     others = options.pop("extra_groups", None)
-    groups = None if others is None else [_group(each) for each in others]
-    group, user = _group(options.pop("group", None)), _user(options.pop("user", None))
+    groups = None if others is None else [_number(each, _group) for each in others]
+    group, user = (options.pop(name, None) for name in ("group", "user"))
+    group = None if group is None else _number(group, _group)
+    user = None if user is None else _number(user, _user)
 
     def carry_out() -> None:
         if folder is not None:
@@ -40,9 +43,16 @@ def taken_from(options: dict[str, Any]) -> Callable[[], None]:
     return carry_out
 
 
-def _group(group: Any) -> Any:
-    return grp.getgrnam(group).gr_gid if isinstance(group, str) else group
+def _number(who: int | str, look_up: Callable[[str], int]) -> int:
+    number = look_up(who) if isinstance(who, str) else who
+    if number < 0:
+        raise ValueError(f"{number} is the number of no user and no group")
+    return number
 
 
-def _user(user: Any) -> Any:
-    return pwd.getpwnam(user).pw_uid if isinstance(user, str) else user
+def _group(name: str) -> int:
+    return grp.getgrnam(name).gr_gid
+
+
+def _user(name: str) -> int:
+    return pwd.getpwnam(name).pw_uid

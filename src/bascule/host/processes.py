@@ -41,7 +41,8 @@ class Found(NamedTuple):
 def within(places: Mapping[Place, str]) -> list[Found]:
     """One look at the processes in these namespaces, by the nodes' names. What may not be looked at is left out, and so are we
     ourselves and, whatever its name, the namespace that we or process 1 are in."""
-    others = {place: node for place, node in places.items() if place not in (_place("self"), _place(1))}
+    ours = _place("self"), _place(1)
+    others = {place: node for place, node in places.items() if place not in ours}
     if not others:
         return []
     numbers = [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
