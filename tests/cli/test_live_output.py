@@ -141,6 +141,6 @@ def test_a_bar_from_fifty_nodes_on(world: World, tmp_path: Path) -> None:
     controller, terminal = pty.openpty()
     subprocess.run([BASCULE, "up", "many.yaml"], stderr=terminal, check=True, env={**os.environ, "TERM": "xterm"})
     os.close(terminal)
-    text = os.read(controller, 65536).decode()
+    text = os.read(controller, 65536).decode(errors="replace")  # a slow machine draws more than one read gives
     os.close(controller)
     assert "━" in text
