@@ -134,7 +134,7 @@ def _handed(argv: list[str], condition: Callable[[], None], env: dict[str, str] 
     assert process.returncode == 0, text
     text = text.replace(str(folder), "FOLDER")
     if terminal:  # which of them leads the session is another number each time
-        text = text.replace(str(process.pid), "LEADER")
+        text = re.sub(rf"(group|session|foreground) {process.pid}\b", r"\1 LEADER", text)
     lines = [line for line in text.splitlines() if not (line.startswith("descriptor") and line.endswith((" ", "]")))]
     if kind == "host":
         return lines
@@ -335,7 +335,7 @@ def test_run_is_subprocess_run(lab: Lab, kind: str, options: dict[str, Any]) -> 
 
     def handed(start: Callable[..., subprocess.Popen[str]], place: str) -> list[str]:
         with start(["sh", "-c", PROBE], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, **options) as process:
-            text = process.communicate()[0].replace(str(process.pid), "OWN")
+            text = re.sub(rf"(group|session) {process.pid}\b", r"\1 OWN", process.communicate()[0])
         lines = [line for line in text.splitlines() if not line.startswith("descriptor")]
         if place == "private":
             lines = [re.sub("(group|session|foreground) [^ ]+", "", line) for line in lines if not line.startswith(PRIVATE)]
