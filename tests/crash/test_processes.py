@@ -65,7 +65,7 @@ def _faults(lab: Lab) -> Iterator[Fault]:
     last = len(ending.names) - ending.names[::-1].index("kill")
     for at in range(ending.names.index("kill"), last + 1):
         yield Fault(at, "kill")
-        yield Fault(at, "power")
+    yield Fault(last, "power")
 
 
 def test_stopped_while_processes_are_ended(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -182,6 +182,12 @@ def _kill(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
+def _reap(orphan: int) -> None:
+    """An orphan comes to the subreaper, which the world's fixture makes of us; a world does not go before its processes."""
+    with suppress(ChildProcessError):
+        os.waitpid(orphan, 0)
+
+
 @pytest.fixture
 def waiting(world: World) -> Iterator[subprocess.Popen[bytes]]:
     """`exec` of a command in a private world, once it runs."""
@@ -191,8 +197,7 @@ def waiting(world: World) -> Iterator[subprocess.Popen[bytes]]:
             yield process
             process.kill()
             _kill(command)
-        with suppress(ChildProcessError):  # an orphan comes to the subreaper, which the world's fixture makes of us
-            os.waitpid(command, 0)
+        _reap(command)
 
 
 def test_the_command_is_in_the_session_and_group_of_who_waits(waiting: subprocess.Popen[bytes]) -> None:
@@ -246,6 +251,7 @@ def test_nohup(lab: Lab, kind: str) -> None:
         _kill(command)
         process.kill()
         assert (lives, process.wait(20)) == (True, -signal.SIGKILL)
+        _reap(command)
 
 
 @WORLDS
