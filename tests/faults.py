@@ -45,6 +45,7 @@ ERRNOS: dict[str, tuple[str, ...]] = {
     "rename": ("ENOSPC", "EROFS"),
     "unlink": ("EROFS", "EACCES"),
     "mkdir": ("ENOSPC", "EACCES", "EROFS"),
+    "chmod": ("EPERM", "EROFS"),
     "rmdir": ("EBUSY", "EACCES"),
     "symlink": ("ENOSPC", "EROFS"),
     "put": ("EINVAL", "EACCES", "EPERM"),

@@ -12,6 +12,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import stat
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -195,9 +196,18 @@ def execv(path: str, argv: Sequence[str]) -> None:
 
 
 def mkdir(path: str, mode: int) -> None:
-    """mkdir(2)"""
+    """mkdir(2), with this mode whatever the umask (umask(2)): name servers and programs in nodes, which are not root, have to go
+    through."""
     _pass("mkdir", path)
     os.mkdir(path, mode)
+    if stat.S_IMODE(os.lstat(path).st_mode) != mode:
+        chmod(path, mode)
+
+
+def chmod(path: str, mode: int) -> None:
+    """chmod(2)"""
+    _pass("chmod", path)
+    os.chmod(path, mode)
 
 
 def rmdir(path: str) -> None:
@@ -225,9 +235,18 @@ def symlink(target: str, path: str) -> None:
 
 
 def create(path: str, flags: int, mode: int) -> int:
-    """open(2) of a file that may be made or cut by it: a descriptor. O_CREAT, O_CLOEXEC and O_NOFOLLOW are always set."""
+    """open(2) of a file that may be made or cut by it, and has this mode then whatever the umask: a descriptor. O_CREAT,
+    O_CLOEXEC and O_NOFOLLOW are always set."""
     _pass("open", path)
-    return os.open(path, flags | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+    descriptor = os.open(path, flags | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+    try:
+        if stat.S_IMODE(os.fstat(descriptor).st_mode) != mode:
+            _pass("chmod", path)
+            os.fchmod(descriptor, mode)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 def write(fd: int, data: bytes) -> None:

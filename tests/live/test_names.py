@@ -5,12 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import struct
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +16,9 @@ import machine
 from bascule.api import Lab
 from bascule.errors import InputError, PlanFailed, TopologyError
 from helpers import bascule
+from questions import AAAA, NOERROR, NXDOMAIN, PTR, REFUSED, ask, soon, upstream
 from sandbox import World, require
-from traffic import inside
 
-A, PTR, AAAA = 1, 12, 28
-NOERROR, NXDOMAIN, REFUSED = 0, 3, 5
 LAB: dict[str, Any] = {
     "name": "names",
     "networks": {
@@ -42,69 +36,6 @@ LAB: dict[str, Any] = {
 }
 
 
-def _question(name: str, kind: int) -> bytes:
-    labels = b"".join(bytes([len(part)]) + part.encode() for part in name.split(".") if part)
-    return struct.pack("!HHHHHH", 4711, 0x0100, 1, 0, 0, 0) + labels + b"\0" + struct.pack("!HH", kind, 1)
-
-
-def _answers(message: bytes) -> tuple[int, set[str]]:
-    """The code, and the addresses or names that are answered (RFC 1035 section 4)."""
-    _id, flags, questions, answers, _, _ = struct.unpack_from("!HHHHHH", message)
-    at = 12
-    for _ in range(questions):
-        at = _skip(message, at) + 4
-    found = set()
-    for _ in range(answers):
-        at = _skip(message, at)
-        kind, _class, _ttl, size = struct.unpack_from("!HHIH", message, at)
-        at += 10
-        data = message[at : at + size]
-        if kind in (A, AAAA):
-            found.add(str(ip_address(data)))
-        elif kind == PTR:
-            found.add(_name(message, at))
-        at += size
-    return flags & 15, found
-
-
-def _skip(message: bytes, at: int) -> int:
-    while message[at] and message[at] < 0xC0:
-        at += message[at] + 1
-    return at + (2 if message[at] else 1)
-
-
-def _name(message: bytes, at: int) -> str:
-    parts = []
-    while message[at]:
-        if message[at] >= 0xC0:
-            at = struct.unpack_from("!H", message, at)[0] & 0x3FFF
-            continue
-        parts.append(message[at + 1 : at + 1 + message[at]].decode())
-        at += message[at] + 1
-    return ".".join(parts)
-
-
-def ask(node: str, server: str, name: str, kind: int = A, tcp: bool = False, seconds: float = 4) -> tuple[int, set[str]] | None:
-    """What the server tells a node; None where it says nothing."""
-    with inside(node):
-        made = socket.socket(
-            socket.AF_INET6 if ":" in server else socket.AF_INET, socket.SOCK_STREAM if tcp else socket.SOCK_DGRAM
-        )
-    with made:
-        made.settimeout(seconds)
-        try:
-            made.connect((server, 53))
-            message = _question(name, kind)
-            if tcp:
-                made.sendall(struct.pack("!H", len(message)) + message)
-                size = struct.unpack("!H", made.recv(2, socket.MSG_WAITALL))[0]
-                return _answers(made.recv(size, socket.MSG_WAITALL))
-            made.send(message)
-            return _answers(made.recv(4096))
-        except OSError:
-            return None
-
-
 def _servers(world: World) -> list[int]:
     own = os.readlink("/proc/thread-self/ns/net")
     found = []
@@ -115,40 +46,6 @@ def _servers(world: World) -> list[int]:
         except OSError:
             continue
     return sorted(found)
-
-
-@contextmanager
-def _upstream(world: World, address: str = "192.0.2.53") -> Iterator[list[str]]:
-    """A name server that the machine uses: it answers everything with 203.0.113.9. Gives what it was asked."""
-    world.run("ip", "address", "add", f"{address}/32", "dev", "lo")
-    Path("/etc/resolv.conf").unlink(missing_ok=True)
-    Path("/etc/resolv.conf").write_text(f"nameserver {address}\n")
-    heard: list[str] = []
-    made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    made.bind((address, 53))
-    made.settimeout(0.05)
-    ended = threading.Event()
-
-    def serve() -> None:
-        while not ended.is_set():
-            try:
-                data, peer = made.recvfrom(4096)
-            except OSError:
-                continue
-            heard.append(_name(data, 12))
-            end = _skip(data, 12) + 4
-            head = data[:2] + struct.pack("!HHHHH", 0x8180, 1, 1, 0, 0)
-            made.sendto(head + data[12:end] + b"\xc0\x0c" + struct.pack("!HHIH", A, 1, 60, 4) + bytes([203, 0, 113, 9]), peer)
-
-    thread = threading.Thread(target=serve)
-    thread.start()
-    try:
-        yield heard
-    finally:
-        ended.set()
-        thread.join()
-        made.close()
-        world.run("ip", "address", "del", f"{address}/32", "dev", "lo")
 
 
 @pytest.fixture
@@ -213,7 +110,7 @@ def test_nobody_else_is_answered(lab: Lab, world: World) -> None:
 
 def test_other_questions_go_to_the_machines_servers(lab: Lab, world: World) -> None:
     """But not those of an internal network, and not names of one word."""
-    with _upstream(world) as heard:
+    with upstream(world) as heard:
         lab.up()
         assert ask("a", "10.1.0.1", "example.org") == (NOERROR, {"203.0.113.9"})
         assert set(heard) == {"example.org"}  # a busy machine may be asked twice
@@ -230,18 +127,11 @@ def test_records_change_without_a_restart(lab: Lab, world: World) -> None:
     before = _servers(world)
     assert len(before) == 2
     bascule(world, "node", "add", "late", "--network", "lan", "--lab", "names")
-    _soon(lambda: ask("a", "10.1.0.1", "late") == (NOERROR, {"10.1.0.5"}))
+    soon(lambda: ask("a", "10.1.0.1", "late") == (NOERROR, {"10.1.0.5"}))
     bascule(world, "node", "rm", "c", "--lab", "names")
-    _soon(lambda: ask("a", "10.1.0.1", "c") == (NXDOMAIN, set()))
-    _soon(lambda: ask("a", "10.1.0.1", "web") == (NOERROR, {"10.1.0.3"}))
+    soon(lambda: ask("a", "10.1.0.1", "c") == (NXDOMAIN, set()))
+    soon(lambda: ask("a", "10.1.0.1", "web") == (NOERROR, {"10.1.0.3"}))
     assert _servers(world) == before
-
-
-def _soon(condition: Any, seconds: float = 3) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def test_a_killed_server_is_back_with_the_next_command(lab: Lab, world: World) -> None:
@@ -249,20 +139,20 @@ def test_a_killed_server_is_back_with_the_next_command(lab: Lab, world: World) -
     lab.up()
     for pid in _servers(world):
         os.kill(pid, signal.SIGKILL)
-    _soon(lambda: not _servers(world))
+    soon(lambda: not _servers(world))
     assert [change.sign for change in lab.plan().changes] == ["+", "+"]
     lab.up()
     assert ask("a", "10.1.0.1", "c") == (NOERROR, {"10.1.0.4"})
     Path("/run/bascule/names/dns/out/hosts").write_text("10.9.9.9\tc\n")
     Path("/run/bascule/names/dns/out.pid").unlink()  # it is found without its note
-    _soon(lambda: ask("a", "10.1.0.1", "c") == (NOERROR, {"10.9.9.9"}))
+    soon(lambda: ask("a", "10.1.0.1", "c") == (NOERROR, {"10.9.9.9"}))
     assert [change.sign for change in lab.plan().changes] == ["~"]
     lab.up()
-    _soon(lambda: ask("a", "10.1.0.1", "c") == (NOERROR, {"10.1.0.4"}))
+    soon(lambda: ask("a", "10.1.0.1", "c") == (NOERROR, {"10.1.0.4"}))
     assert len(_servers(world)) == 2
     world.run("ip", "link", "del", "lan")
     lab.up()
-    _soon(lambda: ask("a", "10.1.0.1", "c") == (NOERROR, {"10.1.0.4"}))
+    soon(lambda: ask("a", "10.1.0.1", "c") == (NOERROR, {"10.1.0.4"}))
 
 
 def test_a_network_more_and_a_network_less(lab: Lab, world: World) -> None:
@@ -271,7 +161,7 @@ def test_a_network_more_and_a_network_less(lab: Lab, world: World) -> None:
     lab.up()
     bascule(world, "network", "create", "more", "--subnet", "10.4.0.0/24", "--dns", "--lab", "names")
     bascule(world, "node", "add", "m", "--network", "more", "--lab", "names")
-    _soon(lambda: ask("m", "10.4.0.1", "m") == (NOERROR, {"10.4.0.2"}))
+    soon(lambda: ask("m", "10.4.0.1", "m") == (NOERROR, {"10.4.0.2"}))
     assert ask("a", "10.1.0.1", "m") == (NOERROR, {"10.4.0.2"})
     lab.up()
     assert ask("a", "10.1.0.1", "m") == (NXDOMAIN, set())

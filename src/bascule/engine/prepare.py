@@ -17,7 +17,7 @@ from bascule.host.seen import Observation, Scope
 from bascule.host.world import HostWorld, PrivateWorld, World
 from bascule.kernel.address import Address
 from bascule.kernel.bridge import UNKNOWN, BridgeSetting, Uplink
-from bascule.kernel.file import Symlink, TextFile
+from bascule.kernel.file import Mode, Symlink, TextFile
 from bascule.kernel.link import Bridge, Veth
 from bascule.kernel.namespace import Namespace
 from bascule.kernel.op import WORLD, Fact, Indexes, Key
@@ -174,7 +174,19 @@ def _compare(
         indexes.learn(node, interface, index)
     want = desired(lab, machine_of(seen, {**others.priors, **priors_of(stored)})) if lab is not None else []
     own, foreign = owner.split(name, seen.facts, stored.namespaces, indexes, seen.indexes)
+    if lab is not None:
+        want, own = _with_modes(want, own, name, seen)
     return _Compared(want, own, foreign, {fact.key for fact in before}, seen)
+
+
+def _with_modes(want: list[Fact], own: list[Fact], name: str, seen: Observation) -> tuple[list[Fact], list[Fact]]:
+    """Permissions that are wrong are put right first. A server that can't read its files did not read them when it was started
+    either: it is started anew."""
+    have = [Mode(path, mode) for path, (mode, _right) in seen.modes.items()]
+    right = [Mode(path, mode) for path, (_mode, mode) in seen.modes.items()]
+    in_the_way = any(f"{servers_folder(name)}/".startswith(f"{path}/") for path in seen.modes)
+    deaf = in_the_way or any(path.startswith(servers_folder(name)) for path in seen.modes)
+    return [*right, *want], [*have, *(replace(fact, deaf=deaf) if isinstance(fact, NameServer) else fact for fact in own)]
 
 
 def _difference(found: _Compared, stored: Stored, indexes: Indexes, shared: Collection[str]) -> Plan:
@@ -224,8 +236,8 @@ def _whole_scope(name: str, facts: list[Fact], stored: Stored, indexes: Indexes,
     scope = replace(scope_of(facts, inside), table=table_name(name))
     nodes = tuple(dict.fromkeys((*scope.nodes, *stored.namespaces)))
     files = tuple(dict.fromkeys((*scope.files, *(netns_link(node) for node in stored.namespaces))))
-    folders = (etc_folder(name), servers_folder(name))
-    return replace(scope, nodes=nodes, files=files, indexes=indexes.range, folders=folders)
+    folders = (servers_folder(name),)
+    return replace(scope, nodes=nodes, files=files, indexes=indexes.range, folders=folders, views=etc_folder(name))
 
 
 def scope_of(facts: Iterable[Fact], inside: bool = True) -> Scope:

@@ -22,6 +22,7 @@ from bascule.host.netlink import Netlink
 from bascule.host.paths import Paths
 from bascule.kernel.namespace import DeleteNamespace
 from bascule.kernel.op import (
+    ChangeMode,
     DropNamespace,
     DropRule,
     Effect,
@@ -233,10 +234,8 @@ class _Hands:
                 namespaces.drop(name)
             case WriteSysctl():
                 self._sysctl(effect)
-            case WriteFile():
-                files.write(effect, self._paths)
-            case WriteSymlink():
-                files.link(effect, self._paths)
+            case WriteFile() | WriteSymlink() | ChangeMode():
+                files.carry_out(effect, self._paths)
             case RunNft(text, table, made_of, unless):
                 self._go_home()
                 nft.run_unless(unless, text)

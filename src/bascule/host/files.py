@@ -18,7 +18,7 @@ from posixpath import dirname
 from bascule import syscalls
 from bascule.host import namespaces
 from bascule.host.paths import Paths
-from bascule.kernel.op import WriteFile, WriteSymlink
+from bascule.kernel.op import ChangeMode, WriteFile, WriteSymlink
 
 _STATE = "/run/bascule/"
 MADE = f"{_STATE}.made"
@@ -159,6 +159,15 @@ def remove_made_directories() -> None:
             syscalls.rmdir(dirname(MADE))
 
 
+def noted_folders() -> list[str]:
+    """The folders that are noted as made by us."""
+    try:
+        with open(MADE, "rb") as file:
+            return [line for line in _notes(file.read(_MOST_NOTES)) if not line.startswith("mount ")]
+    except OSError:
+        return []
+
+
 def _notes(data: bytes) -> list[str]:
     """The notes that are believed, each once: a torn or damaged file names nothing but folders that bascule makes."""
     lines = data.decode("utf-8", "replace").split("\n")
@@ -194,8 +203,19 @@ def _unmount(path: str) -> None:
     syscalls.umount(path)
 
 
-def write(effect: WriteFile, paths: Paths) -> None:
-    """Carry the effect out. A file is written in place, whole before it is cut, so that no reader finds it empty."""
+def carry_out(effect: WriteFile | WriteSymlink | ChangeMode, paths: Paths) -> None:
+    """Write, link, or change who may. Raises FileExistsError where something else has the name of a link."""
+    match effect:
+        case WriteFile():
+            _write(effect, paths)
+        case WriteSymlink():
+            _link(effect, paths)
+        case ChangeMode(path, mode):
+            syscalls.chmod(path, mode)
+
+
+def _write(effect: WriteFile, paths: Paths) -> None:
+    """A file is written in place, whole before it is cut, so that no reader finds it empty."""
     path = paths.of(effect.path)
     if effect.content is None:
         with suppress(FileNotFoundError):
@@ -210,15 +230,23 @@ def write(effect: WriteFile, paths: Paths) -> None:
         os.close(descriptor)
 
 
-def link(effect: WriteSymlink, paths: Paths) -> None:
-    """Carry the effect out. Raises FileExistsError where something else has the name."""
+def _link(effect: WriteSymlink, paths: Paths) -> None:
+    """What stands there instead of the link that is to go has been put there meanwhile, and is left alone."""
     path = paths.of(effect.path)
     if effect.target is None:
-        with suppress(FileNotFoundError):
-            syscalls.unlink(path)
+        if _leads_to(path, effect.old):
+            with suppress(FileNotFoundError):
+                syscalls.unlink(path)
         return
     target = effect.target
     in_folder(dirname(path), lambda: syscalls.symlink(target, path))
+
+
+def _leads_to(path: str, target: str) -> bool:
+    try:
+        return os.readlink(path) == target
+    except OSError:
+        return False
 
 
 def in_folder(path: str, make: Callable[[], object]) -> None:

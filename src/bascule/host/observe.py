@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -11,14 +10,13 @@ from functools import lru_cache
 from ipaddress import ip_interface
 from typing import Any
 
-from bascule.host import files, namespaces, service, surroundings
+from bascule.host import files, namespaces, node_files, service, surroundings
 from bascule.host.execute import read_sysctl
 from bascule.host.netlink import Netlink
 from bascule.host.paths import Paths
 from bascule.host.seen import Foreign, Observation, Scope
 from bascule.kernel.address import Address
 from bascule.kernel.bridge import AGEING, DEFAULTS, PROMISC, STP, UNKNOWN, BridgeSetting, Uplink
-from bascule.kernel.file import Symlink, TextFile
 from bascule.kernel.link import Bridge, Loopback, Veth
 from bascule.kernel.namespace import Namespace
 from bascule.kernel.op import WORLD, Fact, Indexes
@@ -80,7 +78,7 @@ def observe(scope: Scope, paths: Paths) -> Observation:
         for name in scope.nodes:
             _enter_node(name, scope, seen, nodes)
     _conclude(seen, scope, world, nodes)
-    seen.facts.extend(_files(scope, paths))
+    node_files.look(seen, scope, paths)
     seen.facts.extend(found for prefix in scope.services if (found := service.running(prefix)) is not None)
     seen.dnsmasq, seen.resolvers = service.program() is not None, surroundings.resolvers()
     seen.private, seen.alone = paths.private, paths.private or surroundings.is_one_user()
@@ -333,21 +331,3 @@ def _address_of(reply: Reply) -> str:
     found = rt.ADDRESS.decode_only(reply.body, rt.IFADDR.size, _ADDRESS_FIELDS)
     packed = found.get("local") or found.get("address")
     return unpack_address(packed) if packed else ""
-
-
-def _files(scope: Scope, paths: Paths) -> Iterator[Fact]:
-    below = (f"{place}/{name}" for top in scope.folders for place, _folders, names in os.walk(top) for name in names)
-    below = (path for path in below if not path.endswith(".pid"))  # the server's own note, which goes with it
-    for path in dict.fromkeys((*scope.files, *below)):
-        with suppress(FileNotFoundError, NotADirectoryError):  # it may go between one look and the next
-            yield _file(path, paths.of(path))
-
-
-def _file(path: str, place: str) -> Fact:
-    status = os.lstat(place)
-    if stat.S_ISLNK(status.st_mode):
-        return Symlink(path, os.readlink(place), files.is_stale(place))
-    if stat.S_ISREG(status.st_mode) and status.st_size < 1 << 24:
-        with open(place, encoding="utf-8", errors="backslashreplace") as file:
-            return TextFile(path, file.read())
-    return Symlink(path, "")  # a folder or a device: nothing that may be replaced

@@ -11,9 +11,10 @@ from bascule.wire import netfilter
 @dataclass(frozen=True, slots=True)
 class Scope:
     """What to look at: namespaces by name; links of the world by name and by index; interfaces in nodes; sysctls and files by
-    key; every file below ``folders``; our own ``table`` of rules; nodes ``adopted`` from a path; ``uplinks``, interfaces of the
-    machine; ``services`` by their prefix. With ``inside`` False the nodes are only counted, not looked into: enough for taking
-    them away. Not told are the addresses and routes of an IP version that a node gives an interface itself (``autoconf``)."""
+    key; every file below ``folders``, and in ``views``, a folder of folders that stand for /etc; our own ``table`` of rules;
+    nodes ``adopted`` from a path; ``uplinks``, interfaces of the machine; ``services`` by their prefix. With ``inside`` False
+    the nodes are only counted, not looked into: enough for taking them away. Not told are the addresses and routes of an IP
+    version that a node gives an interface itself (``autoconf``)."""
 
     nodes: tuple[str, ...] = ()
     links: frozenset[str] = frozenset()
@@ -23,6 +24,7 @@ class Scope:
     inside: bool = True
     indexes: range = range(0)
     folders: tuple[str, ...] = ()
+    views: str = ""
     table: str = ""
     adopted: tuple[tuple[str, str], ...] = ()
     uplinks: frozenset[str] = frozenset()
@@ -35,7 +37,8 @@ class Observation:
     """Facts, and what a plan has to know besides: indexes in use, prefixes that the world routes, chains on the way of what is
     forwarded, and those that drop what comes in; the IP versions whose packets the world passes on, all of its addresses, and the
     smallest MTU of its own interfaces; nodes to adopt (``lacking``) with nothing at their path, and the settings of others
-    ``before`` they are adopted; whether a program may become another user there, or is ``alone``."""
+    ``before`` they are adopted; whether a program may become another user there, or is ``alone``; ``modes`` of
+    the lab's files and folders that are wrong, each with the right one; ``strays``, which the user has put among them."""
 
     facts: list[Fact] = field(default_factory=list)
     indexes: dict[tuple[str, str], int] = field(default_factory=dict)
@@ -56,6 +59,8 @@ class Observation:
     private: bool = False
     alone: bool = False
     without_uplink: str = ""
+    modes: dict[str, tuple[int, int]] = field(default_factory=dict)
+    strays: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,24 @@ nodes, and one write when a node comes or goes. It is written in place, because 
 
 from __future__ import annotations
 
+import re
 import shlex
 from dataclasses import dataclass, field
 from posixpath import dirname
 
-from bascule.kernel.op import WORLD, Effect, Fact, Indexes, Key, Op, WriteFile, WriteSymlink
+from bascule.kernel.op import WORLD, ChangeMode, Effect, Fact, Indexes, Key, Op, WriteFile, WriteSymlink
+
+NODE_FILES = ("hosts", "resolv.conf")  # of /etc, of each node
+_FOLDER, _FILE = 0o755, 0o644  # the least that a name server, which is nobody, and a node's programs need
+_STATE = re.compile(r"/run/bascule(/[^/]+)?\Z")  # holds other things, too, which are nobody's business
+_OF_STATE = 0o711
+_NOT = 0o022  # who may write there decides what others' names mean
+
+
+def mended(path: str, mode: int, is_folder: bool) -> int:
+    """The permissions of a file or folder of a lab with what lacks added and what is too much taken away."""
+    least = _FILE if not is_folder else _OF_STATE if _STATE.match(path) else _FOLDER
+    return (mode | least) & ~_NOT & 0o7777
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +109,67 @@ class Symlink:
 
 
 @dataclass(frozen=True, slots=True)
+class Mode:
+    """The permissions of a file or folder of a lab, which is wanted only where others have changed them."""
+
+    path: str
+    mode: int
+
+    @property
+    def node(self) -> str:
+        return WORLD
+
+    @property
+    def key(self) -> Key:
+        return ("mode", self.path)
+
+    @property
+    def within(self) -> tuple[Key, ...]:
+        return ()
+
+    @property
+    def contains(self) -> tuple[Key, ...]:
+        return ()
+
+    def describe(self) -> str:
+        return f"mode {self.mode:o} of {self.path}"
+
+    def create(self, indexes: Indexes) -> tuple[Op, ...]:
+        return ()  # whoever makes the file gives it its mode
+
+    def remove(self, indexes: Indexes) -> tuple[Op, ...]:
+        return ()
+
+    def change_from(self, old: Fact, indexes: Indexes) -> tuple[Op, ...] | None:
+        return (SetMode(self.path, self.mode, old.mode),) if isinstance(old, Mode) else None
+
+    def differences(self, old: Fact) -> tuple[str, ...]:
+        return (f"is {old.mode:o}",) if isinstance(old, Mode) else ()
+
+
+@dataclass(frozen=True, slots=True)
+class SetMode:
+    """``chmod``"""
+
+    path: str
+    mode: int
+    old: int
+
+    @property
+    def node(self) -> str:
+        return WORLD
+
+    def effect(self) -> Effect:
+        return ChangeMode(self.path, self.mode)
+
+    def shell(self) -> tuple[str, ...]:
+        return (f"chmod {self.mode:o} {shlex.quote(self.path)}",)
+
+    def undo(self) -> Op | None:
+        return SetMode(self.path, self.old, self.mode)
+
+
+@dataclass(frozen=True, slots=True)
 class PutFile:
     """Write a text file, or remove it where ``content`` is None. Folders above it come and go with their last file."""
 
@@ -134,7 +208,7 @@ class PutSymlink:
         return WORLD
 
     def effect(self) -> Effect:
-        return WriteSymlink(self.path, self.target)
+        return WriteSymlink(self.path, self.target, self.old or "")
 
     def shell(self) -> tuple[str, ...]:
         if self.target is None:

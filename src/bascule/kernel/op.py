@@ -63,10 +63,18 @@ class WriteFile(NamedTuple):
 
 
 class WriteSymlink(NamedTuple):
-    """Make a symbolic link, or remove it where ``target`` is None."""
+    """Make a symbolic link, or where ``target`` is None remove the one that leads to ``old``."""
 
     path: str
     target: str | None
+    old: str = ""
+
+
+class ChangeMode(NamedTuple):
+    """Give a file or folder these permissions (chmod(2))."""
+
+    path: str
+    mode: int
 
 
 class RunNft(NamedTuple):
@@ -124,6 +132,7 @@ Effect = (
     | WriteSysctl
     | WriteFile
     | WriteSymlink
+    | ChangeMode
     | RunNft
 )
 

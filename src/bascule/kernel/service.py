@@ -15,10 +15,12 @@ PROGRAM = "dnsmasq"
 
 @dataclass(frozen=True, slots=True)
 class NameServer:
-    """A dnsmasq runs in the world with this configuration. ``prefix`` is what all of its configurations begin with."""
+    """A dnsmasq runs in the world with this configuration. ``prefix`` is what all of its configurations begin with. ``deaf``: it
+    could not read its files when it was started, and does not look again."""
 
     prefix: str
     config: str
+    deaf: bool = False
 
     @property
     def node(self) -> str:
@@ -46,9 +48,13 @@ class NameServer:
         return (StopService(self.prefix, self.config),)
 
     def change_from(self, old: Fact, indexes: Indexes) -> tuple[Op, ...] | None:
+        if isinstance(old, NameServer) and old.deaf:
+            return None  # ended before what it reads is put right: who is killed in between finds none, and starts one
         return (*old.remove(indexes), *self.create(indexes))
 
     def differences(self, old: Fact) -> tuple[str, ...]:
+        if isinstance(old, NameServer) and old.deaf:
+            return ("can't read its files",)
         return (f"runs with {old.config}",) if isinstance(old, NameServer) else ()
 
 

@@ -15,6 +15,8 @@ from bascule import syscalls
 from bascule.errors import InputError, StateError
 from bascule.names import problem_with_lab_name
 
+_MODE = 0o711  # a name server, which is not root, goes through to what it reads
+
 
 def root() -> str:
     """The state directory of the calling user."""
@@ -34,12 +36,20 @@ def ensure(path: str) -> None:
     try:
         if not os.path.lexists(path):
             with suppress(FileExistsError):
-                syscalls.mkdir(path, 0o711)  # a name server, which is not root, goes through to what it reads
+                syscalls.mkdir(path, _MODE)
                 with suppress(OSError):  # not every file system can
                     syscalls.sync_folder(os.path.dirname(path))
+        _mend(path)
     except OSError as error:
         raise _unusable(path, error) from error
     check(path)
+
+
+def _mend(path: str) -> None:
+    """A folder of ours that not even we may use: made under a umask of 0777, and killed before it had its mode."""
+    status = os.lstat(path)
+    if stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and ~status.st_mode & 0o700:
+        syscalls.chmod(path, _MODE)
 
 
 def check(path: str) -> None:
