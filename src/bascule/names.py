@@ -16,8 +16,11 @@ HOSTNAME_BYTES = 63  # one DNS label, RFC 1035 section 2.3.4; a node's name is i
 
 _WORD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\Z")
 _HOSTNAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?\Z")
+_ADDRESS = re.compile(r"[0-9]+(\.[0-9]+){3}\Z")
 _MAC = re.compile(r"([0-9a-f]{2}:){5}[0-9a-f]{2}\Z")
 
+# What every hosts file has for the machine itself, and what we call it.
+_RESERVED_HOSTS = frozenset({"localhost", "host", "ip6-localhost", "ip6-loopback"})
 # Taken by the kernel (`lo`) or by the folders below /proc/sys/net/ipv4/conf (`all`, `default`).
 _RESERVED_INTERFACES = frozenset({"lo", "all", "default"})
 
@@ -52,8 +55,10 @@ def problem_with_node_name(name: str) -> str | None:
         return "a node name can't be empty"
     if len(name.encode("utf-8", "surrogatepass")) > HOSTNAME_BYTES:
         return f"'{printable(name[:80])}' is longer than {HOSTNAME_BYTES} bytes, the limit for a hostname; choose a shorter one"
-    if name in {"localhost", "host"}:
+    if name.lower() in _RESERVED_HOSTS:
         return f"'{name}' would be mistaken for the machine itself; choose another name"
+    if _ADDRESS.match(name):
+        return f"'{name}' would be mistaken for an address; choose another name"
     if ".." in name or not _HOSTNAME.match(name):
         rule = "use letters, digits, '_', '-' and '.', beginning and ending with a letter or digit"
         return f"'{printable(name)}' is no node name: {rule}"

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from bascule.topology.autoconf import check_autoconf
 from bascule.topology.check_addresses import check_addresses
+from bascule.topology.check_names import check_names
 from bascule.topology.check_passage import check_passage
 from bascule.topology.fields import IPV6_MIN_MTU
 from bascule.topology.model import BRIDGE_PORTS, Attachment, IPAddress, Network, Node, Route, Topology
@@ -44,6 +45,7 @@ def check(topology: Topology, unreadable: frozenset[str] = frozenset()) -> list[
     problems += check_passage(topology)
     problems += check_addresses(topology, unreadable)
     problems += check_autoconf(topology)
+    problems += check_names(topology)
     for node in topology.nodes:
         problems += _node(node, grounds, unreadable)
     return problems

@@ -109,6 +109,9 @@ def pools(scribe: Scribe, tree: Tree, path: Path, readers: Readers) -> tuple[Poo
     if not isinstance(tree.value, list):
         one = _pool(scribe, tree, path, readers)
         return None if one is None else (one,)
+    if not tree.value:
+        scribe.wrong(tree, path, "is an empty list, which means nothing; give a subnet, or remove the key")
+        return None
     found = [_pool(scribe, item, (*path, index), readers) for index, item in enumerate(tree.value)]
     return tuple(item for item in found if item is not None) if None not in found else None
 

@@ -74,11 +74,13 @@ class Field:
 
 @dataclass(slots=True)
 class Noun:
-    """A map with these fields. ``word`` is how messages call it, with its article."""
+    """A map with these fields. ``word`` is how messages call it, with its article. ``foreign``: words of Compose's that have no
+    place here and look like one that has, and what to do without them."""
 
     word: str
     doc: str
     fields: tuple[Field, ...]
+    foreign: dict[str, str] = field(default_factory=dict)
     keys: dict[str, Field] = field(init=False)  # every key that is understood → its row
 
     def __post_init__(self) -> None:
@@ -133,6 +135,10 @@ NETWORK = Noun(
         Field("uplink", Kind.INTERFACE, "An interface of the machine that becomes a port of the bridge until the lab goes."),
         Field("labels", Kind.LABELS, "Words of your own, for --filter: a map, or a list of `key=value`."),
     ),
+    {
+        "external": "there are no external networks: for a network of the machine write `uplink` with its interface, for a "
+        "namespace of another program `netns` at a node, and a network of another lab stands in that lab's file"
+    },
 )
 
 NODE = Noun(
@@ -158,6 +164,9 @@ NODE = Noun(
         ),
         Field("labels", Kind.LABELS, "Words of your own, for --filter: a map, or a list of `key=value`."),
         Field("count", Kind.COUNT, "Make this many such nodes: NAME1, NAME2, …"),
+    ),
+    dict.fromkeys(
+        ("cpu_count", "label_file", "runtime", "uts", "volumes"), "it belongs to containers, and a node is no more than a network"
     ),
 )
 

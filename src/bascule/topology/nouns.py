@@ -178,7 +178,7 @@ def _attributes(noun: Noun, got: dict[str, Any]) -> dict[str, Any]:
 
 
 def _addresses(scribe: Scribe, tree: Tree, path: Path) -> tuple[IPAddress, ...] | None:
-    return scribe.one_or_more(tree, path, "an IP address", values.address)
+    return scribe.some(tree, path, "an IP address", values.address)
 
 
 def _address(scribe: Scribe, tree: Tree, path: Path) -> IPAddress | None:
@@ -200,7 +200,7 @@ def _gateways(scribe: Scribe, tree: Tree, path: Path) -> tuple[bool, tuple[IPAdd
     if only.value is False or (isinstance(only.value, str) and only.value.lower() in _MEANS_NO_GATEWAY):
         scribe.wrong(only, path, f"for a bridge without an address write {NO_GATEWAY}, without quotes or brackets")
         return None
-    found = scribe.one_or_more(tree, path, f"an IP address, `{NO_GATEWAY}`,", values.address)
+    found = scribe.some(tree, path, f"an IP address, `{NO_GATEWAY}`,", values.address)
     return None if found is None else (True, found)
 
 
@@ -246,7 +246,7 @@ READ: dict[Kind, Reader] = {
     Kind.LAB_NAME: _lab_name,
     Kind.NETWORKS: _networks,
     Kind.NODES: _nodes,
-    Kind.SUBNETS: lambda scribe, tree, path: scribe.one_or_more(tree, path, "a subnet", values.subnet),
+    Kind.SUBNETS: lambda scribe, tree, path: scribe.some(tree, path, "a subnet", values.subnet),
     Kind.GATEWAYS: _gateways,
     Kind.MTU: lambda scribe, tree, path: scribe.number(tree, path, *MTU_RANGE),
     Kind.MAC: lambda scribe, tree, path: scribe.parsed(tree, path, "a MAC address", values.mac),

@@ -74,6 +74,13 @@ class Scribe:
             self.wrong(tree, path, str(problem))
             return None
 
+    def some(self, tree: Tree, path: Path, what: str, parse: Callable[[str], T]) -> tuple[T, ...] | None:
+        """:meth:`one_or_more` where without any there is a choice: an empty list may be meant as that, or as none at all."""
+        if tree.value == []:
+            self.wrong(tree, path, f"is an empty list, which means nothing; give {what.strip(',')}, or remove the key")
+            return None
+        return self.one_or_more(tree, path, what, parse)
+
     def one_or_more(self, tree: Tree, path: Path, what: str, parse: Callable[[str], T]) -> tuple[T, ...] | None:
         """A text, or a list of them. None where one of them is wrong: half a list is no better than none."""
         if not isinstance(tree.value, list):
@@ -107,7 +114,8 @@ class Scribe:
         for key, below in tree.value.items():
             row = noun.keys.get(key)
             if row is None:
-                hint = nearest(key, noun.keys) or f"; {noun.word} has {', '.join(row.name for row in noun.fields)}"
+                advice = f"; {noun.foreign[key]}; remove it" if key in noun.foreign else nearest(key, noun.keys)
+                hint = advice or f"; {noun.word} has {', '.join(row.name for row in noun.fields)}"
                 self.wrong_key(below, path, f"unknown key '{shown(key)}'{hint}")
             elif row.name in seen:
                 self.wrong_key(below, (*path, key), f"says the same as '{seen[row.name]}'; keep one of them")
