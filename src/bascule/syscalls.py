@@ -32,7 +32,8 @@ MNT_DETACH, UMOUNT_NOFOLLOW = 0x2, 0x8
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38
 
 _CLONE_PARENT = 0x00008000
-_SYS_CLONE3 = 435  # the same number on every architecture
+_SYS_CLONE3, _SYS_OPEN_TREE, _SYS_MOVE_MOUNT = 435, 428, 429  # the same numbers on every architecture
+_AT_FDCWD, _OPEN_TREE_CLONE, _MOVE_MOUNT_F_EMPTY_PATH = -100, 0x1, 0x4  # linux/fcntl.h, linux/mount.h
 
 # Where programs that we start ourselves are looked for, before $PATH: that may be anybody's.
 SYSTEM_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
@@ -95,6 +96,18 @@ def mount(source: str, target: str, kind: str, flags: int, data: str = "") -> No
     """mount(2)"""
     _pass("mount", target)
     _check(_libc.mount(source.encode(), os.fsencode(target), kind.encode(), flags, data.encode()), target)
+
+
+def cover_link(source: str, target: str) -> None:
+    """A bind mount on a symbolic link itself, which mount(2) would follow (open_tree(2), move_mount(2), Linux 5.2)."""
+    _pass("mount", target)
+    tree = int(_libc.syscall(_SYS_OPEN_TREE, _AT_FDCWD, os.fsencode(source), _OPEN_TREE_CLONE | os.O_CLOEXEC))
+    _check(0 if tree >= 0 else -1, source)
+    try:
+        where = _AT_FDCWD, os.fsencode(target)
+        _check(_libc.syscall(_SYS_MOVE_MOUNT, tree, b"", *where, _MOVE_MOUNT_F_EMPTY_PATH), target)
+    finally:
+        os.close(tree)
 
 
 def umount(target: str, flags: int = 0) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-_ETC = "/etc/netns"
+ETC = "/etc/netns"
+RUN = "/run/etc-netns"  # where that can't be written to
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +16,8 @@ class Paths:
 
     def of(self, path: str) -> str:
         """The path in this world."""
-        if self.private and path.startswith(_ETC):
-            return "/run/etc-netns" + path.removeprefix(_ETC)
-        return path
+        return RUN + path.removeprefix(ETC) if self.private and path.startswith(ETC) else path
+
+    def of_node(self, node: str) -> tuple[str, ...]:
+        """Where a node's files of /etc are: what is in a later folder counts before what is in an earlier one."""
+        return (f"{RUN}/{node}",) if self.private else (f"{RUN}/{node}", f"{ETC}/{node}")

@@ -17,14 +17,13 @@ from typing import Any, NoReturn
 
 from bascule import syscalls
 from bascule.errors import BasculeError, KernelError, NotFound, WorldError
-from bascule.host import namespaces
+from bascule.host import bind, namespaces
 from bascule.host.world import World
 from bascule.names import shown
-from bascule.syscalls import CLONE_NEWNS, CLONE_NEWUTS, MNT_DETACH, MS_BIND, MS_REC, MS_SLAVE
+from bascule.syscalls import CLONE_NEWNS, CLONE_NEWUTS, MNT_DETACH, MS_REC, MS_SLAVE
 
 _HANDED_DOWN = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 _THE_TERMINALS = (signal.SIGINT, signal.SIGQUIT)
-_LONGEST_LINK_CHAIN = 8
 _NOT_FOUND, _NOT_EXECUTABLE = 127, 126
 _SHELL = "/bin/sh"
 _NO_NAME = "''"
@@ -233,7 +232,7 @@ def enter(world: World, node: str) -> None:
     syscalls.mount("none", "/", "none", MS_REC | MS_SLAVE)
     syscalls.sethostname(node)
     _mount_sys()
-    _mount_etc(world.paths.of(f"/etc/netns/{node}"))
+    bind.bind_etc(node, world.paths)
     if here and _folder() != here:
         with suppress(OSError):
             os.chdir(here)
@@ -254,37 +253,3 @@ def _mount_sys() -> None:
     # A container may forbid it: then /sys shows the wrong devices, and all else works.
     with suppress(OSError):
         syscalls.mount("sysfs", "/sys", "sysfs", 0)
-
-
-def _mount_etc(folder: str) -> None:
-    """Bind each file of the node's folder over the one in /etc, as ``ip netns exec`` does."""
-    try:
-        names = os.listdir(folder)
-    except OSError:
-        return
-    for name in names:
-        target = _resolved(f"/etc/{name}")
-        try:
-            syscalls.mount(f"{folder}/{name}", target, "none", MS_BIND)
-        except FileNotFoundError:
-            # A link to a file below /run, which is empty in a private world (systemd-resolved's resolv.conf).
-            with suppress(OSError):
-                _make_folders(os.path.dirname(target))
-                os.close(syscalls.create(target, os.O_WRONLY, 0o644))
-                syscalls.mount(f"{folder}/{name}", target, "none", MS_BIND)
-
-
-def _make_folders(path: str) -> None:
-    if not os.path.isdir(path):
-        _make_folders(os.path.dirname(path))
-        syscalls.mkdir(path, 0o755)
-
-
-def _resolved(path: str) -> str:
-    """Where a chain of links ends, whether or not something is there."""
-    for _step in range(_LONGEST_LINK_CHAIN):
-        try:
-            path = os.path.normpath(os.path.join(os.path.dirname(path), os.readlink(path)))
-        except OSError:
-            return path
-    return path
