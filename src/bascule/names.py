@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import zlib
+from collections.abc import Sequence
 
 WORLD_NETNS = "/proc/self/ns/net"  # how a lab file calls the namespace that the lab is built in
 INTERFACE_NAME_BYTES = 15  # IFNAMSIZ (16) less the terminating NUL, linux/if.h
@@ -33,6 +34,12 @@ def printable(text: str) -> str:
 def shown(text: str) -> str:
     """Text from a file or from the command line as it may stand in a message: short, no control characters."""
     return printable(text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…")
+
+
+def few(names: Sequence[str], most: int = 5) -> str:
+    """Names for a sentence, and not more of them than one reads."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def problem_with_interface_name(name: str) -> str | None:

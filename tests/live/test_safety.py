@@ -19,7 +19,7 @@ FOREIGN = {
     "bridge": ("ip link add mydocker0 type bridge", "bridge mydocker0 mtu 1500 is there already and bascule did not make it"),
     "link": ("ip link add veth2 type veth peer name x", "veth2"),
     "another kind of link": ("ip link add mydocker0 type ifb", "interface mydocker0 is there already"),
-    "folder": ("mkdir -p /etc/netns/ns1", "/etc/netns/ns1 is there already and bascule did not make it"),
+    "file": ("mkdir -p /etc/netns && touch /etc/netns/ns1", "/etc/netns/ns1 is there already and bascule did not make it"),
 }
 
 

@@ -102,14 +102,17 @@ def test_a_link_where_a_namespace_should_be(world: World) -> None:
     assert not os.path.ismount(target)
 
 
-def test_a_folder_of_the_node_s_name_in_etc(world: World) -> None:
-    """What an administrator keeps in /etc/netns/NODE (ip-netns(8)) is not replaced."""
+@pytest.mark.parametrize("name", ["hosts", "resolv.conf"])
+def test_a_link_where_a_node_s_file_should_be(world: World, name: str) -> None:
+    """CWE-59: what an administrator keeps in /etc/netns/NODE (ip-netns(8)) is not replaced, nor written to where it leads."""
+    target = Path("/run/elsewhere")
+    target.write_text("precious")
     os.makedirs("/etc/netns/ns1")
-    Path("/etc/netns/ns1/hosts").write_text("mine")
-    done = bascule(world, "up", SEED, check=False)
-    assert done.returncode == 1
-    assert "/etc/netns/ns1 is there already" in done.stderr
-    assert Path("/etc/netns/ns1/hosts").read_text() == "mine"
+    Path(f"/etc/netns/ns1/{name}").symlink_to(target)
+    bascule(world, "up", SEED)
+    bascule(world, "down", "docker-bridge")
+    assert target.read_text() == "precious"
+    assert os.readlink(f"/etc/netns/ns1/{name}") == str(target)
 
 
 @pytest.mark.parametrize("command", [("ls",), ("show", "evil"), ("exec", "n", "true"), ("down", "evil"), ("up", str(SEED))])

@@ -88,7 +88,7 @@ def test_what_is_written_can_be_read_by_others() -> None:
     assert json.loads(path.read_text()) == {
         "name": "lab", "world": "private", "slot": 3, "topology": {"name": "lab"}, "source": "/x/lab.yaml", "command": "up",
         "boot": "", "keeper": {"pid": 7, "start": 8}, "namespaces": {"a": 1}, "priors": [["a", "net.x", "0"]], "version": 1,
-            "settings": [], "tables": {},
+            "settings": [], "tables": {}, "placed": [],
     }  # fmt: skip
     assert path.stat().st_mode & 0o777 == 0o600
     assert store.load("lab").record == record

@@ -14,6 +14,7 @@ from bascule.kernel.ruleset import TO, WITHIN, ForwardAccept
 from bascule.kernel.sysctl import Sysctl
 from bascule.kernel.table import Table
 from bascule.kernel.uplink import WorldUplink
+from bascule.names import few
 from bascule.plan.firewall import FORWARDING, on_loopback
 from bascule.plan.servers import serves_names
 from bascule.plan.uplink import wants_uplink
@@ -116,8 +117,33 @@ def notes(lab: Assigned | None, seen: Observation, want: list[Fact]) -> Iterator
     yield from _chains(seen, {fact.way for fact in want if isinstance(fact, ForwardAccept)})
     yield from _questions(lab, seen)
     yield from _loopback(lab, seen)
+    yield from _etc(seen)
     for network in lab.networks:
         yield from _network(network, seen)
+
+
+def _etc(seen: Observation) -> Iterator[str]:
+    """What nodes have in place of the machine's /etc that is not as one might think."""
+    if not seen.etc_writable:
+        yield "/etc can't be written to: `bascule exec` finds nodes' files in /run/etc-netns, and `ip netns exec` does not"
+    elif fixed := [node for node, folder in seen.users.items() if not folder.writable]:
+        yield f"/etc/netns/NODE of {few(fixed)} can't be written to: `ip netns exec` finds your files there, and not the lab's"
+    for name, meaning in _COUNTS.items():
+        if nodes := [node for node, folder in seen.users.items() if name in folder.taken]:
+            yield f"{name} in /etc/netns/NODE of {few(nodes)} is yours and counts: {meaning}"
+    yield from left_alone(seen)
+
+
+_COUNTS = {"hosts": "the lab's names are not in it", "resolv.conf": "the servers in it are asked, not the lab's"}
+
+
+def left_alone(seen: Observation) -> Iterator[str]:
+    """What the user has put into a folder that nodes share, through the link of one of them."""
+    if seen.strays:
+        yield (
+            f"{few(seen.strays)}: yours, and left alone; all nodes with this view see it, until the power goes. For one node "
+            "alone, and for good, put a folder of your own in the place of its link in /etc/netns"
+        )
 
 
 def _way_out(lab: Assigned, seen: Observation) -> Iterator[str]:

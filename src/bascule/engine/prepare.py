@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_network
+from posixpath import dirname
 
 from bascule.engine.claims import Claims
 from bascule.engine.forecast import notes, refuse_impossible
@@ -29,7 +30,7 @@ from bascule.plan import owner
 from bascule.plan.desired import Machine, desired
 from bascule.plan.diff import Plan, diff
 from bascule.plan.firewall import FORWARDING, LEASES
-from bascule.plan.names import etc_folder, netns_link
+from bascule.plan.names import Etc, etc_folder, netns_link
 from bascule.plan.servers import servers_folder
 from bascule.state import store
 from bascule.state.store import Record, Stored
@@ -174,9 +175,18 @@ def _compare(
         indexes.learn(node, interface, index)
     want = desired(lab, machine_of(seen, {**others.priors, **priors_of(stored)})) if lab is not None else []
     own, foreign = owner.split(name, seen.facts, stored.namespaces, indexes, seen.indexes)
+    want = [fact for fact in want if not (isinstance(fact, TextFile) and fact.path in seen.strays)]
+    own = _without_held(own, want, seen)
     if lab is not None:
         want, own = _with_modes(want, own, name, seen)
     return _Compared(want, own, foreign, {fact.key for fact in before}, seen)
+
+
+def _without_held(own: list[Fact], want: list[Fact], seen: Observation) -> list[Fact]:
+    """A link by which the user reaches files that he has put among ours stays, as they do, also when it is no longer wanted."""
+    held = {dirname(path) for path in seen.strays}
+    wanted = {fact.key for fact in want} if held else set()
+    return [fact for fact in own if not (isinstance(fact, Symlink) and fact.target in held and fact.key not in wanted)]
 
 
 def _with_modes(want: list[Fact], own: list[Fact], name: str, seen: Observation) -> tuple[list[Fact], list[Fact]]:
@@ -236,8 +246,8 @@ def _whole_scope(name: str, facts: list[Fact], stored: Stored, indexes: Indexes,
     scope = replace(scope_of(facts, inside), table=table_name(name))
     nodes = tuple(dict.fromkeys((*scope.nodes, *stored.namespaces)))
     files = tuple(dict.fromkeys((*scope.files, *(netns_link(node) for node in stored.namespaces))))
-    folders = (servers_folder(name),)
-    return replace(scope, nodes=nodes, files=files, indexes=indexes.range, folders=folders, views=etc_folder(name))
+    folders, views = (servers_folder(name),), etc_folder(name)
+    return replace(scope, nodes=nodes, files=files, indexes=indexes.range, folders=folders, views=views, placed=stored.placed)
 
 
 def scope_of(facts: Iterable[Fact], inside: bool = True) -> Scope:
@@ -301,6 +311,7 @@ def machine_of(seen: Observation, priors: Mapping[str, str]) -> Machine:
         alone=seen.alone,
         least_mtu=seen.least_mtu,
         own_forwarding=frozenset() if seen.private else _own_forwarding(seen, priors),
+        etc=Etc(seen.users, seen.etc_writable),
     )
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from bascule.engine import claims as claims_of
 from bascule.engine import worlds
+from bascule.engine.forecast import left_alone
 from bascule.engine.prepare import Prepared, choose_all, foreseen, leaving_links, moved_addresses, prepare
 from bascule.errors import BasculeError, Interrupted, KernelError, PlanFailed, StateError, unfinished
 from bascule.host import files, keeper, namespaces, processes, service, settle, uplink
@@ -26,6 +27,7 @@ from bascule.kernel.op import WORLD, Indexes, Op, Outside
 from bascule.kernel.sysctl import Sysctl
 from bascule.plan.diff import Change, Plan
 from bascule.plan.firewall import FORWARDING, Surroundings
+from bascule.plan.names import placed_links
 from bascule.plan.passage import passage
 from bascule.plan.servers import servers_folder
 from bascule.state import kept, lock, store
@@ -89,9 +91,12 @@ class Work:
                 self.heard.planned(prepared.plan)
                 if not prepared.plan and self.stored.record == record:
                     return Outcome(prepared.plan, Report(), target, self.kind, self._keep(record))
-                record = dataclasses.replace(record, namespaces={**self._present(prepared), **_made(prepared.plan)})
+                record = dataclasses.replace(
+                    record, namespaces={**self._present(prepared), **_made(prepared.plan)}, placed=placed_links(prepared.want)
+                )
                 known = {**self.stored.namespaces, **record.namespaces}
-                store.begin(dataclasses.replace(record, namespaces=known, priors=foreseen(record, prepared)))
+                placed = sorted({*self.stored.placed, *record.placed})
+                store.begin(dataclasses.replace(record, namespaces=known, priors=foreseen(record, prepared), placed=placed))
                 self.begun = started is None
                 remarks = self._see_off(world, prepared.plan)
                 report = self._carry_out(world, prepared.plan)
@@ -180,7 +185,7 @@ class Work:
             self.heard.progress(len(prepared.plan.ops))
             store.forget(self.name)
             return Outcome(prepared.plan, Report(done=len(prepared.plan.ops)), None, "private", remarks)
-        remarks += self._see_off(world, prepared.plan)
+        remarks += (*self._see_off(world, prepared.plan), *left_alone(prepared.seen))
         indexes = [index for (node, _), index in prepared.seen.indexes.items() if not node]
         try:
             report = world.watch(_take_away, self.heard.progress, prepared.plan.ops, world.paths)
@@ -254,6 +259,7 @@ class Work:
             priors=[(*place, value) for place, value in priors.items()],
             tables=old.tables if old else {},
             settings=settings,
+            placed=old.placed if old else [],
         )
 
     def _present(self, prepared: Prepared) -> dict[str, int]:

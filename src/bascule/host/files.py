@@ -18,6 +18,7 @@ from posixpath import dirname
 from bascule import syscalls
 from bascule.host import namespaces
 from bascule.host.paths import Paths
+from bascule.kernel.file import NODE_FILES
 from bascule.kernel.op import ChangeMode, WriteFile, WriteSymlink
 
 _STATE = "/run/bascule/"
@@ -135,10 +136,17 @@ def is_stale(path: str) -> bool:
 
 def remove_stale_links() -> None:
     """Remove the links of labs that went with the power."""
-    for name in os.listdir(_LINKS) if os.path.isdir(_LINKS) else ():
-        if is_stale(f"{_LINKS}/{name}"):
+    for path in _links():
+        if is_stale(path):
             with suppress(FileNotFoundError):
-                syscalls.unlink(f"{_LINKS}/{name}")
+                syscalls.unlink(path)
+
+
+def _links() -> Iterator[str]:
+    """Where nodes' links are: in /etc/netns, and there in folders of the user's."""
+    for name in os.listdir(_LINKS) if os.path.isdir(_LINKS) else ():
+        yield f"{_LINKS}/{name}"
+        yield from (f"{_LINKS}/{name}/{each}" for each in NODE_FILES)
 
 
 def remove_made_directories() -> None:

@@ -6,12 +6,13 @@ import os
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from posixpath import dirname
 
 from bascule.host import files
-from bascule.host.paths import Paths
+from bascule.host.paths import ETC, RUN, Paths
 from bascule.host.seen import Observation, Scope
-from bascule.kernel.file import NODE_FILES, Symlink, TextFile, mended
+from bascule.kernel.file import NODE_FILES, Symlink, TextFile, UsersFolder, mended
 from bascule.kernel.op import Fact
 
 _MOST_BYTES = 1 << 24
@@ -22,16 +23,59 @@ _NOTE = ".pid"  # a server's own note, which goes with it
 def look(seen: Observation, scope: Scope, paths: Paths) -> None:
     """Files and links as facts, what of the files is the user's, and the permissions that are not what they have to be."""
     folders, ours = _lab(scope, seen)
+    seen.etc_writable = paths.private or _can_be_written(ETC)
     for path in dict.fromkeys((*scope.files, *ours)):
         with suppress(FileNotFoundError, NotADirectoryError):  # it may go between one look and the next
-            seen.facts.append(_file(path, paths.of(path)))
+            node = path.removeprefix(f"{ETC}/") if dirname(path) == ETC else ""
+            seen.facts.extend(_of_node(node, path, paths, seen) if node else [_file(path, paths.of(path))])
+    known = {fact.key for fact in seen.facts}
+    seen.facts.extend(link for path in scope.placed if (link := _ours(path)) is not None and link.key not in known)
     made = files.noted_folders() if scope.folders else []
     seen.modes = dict(_wrong_modes((*_above(scope), *made, *folders, *ours)))
 
 
+def _of_node(node: str, path: str, paths: Paths, seen: Observation) -> Iterator[Fact]:
+    """The node's link in /etc/netns, or what is there in its place; and the one that it has where that can't be made."""
+    if not paths.private and (link := _ours(f"{RUN}/{node}")) is not None:
+        yield link
+    place = paths.of(path)
+    link = _ours(place)
+    if link is not None:
+        if seen.etc_writable:  # else it can't be taken away, and does not count
+            yield replace(link, path=path)
+    elif os.path.isdir(place):
+        seen.users[node] = folder = _users(path if not os.path.islink(place) else os.path.realpath(place), paths)
+        for name in NODE_FILES:
+            if (link := _ours(paths.of(f"{folder.path}/{name}"))) is not None and folder.writable:
+                yield replace(link, path=f"{folder.path}/{name}")
+    elif os.path.lexists(place):
+        yield Symlink(path, "")  # whatever it is, it is not ours
+
+
+def _users(path: str, paths: Paths) -> UsersFolder:
+    place = paths.of(path)
+    his = [name for name in NODE_FILES if os.path.lexists(f"{place}/{name}") and _ours(f"{place}/{name}") is None]
+    return UsersFolder(path, frozenset(his), os.access(place, os.W_OK))
+
+
+def _ours(place: str) -> Symlink | None:
+    """A link into some lab's files; nobody else makes such a one."""
+    try:
+        target = os.readlink(place)
+    except OSError:
+        return None
+    return Symlink(place, target, files.is_stale(place)) if target.startswith(f"{_STATE}/") else None
+
+
+def _can_be_written(folder: str) -> bool:
+    if os.path.lexists(folder):
+        return os.path.isdir(folder) and os.access(folder, os.W_OK)
+    return os.access(dirname(folder), os.W_OK)
+
+
 def _lab(scope: Scope, seen: Observation) -> tuple[list[str], list[str]]:
-    """The folders and files of the lab's own. In a view of /etc, what is not called as one of ours was put there by the user,
-    through the link of a node (:mod:`bascule.plan.names`)."""
+    """The folders and files of the lab's own. In a view of /etc, what is no file of ours was put there by the user, through the
+    link of a node (:mod:`bascule.plan.names`)."""
     folders, ours = [scope.views] if scope.views else [], list[str]()
     for top in scope.folders:
         for place, _folders, names in os.walk(top):
@@ -39,10 +83,13 @@ def _lab(scope: Scope, seen: Observation) -> tuple[list[str], list[str]]:
             ours += [f"{place}/{name}" for name in names if not name.endswith(_NOTE)]
     for view in _names_in(scope.views):
         folders.append(view)
-        entries = _names_in(view)
-        ours += [path for path in entries if os.path.basename(path) in NODE_FILES]
-        seen.strays += [path for path in entries if os.path.basename(path) not in NODE_FILES]
+        for path in _names_in(view):
+            (ours if os.path.basename(path) in NODE_FILES and _is_plain(path) else seen.strays).append(path)
     return folders, ours
+
+
+def _is_plain(path: str) -> bool:
+    return os.path.isfile(path) and not os.path.islink(path)
 
 
 def _names_in(folder: str) -> list[str]:

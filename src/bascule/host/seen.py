@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from bascule.kernel.file import UsersFolder
 from bascule.kernel.op import Fact
 from bascule.wire import netfilter
 
@@ -11,10 +12,10 @@ from bascule.wire import netfilter
 @dataclass(frozen=True, slots=True)
 class Scope:
     """What to look at: namespaces by name; links of the world by name and by index; interfaces in nodes; sysctls and files by
-    key; every file below ``folders``, and in ``views``, a folder of folders that stand for /etc; our own ``table`` of rules;
-    nodes ``adopted`` from a path; ``uplinks``, interfaces of the machine; ``services`` by their prefix. With ``inside`` False
-    the nodes are only counted, not looked into: enough for taking them away. Not told are the addresses and routes of an IP
-    version that a node gives an interface itself (``autoconf``)."""
+    key; every file below ``folders``, and in ``views``, a folder of folders that stand for /etc; symbolic links of ours that were
+    ``placed`` in folders of the user's; our own ``table`` of rules; nodes ``adopted`` from a path; ``uplinks``, interfaces of the
+    machine; ``services`` by their prefix. With ``inside`` False the nodes are only counted, not looked into: enough for taking
+    them away. Not told are the addresses and routes of an IP version that a node gives an interface itself (``autoconf``)."""
 
     nodes: tuple[str, ...] = ()
     links: frozenset[str] = frozenset()
@@ -25,6 +26,7 @@ class Scope:
     indexes: range = range(0)
     folders: tuple[str, ...] = ()
     views: str = ""
+    placed: tuple[str, ...] = ()
     table: str = ""
     adopted: tuple[tuple[str, str], ...] = ()
     uplinks: frozenset[str] = frozenset()
@@ -38,7 +40,8 @@ class Observation:
     forwarded, and those that drop what comes in; the IP versions whose packets the world passes on, all of its addresses, and the
     smallest MTU of its own interfaces; nodes to adopt (``lacking``) with nothing at their path, and the settings of others
     ``before`` they are adopted; whether a program may become another user there, or is ``alone``; ``modes`` of
-    the lab's files and folders that are wrong, each with the right one; ``strays``, which the user has put among them."""
+    the lab's files and folders that are wrong, each with the right one; ``strays``, which the user has put among them; nodes with a
+    folder of the user's in /etc/netns (``users``), and whether links can be made there."""
 
     facts: list[Fact] = field(default_factory=list)
     indexes: dict[tuple[str, str], int] = field(default_factory=dict)
@@ -61,6 +64,8 @@ class Observation:
     without_uplink: str = ""
     modes: dict[str, tuple[int, int]] = field(default_factory=dict)
     strays: list[str] = field(default_factory=list)
+    users: dict[str, UsersFolder] = field(default_factory=dict)
+    etc_writable: bool = True
 
 
 @dataclass(frozen=True, slots=True)

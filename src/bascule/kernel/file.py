@@ -2,6 +2,7 @@
 
 /etc/netns/NODE is a link to a folder that all nodes with the same view of the names share: one file for five hundred
 nodes, and one write when a node comes or goes. It is written in place, because running processes have it bind-mounted.
+Where the user has a folder of that name, ours are links in it, beside his files. What is not such a link is his.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import re
 import shlex
 from dataclasses import dataclass, field
 from posixpath import dirname
+from typing import NamedTuple
 
 from bascule.kernel.op import WORLD, ChangeMode, Effect, Fact, Indexes, Key, Op, WriteFile, WriteSymlink
 
@@ -24,6 +26,15 @@ def mended(path: str, mode: int, is_folder: bool) -> int:
     """The permissions of a file or folder of a lab with what lacks added and what is too much taken away."""
     least = _FILE if not is_folder else _OF_STATE if _STATE.match(path) else _FOLDER
     return (mode | least) & ~_NOT & 0o7777
+
+
+class UsersFolder(NamedTuple):
+    """A folder of the user's in the place of a node's link in /etc/netns: where it really is, which of :data:`NODE_FILES` in it
+    are the user's own, and whether anything can be put beside them."""
+
+    path: str
+    taken: frozenset[str] = frozenset()
+    writable: bool = True
 
 
 @dataclass(frozen=True, slots=True)

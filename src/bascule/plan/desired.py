@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bascule.kernel.address import Address
 from bascule.kernel.bridge import AGEING, DEFAULTS, PROMISC, STP, BridgeSetting, Uplink
@@ -20,7 +20,7 @@ from bascule.kernel.ruleset import FROM, TO, WITHIN, ForwardAccept
 from bascule.kernel.sysctl import Sysctl
 from bascule.names import derived_mac
 from bascule.plan.firewall import Surroundings, is_guarded
-from bascule.plan.names import names
+from bascule.plan.names import Etc, names
 from bascule.plan.passage import passage
 from bascule.plan.uplink import world_uplink
 from bascule.topology.autoconf import own_versions
@@ -39,7 +39,7 @@ class Machine:
     ``chains``: other programs' chains on the FORWARD hook whose policy is to drop. ``bridged``: frames within a bridge pass that
     hook, too. ``ipv6``: the kernel knows IPv6. ``dnsmasq`` is installed. ``resolvers``: the machine's name servers that a node
     could reach. ``private``: it is a private world, for which there is a way out (``pasta``). ``alone``: there is one user id
-    only. ``least_mtu``: of the interfaces of its own, 0 where there are none."""
+    only. ``least_mtu``: of the interfaces of its own, 0 where there are none. ``etc``: what is there of nodes' files."""
 
     rules: bool = True
     chains: tuple[BaseChain, ...] = ()
@@ -53,6 +53,7 @@ class Machine:
     least_mtu: int = 0
     own_forwarding: frozenset[int] = frozenset()
     routers: tuple[str, ...] = ()
+    etc: Etc = field(default_factory=Etc)
 
 
 def desired(lab: Assigned, machine: Machine | None = None) -> list[Fact]:
@@ -67,7 +68,7 @@ def desired(lab: Assigned, machine: Machine | None = None) -> list[Fact]:
     facts.extend(passage(lab, around, machine.rules))
     for node in lab.nodes:
         facts.extend(_node(lab, node, networks, machine))
-    facts.extend(names(lab, machine.dnsmasq, machine.resolvers, machine.alone))
+    facts.extend(names(lab, machine.dnsmasq, machine.resolvers, machine.alone, machine.etc))
     facts.extend(_accepted(lab, machine))
     if machine.private and machine.pasta:
         facts.extend(world_uplink(lab))

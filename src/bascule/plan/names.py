@@ -7,10 +7,12 @@ answers the same on the bridge's own addresses, for programs that ask nothing el
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address
+from posixpath import dirname
 
-from bascule.kernel.file import Symlink, TextFile
+from bascule.kernel.file import NODE_FILES, Symlink, TextFile, UsersFolder
 from bascule.kernel.op import Fact
 from bascule.names import WORLD_NETNS
 from bascule.plan.servers import servers, serves_names
@@ -34,7 +36,20 @@ def netns_link(node: str) -> str:
     return f"/etc/netns/{node}"
 
 
-def names(lab: Assigned, dnsmasq: bool, resolvers: Sequence[str], alone: bool) -> Iterator[Fact]:
+def run_link(node: str) -> str:
+    """The same where /etc can't be written to: `bascule exec` looks there, too."""
+    return f"/run/etc-netns/{node}"
+
+
+@dataclass(frozen=True, slots=True)
+class Etc:
+    """What is there of nodes' files of /etc: folders of the ``users`` by node, and whether links can be made at all."""
+
+    users: Mapping[str, UsersFolder] = field(default_factory=dict)
+    writable: bool = True
+
+
+def names(lab: Assigned, dnsmasq: bool, resolvers: Sequence[str], alone: bool, etc: Etc) -> Iterator[Fact]:
     """Files, links and servers. ``resolvers`` are the machine's own servers, for nodes with a way out and no server here;
     ``alone``: there is no other user whom a server could become."""
     served = {network.name for network in lab.networks if serves_names(network, dnsmasq)}
@@ -42,7 +57,7 @@ def names(lab: Assigned, dnsmasq: bool, resolvers: Sequence[str], alone: bool) -
     several = [(at, node) for at, node in enumerate(lab.nodes) if len(node.attachments) > 1]
     networks = {network.name: network for network in lab.networks}
     views: dict[tuple[object, ...], str] = {}
-    links = []
+    links: dict[str, Symlink] = {}
     for node in lab.nodes:
         if node.netns == WORLD_NETNS:
             continue
@@ -57,9 +72,25 @@ def names(lab: Assigned, dnsmasq: bool, resolvers: Sequence[str], alone: bool) -
                 lines[at] = _lines_of(other, frozenset(near))
             yield TextFile(f"{folder}/hosts", _HEAD + "".join(lines) + extra)
             yield TextFile(f"{folder}/resolv.conf", resolv)
-        links.append(Symlink(netns_link(node.name), f"{etc_folder(lab.name)}/{views[key]}"))
-    yield from links
+        for link in _links(node.name, f"{etc_folder(lab.name)}/{views[key]}", etc):
+            links.setdefault(link.path, link)  # several nodes may have the same folder of the user's
+    yield from links.values()
     yield from servers(lab, dnsmasq, "".join(usual), alone)
+
+
+def _links(node: str, view: str, etc: Etc) -> Iterator[Symlink]:
+    """One, for the whole view; in a folder of the user's one for each file that he has not got himself."""
+    folder = etc.users.get(node)
+    if folder is not None and folder.writable:
+        yield from (Symlink(f"{folder.path}/{name}", f"{view}/{name}") for name in NODE_FILES if name not in folder.taken)
+    else:
+        yield Symlink(netns_link(node) if folder is None and etc.writable else run_link(node), view)
+
+
+def placed_links(facts: Iterable[Fact]) -> list[str]:
+    """The links in folders of the user's, whose places he may change."""
+    links = (fact.path for fact in facts if isinstance(fact, Symlink))
+    return sorted(path for path in links if dirname(path) not in (dirname(netns_link("")), dirname(run_link(""))))
 
 
 def _view_name(networks: tuple[str, ...], special: bool, key: str) -> str:

@@ -49,7 +49,7 @@ class Record:
     ``namespaces`` maps a name to the cookie of the namespace (0: made or about to be made, cookie not known).
     ``priors`` are (node, sysctl, value before bascule). ``tables`` maps a table's name to its digest
     (:mod:`bascule.kernel.table`). ``settings`` are sysctls of the world that the lab needs. ``slot`` numbers the lab's range of
-    interface indexes."""
+    interface indexes. ``placed`` are the links that were put into folders of the user's (:mod:`bascule.kernel.file`)."""
 
     name: str
     world: str
@@ -63,6 +63,7 @@ class Record:
     priors: list[tuple[str, str, str]] = field(default_factory=list)
     tables: dict[str, str] = field(default_factory=dict)
     settings: list[str] = field(default_factory=list)
+    placed: list[str] = field(default_factory=list)
     version: int = VERSION
 
 
@@ -87,6 +88,13 @@ class Stored:
             if record is not None:
                 known.update(record.namespaces)
         return known
+
+    @property
+    def placed(self) -> tuple[str, ...]:
+        """All links that may be ours in folders of the user's."""
+        return tuple(
+            dict.fromkeys(path for record in (self.record, self.journal) if record is not None for path in record.placed)
+        )
 
 
 def load(name: str) -> Stored:
@@ -247,6 +255,10 @@ def _are_priors(value: object) -> bool:
     )
 
 
+def _are_texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(text, str) for text in value)
+
+
 def _is_text(value: object) -> bool:
     return isinstance(value, str)
 
@@ -263,7 +275,8 @@ _GOOD: dict[str, Callable[[object], bool]] = {
     "namespaces": _are_namespaces,
     "priors": _are_priors,
     "tables": lambda value: isinstance(value, dict) and all(isinstance(text, str) for text in value.values()),
-    "settings": lambda value: isinstance(value, list) and all(isinstance(key, str) for key in value),
+    "settings": _are_texts,
+    "placed": _are_texts,
 }
 
 

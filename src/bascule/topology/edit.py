@@ -10,13 +10,13 @@ from dataclasses import replace
 from typing import Any
 
 from bascule.errors import InputError, NotFound
+from bascule.names import few
 from bascule.topology.dump import to_data
 from bascule.topology.load import from_data
 from bascule.topology.model import Attachment, Node, Topology
 from bascule.topology.tree import nearest, shown
 
 _SOURCE = "edit"
-_NODES_NAMED = 5  # in the message about a network that is in use
 
 
 def add_network(topology: Topology, name: str, fields: Mapping[str, object]) -> Topology:
@@ -37,9 +37,7 @@ def remove_network(topology: Topology, name: str, force: bool = False) -> Topolo
     _present("network", name, [each.name for each in topology.networks])
     attached = [node.name for node in topology.nodes if any(item.network == name for item in node.attachments)]
     if attached and not force:
-        more = f" and {len(attached) - _NODES_NAMED} more" if len(attached) > _NODES_NAMED else ""
-        names = ", ".join(attached[:_NODES_NAMED]) + more
-        raise InputError(f"network {name} has nodes attached ({names}); disconnect them first, or use force")
+        raise InputError(f"network {name} has nodes attached ({few(attached)}); disconnect them first, or use force")
     networks = tuple(each for each in topology.networks if each.name != name)
     nodes = tuple(_without(node, name) for node in topology.nodes)
     return _checked(replace(topology, networks=networks, nodes=nodes))
