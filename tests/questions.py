@@ -12,7 +12,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from sandbox import World
-from traffic import inside
+from traffic import bound, inside
 
 A, PTR, MX, TXT, AAAA, SRV, HTTPS = 1, 12, 15, 16, 28, 33, 65
 NOERROR, NXDOMAIN, REFUSED = 0, 3, 5
@@ -85,11 +85,26 @@ def ask(node: str, server: str, name: str, kind: int = A, tcp: bool = False, sec
 def upstream(world: World, address: str = "192.0.2.53") -> Iterator[list[str]]:
     """A name server that the machine uses: it answers everything with 203.0.113.9. Gives what it was asked."""
     world.run("ip", "address", "add", f"{address}/32", "dev", "lo")
-    Path("/etc/resolv.conf").unlink(missing_ok=True)
-    Path("/etc/resolv.conf").write_text(f"nameserver {address}\n")
+    names(f"nameserver {address}\n")
+    try:
+        with answering(address) as heard:
+            yield heard
+    finally:
+        world.run("ip", "address", "del", f"{address}/32", "dev", "lo")
+
+
+def names(text: str, path: str = "/etc/resolv.conf") -> None:
+    """Give the machine this file of its name servers."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).unlink(missing_ok=True)
+    Path(path).write_text(text)
+
+
+@contextmanager
+def answering(address: str, node: str = "") -> Iterator[list[str]]:
+    """A name server in this namespace that answers everything with 203.0.113.9. Gives the names that it was asked for."""
     heard: list[str] = []
-    made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    made.bind((address, 53))
+    made = bound(node, address, 53, socket.SOCK_DGRAM)
     made.settimeout(0.05)
     ended = threading.Event()
 
@@ -112,7 +127,6 @@ def upstream(world: World, address: str = "192.0.2.53") -> Iterator[list[str]]:
         ended.set()
         thread.join()
         made.close()
-        world.run("ip", "address", "del", f"{address}/32", "dev", "lo")
 
 
 def soon(condition: Callable[[], bool], seconds: float = 3) -> None:

@@ -118,8 +118,23 @@ def notes(lab: Assigned | None, seen: Observation, want: list[Fact]) -> Iterator
     yield from _questions(lab, seen)
     yield from _loopback(lab, seen)
     yield from _etc(seen)
+    yield from _resolving(lab, seen)
     for network in lab.networks:
         yield from _network(network, seen)
+
+
+def _resolving(lab: Assigned, seen: Observation) -> Iterator[str]:
+    """Names outside of the lab that nobody finds although there is a way out."""
+    leaving = [network for network in lab.networks if network.nat and not (seen.private and seen.without_uplink)]
+    served = [network for network in leaving if serves_names(network, seen.dnsmasq)]
+    asked = seen.upstream.file or seen.upstream.servers
+    cut = [network.name for network in leaving if not (asked if network in served else seen.resolvers)]
+    if cut and seen.deaf_resolvers:
+        why = f"the machine's name servers ({few(seen.deaf_resolvers)}) hear only the machine itself"
+    else:
+        why = "the machine knows no name server (/etc/resolv.conf)"
+    if cut:
+        yield f"{why}: in {few(cut)} no names outside of the lab are found; nodes can have other servers by `dns`"
 
 
 def _etc(seen: Observation) -> Iterator[str]:

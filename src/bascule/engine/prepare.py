@@ -10,10 +10,10 @@ from posixpath import dirname
 from bascule.engine.claims import Claims
 from bascule.engine.forecast import notes, refuse_impossible
 from bascule.errors import Conflict, InputError
-from bascule.host import nft, service, uplink
+from bascule.host import nft, resolving, service, uplink
 from bascule.host.announce import Announcement
 from bascule.host.listening import listening
-from bascule.host.observe import observe
+from bascule.host.observe import addresses, observe
 from bascule.host.seen import Observation, Scope
 from bascule.host.world import HostWorld, PrivateWorld, World
 from bascule.kernel.address import Address
@@ -23,7 +23,7 @@ from bascule.kernel.link import Bridge, Veth
 from bascule.kernel.namespace import Namespace
 from bascule.kernel.op import WORLD, Fact, Indexes, Key
 from bascule.kernel.ruleset import is_plain
-from bascule.kernel.service import NameServer
+from bascule.kernel.service import NameServer, Upstream
 from bascule.kernel.sysctl import Sysctl
 from bascule.kernel.table import Table, digest, table_name
 from bascule.plan import owner
@@ -177,9 +177,17 @@ def _compare(
     own, foreign = owner.split(name, seen.facts, stored.namespaces, indexes, seen.indexes)
     want = [fact for fact in want if not (isinstance(fact, TextFile) and fact.path in seen.strays)]
     own = _without_held(own, want, seen)
+    if stored.journal is not None:
+        own = _untold(own, want)
     if lab is not None:
         want, own = _with_modes(want, own, name, seen)
     return _Compared(want, own, foreign, {fact.key for fact in before}, seen)
+
+
+def _untold(own: list[Fact], want: list[Fact]) -> list[Fact]:
+    """A run that was killed may have written what a server reads, and not have told it."""
+    read = {fact.path for fact in want if isinstance(fact, TextFile) and fact.server}
+    return [replace(fact, told=False) if isinstance(fact, TextFile) and fact.path in read else fact for fact in own]
 
 
 def _without_held(own: list[Fact], want: list[Fact], seen: Observation) -> list[Fact]:
@@ -209,11 +217,14 @@ def _look_outside(seen: Observation, world: World | None) -> None:
     if isinstance(world, HostWorld):
         return
     seen.private, seen.alone, seen.without_uplink = True, True, uplink.why_not()
+    resolving.from_outside(seen, addresses())
     if world is None:
         seen.dnsmasq = service.program() is not None
     elif isinstance(world, PrivateWorld) and (found := uplink.running(world)) is not None:
         seen.facts.append(found)
         seen.without_uplink = ""  # what works is not given up, even if it could not be started now
+    if seen.without_uplink:
+        seen.resolvers, seen.upstream = (), Upstream("")
 
 
 def _believed(facts: list[Fact], before: list[Fact]) -> list[Fact]:
@@ -306,6 +317,7 @@ def machine_of(seen: Observation, priors: Mapping[str, str]) -> Machine:
         seen.ipv6,
         seen.dnsmasq,
         seen.resolvers,
+        seen.upstream,
         seen.private,
         pasta=seen.private and not seen.without_uplink,
         alone=seen.alone,

@@ -236,6 +236,9 @@ class _Hands:
                 self._sysctl(effect)
             case WriteFile() | WriteSymlink() | ChangeMode():
                 files.carry_out(effect, self._paths)
+                if isinstance(effect, WriteFile) and effect.server:
+                    self._go_home()
+                    service.tell(effect.server)
             case RunNft(text, table, made_of, unless):
                 self._go_home()
                 nft.run_unless(unless, text)

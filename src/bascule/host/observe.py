@@ -10,7 +10,7 @@ from functools import lru_cache
 from ipaddress import ip_interface
 from typing import Any
 
-from bascule.host import files, namespaces, node_files, service, surroundings
+from bascule.host import files, namespaces, node_files, resolving, service, surroundings
 from bascule.host.execute import read_sysctl
 from bascule.host.netlink import Netlink
 from bascule.host.paths import Paths
@@ -80,7 +80,9 @@ def observe(scope: Scope, paths: Paths) -> Observation:
     _conclude(seen, scope, world, nodes)
     node_files.look(seen, scope, paths)
     seen.facts.extend(found for prefix in scope.services if (found := service.running(prefix)) is not None)
-    seen.dnsmasq, seen.resolvers = service.program() is not None, surroundings.resolvers()
+    seen.dnsmasq = service.program() is not None
+    if not paths.private:
+        resolving.on_the_machine(seen)
     seen.private, seen.alone = paths.private, paths.private or surroundings.is_one_user()
     return seen
 
@@ -89,6 +91,12 @@ def interfaces() -> list[int]:
     """The indexes of all interfaces of the namespace that the thread is in."""
     with Netlink() as socket:
         return [unpack_from(rt.IFINFO, reply.body)[2] for reply in socket.dump(_LINKS)]
+
+
+def addresses() -> frozenset[str]:
+    """All addresses of the namespace that the thread is in."""
+    with Netlink() as socket:
+        return frozenset(_address_of(reply) for reply in socket.dump(_ADDRESSES))
 
 
 def _with_links_by_index(scope: Scope, world: _Inside) -> Scope:

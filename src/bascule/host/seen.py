@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from bascule.kernel.file import UsersFolder
 from bascule.kernel.op import Fact
+from bascule.kernel.service import Upstream
 from bascule.wire import netfilter
 
 
@@ -39,9 +40,10 @@ class Observation:
     """Facts, and what a plan has to know besides: indexes in use, prefixes that the world routes, chains on the way of what is
     forwarded, and those that drop what comes in; the IP versions whose packets the world passes on, all of its addresses, and the
     smallest MTU of its own interfaces; nodes to adopt (``lacking``) with nothing at their path, and the settings of others
-    ``before`` they are adopted; whether a program may become another user there, or is ``alone``; ``modes`` of
-    the lab's files and folders that are wrong, each with the right one; ``strays``, which the user has put among them; nodes with a
-    folder of the user's in /etc/netns (``users``), and whether links can be made there."""
+    ``before`` they are adopted; whether a program may become another user there, or is ``alone``; ``modes`` of the lab's files
+    and folders that are wrong, each with the right one; ``strays``, which the user has put among them; nodes with a folder of the
+    user's in /etc/netns (``users``), and whether links can be made there; the machine's name servers that nodes can ask, those that
+    hear only the machine itself, and whom the lab's own ask (``upstream``)."""
 
     facts: list[Fact] = field(default_factory=list)
     indexes: dict[tuple[str, str], int] = field(default_factory=dict)
@@ -59,6 +61,8 @@ class Observation:
     ipv6: bool = True
     dnsmasq: bool = False
     resolvers: tuple[str, ...] = ()
+    deaf_resolvers: tuple[str, ...] = ()
+    upstream: Upstream = field(default_factory=Upstream)
     private: bool = False
     alone: bool = False
     without_uplink: str = ""

@@ -80,6 +80,18 @@ def start(config: str) -> None:
         )
 
 
+def tell(prefix: str) -> None:
+    """Have it read again what it reads only then (SIGHUP)."""
+    for pid, _config_path in list(_processes(prefix)):
+        with suppress(ProcessLookupError):
+            descriptor = os.pidfd_open(pid)
+            try:
+                if _config(pid, prefix):
+                    syscalls.kill(descriptor, signal.SIGHUP)
+            finally:
+                os.close(descriptor)
+
+
 def end(prefix: str) -> None:
     """End it, and wait for that; and any other of its kind that a killed run has left."""
     for _attempt in range(_TRIES):

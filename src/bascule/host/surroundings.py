@@ -1,8 +1,6 @@
-"""What a lab meets on the machine: settings, rules of other programs, name servers."""
+"""What a lab meets on the machine: settings, rules of other programs."""
 
 from __future__ import annotations
-
-from ipaddress import ip_address
 
 from bascule.errors import KernelError
 from bascule.host import nft
@@ -55,24 +53,6 @@ def forwarding(seen: Observation, scope: Scope) -> None:
         if nft.program() is not None:
             rules = nft.forward_rules(chain.family, chain.table, chain.name)
             seen.facts.extend(rule for rule in rules if rule.bridge in scope.links)
-
-
-def resolvers() -> tuple[str, ...]:
-    """The machine's name servers that do not listen on its loopback only."""
-    try:
-        with open("/etc/resolv.conf", encoding="utf-8", errors="replace") as file:
-            rows = [line.split() for line in file.read(1 << 16).splitlines()]
-    except OSError:
-        return ()
-    given = [row[1] for row in rows if len(row) > 1 and row[0] == "nameserver"]
-    return tuple(text for text in given if _is_reachable(text))
-
-
-def _is_reachable(text: str) -> bool:
-    try:
-        return not ip_address(text).is_loopback
-    except ValueError:
-        return False
 
 
 def is_one_user() -> bool:

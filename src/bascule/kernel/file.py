@@ -39,10 +39,12 @@ class UsersFolder(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class TextFile:
-    """A file with this text."""
+    """A file with this text. ``server`` reads it only when it is told to, and has been ``told`` since it was written."""
 
     path: str
     content: str
+    server: str = field(default="", compare=False)
+    told: bool = True
 
     @property
     def node(self) -> str:
@@ -64,17 +66,19 @@ class TextFile:
         return f"file {self.path}"
 
     def create(self, indexes: Indexes) -> tuple[Op, ...]:
-        return (PutFile(self.path, self.content, None),)
+        return (PutFile(self.path, self.content, None, self.server),)
 
     def remove(self, indexes: Indexes) -> tuple[Op, ...]:
         return (PutFile(self.path, None, self.content),)
 
     def change_from(self, old: Fact, indexes: Indexes) -> tuple[Op, ...] | None:
-        return (PutFile(self.path, self.content, old.content),) if isinstance(old, TextFile) else None
+        return (PutFile(self.path, self.content, old.content, self.server),) if isinstance(old, TextFile) else None
 
     def differences(self, old: Fact) -> tuple[str, ...]:
         if not isinstance(old, TextFile):
             return ("is no file",)
+        if old.content == self.content:
+            return ("its server may not have read it",)
         was, wanted = set(old.content.splitlines()), set(self.content.splitlines())
         return (f"{len(wanted - was)} lines to add, {len(was - wanted)} to remove",)
 
@@ -182,28 +186,31 @@ class SetMode:
 
 @dataclass(frozen=True, slots=True)
 class PutFile:
-    """Write a text file, or remove it where ``content`` is None. Folders above it come and go with their last file."""
+    """Write a text file, or remove it where ``content`` is None. Folders above it come and go with their last file. A ``server``
+    that reads it is told."""
 
     path: str
     content: str | None
     old: str | None
+    server: str = ""
 
     @property
     def node(self) -> str:
         return WORLD
 
     def effect(self) -> Effect:
-        return WriteFile(self.path, self.content)
+        return WriteFile(self.path, self.content, self.server)
 
     def shell(self) -> tuple[str, ...]:
         if self.content is None:
             return (f"rm -f {shlex.quote(self.path)}",)
         lines = shlex.join(self.content.removesuffix("\n").split("\n"))
         folder = shlex.quote(dirname(self.path))
-        return (f"mkdir -p {folder}", f"printf '%s\\n' {lines} > {shlex.quote(self.path)}")
+        written = (f"mkdir -p {folder}", f"printf '%s\\n' {lines} > {shlex.quote(self.path)}")
+        return (*written, f"kill -HUP $(cat {self.server}.pid)") if self.server and self.old is not None else written
 
     def undo(self) -> Op | None:
-        return PutFile(self.path, self.old, self.content)
+        return PutFile(self.path, self.old, self.content, self.server)
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,10 +56,12 @@ class WriteSysctl(NamedTuple):
 
 
 class WriteFile(NamedTuple):
-    """Write a text file in place (a bind mount keeps the inode), or remove it where ``content`` is None."""
+    """Write a text file in place (a bind mount keeps the inode), or remove it where ``content`` is None. The ``server`` that
+    reads it is told."""
 
     path: str
     content: str | None
+    server: str = ""
 
 
 class WriteSymlink(NamedTuple):

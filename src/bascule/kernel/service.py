@@ -7,10 +7,21 @@ ours has to be believed. The configuration's name holds a digest of its text, so
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from bascule.kernel.op import WORLD, Effect, EndService, Fact, Indexes, Key, Op, RunService
 
 PROGRAM = "dnsmasq"
+RESOLV_CONF = "/etc/resolv.conf"
+
+
+class Upstream(NamedTuple):
+    """Whom a lab's servers ask what they don't know: those that ``file`` (resolv.conf(5)) names just then, and these ``servers``.
+    ``through``: the server is the machine's own, on its loopback, and pasta leads there."""
+
+    file: str = RESOLV_CONF
+    servers: tuple[str, ...] = ()
+    through: bool = False
 
 
 @dataclass(frozen=True, slots=True)

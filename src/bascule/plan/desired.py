@@ -17,6 +17,7 @@ from bascule.kernel.op import WORLD, Fact
 from bascule.kernel.port import HAIRPIN, ISOLATED, PortFlag
 from bascule.kernel.route import Route
 from bascule.kernel.ruleset import FROM, TO, WITHIN, ForwardAccept
+from bascule.kernel.service import Upstream
 from bascule.kernel.sysctl import Sysctl
 from bascule.names import derived_mac
 from bascule.plan.firewall import Surroundings, is_guarded
@@ -38,8 +39,9 @@ class Machine:
     not because a lab has turned it on; ``routers``: interfaces that do so where it does not. ``rules``: it can have some.
     ``chains``: other programs' chains on the FORWARD hook whose policy is to drop. ``bridged``: frames within a bridge pass that
     hook, too. ``ipv6``: the kernel knows IPv6. ``dnsmasq`` is installed. ``resolvers``: the machine's name servers that a node
-    could reach. ``private``: it is a private world, for which there is a way out (``pasta``). ``alone``: there is one user id
-    only. ``least_mtu``: of the interfaces of its own, 0 where there are none. ``etc``: what is there of nodes' files."""
+    could reach; ``upstream``: whom the lab's own ask. ``private``: it is a private world, for which there is a way out
+    (``pasta``). ``alone``: there is one user id only. ``least_mtu``: of the interfaces of its own, 0 where there are none.
+    ``etc``: what is there of nodes' files."""
 
     rules: bool = True
     chains: tuple[BaseChain, ...] = ()
@@ -47,6 +49,7 @@ class Machine:
     ipv6: bool = True
     dnsmasq: bool = False
     resolvers: tuple[str, ...] = ()
+    upstream: Upstream = field(default_factory=Upstream)
     private: bool = False
     pasta: bool = False
     alone: bool = False
@@ -68,10 +71,10 @@ def desired(lab: Assigned, machine: Machine | None = None) -> list[Fact]:
     facts.extend(passage(lab, around, machine.rules))
     for node in lab.nodes:
         facts.extend(_node(lab, node, networks, machine))
-    facts.extend(names(lab, machine.dnsmasq, machine.resolvers, machine.alone, machine.etc))
+    facts.extend(names(lab, machine.dnsmasq, machine.resolvers, machine.alone, machine.upstream, machine.etc))
     facts.extend(_accepted(lab, machine))
     if machine.private and machine.pasta:
-        facts.extend(world_uplink(lab))
+        facts.extend(world_uplink(lab, machine.upstream.through and machine.dnsmasq))
     return facts
 
 

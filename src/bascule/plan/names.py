@@ -14,6 +14,7 @@ from posixpath import dirname
 
 from bascule.kernel.file import NODE_FILES, Symlink, TextFile, UsersFolder
 from bascule.kernel.op import Fact
+from bascule.kernel.service import Upstream
 from bascule.names import WORLD_NETNS
 from bascule.plan.servers import servers, serves_names
 from bascule.topology.entries import HOST_GATEWAY
@@ -49,9 +50,9 @@ class Etc:
     writable: bool = True
 
 
-def names(lab: Assigned, dnsmasq: bool, resolvers: Sequence[str], alone: bool, etc: Etc) -> Iterator[Fact]:
+def names(lab: Assigned, dnsmasq: bool, resolvers: Sequence[str], alone: bool, upstream: Upstream, etc: Etc) -> Iterator[Fact]:
     """Files, links and servers. ``resolvers`` are the machine's own servers, for nodes with a way out and no server here;
-    ``alone``: there is no other user whom a server could become."""
+    ``alone``: there is no other user whom a server could become; ``upstream``: whom the lab's servers ask."""
     served = {network.name for network in lab.networks if serves_names(network, dnsmasq)}
     usual = [_lines_of(node, frozenset()) for node in lab.nodes]
     several = [(at, node) for at, node in enumerate(lab.nodes) if len(node.attachments) > 1]
@@ -75,7 +76,7 @@ def names(lab: Assigned, dnsmasq: bool, resolvers: Sequence[str], alone: bool, e
         for link in _links(node.name, f"{etc_folder(lab.name)}/{views[key]}", etc):
             links.setdefault(link.path, link)  # several nodes may have the same folder of the user's
     yield from links.values()
-    yield from servers(lab, dnsmasq, "".join(usual), alone)
+    yield from servers(lab, dnsmasq, "".join(usual), alone, upstream)
 
 
 def _links(node: str, view: str, etc: Etc) -> Iterator[Symlink]:

@@ -1,7 +1,8 @@
 """Topology → the dnsmasq processes of a lab: names, DHCP and router advertisements on the bridges' own addresses (dnsmasq(8)).
 
 One for all networks that pass questions on, one for the internal ones, and one for networks with leases but without names. What
-they know of nodes comes from folders that they watch, so that nodes come and go without a signal and without a restart.
+they know of nodes comes from folders that they watch, and from a file that they read again when told (SIGHUP), so that nodes come
+and go without a restart.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Iterator, Sequence
 
 from bascule.kernel.file import TextFile
 from bascule.kernel.op import Fact
-from bascule.kernel.service import NameServer
+from bascule.kernel.service import RESOLV_CONF, NameServer, Upstream
 from bascule.topology.defaults import attachment_mac
 from bascule.topology.model import DEFAULT_MTU, Assigned, Attachment, Network
 from bascule.topology.ways import ways_out
@@ -32,8 +33,9 @@ def serves_names(network: Network, dnsmasq: bool) -> bool:
     return network.has_gateway and (wanted if network.dns is None else network.dns)
 
 
-def servers(lab: Assigned, dnsmasq: bool, records: str, alone: bool) -> Iterator[Fact]:
-    """``records`` are lines of hosts(5). ``alone``: there is no other user whom a server could become."""
+def servers(lab: Assigned, dnsmasq: bool, records: str, alone: bool, upstream: Upstream) -> Iterator[Fact]:
+    """``records`` are lines of hosts(5). ``alone``: there is no other user whom a server could become. ``upstream``: whom those
+    ask that pass questions on."""
     groups: dict[str, list[Network]] = {_OUT: [], _IN: [], _LEASES: []}
     for network in lab.networks:
         if serves_names(network, dnsmasq):
@@ -42,20 +44,26 @@ def servers(lab: Assigned, dnsmasq: bool, records: str, alone: bool) -> Iterator
             groups[_LEASES].append(network)
     for kind, networks in groups.items():
         if networks:
-            yield from _server(lab, f"{servers_folder(lab.name)}/{kind}", networks, "" if kind == _LEASES else records, alone)
+            asked = upstream if kind == _OUT else Upstream("")
+            known = "" if kind == _LEASES else records
+            yield from _server(lab, f"{servers_folder(lab.name)}/{kind}", networks, known, alone, asked)
 
 
-def _server(lab: Assigned, prefix: str, networks: Sequence[Network], records: str, alone: bool) -> Iterator[Fact]:
+def _server(
+    lab: Assigned, prefix: str, networks: Sequence[Network], records: str, alone: bool, upstream: Upstream
+) -> Iterator[Fact]:
     lines = ["bind-interfaces", "except-interface=lo", *(f"interface={network.name}" for network in networks)]
     if records:
         yield TextFile(f"{prefix}/hosts", records)
-        # Of several addresses of a name the client gets those in its own subnet.
+        yield TextFile(f"{prefix}.servers", _asked(records, upstream), server=prefix)
+        # Of several addresses of a name the client gets those in its own subnet. Names of one word go nowhere else.
         lines += ["no-hosts", f"hostsdir={prefix}", "localise-queries", "domain-needed", "bogus-priv", "cache-size=1000"]
+        lines += ["local=//", f"servers-file={prefix}.servers"]
     else:
         lines += ["port=0"]
     lines += [f"pid-file={prefix}.pid"]
-    if records and networks[0].internal:
-        lines += ["no-resolv"]
+    if records and upstream.file != RESOLV_CONF:
+        lines += [f"resolv-file={upstream.file}" if upstream.file else "no-resolv"]
     if alone:
         lines += ["user=", "group="]  # stay as you are: even setgroups(2) may be denied (user_namespaces(7))
     if any(network.dhcp or network.ra for network in networks):
@@ -66,6 +74,15 @@ def _server(lab: Assigned, prefix: str, networks: Sequence[Network], records: st
     config = f"{prefix}-{hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]}.conf"
     yield TextFile(config, text)
     yield NameServer(prefix, config)
+
+
+def _asked(records: str, upstream: Upstream) -> str:
+    """Who is asked for what. For the names of the lab, and what is below them, nobody else, also where the question is for
+    something that they have not (AAAA, MX, HTTPS, TXT). Names of one word go nowhere by the configuration; but what is
+    below one (`dev`) may be, where there is somebody to ask."""
+    alone = not (upstream.file or upstream.servers)
+    names = dict.fromkeys(name.lower() for line in records.splitlines() for name in line.split()[1:] if alone or "." in name)
+    return "".join((*(f"server=/{name}/\n" for name in names), *(f"server={address}\n" for address in upstream.servers)))
 
 
 def _ranges(networks: Sequence[Network]) -> Iterator[str]:
