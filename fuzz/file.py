@@ -111,6 +111,20 @@ _PIECES = [
     ),
 ]
 _WORDS: list[Any] = [
+    *(
+        "hostname",
+        "dns",
+        "dns_search",
+        "search",
+        "dns_opt",
+        "extra_hosts",
+        "aliases",
+        "external",
+        ".",
+        "example.com",
+        "ndots:2",
+        "a.b",
+    ),
     *("name", "networks", "nodes", "subnet", "gateway", "mtu", "mac", "address", "ipv4_address", "ipv6_address", "interface"),
     *(
         "host_interface",

@@ -71,7 +71,9 @@ class Node:
         refused = {"preexec_fn", "shell"}.intersection(options)
         if refused:
             raise InputError(f'popen() does not take {", ".join(sorted(refused))}; run ["sh", "-c", …] for a shell')
-        return spawn.popen(find.world_of(self.lab.record), self.name, _checked(command), **options)
+        record = self.lab.record
+        hostname = find.hostname_of(record, self.name)
+        return spawn.popen(find.world_of(record), self.name, _checked(command), hostname, **options)
 
     def run(
         self,

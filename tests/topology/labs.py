@@ -94,6 +94,19 @@ def _attachment(draw: st.DrawFn, network: dict[str, Any] | None, number: int, no
 
 
 @st.composite
+def _resolving(draw: st.DrawFn, node: int) -> dict[str, Any]:
+    """How a node is called, and how it finds names; one host name may be shared."""
+    if draw(st.integers(0, 5)) > 0:
+        return {}
+    out: dict[str, Any] = {"hostname": draw(st.sampled_from(["shared", f"h{node}.example.com"]))}
+    if draw(st.booleans()):
+        out["dns"] = draw(st.sampled_from(["192.0.2.53", ["2001:db8::53", "192.0.2.54"]]))
+        out["dns_search"] = draw(st.sampled_from([".", "example.com", ["lan", "example.com"]]))
+        out["dns_opt"] = draw(st.sampled_from(["ndots:2", ["use-vc", "timeout:1"]]))
+    return out
+
+
+@st.composite
 def labs(draw: st.DrawFn) -> dict[str, Any]:
     """Up to four networks and seven nodes; each fixed thing is the node's own, so nothing clashes."""
     names = draw(st.lists(st.sampled_from(NETWORKS), unique=True, max_size=4))
@@ -107,6 +120,7 @@ def labs(draw: st.DrawFn) -> dict[str, Any]:
             fields["sysctls"] = {"net.ipv4.ip_forward": draw(st.integers(0, 1)), "net.ipv4.tcp_rmem": "4096 131072 6291456"}
         if draw(st.integers(0, 5)) == 0:
             fields["labels"] = draw(LABELS)
+        fields |= draw(_resolving(node))
         if not attached and draw(st.integers(0, 3)) == 0:
             fields = {"network_mode": draw(st.sampled_from(["none", "host"]))}
         elif draw(st.integers(0, 7)) == 0:

@@ -170,6 +170,10 @@ nodes:
       wan: {gateway_priority: 7}
     ports: ['8080:80', '127.0.0.1:53:53/udp', '90']
     extra_hosts: [db=10.1.0.9, gw=host-gateway]
+    hostname: a.example.com
+    dns: [10.1.0.9, 'fd00::9']
+    dns_search: .
+    dns_opt: ['ndots:2', use-vc]
     labels: {role: ''}
   b: {network_mode: host}
   c: {networks: [], netns: /proc/7/ns/net}

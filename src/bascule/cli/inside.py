@@ -33,7 +33,8 @@ def _replace(arguments: Arguments, argv: list[str]) -> int:
     from bascule.host import spawn
 
     record = find.find_node(arguments.node, arguments.lab or os.environ.get("BASCULE_LAB"))
-    spawn.replace(find.world_of(record), arguments.node, argv, inherited.give_back)
+    hostname = find.hostname_of(record, arguments.node)
+    spawn.replace(find.world_of(record), arguments.node, argv, inherited.give_back, hostname)
 
 
 def ping(arguments: Arguments) -> int:

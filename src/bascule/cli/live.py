@@ -139,7 +139,8 @@ def network_prune(arguments: Arguments) -> int:
 def node_add(arguments: Arguments) -> int:
     """``bascule node add``"""
     fields: dict[str, object] = {"networks": arguments.network, "sysctls": arguments.sysctl, "routes": arguments.route}
-    fields |= _given(arguments, "network_mode", "netns", ports="publish", labels="label", extra_hosts="add_host")
+    of_names = ("hostname", "dns", "dns_search", "dns_opt")
+    fields |= _given(arguments, "network_mode", "netns", *of_names, ports="publish", labels="label", extra_hosts="add_host")
     return _change(arguments, lambda topology: edit.add_node_data(topology, arguments.name, fields))
 
 

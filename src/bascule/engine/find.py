@@ -5,7 +5,7 @@ from __future__ import annotations
 from bascule.engine import worlds
 from bascule.errors import BasculeError, NotFound, StateError, translated
 from bascule.host.world import World
-from bascule.names import HOSTNAME_BYTES, shown
+from bascule.names import HOSTNAME_BYTES, problem_with_node_name, shown
 from bascule.state import folder, store
 from bascule.state.store import Record
 
@@ -16,6 +16,12 @@ def world_of(record: Record) -> World:
     if world is None:
         raise NotFound(f"the keeper of lab {record.name} has ended, and its world with it; run `bascule up` again")
     return world
+
+
+def hostname_of(record: Record, node: str) -> str:
+    """What a node's own programs take for the name of their machine."""
+    data = ((record.topology or {}).get("nodes", {}).get(node) or {}).get("hostname")
+    return data if isinstance(data, str) and problem_with_node_name(data) is None else node
 
 
 @translated

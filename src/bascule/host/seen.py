@@ -42,8 +42,8 @@ class Observation:
     smallest MTU of its own interfaces; nodes to adopt (``lacking``) with nothing at their path, and the settings of others
     ``before`` they are adopted; whether a program may become another user there, or is ``alone``; ``modes`` of the lab's files
     and folders that are wrong, each with the right one; ``strays``, which the user has put among them; nodes with a folder of the
-    user's in /etc/netns (``users``), and whether links can be made there; the machine's name servers that nodes can ask, those that
-    hear only the machine itself, and whom the lab's own ask (``upstream``)."""
+    user's in /etc/netns (``users``), and whether links can be made there; the machine's name servers that nodes can ask, those
+    that hear only the machine itself, and whom the lab's own ask (``upstream``)."""
 
     facts: list[Fact] = field(default_factory=list)
     indexes: dict[tuple[str, str], int] = field(default_factory=dict)

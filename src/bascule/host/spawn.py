@@ -38,10 +38,10 @@ class Process(subprocess.Popen[Any]):
     """A command inside a node: a :class:`subprocess.Popen` in every respect. ``last`` is called inside, right before the process
     becomes the command."""
 
-    def __init__(self, world: World, node: str, argv: Sequence[str], last: Last, **options: Any) -> None:
+    def __init__(self, world: World, node: str, argv: Sequence[str], last: Last, hostname: str = "", **options: Any) -> None:
         hear, tell = os.pipe()
         try:
-            super().__init__(argv, preexec_fn=lambda: _enter_as_sibling(world, node, tell, last), **options)
+            super().__init__(argv, preexec_fn=lambda: _enter_as_sibling(world, node, hostname, tell, last), **options)
         except BaseException as error:
             os.close(tell)
             if why := _take_leave(hear, node):
@@ -78,10 +78,10 @@ def _take_leave(hear: int, node: str) -> Exception | None:
     return None
 
 
-def _enter_as_sibling(world: World, node: str, tell: int, last: Last) -> None:
+def _enter_as_sibling(world: World, node: str, hostname: str, tell: int, last: Last) -> None:
     """Between fork and exec: join the node. In a private world go on as a sibling, and tell the caller its number."""
     try:
-        enter(world, node)
+        enter(world, node, hostname)
         sibling = syscalls.fork_sibling() if world.kind == "private" else 0
     except (OSError, BasculeError) as error:
         _tell(tell, _APART, str(error))
@@ -99,8 +99,9 @@ def _enter_as_sibling(world: World, node: str, tell: int, last: Last) -> None:
         raise
 
 
-def popen(world: World, node: str, argv: Sequence[str], **options: Any) -> Process:
-    """Start a command in a node. Takes subprocess.Popen's options, apart from ``preexec_fn``.
+def popen(world: World, node: str, argv: Sequence[str], hostname: str = "", **options: Any) -> Process:
+    """Start a command in a node, whose ``hostname`` is the node's name if left out. Takes subprocess.Popen's options, apart from
+    ``preexec_fn``.
 
     Raises :class:`NotFound` for a node without a namespace, and what Popen raises.
     """
@@ -108,7 +109,7 @@ def popen(world: World, node: str, argv: Sequence[str], **options: Any) -> Proce
 
     _refuse_missing(world, node)
     last = late.taken_from(options)
-    return Process(world, node, argv, last, **options)
+    return Process(world, node, argv, last, hostname, **options)
 
 
 def _refuse_missing(world: World, node: str) -> None:
@@ -116,7 +117,7 @@ def _refuse_missing(world: World, node: str) -> None:
         raise NotFound(f"node {node} has no namespace; run `bascule up`")
 
 
-def replace(world: World, node: str, argv: Sequence[str], last: Last) -> NoReturn:
+def replace(world: World, node: str, argv: Sequence[str], last: Last, hostname: str = "") -> NoReturn:
     """Become the command (execvp(3)), or in a private world the process that waits for it; ``last`` as in :class:`Process`.
 
     Ends the calling process with the command's own exit code, 127 where it was not found, 126 where it can't be run. Raises
@@ -124,9 +125,9 @@ def replace(world: World, node: str, argv: Sequence[str], last: Last) -> NoRetur
     """
     _refuse_missing(world, node)
     if world.kind == "private":
-        _wait_like_a_shell(world, node, argv, last)
+        _wait_like_a_shell(world, node, argv, last, hostname)
     try:
-        enter(world, node)
+        enter(world, node, hostname)
     except OSError as error:
         raise KernelError(f"ip netns exec {node}", error.errno or 0, os.strerror(error.errno or 0), node) from error
     last()
@@ -178,7 +179,7 @@ def _is_binary(path: str) -> bool:
         return b"\0" in file.readline(_LOOKED_AT)
 
 
-def _wait_like_a_shell(world: World, node: str, argv: Sequence[str], last: Last) -> NoReturn:
+def _wait_like_a_shell(world: World, node: str, argv: Sequence[str], last: Last, hostname: str) -> NoReturn:
     """Hand signals down, wait, stop and end as the command does. What the terminal sends reaches the command by itself.
 
     Signals that come while the command is being started wait until it is: it is hit by those that all of us were sent.
@@ -194,7 +195,7 @@ def _wait_like_a_shell(world: World, node: str, argv: Sequence[str], last: Last)
         last()
         _become(argv)
 
-    command = Process(world, node, argv, become, restore_signals=False, close_fds=False)
+    command = Process(world, node, argv, become, hostname, restore_signals=False, close_fds=False)
 
     def hand_down(number: int, _frame: object) -> None:
         if number not in _THE_TERMINALS:
@@ -220,7 +221,7 @@ def _end_alike(code: int) -> NoReturn:
     os._exit(128 - code)
 
 
-def enter(world: World, node: str) -> None:
+def enter(world: World, node: str, hostname: str = "") -> None:
     """Put this process into the node; in a private world, into all but the PID namespace, which takes children only."""
     here = _folder()
     world.join()
@@ -230,7 +231,7 @@ def enter(world: World, node: str) -> None:
     os.close(descriptor)
     syscalls.unshare(CLONE_NEWNS | CLONE_NEWUTS)
     syscalls.mount("none", "/", "none", MS_REC | MS_SLAVE)
-    syscalls.sethostname(node)
+    syscalls.sethostname(hostname or node)
     _mount_sys()
     bind.bind_etc(node, world.paths)
     if here and _folder() != here:

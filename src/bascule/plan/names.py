@@ -17,14 +17,13 @@ from bascule.kernel.op import Fact
 from bascule.kernel.service import Upstream
 from bascule.names import WORLD_NETNS
 from bascule.plan.servers import servers, serves_names
-from bascule.topology.entries import HOST_GATEWAY
+from bascule.topology.entries import HOST_GATEWAY, MAX_SERVERS
 from bascule.topology.model import Assigned, Attachment, Network, Node
 from bascule.topology.ways import ways_out
 
 _HEAD = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
 _NO_SERVER = "# No name server here: names of the lab are in /etc/hosts. A query fails at once instead of hanging.\n"
 _LONGEST_VIEW = 40
-_MOST_SERVERS = 3  # MAXNS, resolv.h
 
 
 def etc_folder(lab: str) -> str:
@@ -58,6 +57,7 @@ def names(lab: Assigned, dnsmasq: bool, resolvers: Sequence[str], alone: bool, u
     several = [(at, node) for at, node in enumerate(lab.nodes) if len(node.attachments) > 1]
     networks = {network.name: network for network in lab.networks}
     views: dict[tuple[object, ...], str] = {}
+    usual_views: set[tuple[str, ...]] = set()
     links: dict[str, Symlink] = {}
     for node in lab.nodes:
         if node.netns == WORLD_NETNS:
@@ -66,7 +66,10 @@ def names(lab: Assigned, dnsmasq: bool, resolvers: Sequence[str], alone: bool, u
         extra, resolv = _extra(node, networks), _resolv_conf(node, networks, served, resolvers)
         key = (near, extra, resolv)
         if key not in views:
-            views[key] = _view_name(near, bool(extra) or any(other[0] == near for other in views), str(key))
+            own = bool(extra or node.dns or node.dns_search or node.dns_opt)
+            views[key] = _view_name(near, node.name if own or near in usual_views else "")
+            if not own:
+                usual_views.add(near)
             folder = f"{etc_folder(lab.name)}/{views[key]}"
             lines = usual.copy()
             for at, other in several:  # only of these the order depends on who looks
@@ -94,10 +97,12 @@ def placed_links(facts: Iterable[Fact]) -> list[str]:
     return sorted(path for path in links if dirname(path) not in (dirname(netns_link("")), dirname(run_link(""))))
 
 
-def _view_name(networks: tuple[str, ...], special: bool, key: str) -> str:
+def _view_name(networks: tuple[str, ...], first: str) -> str:
+    """By what stays when the files change: programs that run have these very files. ``first`` is the first node with a view that
+    differs from what nodes on these networks have."""
     readable = "+".join(networks) or "+none"  # no network can be called that
-    if special:
-        readable += f"+{zlib.crc32(key.encode()):08x}"
+    if first:
+        readable += f"@{first}"
     return readable if len(readable) <= _LONGEST_VIEW else f"{zlib.crc32(readable.encode()):08x}"
 
 
@@ -111,7 +116,11 @@ def _lines_of(node: Node, near: frozenset[str]) -> str:
 
 
 def _names_of(node: Node, item: Attachment) -> tuple[str, ...]:
-    return (node.name, f"{node.name}.{item.network}", *item.aliases)
+    """What stands first is its whole name to others (`hostname -f`); several may share a host name."""
+    names = (node.name, f"{node.name}.{item.network}", *item.aliases)
+    if not node.hostname or node.hostname in names:
+        return names
+    return (node.hostname, *names) if "." in node.hostname else (*names, node.hostname)
 
 
 def _extra(node: Node, networks: Mapping[str, Network]) -> str:
@@ -124,9 +133,12 @@ def _extra(node: Node, networks: Mapping[str, Network]) -> str:
 
 
 def _resolv_conf(node: Node, networks: Mapping[str, Network], served: set[str], resolvers: Sequence[str]) -> str:
-    """resolv.conf(5)."""
+    """resolv.conf(5): the node's own servers, else the lab's, else the machine's."""
     found = [gateway for item in node.attachments if item.network in served for gateway in networks[item.network].gateways]
     servers = [str(gateway) for gateway in sorted(found, key=lambda gateway: gateway.version)]
     if not servers and any(networks[item.network].nat for item in node.attachments):
         servers = list(resolvers)
-    return "".join(f"nameserver {server}\n" for server in servers[:_MOST_SERVERS]) or _NO_SERVER
+    servers = [str(server) for server in node.dns] or servers[:MAX_SERVERS]
+    lines = [f"nameserver {server}\n" for server in servers] or [_NO_SERVER]
+    lines += [f"{word} {' '.join(given)}\n" for word, given in (("search", node.dns_search), ("options", node.dns_opt)) if given]
+    return "".join(lines)

@@ -60,5 +60,7 @@ def _given(node: Node) -> Iterator[tuple[Path, str]]:
     for item in node.attachments:
         for index, name in enumerate(item.aliases):
             yield ("nodes", node.name, "networks", item.network, "aliases", index), name
+    if node.hostname:
+        yield ("nodes", node.name, "hostname"), node.hostname
     for index, (name, _address) in enumerate(node.extra_hosts):
         yield ("nodes", node.name, "extra_hosts", index), name

@@ -137,11 +137,21 @@ def _node(node: Node) -> dict[str, Any]:
         out["network_mode"] = "host"
     elif node.netns:
         out["netns"] = node.netns
-    if node.extra_hosts:
-        out["extra_hosts"] = [f"{name}={address}" for name, address in node.extra_hosts]
+    out |= _resolving(node)
     if node.labels:
         out["labels"] = dict(node.labels)
     return out
+
+
+def _resolving(node: Node) -> dict[str, Any]:
+    """What a node is called, and how it finds names."""
+    out: dict[str, Any] = {}
+    if node.extra_hosts:
+        out["extra_hosts"] = [f"{name}={address}" for name, address in node.extra_hosts]
+    if node.hostname:
+        out["hostname"] = node.hostname
+    several = (("dns", node.dns), ("dns_search", node.dns_search), ("dns_opt", node.dns_opt))
+    return out | {key: _one_or_list(values) for key, values in several if values}
 
 
 def _brief_network(lab: str, network: Network) -> dict[str, Any]:

@@ -11,13 +11,14 @@ from typing import Any
 from bascule.topology import ports as port_words
 from bascule.topology import values
 from bascule.topology.fields import POOL, PORT, Kind
-from bascule.topology.model import Pool, Port
+from bascule.topology.model import IPAddress, Pool, Port
 from bascule.topology.scribe import Reader, Scribe
 from bascule.topology.tree import Path, Tree, kind_of, nearest, shown
 
 Readers = Mapping[Kind, Reader]
 MODES = ("none", "host")
 HOST_GATEWAY = "host-gateway"  # Docker's word for the machine, as the node sees it
+MAX_SERVERS = 3  # MAXNS, resolv.h
 _LABEL = 200  # characters of a key or a value
 _EXTRA_HOST = "text like 'db=10.1.0.9'"
 
@@ -199,6 +200,24 @@ def extra_hosts(scribe: Scribe, tree: Tree, path: Path) -> tuple[tuple[str, str]
     else:
         scribe.wrong(tree, path, f"must be a map, or a list of 'name=address', not {kind_of(tree)}")
     return tuple(found)
+
+
+def servers(scribe: Scribe, tree: Tree, path: Path) -> tuple[IPAddress, ...] | None:
+    """The addresses of name servers: as many as a resolver asks."""
+    found = scribe.one_or_more(tree, path, "an IP address", values.address)
+    if found is not None and len(found) > MAX_SERVERS:
+        scribe.wrong(tree, path, f"{len(found)} name servers, but a resolver asks {MAX_SERVERS} at most; leave the others out")
+        return None
+    return found
+
+
+def domains(scribe: Scribe, tree: Tree, path: Path) -> tuple[str, ...] | None:
+    """Domains to look for names in, or ``.`` alone."""
+    found = scribe.one_or_more(tree, path, "a domain", values.domain)
+    if found is not None and values.NO_DOMAIN in found and len(found) > 1:
+        scribe.wrong(tree, path, f"`{values.NO_DOMAIN}` means no domain; it stands alone, or not at all")
+        return None
+    return found
 
 
 def _extra_host(scribe: Scribe, tree: Tree, path: Path, name: str, address: str, found: list[tuple[str, str]]) -> None:

@@ -53,6 +53,10 @@ class Kind(Enum):
     NETNS = auto()
     HOSTNAMES = auto()
     EXTRA_HOSTS = auto()
+    HOSTNAME = auto()
+    SERVERS = auto()
+    DOMAINS = auto()
+    RESOLVER_OPTIONS = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +160,10 @@ NODE = Noun(
         Field("sysctls", Kind.SYSCTLS, "Kernel settings below `net.`: a map, or a list of `key=value`."),
         Field("ports", Kind.PORTS, "Published ports, in Compose's forms: '8080:80', '127.0.0.1:53:53/udp', '80', or a map."),
         Field("extra_hosts", Kind.EXTRA_HOSTS, "More lines for its /etc/hosts: a map, or a list of `name=address`."),
+        Field("hostname", Kind.HOSTNAME, "Its host name, by which others find it, too. The node's name if left out."),
+        Field("dns", Kind.SERVERS, "The name servers in its /etc/resolv.conf, instead of the lab's: an address, or a list."),
+        Field("dns_search", Kind.DOMAINS, "Domains in which it looks for names: one, or a list; `.` for none.", ("search",)),
+        Field("dns_opt", Kind.RESOLVER_OPTIONS, "Options in its /etc/resolv.conf, like `timeout:1`: one, or a list."),
         Field("network_mode", Kind.MODE, "`none`: no network; `host`: the machine's own namespace."),
         Field(
             "netns",
@@ -222,5 +230,5 @@ PORT = Noun(
 # For the position of a problem: keys that the file may have used in place of these.
 OTHER_WORDS: dict[str, tuple[str, ...]] = {
     "address": ("ipv4_address", "ipv6_address"),
-    **{row.name: row.other for noun in (ATTACHMENT, ROUTE) for row in noun.fields if row.other},
+    **{row.name: row.other for noun in (NODE, ATTACHMENT, ROUTE) for row in noun.fields if row.other},
 }

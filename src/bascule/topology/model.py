@@ -122,7 +122,8 @@ class Port:
 @dataclass(frozen=True, slots=True)
 class Node:
     """A network namespace. ``sysctls`` are pairs of a dotted key below ``net.`` and its value as text. ``extra_hosts`` are names
-    with the addresses that only this node knows for them.
+    with the addresses that only this node knows for them. ``hostname`` empty: it is called as the node. ``dns``, ``dns_search``
+    and ``dns_opt`` are the lines of its resolv.conf(5); without ``dns`` it asks the lab's servers.
 
     ``netns``: the path of a namespace that somebody else has made, which the node is then; ``/proc/self/ns/net`` is the world's
     own.
@@ -136,6 +137,10 @@ class Node:
     netns: str = ""
     extra_hosts: tuple[tuple[str, str], ...] = ()
     labels: tuple[tuple[str, str], ...] = ()
+    hostname: str = ""
+    dns: tuple[IPAddress, ...] = ()
+    dns_search: tuple[str, ...] = ()
+    dns_opt: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

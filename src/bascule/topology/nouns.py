@@ -29,6 +29,7 @@ from bascule.topology.scribe import Reader, Scribe
 from bascule.topology.tree import Path, Tree, kind_of, shown
 
 _MEANS_NO_GATEWAY = frozenset({NO_GATEWAY, "no", "off", "false", "null"})
+_OF_A_NAMESPACE = ("routes", "sysctls", "extra_hosts", "dns", "dns_search", "dns_opt")
 NAME_SHOWN = 100  # enough of a name to be too long for any use, so that messages stay short
 
 
@@ -119,7 +120,7 @@ def _node(scribe: Scribe, name: str, tree: Tree, path: Path) -> Group:
 
 def _alone(scribe: Scribe, path: Path, mode: str, got: dict[str, Any]) -> None:
     """A mode takes the place of networks, and of what goes with them."""
-    for key in ("networks", "ports", "netns", *(("routes", "sysctls") if mode == "host" else ())):
+    for key in ("networks", "ports", "netns", *(_OF_A_NAMESPACE if mode == "host" else ())):
         if got.pop(key, None):
             scribe.wrong_at((*path, key), f"means nothing with `network_mode: {mode}`; remove one of the two")
 
@@ -276,5 +277,9 @@ READ: dict[Kind, Reader] = {
     Kind.NETNS: lambda scribe, tree, path: scribe.parsed(tree, path, "a path", values.netns),
     Kind.HOSTNAMES: lambda scribe, tree, path: scribe.one_or_more(tree, path, "a name", values.hostname),
     Kind.EXTRA_HOSTS: entries.extra_hosts,
+    Kind.HOSTNAME: lambda scribe, tree, path: scribe.parsed(tree, path, "a name", values.hostname),
+    Kind.SERVERS: entries.servers,
+    Kind.DOMAINS: entries.domains,
+    Kind.RESOLVER_OPTIONS: lambda scribe, tree, path: scribe.one_or_more(tree, path, "an option", values.resolver_option),
     Kind.COUNT: lambda scribe, tree, path: scribe.number(tree, path, *COUNT_RANGE),
 }

@@ -149,6 +149,10 @@ SCHEMA: dict[Kind, Callable[[], Schema]] = {
             {"type": "array", "items": {"type": "string", "pattern": "^[^=:]+[=:].+$"}},
         ]
     },
+    Kind.HOSTNAME: lambda: _NODE_NAME,
+    Kind.SERVERS: lambda: _one_or_list(_ADDRESS),
+    Kind.DOMAINS: lambda: _one_or_list({"type": "string", "pattern": r"^(\.|[A-Za-z0-9_][A-Za-z0-9_.\-]*)$"}),
+    Kind.RESOLVER_OPTIONS: lambda: _one_or_list({"type": "string", "pattern": r"^[A-Za-z0-9][A-Za-z0-9:._\-]*$"}),
     Kind.WORD: lambda: {"enum": list(PROTOCOLS)},
 }
 

@@ -12,6 +12,10 @@ from bascule.topology.tree import nearest, shown
 
 _LONGEST = 100  # longer text is no address; what names.py echoes stays short
 _SYSCTL_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\Z")
+NO_DOMAIN = "."
+_DOMAIN = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?\Z")
+_LONGEST_DOMAIN = 253  # RFC 1035 section 2.3.4, as text
+_RESOLVER_OPTION = re.compile(r"[A-Za-z0-9][A-Za-z0-9:._-]*\Z")
 _ROUTE_WORDS = ("via", "dev", "metric")
 
 _SPECIAL: tuple[tuple[Prefix, str], ...] = (
@@ -81,6 +85,20 @@ def hostname(text: str) -> str:
     problem = problem_with_node_name(text[:_LONGEST])
     if problem:
         raise Wrong(problem.replace("node name", "host name"))
+    return text
+
+
+def domain(text: str) -> str:
+    """A domain to look for names in (resolv.conf(5)), or ``.`` for none."""
+    if text != NO_DOMAIN and (len(text) > _LONGEST_DOMAIN or not _DOMAIN.match(text)):
+        raise Wrong(f"'{shown(text)}' is no domain; write one like example.com, or `{NO_DOMAIN}` for none")
+    return text
+
+
+def resolver_option(text: str) -> str:
+    """An option of resolv.conf(5)."""
+    if len(text) > _LONGEST or not _RESOLVER_OPTION.match(text):
+        raise Wrong(f"'{shown(text)}' is no option of resolv.conf; write one like timeout:1 or use-vc")
     return text
 
 
