@@ -7,8 +7,11 @@ that the command line gives for it: 1 the kernel or the network said no, 2 the i
 from __future__ import annotations
 
 from collections.abc import Callable
+from errno import EACCES, EPERM, EROFS
 from functools import wraps
 from typing import NamedTuple, ParamSpec, TypeVar
+
+_FORBIDDEN = "`bascule doctor` tells what this process may not do, and what to do about it"
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -96,7 +99,8 @@ def translated(function: Callable[P, R]) -> Callable[P, R]:
 
 def as_kernel_error(error: OSError) -> KernelError:
     """What a system call said, in one line."""
-    return KernelError(str(error.filename or "a system call"), error.errno or 0, error.strerror or str(error))
+    advice = _FORBIDDEN if error.errno in (EPERM, EACCES, EROFS) else ""
+    return KernelError(str(error.filename or "a system call"), error.errno or 0, error.strerror or str(error), advice=advice)
 
 
 class Interrupted(KeyboardInterrupt):

@@ -71,7 +71,8 @@ _libc.sethostname.argtypes = (ctypes.c_char_p, ctypes.c_size_t)
 _libc.prctl.argtypes = (ctypes.c_int, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong)
 
 
-def _check(result: int, subject: str | None = None) -> None:
+def _check(result: int, subject: str) -> None:
+    """Raises OSError where a call has failed, with what it was about."""
     if result != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number), subject)
@@ -83,19 +84,19 @@ def _check(result: int, subject: str | None = None) -> None:
 def unshare(flags: int) -> None:
     """Give the calling thread new namespaces."""
     _pass("unshare", flags)
-    _check(_libc.unshare(flags))
+    _check(_libc.unshare(flags), "unshare(2)")
 
 
 def setns(fd: int, flags: int) -> None:
     """Put the calling thread into the namespaces of ``fd``: an nsfs file, or a pidfd with several flags (Linux 5.8)."""
     _pass("setns", fd)
-    _check(_libc.setns(fd, flags))
+    _check(_libc.setns(fd, flags), "setns(2)")
 
 
 def mount(source: str, target: str, kind: str, flags: int, data: str = "") -> None:
     """mount(2)"""
     _pass("mount", target)
-    _check(_libc.mount(source.encode(), os.fsencode(target), kind.encode(), flags, data.encode()), target)
+    _check(_libc.mount(source.encode(), os.fsencode(target), kind.encode(), flags, data.encode()), f"mount(2) on {target}")
 
 
 def cover_link(source: str, target: str) -> None:
@@ -113,35 +114,35 @@ def cover_link(source: str, target: str) -> None:
 def umount(target: str, flags: int = 0) -> None:
     """umount2(2)"""
     _pass("umount", target)
-    _check(_libc.umount2(os.fsencode(target), flags), target)
+    _check(_libc.umount2(os.fsencode(target), flags), f"umount(2) of {target}")
 
 
 def sethostname(name: str) -> None:
     """sethostname(2)"""
     _pass("sethostname", name)
     data = name.encode()
-    _check(_libc.sethostname(data, len(data)))
+    _check(_libc.sethostname(data, len(data)), "sethostname(2)")
 
 
 def die_with_parent(signal: int) -> None:
     """Have the kernel send this process ``signal`` when its parent ends (PR_SET_PDEATHSIG)."""
-    _check(_libc.prctl(_PR_SET_PDEATHSIG, signal, 0, 0, 0))
+    _check(_libc.prctl(_PR_SET_PDEATHSIG, signal, 0, 0, 0), "prctl(2)")
 
 
 def not_dumpable() -> None:
     """Forbid others to trace this process or to read its memory (PR_SET_DUMPABLE); execve(2) takes that back."""
-    _check(_libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0))
+    _check(_libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0), "prctl(2)")
 
 
 def no_new_privileges() -> None:
     """From here on execve(2) grants nothing that the caller does not have (PR_SET_NO_NEW_PRIVS)."""
-    _check(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+    _check(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl(2)")
 
 
 def inotify() -> int:
     """inotify_init1(2): a descriptor that does not block."""
     descriptor = int(_libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
-    _check(0 if descriptor >= 0 else -1)
+    _check(0 if descriptor >= 0 else -1, "inotify_init1(2)")
     return descriptor
 
 
@@ -174,7 +175,7 @@ def fork_sibling() -> int:
     pid = int(_holding_the_gil.syscall(_SYS_CLONE3, ctypes.byref(arguments), ctypes.sizeof(arguments)))
     if pid < 0:
         number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
+        raise OSError(number, os.strerror(number), "clone3(2)")
     return pid
 
 

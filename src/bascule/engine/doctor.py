@@ -12,7 +12,7 @@ from typing import Literal
 
 from bascule import syscalls
 from bascule.errors import BasculeError
-from bascule.host import keeper, nft
+from bascule.host import abilities, keeper, nft
 from bascule.host.keeper import Starting
 from bascule.host.netlink import Netlink
 from bascule.host.observe import observe
@@ -63,10 +63,19 @@ def _kernel() -> Iterator[Finding]:
 
 def _host_world() -> Iterator[Finding]:
     """host world."""
-    if os.geteuid() == 0:
-        yield Finding("host world", "ok", "running as root")
+    if os.geteuid() != 0:
+        yield Finding("host world", "note", "not root", "labs run in private worlds; for the machine's own network run as root")
         return
-    yield Finding("host world", "note", "not root", "labs run in private worlds; for the machine's own network run as root")
+    lacks = abilities.lacks()
+    yield from (Finding("host world", "no", lack.what, lack.advice) for lack in lacks)
+    if not lacks:
+        yield Finding("host world", "ok", "running as root")
+    if not abilities.can_set():
+        advice = f"{abilities.UNQUIET}; a lab's own settings: {abilities.SET_BEFORE}; {abilities.CONTAINER}"
+        yield Finding("kernel settings", "note", abilities.FIXED, advice)
+    if not abilities.has_etc():
+        advice = "`bascule exec` finds nodes' files in /run/etc-netns, `ip netns exec` does not"
+        yield Finding("/etc/netns", "note", "can't be written to", advice)
 
 
 def _private_world() -> Iterator[Finding]:

@@ -6,15 +6,18 @@ import errno
 from collections.abc import Iterator
 from ipaddress import ip_network
 
-from bascule.errors import BasculeError, Conflict, InputError, KernelError
-from bascule.host import nft, uplink
+from bascule.errors import BasculeError, Conflict, InputError, KernelError, WorldError
+from bascule.host import abilities, nft, surroundings, uplink
 from bascule.host.seen import Observation
-from bascule.kernel.op import Fact
+from bascule.host.world import World
+from bascule.kernel.namespace import AddNamespace
+from bascule.kernel.op import Fact, WriteSysctl
 from bascule.kernel.ruleset import TO, WITHIN, ForwardAccept
 from bascule.kernel.sysctl import Sysctl
 from bascule.kernel.table import Table
 from bascule.kernel.uplink import WorldUplink
 from bascule.names import few
+from bascule.plan.diff import Plan
 from bascule.plan.firewall import FORWARDING, on_loopback
 from bascule.plan.servers import serves_names
 from bascule.plan.uplink import wants_uplink
@@ -30,6 +33,27 @@ def refuse_impossible(lab: Assigned | None, current: Assigned | None, want: list
         raise found[0]
     if found:
         raise InputError("\n".join(str(each) for each in found))
+
+
+def refuse_incapable(kind: str) -> None:
+    """What keeps this process from building anything on the machine. Raises :class:`WorldError` with all of it."""
+    found = abilities.lacks() if kind == "host" else []
+    if found:
+        lines = [f"{lack.what}; {lack.advice}" for lack in found]
+        raise WorldError("\n".join([*lines, "or use --world private, where user namespaces are allowed: see `bascule doctor`"]))
+
+
+def refuse_settings(plan: Plan, world: World) -> None:
+    """Where settings can't be changed (/proc/sys is read-only in a container), a lab can have those that are right by
+    themselves. Raises :class:`InputError` with the others."""
+    wanted = [effect for op in plan.ops if isinstance(effect := op.effect(), WriteSysctl) and not effect.fresh]
+    new = {op.name for op in plan.ops if isinstance(op, AddNamespace)}
+    keys = {effect.key for effect in wanted if effect.node in new}
+    usual: dict[str, str] = world.call(surroundings.of_a_new_namespace, keys) if keys else {}
+    wrong = [effect for effect in wanted if effect.node not in new or usual.get(effect.key) != effect.value]
+    if wrong:
+        lines = [f"{each.key} can't be set to {each.value}" + (f" in {each.node}" if each.node else "") for each in wrong]
+        raise InputError("\n".join([*lines, f"{abilities.FIXED}: {abilities.SET_BEFORE}; {abilities.CONTAINER}"]))
 
 
 def _impossible(lab: Assigned, want: list[Fact], seen: Observation) -> Iterator[BasculeError]:
@@ -118,6 +142,8 @@ def notes(lab: Assigned | None, seen: Observation, want: list[Fact]) -> Iterator
     yield from _questions(lab, seen)
     yield from _loopback(lab, seen)
     yield from _etc(seen)
+    if not seen.settable and seen.ipv6:
+        yield f"{abilities.FIXED}: {abilities.UNQUIET}"
     yield from _resolving(lab, seen)
     for network in lab.networks:
         yield from _network(network, seen)

@@ -8,7 +8,7 @@ from ipaddress import ip_network
 from posixpath import dirname
 
 from bascule.engine.claims import Claims
-from bascule.engine.forecast import notes, refuse_impossible
+from bascule.engine.forecast import notes, refuse_impossible, refuse_settings
 from bascule.errors import Conflict, InputError
 from bascule.host import nft, resolving, service, uplink
 from bascule.host.announce import Announcement
@@ -128,6 +128,8 @@ def prepare(
     if clashes:
         raise Conflict("\n".join(clashes))
     plan = _difference(found, stored, indexes, others.settings)
+    if lab is not None and world is not None and not found.seen.settable:
+        refuse_settings(plan, world)
     return Prepared(lab, Plan(plan.changes, tuple(notes(lab, found.seen, found.want))), found.want, found.seen)
 
 
@@ -324,6 +326,7 @@ def machine_of(seen: Observation, priors: Mapping[str, str]) -> Machine:
         least_mtu=seen.least_mtu,
         own_forwarding=frozenset() if seen.private else _own_forwarding(seen, priors),
         etc=Etc(seen.users, seen.etc_writable),
+        settable=seen.settable,
     )
 
 

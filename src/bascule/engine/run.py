@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from bascule.engine import claims as claims_of
 from bascule.engine import worlds
+from bascule.engine.forecast import refuse_incapable
 from bascule.engine.prepare import Prepared, choose_all, prepare, stored_topology
 from bascule.engine.work import Listener, Options, Outcome, Work, tidy
 from bascule.errors import Conflict, Locked, WorldError, translated
@@ -48,6 +49,8 @@ def _preview(name: str, edit: Edit, options: Options, stored: Stored) -> Prepare
     kind = worlds.choose(options.world, stored)
     world: World | None = worlds.existing(stored) or (HostWorld() if kind == "host" else None)
     others = claims_of.of_others(name) if kind == "host" else claims_of.Claims()
+    if asked is not None:
+        refuse_incapable(kind)
     target = choose_all(asked, current, world, others) if asked is not None else None
     if target is not None:
         claims_of.refuse_clashes(target, others)

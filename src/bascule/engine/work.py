@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from bascule.engine import claims as claims_of
 from bascule.engine import worlds
-from bascule.engine.forecast import left_alone
+from bascule.engine.forecast import left_alone, refuse_incapable
 from bascule.engine.prepare import Prepared, choose_all, foreseen, leaving_links, moved_addresses, prepare
 from bascule.errors import BasculeError, Interrupted, KernelError, PlanFailed, StateError, unfinished
 from bascule.host import files, keeper, namespaces, processes, service, settle, uplink
@@ -83,6 +83,7 @@ class Work:
 
     def make(self, asked: Topology, current: Assigned | None) -> Outcome:
         """Up, and every change of a lab that stays."""
+        refuse_incapable(self.kind)
         remarks: tuple[str, ...] = ()
         with self._world() as (world, started):
             target, record, indexes, others = self._claim(asked, current, world, started)

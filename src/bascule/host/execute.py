@@ -336,7 +336,8 @@ class _Hands:
         if effect.fresh:
             return syscalls.put(sysctl_path(effect.key), effect.value)
         before = read_sysctl(effect.key)
-        syscalls.put(sysctl_path(effect.key), effect.value)
+        if before != effect.value:  # what is right already may stand where nothing can be written
+            syscalls.put(sysctl_path(effect.key), effect.value)
         self._report.priors.setdefault((effect.node, effect.key), before)
 
 

@@ -138,8 +138,11 @@ def remove_stale_links() -> None:
     """Remove the links of labs that went with the power."""
     for path in _links():
         if is_stale(path):
-            with suppress(FileNotFoundError):
+            try:
                 syscalls.unlink(path)
+            except OSError as error:  # in an /etc that has become read-only they wait for a later lab
+                if error.errno not in (errno.ENOENT, errno.EROFS):
+                    raise
 
 
 def _links() -> Iterator[str]:

@@ -127,7 +127,11 @@ class Netlink:
 
 
 def _open(protocol: int) -> socket.socket:
-    opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
+    try:
+        opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
+    except OSError as error:
+        error.filename = "socket(2) of netlink"
+        raise
     opened.setsockopt(_SOL_NETLINK, _EXT_ACK, 1)
     opened.setsockopt(_SOL_NETLINK, _CAP_ACK, 1)
     return opened

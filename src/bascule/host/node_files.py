@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import replace
 from posixpath import dirname
 
-from bascule.host import files
+from bascule.host import abilities, files
 from bascule.host.paths import ETC, RUN, Paths
 from bascule.host.seen import Observation, Scope
 from bascule.kernel.file import NODE_FILES, Symlink, TextFile, UsersFolder, mended
@@ -23,7 +23,7 @@ _NOTE = ".pid"  # a server's own note, which goes with it
 def look(seen: Observation, scope: Scope, paths: Paths) -> None:
     """Files and links as facts, what of the files is the user's, and the permissions that are not what they have to be."""
     folders, ours = _lab(scope, seen)
-    seen.etc_writable = paths.private or _can_be_written(ETC)
+    seen.etc_writable = paths.private or abilities.has_etc()
     for path in dict.fromkeys((*scope.files, *ours)):
         with suppress(FileNotFoundError, NotADirectoryError):  # it may go between one look and the next
             node = path.removeprefix(f"{ETC}/") if dirname(path) == ETC else ""
@@ -65,12 +65,6 @@ def _ours(place: str) -> Symlink | None:
     except OSError:
         return None
     return Symlink(place, target, files.is_stale(place)) if target.startswith(f"{_STATE}/") else None
-
-
-def _can_be_written(folder: str) -> bool:
-    if os.path.lexists(folder):
-        return os.path.isdir(folder) and os.access(folder, os.W_OK)
-    return os.access(dirname(folder), os.W_OK)
 
 
 def _lab(scope: Scope, seen: Observation) -> tuple[list[str], list[str]]:

@@ -43,7 +43,8 @@ class Observation:
     ``before`` they are adopted; whether a program may become another user there, or is ``alone``; ``modes`` of the lab's files
     and folders that are wrong, each with the right one; ``strays``, which the user has put among them; nodes with a folder of the
     user's in /etc/netns (``users``), and whether links can be made there; the machine's name servers that nodes can ask, those
-    that hear only the machine itself, and whom the lab's own ask (``upstream``)."""
+    that hear only the machine itself, and whom the lab's own ask (``upstream``); whether settings of the kernel can be
+    changed."""
 
     facts: list[Fact] = field(default_factory=list)
     indexes: dict[tuple[str, str], int] = field(default_factory=dict)
@@ -70,6 +71,7 @@ class Observation:
     strays: list[str] = field(default_factory=list)
     users: dict[str, UsersFolder] = field(default_factory=dict)
     etc_writable: bool = True
+    settable: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from bascule.errors import BasculeError, KernelError, NotFound, WorldError
 from bascule.host import bind, namespaces
 from bascule.host.world import World
 from bascule.names import shown
-from bascule.syscalls import CLONE_NEWNS, CLONE_NEWUTS, MNT_DETACH, MS_REC, MS_SLAVE
+from bascule.syscalls import CLONE_NEWNS, CLONE_NEWUTS, MS_REC, MS_SLAVE
 
 _HANDED_DOWN = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 _THE_TERMINALS = (signal.SIGINT, signal.SIGQUIT)
@@ -129,7 +129,9 @@ def replace(world: World, node: str, argv: Sequence[str], last: Last, hostname: 
     try:
         enter(world, node, hostname)
     except OSError as error:
-        raise KernelError(f"ip netns exec {node}", error.errno or 0, os.strerror(error.errno or 0), node) from error
+        said = f"{error.filename or 'a system call'}: {os.strerror(error.errno or 0)}"
+        advice = "`bascule doctor` tells what this process may not do"
+        raise KernelError(f"ip netns exec {node}", error.errno or 0, said, node, advice) from error
     last()
     _become(argv)
 
@@ -249,8 +251,6 @@ def _folder() -> str:
 
 def _mount_sys() -> None:
     """/sys shows the devices of the namespace in which it is mounted."""
-    with suppress(OSError):
-        syscalls.umount("/sys", MNT_DETACH)
-    # A container may forbid it: then /sys shows the wrong devices, and all else works.
+    # A container may forbid it: then the old one stays, which shows the wrong devices, and all else works.
     with suppress(OSError):
         syscalls.mount("sysfs", "/sys", "sysfs", 0)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection
+
+from bascule import syscalls
 from bascule.errors import KernelError
-from bascule.host import nft
+from bascule.host import abilities, namespaces, nft
 from bascule.host.execute import read_sysctl
 from bascule.host.netlink import NETFILTER, Netlink
 from bascule.host.seen import Observation, Scope
@@ -13,10 +17,12 @@ from bascule.kernel.table import FAMILIES, Table, comment, table_name
 from bascule.wire import netfilter
 
 _FORWARDING = {4: "net.ipv4.ip_forward", 6: "net.ipv6.conf.all.forwarding"}
+_INTERFACE = re.compile(r"(conf|neigh)([./])(?!all[./]|default[./])[^/]+?([./][^./]+)\Z")
 _BRIDGE_NF, _BRIDGE_NF6 = "net.bridge.bridge-nf-call-iptables", "net.bridge.bridge-nf-call-ip6tables"
 
 
 def settings(seen: Observation, scope: Scope) -> None:
+    seen.settable = abilities.can_set()
     seen.forwarding = frozenset(version for version, key in _FORWARDING.items() if setting(key) not in ("", "0"))
     seen.bridge_nf, seen.bridge_nf6 = setting(_BRIDGE_NF) == "1", setting(_BRIDGE_NF6) == "1"
     for node, key in scope.sysctls:
@@ -55,8 +61,18 @@ def forwarding(seen: Observation, scope: Scope) -> None:
             seen.facts.extend(rule for rule in rules if rule.bridge in scope.links)
 
 
+def of_a_new_namespace(keys: Collection[str]) -> dict[str, str]:
+    """What these settings are in a network namespace that has just been made; of an interface what each begins with."""
+    with namespaces.coming_back():
+        syscalls.unshare(syscalls.CLONE_NEWNET)
+        return {key: setting(_INTERFACE.sub(r"\1\2default\3", key)) for key in keys}
+
+
 def is_one_user() -> bool:
-    """Whether programs here can't become another user: in a user namespace of one id (user_namespaces(7))."""
+    """Whether programs here can't become another user: in a user namespace of one id (user_namespaces(7)), or without the
+    capabilities that they need for it, and after it."""
+    if not abilities.can_change_user():
+        return True
     try:
         with open("/proc/self/setgroups") as file:
             return file.read().strip() == "deny"

@@ -41,7 +41,7 @@ class Machine:
     hook, too. ``ipv6``: the kernel knows IPv6. ``dnsmasq`` is installed. ``resolvers``: the machine's name servers that a node
     could reach; ``upstream``: whom the lab's own ask. ``private``: it is a private world, for which there is a way out
     (``pasta``). ``alone``: there is one user id only. ``least_mtu``: of the interfaces of its own, 0 where there are none.
-    ``etc``: what is there of nodes' files."""
+    ``etc``: what is there of nodes' files. ``settable``: settings of the kernel can be changed."""
 
     rules: bool = True
     chains: tuple[BaseChain, ...] = ()
@@ -57,6 +57,7 @@ class Machine:
     own_forwarding: frozenset[int] = frozenset()
     routers: tuple[str, ...] = ()
     etc: Etc = field(default_factory=Etc)
+    settable: bool = True
 
 
 def desired(lab: Assigned, machine: Machine | None = None) -> list[Fact]:
@@ -80,7 +81,7 @@ def desired(lab: Assigned, machine: Machine | None = None) -> list[Fact]:
 
 def _network(network: Network, machine: Machine) -> Iterator[Fact]:
     six = any(subnet.version == 6 for subnet in network.subnets)
-    yield Bridge(network.name, network.mtu, network.mac, settings=_quiet(network.name, six) if machine.ipv6 else ())
+    yield Bridge(network.name, network.mtu, network.mac, settings=_quiet(network.name, six) if _can_quiet(machine) else ())
     settings = ((STP, int(network.stp)), (AGEING, network.ageing * 100), (PROMISC, int(network.promiscuous)))
     for name, value in settings:
         if value >= 0 and value != DEFAULTS[name]:
@@ -114,7 +115,7 @@ def _veth(lab: str, node: Node, item: Attachment, network: Network, machine: Mac
     six = any(subnet.version == 6 for subnet in network.subnets)
     given = _settings(node)
     own = own_versions(item, network)
-    quiet = [row for row in _quiet(item.interface, six, 6 in own) if row[0] not in given] if machine.ipv6 else ()
+    quiet = [row for row in _quiet(item.interface, six, 6 in own) if row[0] not in given] if _can_quiet(machine) else ()
     return Veth(
         item.host_interface,
         node.name,
@@ -127,6 +128,10 @@ def _veth(lab: str, node: Node, item: Attachment, network: Network, machine: Mac
         settings=tuple(quiet),
         autoconf=own,
     )
+
+
+def _can_quiet(machine: Machine) -> bool:
+    return machine.ipv6 and machine.settable
 
 
 def _quiet(interface: str, six: bool, announced: bool = False) -> tuple[tuple[str, str], ...]:
