@@ -14,8 +14,9 @@ import pytest
 
 import machine
 from bascule.api import Lab
+from bascule.engine import doctor
 from bascule.errors import InputError
-from bascule.host import abilities
+from bascule.host import abilities, service
 from bascule.plan import render
 from helpers import SEED, bascule
 from questions import NOERROR, ask, soon
@@ -314,3 +315,38 @@ def test_on_a_machine_of_one_s_own_nothing_is_tried(world: World, monkeypatch: p
     monkeypatch.setattr(abilities, "_is_restricted", lambda: False)
     monkeypatch.setattr("bascule.syscalls.fork", lambda: pytest.fail("forked"))
     assert abilities.lacks() == []
+
+
+DNSMASQ = """#!/bin/sh
+# Like dnsmasq under an AppArmor profile that does not let it read its configuration.
+test -e /run/bascule/doctor/dns/out.conf || exit 9
+echo "dnsmasq: cannot read /run/bascule/doctor/dns/out.conf: Permission denied" >&2
+exit 3
+"""
+
+
+def test_a_security_module_confines_dnsmasq(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it may not read what a lab writes for it: `plan` and `doctor` say so with the lines to add. Networks that only would
+    have had a server go without, those that ask for one are refused."""
+    require("nft")
+    assert not service.is_confined()
+    monkeypatch.setattr(service, "_has_profile", lambda: True)
+    if service.program() is not None:
+        assert not service.is_confined()  # it is tried, and may
+    place = Path("confined").absolute()
+    place.write_text(DNSMASQ)
+    place.chmod(0o755)
+    monkeypatch.setattr(service, "program", lambda: str(place))
+    before = machine.state()
+    network: dict[str, Any] = {"subnet": "10.1.0.0/24", "nat": True}
+    lab = Lab.from_data({"networks": {"lan": network}, "nodes": {"a": ["lan"]}}, world="host")
+    lab.up()
+    (note,) = [note for note in lab.plan().notes if "AppArmor" in note]
+    assert "/run/bascule/*/dns/{,**} r," in note
+    assert "apparmor_parser -r /etc/apparmor.d/usr.sbin.dnsmasq" in note
+    assert [found.advice for found in doctor.examine() if found.what == "dnsmasq"] == [service.LET_IT]
+    lab.down()
+    assert machine.difference(before, machine.state()) == ""
+    with pytest.raises(InputError, match="`dns` needs dnsmasq, and AppArmor's profile"):
+        Lab.from_data({"networks": {"lan": {**network, "dns": True}}, "nodes": {"a": ["lan"]}}, world="host").up()
+    assert machine.difference(before, machine.state()) == ""

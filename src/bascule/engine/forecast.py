@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ipaddress import ip_network
 
 from bascule.errors import BasculeError, Conflict, InputError, KernelError, WorldError
-from bascule.host import abilities, nft, surroundings, uplink
+from bascule.host import abilities, nft, service, surroundings, uplink
 from bascule.host.seen import Observation
 from bascule.host.world import World
 from bascule.kernel.namespace import AddNamespace
@@ -109,7 +109,9 @@ def _hosts_of_others(lab: Assigned, seen: Observation) -> Iterator[tuple[str, Po
 
 def _impossible_network(network: Network, seen: Observation) -> Iterator[BasculeError]:
     for key, asked in (("dns", network.dns), ("dhcp", network.dhcp), ("ra", network.ra)):
-        if asked and not seen.dnsmasq:
+        if asked and seen.confined:
+            yield InputError(f"network {network.name}: `{key}` needs dnsmasq, and {service.CONFINED}; {service.LET_IT}")
+        elif asked and not seen.dnsmasq:
             yield InputError(f"network {network.name}: `{key}` needs dnsmasq; install the package dnsmasq-base, or remove it")
     for address in network.outbound:
         if str(address) not in seen.addresses:
@@ -150,7 +152,9 @@ def notes(lab: Assigned | None, seen: Observation, want: list[Fact]) -> Iterator
 
 
 def _resolving(lab: Assigned, seen: Observation) -> Iterator[str]:
-    """Names outside of the lab that nobody finds although there is a way out."""
+    """Names outside of the lab that nobody finds although there is a way out, and name servers that there can't be."""
+    if seen.confined:
+        yield f"no name servers: {service.CONFINED}; {service.LET_IT}"
     leaving = [network for network in lab.networks if network.nat and not (seen.private and seen.without_uplink)]
     served = [network for network in leaving if serves_names(network, seen.dnsmasq)]
     asked = seen.upstream.file or seen.upstream.servers

@@ -80,7 +80,8 @@ def observe(scope: Scope, paths: Paths) -> Observation:
     _conclude(seen, scope, world, nodes)
     node_files.look(seen, scope, paths)
     seen.facts.extend(found for prefix in scope.services if (found := service.running(prefix)) is not None)
-    seen.dnsmasq = service.program() is not None
+    seen.confined = bool(scope.services) and service.is_confined()
+    seen.dnsmasq = service.program() is not None and not seen.confined
     if not paths.private:
         resolving.on_the_machine(seen)
     seen.private, seen.alone = paths.private, paths.private or surroundings.is_one_user()

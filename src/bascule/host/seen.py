@@ -44,7 +44,7 @@ class Observation:
     and folders that are wrong, each with the right one; ``strays``, which the user has put among them; nodes with a folder of the
     user's in /etc/netns (``users``), and whether links can be made there; the machine's name servers that nodes can ask, those
     that hear only the machine itself, and whom the lab's own ask (``upstream``); whether settings of the kernel can be
-    changed."""
+    changed, and whether dnsmasq is ``confined`` to where we don't write."""
 
     facts: list[Fact] = field(default_factory=list)
     indexes: dict[tuple[str, str], int] = field(default_factory=dict)
@@ -61,6 +61,7 @@ class Observation:
     before: dict[tuple[str, str], str] = field(default_factory=dict)
     ipv6: bool = True
     dnsmasq: bool = False
+    confined: bool = False
     resolvers: tuple[str, ...] = ()
     deaf_resolvers: tuple[str, ...] = ()
     upstream: Upstream = field(default_factory=Upstream)

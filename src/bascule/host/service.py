@@ -18,6 +18,12 @@ from bascule.kernel.service import PROGRAM, NameServer
 _OWN = "/proc/thread-self/ns/net"
 _SECONDS, _PATIENCE = 20, 2000  # to start; milliseconds to end by itself
 _TRIES = 5
+_PROFILES, _CONFINED = "/etc/apparmor.d", 13
+CONFINED = "AppArmor's profile for dnsmasq does not let it read /run/bascule"
+LET_IT = (
+    "add the lines `/run/bascule/*/dns/{,**} r,` and `/run/bascule/*/dns/*.pid rw,` to /etc/apparmor.d/local/usr.sbin.dnsmasq, "
+    "then `apparmor_parser -r /etc/apparmor.d/usr.sbin.dnsmasq`"
+)
 
 
 def program() -> str | None:
@@ -128,3 +134,36 @@ def _end(pid: int, prefix: str) -> None:
                 return
     finally:
         os.close(descriptor)
+
+
+def is_confined() -> bool:
+    """Whether a security module keeps dnsmasq from reading what a lab writes for it. Where AppArmor has a profile for it, it is
+    tried, in a child with a /run of its own."""
+    found = program()
+    if found is None or not _has_profile():
+        return False
+    child = syscalls.fork()
+    if child == 0:
+        os._exit(_try_to_read(found))
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == _CONFINED
+
+
+def _has_profile() -> bool:
+    with suppress(OSError), open("/sys/module/apparmor/parameters/enabled") as file:
+        return file.read().startswith("Y") and any(PROGRAM in name for name in os.listdir(_PROFILES))
+    return False
+
+
+def _try_to_read(found: str) -> int:
+    with suppress(Exception):
+        syscalls.unshare(syscalls.CLONE_NEWNS)
+        syscalls.mount("none", "/", "none", syscalls.MS_REC | syscalls.MS_SLAVE)
+        syscalls.mount("tmpfs", "/run", "tmpfs", 0, "mode=755")
+        place = "/run"
+        for name in ("bascule", "doctor", "dns"):
+            place = f"{place}/{name}"
+            syscalls.mkdir(place, 0o755)
+        os.close(syscalls.create(f"{place}/out.conf", os.O_WRONLY, 0o644))
+        done = syscalls.run([found, "--test", f"--conf-file={place}/out.conf"], "", _SECONDS)
+        return _CONFINED if done.returncode and os.strerror(errno.EACCES) in done.stderr else 0
+    return 0
