@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -234,6 +235,15 @@ def test_which_servers_a_private_world_can_ask(world: World, case: str) -> None:
     seen = Observation()
     resolving.from_outside(seen, frozenset({"192.0.2.1"}))
     assert (seen.resolvers, seen.upstream) == (far, asked)
+
+
+def test_a_fifo_in_the_place_of_resolv_conf(world: World) -> None:
+    """It is not waited for."""
+    _missing()
+    os.mkfifo(RESOLV)
+    seen = Observation()
+    resolving.on_the_machine(seen)
+    assert (seen.resolvers, seen.upstream) == ((), Upstream(""))
 
 
 @pytest.fixture

@@ -76,6 +76,9 @@ def _lab(scope: Scope, seen: Observation) -> tuple[list[str], list[str]]:
             folders.append(place)
             ours += [f"{place}/{name}" for name in names if not name.endswith(_NOTE)]
     for view in _names_in(scope.views):
+        if not os.path.isdir(view):
+            seen.strays.append(view)
+            continue
         folders.append(view)
         for path in _names_in(view):
             (ours if os.path.basename(path) in NODE_FILES and _is_plain(path) else seen.strays).append(path)

@@ -22,7 +22,7 @@ _MOST_BYTES = 1 << 16
 def on_the_machine(seen: Observation) -> None:
     """For a lab whose servers run on the machine itself: they follow its file, whatever stands in it."""
     named = _named(RESOLV_CONF)
-    file = next((path for path in (RESOLV_CONF, _REAL) if os.path.exists(path)), "")
+    file = next((path for path in (RESOLV_CONF, _REAL) if os.path.isfile(path)), "")
     seen.resolvers, seen.deaf_resolvers = _sorted(named)
     seen.upstream = Upstream(file)
 
@@ -56,7 +56,8 @@ def _named(path: str) -> list[str]:
 
 def _servers(path: str) -> Iterator[str]:
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a FIFO in its place is not waited for
+        with open(descriptor, encoding="utf-8", errors="replace") as file:
             rows = [line.split() for line in file.read(_MOST_BYTES).splitlines()]
     except OSError:
         return

@@ -23,6 +23,7 @@ from bascule.names import derived_mac
 from bascule.plan.firewall import Surroundings, is_guarded
 from bascule.plan.names import Etc, names
 from bascule.plan.passage import passage
+from bascule.plan.servers import serves_names
 from bascule.plan.uplink import world_uplink
 from bascule.topology.autoconf import own_versions
 from bascule.topology.check_addresses import INTERFACE_WORD
@@ -75,7 +76,8 @@ def desired(lab: Assigned, machine: Machine | None = None) -> list[Fact]:
     facts.extend(names(lab, machine.dnsmasq, machine.resolvers, machine.alone, machine.upstream, machine.etc))
     facts.extend(_accepted(lab, machine))
     if machine.private and machine.pasta:
-        facts.extend(world_uplink(lab, machine.upstream.through and machine.dnsmasq))
+        asks = any(serves_names(network, machine.dnsmasq) and not network.internal for network in lab.networks)
+        facts.extend(world_uplink(lab, machine.upstream.through and asks))
     return facts
 
 
