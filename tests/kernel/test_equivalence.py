@@ -7,7 +7,7 @@ import pytest
 from bascule.host.execute import execute
 from bascule.host.paths import Paths
 from bascule.kernel.address import Address, ChangeAddress
-from bascule.kernel.file import PutFile, PutSymlink
+from bascule.kernel.file import PutFile, PutSymlink, SetMode
 from bascule.kernel.link import AddBridge, AddVeth, Bridge, ChangeLink, DeleteLink, Veth
 from bascule.kernel.namespace import AddNamespace, DeleteNamespace
 from bascule.kernel.op import Op
@@ -64,7 +64,9 @@ CASES: dict[str, tuple[Op, ...]] = {
     "sysctl": (NODE, SetSysctl("ns1", "net.ipv4.ip_forward", "1", "0")),
     "sysctl with three numbers": (NODE, SetSysctl("ns1", "net.ipv4.tcp_rmem", "4096 8192 16384", "")),
     "file": (PutFile("/run/bascule/x/etc/v/hosts", "127.0.0.1\tlocalhost\n10.1.0.2\tit's\n", None),),
+    "mode": (PutFile("/run/bascule/x/etc/v/hosts", "a\n", None), SetMode("/run/bascule/x/etc/v/hosts", 0o640, 0o644)),
     "link": (PutSymlink("/etc/netns/ns1", "/run/bascule/x/etc/v", None),),
+    "link in a folder": (PutSymlink("/etc/netns/ns1/hosts", "/run/bascule/x/etc/v/hosts", None),),
     "link removed": (PutSymlink("/etc/netns/ns1", "/x", None), PutSymlink("/etc/netns/ns1", None, "/x")),
 }
 RULES: dict[str, tuple[Op, ...]] = {
@@ -119,7 +121,9 @@ REVERSIBLE: dict[str, tuple[tuple[Op, ...], Op]] = {
     "::1 on a bridge": ((BRIDGE,), LOOPBACK),
     "sysctl": ((NODE,), SetSysctl("ns1", "net.ipv4.ip_forward", "1", "0")),
     "file": ((PutFile("/run/bascule/x/etc/v/a", "a", None),), PutFile("/run/bascule/x/etc/v/a", "b", "a")),
+    "mode": ((PutFile("/run/bascule/x/etc/v/a", "a", None),), SetMode("/run/bascule/x/etc/v/a", 0o600, 0o644)),
     "link": ((), PutSymlink("/etc/netns/ns1", "/run/x", None)),
+    "link back": ((PutSymlink("/etc/netns/ns1", "/run/x", None),), PutSymlink("/etc/netns/ns1", None, "/run/x")),
 }
 
 
