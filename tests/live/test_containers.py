@@ -289,7 +289,7 @@ def test_forwarding_of_the_machine(world: World, forwards: bool) -> None:
 
 def test_run_is_read_only(world: World) -> None:
     """Neither namespaces nor state can be kept: one line each, and `doctor` says the same."""
-    world.run("mount", "-o", "remount,ro", "/run")
+    _read_only(world, "/run")
     done = bascule(world, "up", SEED, check=False)
     assert done.returncode == 1
     assert "/run/bascule: Read-only file system; set BASCULE_STATE_DIR" in done.stderr
@@ -297,7 +297,6 @@ def test_run_is_read_only(world: World) -> None:
     done = bascule(world, "up", SEED, check=False, env={**os.environ, "BASCULE_STATE_DIR": state})
     assert "/run/netns, where nodes' namespaces are pinned, can't be written to; mount a tmpfs on /run" in done.stderr
     assert "/run/netns, where nodes' namespaces are pinned, can't be written to" in bascule(world, "doctor", check=False).stdout
-    world.run("mount", "-o", "remount,rw", "/run")
 
 
 def test_a_server_that_can_t_become_another_user(world: World) -> None:
