@@ -174,8 +174,8 @@ def _nothing(*_: object) -> Observation:
     return Observation()
 
 
-def _replace(_world: object, node: str, argv: list[str], _last: object) -> NoReturn:
-    promise(node in ("ns1", "ns2", "ns3") and len(argv) > 0, f"a command in {node}: {argv}")
+def _replace(_world: object, node: str, argv: list[str], _last: object, hostname: str) -> NoReturn:
+    promise(node in ("ns1", "ns2", "ns3") and len(argv) > 0 and hostname == node, f"a command in {node} ({hostname}): {argv}")
     sys.exit(0)
 
 
