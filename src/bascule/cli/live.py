@@ -11,7 +11,7 @@ from bascule.cli import choose, output
 from bascule.engine import look, run
 from bascule.engine.work import Options
 from bascule.errors import InputError, NotFound
-from bascule.names import printable, shown
+from bascule.names import shown
 from bascule.plan import render
 from bascule.topology import edit
 from bascule.topology.model import Attachment, Topology
@@ -148,7 +148,7 @@ def port(arguments: Arguments) -> int:
     """``bascule port``"""
     nodes = {node["name"]: node for node in look.show(choose.running(arguments.lab))["nodes"]}
     if arguments.node not in nodes:
-        raise NotFound(f"no node {printable(arguments.node)}; there are: {', '.join(nodes) or 'none'}")
+        raise NotFound(f"no node {shown(arguments.node)}; there are: {', '.join(nodes) or 'none'}")
     ports = nodes[arguments.node]["ports"]
     if arguments.json:
         return output.as_json(ports)
