@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_network
-from posixpath import dirname
 
 from bascule.engine.claims import Claims
 from bascule.engine.forecast import notes, refuse_impossible, refuse_settings
@@ -18,7 +17,7 @@ from bascule.host.seen import Observation, Scope
 from bascule.host.world import HostWorld, PrivateWorld, World
 from bascule.kernel.address import Address
 from bascule.kernel.bridge import UNKNOWN, BridgeSetting, Uplink
-from bascule.kernel.file import Mode, Symlink, TextFile
+from bascule.kernel.file import Symlink, TextFile
 from bascule.kernel.link import Bridge, Veth
 from bascule.kernel.namespace import Namespace
 from bascule.kernel.op import WORLD, Fact, Indexes, Key
@@ -26,7 +25,7 @@ from bascule.kernel.ruleset import is_plain
 from bascule.kernel.service import NameServer, Upstream
 from bascule.kernel.sysctl import Sysctl
 from bascule.kernel.table import Table, digest, table_name
-from bascule.plan import owner
+from bascule.plan import filed, owner
 from bascule.plan.desired import Machine, desired
 from bascule.plan.diff import Plan, diff
 from bascule.plan.firewall import FORWARDING, LEASES
@@ -177,36 +176,12 @@ def _compare(
         indexes.learn(node, interface, index)
     want = desired(lab, machine_of(seen, {**others.priors, **priors_of(stored)})) if lab is not None else []
     own, foreign = owner.split(name, seen.facts, stored.namespaces, indexes, seen.indexes)
-    want = [fact for fact in want if not (isinstance(fact, TextFile) and fact.path in seen.strays)]
-    own = _without_held(own, want, seen)
+    want, own = filed.without_users(want, own, seen.strays)
     if stored.journal is not None:
-        own = _untold(own, want)
+        own = filed.untold(own, want)
     if lab is not None:
-        want, own = _with_modes(want, own, name, seen)
+        want, own = filed.with_modes(name, want, own, seen.modes)
     return _Compared(want, own, foreign, {fact.key for fact in before}, seen)
-
-
-def _untold(own: list[Fact], want: list[Fact]) -> list[Fact]:
-    """A run that was killed may have written what a server reads, and not have told it."""
-    read = {fact.path for fact in want if isinstance(fact, TextFile) and fact.server}
-    return [replace(fact, told=False) if isinstance(fact, TextFile) and fact.path in read else fact for fact in own]
-
-
-def _without_held(own: list[Fact], want: list[Fact], seen: Observation) -> list[Fact]:
-    """A link by which the user reaches files that he has put among ours stays, as they do, also when it is no longer wanted."""
-    held = {dirname(path) for path in seen.strays}
-    wanted = {fact.key for fact in want} if held else set()
-    return [fact for fact in own if not (isinstance(fact, Symlink) and fact.target in held and fact.key not in wanted)]
-
-
-def _with_modes(want: list[Fact], own: list[Fact], name: str, seen: Observation) -> tuple[list[Fact], list[Fact]]:
-    """Permissions that are wrong are put right first. A server that can't read its files did not read them when it was started
-    either: it is started anew."""
-    have = [Mode(path, mode) for path, (mode, _right) in seen.modes.items()]
-    right = [Mode(path, mode) for path, (_mode, mode) in seen.modes.items()]
-    in_the_way = any(f"{servers_folder(name)}/".startswith(f"{path}/") for path in seen.modes)
-    deaf = in_the_way or any(path.startswith(servers_folder(name)) for path in seen.modes)
-    return [*right, *want], [*have, *(replace(fact, deaf=deaf) if isinstance(fact, NameServer) else fact for fact in own)]
 
 
 def _difference(found: _Compared, stored: Stored, indexes: Indexes, shared: Collection[str]) -> Plan:
