@@ -10,10 +10,12 @@ Each function raises OSError with the call's errno. Calls that Python 3.11 has n
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import signal
 import stat
 import subprocess
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
@@ -34,6 +36,8 @@ _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38
 _CLONE_PARENT = 0x00008000
 _SYS_CLONE3, _SYS_OPEN_TREE, _SYS_MOVE_MOUNT = 435, 428, 429  # the same numbers on every architecture
 _AT_FDCWD, _OPEN_TREE_CLONE, _MOVE_MOUNT_F_EMPTY_PATH = -100, 0x1, 0x4  # linux/fcntl.h, linux/mount.h
+
+_PAUSE = 0.002  # seconds between two tries of a lock
 
 # Where programs that we start ourselves are looked for, before $PATH: that may be anybody's.
 SYSTEM_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
@@ -294,6 +298,19 @@ def sync_folder(path: str) -> None:
         fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def lock(fd: int, seconds: float = 0) -> bool:
+    """flock(2), exclusive. Whether it is ours, at once or within so many seconds."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                return False
+        time.sleep(_PAUSE)
 
 
 def put(path: str, text: str) -> None:

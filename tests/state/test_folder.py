@@ -138,3 +138,20 @@ def test_the_last_lab_takes_the_state_directory_along(state: Path) -> None:
     (state / "b" / "lock").unlink()
     folder.remove("b")
     assert not state.exists()
+
+
+def test_a_state_directory_that_goes_between_two_looks_holds_nothing(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process's last lab takes it along at any moment: between the listing and the check, too."""
+    real = os.listdir
+
+    def vanishing(path: str) -> list[str]:
+        found = real(path)
+        state.rmdir()
+        return found
+
+    state.mkdir(0o700)
+    monkeypatch.setattr("os.listdir", vanishing)
+    assert folder.labs() == []
+    monkeypatch.undo()
+    with pytest.raises(folder.Gone):
+        folder.check(str(state))

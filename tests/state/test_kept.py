@@ -171,3 +171,17 @@ def test_a_folder_that_others_may_write_to_is_not_believed(folder: Path) -> None
     for call in (kept.names, lambda: kept.load("a"), lambda: kept.keep("b", TOPOLOGY, "")):
         with pytest.raises(StateError, match="others may write to it"):
             call()
+
+
+def test_a_folder_that_goes_between_two_looks_keeps_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the last lab that another process takes down."""
+    real = os.listdir
+
+    def vanishing(path: str) -> list[str]:
+        kept.forget("a")
+        return real(path)
+
+    kept.keep("a", TOPOLOGY, "")
+    monkeypatch.setattr("os.listdir", vanishing)
+    assert kept.names() == []
+    assert kept.names() == []

@@ -254,3 +254,60 @@ def test_who_only_asks_takes_nothing(state: Path, tmp_path: Path) -> None:
             fcntl.lockf(opened, fcntl.LOCK_EX)  # fcntl(2)'s kind of lock, of the same file
             assert not lock.is_held("other")
     assert not lock.is_held("lab")
+
+
+@pytest.mark.parametrize("place", ["missing/below", "/proc", "/proc/self/below", "file/below", "dangling"])
+def test_a_place_where_nothing_can_be_made_is_told_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    """A folder above that is not there is nothing that comes back by itself: nobody tries for ever."""
+    (tmp_path / "file").touch()
+    (tmp_path / "dangling").symlink_to("nowhere")
+    monkeypatch.setenv("BASCULE_STATE_DIR", str(tmp_path / place))
+    for hold in (lambda: lock.lab_lock("lab", "x"), lock.claims_lock):
+        with pytest.raises(StateError, match="set BASCULE_STATE_DIR"), hold():
+            pass
+    assert sorted(os.listdir(tmp_path)) == ["dangling", "file"]
+
+
+def test_a_lock_that_always_goes_is_told(state: Path) -> None:
+    """Whatever it is that takes it away."""
+
+    def gate(call: str, subject: object) -> None:
+        if call == "open":
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), subject)
+
+    told = pytest.raises(StateError, match=r"/lock: it goes whenever it was made")
+    with syscalls.gated(gate), told, lock.lab_lock("lab", "x"):
+        pass
+
+
+def test_claims_that_somebody_holds_for_long(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who does not wait is told who it is; who waits is told, too, and goes on then."""
+    monkeypatch.setattr(lock, "_PATIENCE", 0.02)
+    state.mkdir(0o700)
+    told: list[str] = []
+    with open(state / ".claims", "w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(Locked) as caught, lock.claims_lock(wait=False):
+            pass
+        said = str(caught.value)
+        assert said.startswith("the claims of all labs are in use by ")
+        assert said.endswith(f" (process {os.getpid()}); try again, or leave out --no-wait")
+        waits = threading.Event()
+
+        def waiting(text: str) -> None:
+            told.append(text)
+            waits.set()
+
+        done: list[bool] = []
+
+        def second() -> None:
+            with lock.claims_lock(waiting=waiting):
+                done.append(True)
+
+        thread = threading.Thread(target=second)
+        thread.start()
+        assert waits.wait(20)
+        assert not done
+    thread.join(20)
+    assert done
+    assert told[0].startswith("waiting for ") and told[0].endswith("which holds the claims of all labs")

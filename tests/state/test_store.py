@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 from functools import partial
 from pathlib import Path
 
@@ -320,3 +321,17 @@ def test_a_file_that_is_no_record_is_named() -> None:
         opened.truncate((256 << 20) + 1)
     with pytest.raises(StateError, match=f"^{path} is larger than 256 MiB: it is damaged"):
         store.load("lab")
+
+
+def test_a_record_whose_folder_goes_while_it_is_read_is_none(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process takes the lab down in that moment."""
+    with lock.lab_lock("lab", "test"):
+        store.save(_record())
+    real = folder.check
+
+    def vanishing(path: str) -> None:
+        shutil.rmtree(state, ignore_errors=True)
+        real(path)
+
+    monkeypatch.setattr(folder, "check", vanishing)
+    assert store.load("lab") == store.Stored(None, None)

@@ -174,7 +174,8 @@ class Work:
         world = worlds.existing(self.stored)
         assert record is not None  # noqa: S101 (apply() has looked)
         assert world is not None  # noqa: S101 (lost worlds were left out)
-        with lock.claims_lock():  # of several labs that leave at once, the last puts back what all of them needed
+        with lock.claims_lock(self.options.wait, self.heard.waiting):
+            # of several labs that leave at once, the last puts back what all of them needed
             others = claims_of.around(self.name, world)
             store.begin(dataclasses.replace(record, command=self.options.command, settings=[]))
         remarks = _forget_kept(self.name) if self.kind == "host" else ()
@@ -229,7 +230,7 @@ class Work:
             others = claims_of.Claims()
             target = choose_all(asked, current, world, others)
             return target, self._record(target, 0, started, others), Indexes(0), others
-        with lock.claims_lock():
+        with lock.claims_lock(self.options.wait, self.heard.waiting):
             others = claims_of.of_others(self.name)
             target = choose_all(asked, current, world, others)
             claims_of.refuse_clashes(target, others)

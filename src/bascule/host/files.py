@@ -7,7 +7,6 @@ before. The note is a file of one path a line, appended to before the folder is 
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import re
 import time
@@ -15,7 +14,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from posixpath import dirname
 
-from bascule import syscalls
+from bascule import identity, syscalls
+from bascule.errors import StateError
 from bascule.host import namespaces
 from bascule.host.paths import Paths
 from bascule.kernel.file import NODE_FILES
@@ -27,6 +27,7 @@ _LINKS = "/etc/netns"
 _MOST_NOTES = 1 << 20
 _MADE_FOLDER = re.compile(r"(mount )?/(run/netns|etc/netns|run/etc-netns)(/[^\0]*)?\Z")
 _ATTEMPTS, _PAUSE = 20, 0.005
+_PATIENCE = 3  # seconds: notes are taken in milliseconds, so that who holds them for longer is stuck
 
 
 def make_directories(path: str, mode: int = 0o755) -> None:
@@ -81,7 +82,10 @@ def _made() -> Iterator[int]:
         except FileNotFoundError:
             continue  # the last lab has just taken the folder away
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if not syscalls.lock(descriptor, _PATIENCE):
+                there = os.fstat(descriptor)
+                holder = identity.holder(there.st_dev, there.st_ino) or "another command"
+                raise StateError(f"{MADE} is in use by {holder}, for longer than {_PATIENCE} s; try again")
             if os.path.exists(MADE) and os.path.samestat(os.fstat(descriptor), os.stat(MADE)):
                 yield descriptor
                 return

@@ -34,7 +34,14 @@ def program() -> str | None:
 def running(prefix: str) -> NameServer | None:
     """The server whose configurations begin like this, in the network namespace of the calling thread."""
     found = next(_processes(prefix), None)
-    return None if found is None else NameServer(prefix, found[1])
+    return None if found is None else NameServer(prefix, found[1], stopped=_is_stopped(found[0]))
+
+
+def _is_stopped(pid: int) -> bool:
+    """By its state (proc_pid_stat(5), field 3). One that a debugger holds, `t`, will go on."""
+    with suppress(OSError), open(f"/proc/{pid}/stat", errors="replace") as file:
+        return file.read().rpartition(")")[2].split()[0] == "T"
+    return False
 
 
 def _processes(prefix: str) -> Iterator[tuple[int, str]]:
@@ -128,6 +135,8 @@ def _end(pid: int, prefix: str) -> None:
                 return
             with suppress(ProcessLookupError):
                 syscalls.kill(descriptor, number)
+                if _is_stopped(pid):
+                    syscalls.kill(descriptor, signal.SIGCONT)  # until then it does not heed the other
             poll = select.poll()
             poll.register(descriptor, select.POLLIN)
             if poll.poll(_PATIENCE):

@@ -27,11 +27,12 @@ class Upstream(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class NameServer:
     """A dnsmasq runs in the world with this configuration. ``prefix`` is what all of its configurations begin with. ``deaf``: it
-    could not read its files when it was started, and does not look again."""
+    could not read its files when it was started, and does not look again. ``stopped`` (SIGSTOP): it answers nobody."""
 
     prefix: str
     config: str
     deaf: bool = False
+    stopped: bool = False
 
     @property
     def node(self) -> str:
@@ -64,9 +65,11 @@ class NameServer:
         return (*old.remove(indexes), *self.create(indexes))
 
     def differences(self, old: Fact) -> tuple[str, ...]:
-        if isinstance(old, NameServer) and old.deaf:
-            return ("can't read its files",)
-        return (f"runs with {old.config}",) if isinstance(old, NameServer) else ()
+        if not isinstance(old, NameServer):
+            return ()
+        if old.deaf or old.stopped:
+            return ("can't read its files" if old.deaf else "is stopped",)
+        return (f"runs with {old.config}",)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,10 @@ from bascule.names import problem_with_lab_name
 _MODE = 0o711  # a name server, which is not root, goes through to what it reads
 
 
+class Gone(StateError):
+    """There is no such folder: the last lab takes the state directory along, at any moment."""
+
+
 def root() -> str:
     """The state directory of the calling user."""
     chosen = os.environ.get("BASCULE_STATE_DIR")
@@ -54,9 +58,11 @@ def _mend(path: str) -> None:
 
 def check(path: str) -> None:
     """Raises :class:`StateError` for a link, and for a folder that is somebody else's or that others may write to: whoever can
-    put files there decides what a command of ours does."""
+    put files there decides what a command of ours does. :class:`Gone` where there is none."""
     try:
         status = os.lstat(path)
+    except FileNotFoundError as error:
+        raise Gone(_said(path, error)) from error
     except OSError as error:
         raise _unusable(path, error) from error
     if not stat.S_ISDIR(status.st_mode):
@@ -69,7 +75,11 @@ def check(path: str) -> None:
 
 
 def _unusable(path: str, error: OSError) -> StateError:
-    return StateError(f"{path}: {error.strerror}; set BASCULE_STATE_DIR to a folder that you can write to")
+    return StateError(_said(path, error))
+
+
+def _said(path: str, error: OSError) -> str:
+    return f"{path}: {error.strerror}; set BASCULE_STATE_DIR to a folder that you can write to"
 
 
 def lab(name: str) -> str:
@@ -85,9 +95,9 @@ def labs() -> list[str]:
     what stands in it could be anybody's."""
     try:
         entries = os.listdir(root())
-    except OSError:
+        check(root())
+    except (OSError, Gone):
         return []
-    check(root())
     named = [name for name in entries if problem_with_lab_name(name) is None]
     return sorted(name for name in named if os.path.isdir(os.path.join(root(), name)))
 

@@ -34,10 +34,11 @@ def _path(name: str) -> str:
 
 def names() -> list[str]:
     """The labs that are kept. Raises :class:`StateError` where the folder is not safely ours."""
-    if not os.path.isdir(directory()):
+    try:
+        folder.check(directory())
+        found = [entry.removesuffix(_SUFFIX) for entry in os.listdir(directory()) if entry.endswith(_SUFFIX)]
+    except (FileNotFoundError, folder.Gone):  # `down` of the last lab takes the folder along
         return []
-    folder.check(directory())
-    found = [entry.removesuffix(_SUFFIX) for entry in os.listdir(directory()) if entry.endswith(_SUFFIX)]
     return sorted(name for name in found if problem_with_lab_name(name) is None)
 
 

@@ -10,11 +10,13 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from bascule import syscalls
+from bascule import identity, syscalls
 from bascule.errors import Locked, StateError
 from bascule.state import folder
 
 Waiting = Callable[[str], None]
+_ATTEMPTS = 1000  # the last lab takes folder and lock along, at any moment; as often as that in a row it is something else
+_PATIENCE = 0.5  # seconds: claims are made in milliseconds, so that who holds them for longer is stuck
 
 
 @contextmanager
@@ -37,7 +39,7 @@ def lab_lock(name: str, command: str, wait: bool = True, waiting: Waiting | None
 @contextmanager
 def _holding(name: str, command: str, wait: bool, waiting: Waiting | None) -> Iterator[None]:
     path = os.path.join(folder.lab(name), "lock")
-    while True:
+    for _attempt in range(_ATTEMPTS):
         descriptor = _open(path, folder.root(), folder.lab(name))
         try:
             _take(descriptor, name, wait, waiting)
@@ -49,40 +51,56 @@ def _holding(name: str, command: str, wait: bool, waiting: Waiting | None) -> It
             return
         finally:
             os.close(descriptor)
+    raise _restless(path)
+
+
+def _restless(path: str) -> StateError:
+    return StateError(f"{path}: it goes whenever it was made; set BASCULE_STATE_DIR to a folder that you can write to")
 
 
 def _open(path: str, *folders: str) -> int:
-    """The lock file, made with its folders. Another command may at any moment remove them, with the last lab: then again."""
-    while True:
-        safe: list[str] = []
+    """The lock file, made with its folders. Another command may at any moment remove them, with the last lab: then again. Raises
+    :class:`StateError` where they can't be made."""
+    why = _restless(path)
+    for _attempt in range(_ATTEMPTS):
         try:
-            for each in folders:
-                folder.ensure(each)
-                safe.append(each)
-            return syscalls.create(path, os.O_RDWR, 0o600)
+            return _made(path, folders)
         except FileNotFoundError:
             continue
-        except (StateError, OSError) as error:
-            if isinstance(error.__cause__, FileNotFoundError):
-                continue
-            for each in reversed(safe):
-                with suppress(OSError):
-                    syscalls.rmdir(each)
-            if isinstance(error, OSError):
-                raise StateError(f"{path}: {error.strerror}") from error
-            raise
+        except StateError as error:
+            if not isinstance(error.__cause__, FileNotFoundError):
+                raise
+            why = error
+    raise why
+
+
+def _made(path: str, folders: tuple[str, ...]) -> int:
+    safe: list[str] = []
+    try:
+        for each in folders:
+            folder.ensure(each)
+            safe.append(each)
+        return syscalls.create(path, os.O_RDWR, 0o600)
+    except FileNotFoundError:
+        raise
+    except (StateError, OSError) as error:
+        for each in reversed(safe):
+            with suppress(OSError):
+                syscalls.rmdir(each)
+        if isinstance(error, OSError):
+            raise StateError(f"{path}: {error.strerror}") from error
+        raise
 
 
 def _take(descriptor: int, name: str, wait: bool, waiting: Waiting | None) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = os.pread(descriptor, 400, 0).decode("utf-8", "replace") or "another command"
-        if not wait:
-            raise Locked(f"lab {name} is in use by {holder}; try again, or leave out --no-wait") from None
-        if waiting:
-            waiting(f"waiting for {holder}, which works on lab {name}")
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    if syscalls.lock(descriptor):
+        return
+    holder = os.pread(descriptor, 400, 0).decode("utf-8", "replace") or "another command"
+    if not wait:
+        raise Locked(f"lab {name} is in use by {holder}; try again, or leave out --no-wait")
+    if waiting:
+        waiting(f"waiting for {holder}, which works on lab {name}")
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
 
 
 def _same_file(descriptor: int, path: str) -> bool:
@@ -95,16 +113,13 @@ def _same_file(descriptor: int, path: str) -> bool:
 
 
 def is_held(name: str) -> bool:
-    """Whether a command works on the lab just now. It is read (/proc/locks, proc(5)) and not tried: who tries to take a lock
-    keeps others from it. Holders in other PID namespaces are not seen."""
+    """Whether a command works on the lab just now. It is read and not tried: who tries to take a lock keeps others from it.
+    Holders in other PID namespaces are not seen."""
     try:
         there = os.stat(os.path.join(folder.lab(name), "lock"), follow_symlinks=False)
-        with open("/proc/locks") as file:
-            rows = [line.split() for line in file]
     except OSError:
         return False
-    place = f"{os.major(there.st_dev):02x}:{os.minor(there.st_dev):02x}:{there.st_ino}"
-    return any(row[1] == "FLOCK" and place in row for row in rows)
+    return bool(identity.holder(there.st_dev, there.st_ino))
 
 
 def _clear_if_empty(name: str) -> None:
@@ -116,18 +131,32 @@ def _clear_if_empty(name: str) -> None:
 
 
 @contextmanager
-def claims_lock() -> Iterator[None]:
-    """Hold the lock under which labs claim names, prefixes and indexes: for milliseconds, never over a run."""
+def claims_lock(wait: bool = True, waiting: Waiting | None = None) -> Iterator[None]:
+    """Hold the lock under which labs claim names, prefixes and indexes: for milliseconds, never over a run. Who holds it for
+    longer is told to ``waiting``; with ``wait`` False :class:`Locked` is raised then."""
     path = os.path.join(folder.root(), ".claims")
-    while True:
+    for _attempt in range(_ATTEMPTS):
         descriptor = _open(path, folder.root())
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            _take_claims(descriptor, wait, waiting)
             if _same_file(descriptor, path):  # else the last lab has just gone, and the file with it
                 yield
                 return
         finally:
             os.close(descriptor)
+    raise _restless(path)
+
+
+def _take_claims(descriptor: int, wait: bool, waiting: Waiting | None) -> None:
+    if syscalls.lock(descriptor, _PATIENCE):
+        return
+    there = os.fstat(descriptor)
+    holder = identity.holder(there.st_dev, there.st_ino) or "another command"
+    if not wait:
+        raise Locked(f"the claims of all labs are in use by {holder}; try again, or leave out --no-wait")
+    if waiting:
+        waiting(f"waiting for {holder}, which holds the claims of all labs")
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
 
 
 def _clear_claims() -> None:
@@ -139,8 +168,7 @@ def _clear_claims() -> None:
     with suppress(OSError):
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _same_file(descriptor, path) and not folder.labs():
+            if syscalls.lock(descriptor) and _same_file(descriptor, path) and not folder.labs():
                 syscalls.unlink(path)
         finally:
             os.close(descriptor)

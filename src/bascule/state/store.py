@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from bascule import syscalls
+from bascule import identity, syscalls
 from bascule.errors import StateError
 from bascule.names import problem_with_node_name
 from bascule.state import folder
@@ -144,10 +144,8 @@ def _remove(name: str, file: str) -> None:
 
 
 def boot_id() -> str:
-    """The kernel's random number for this boot (random(4))."""
-    with suppress(OSError), open("/proc/sys/kernel/random/boot_id") as file:
-        return file.read().strip()
-    return ""
+    """The boot that records are of."""
+    return identity.boot()
 
 
 def _write(record: Record, file: str, otherwise: str) -> None:
@@ -185,7 +183,7 @@ def _read(name: str, file: str) -> Record | None:
             if status.st_size > _MOST_BYTES:
                 raise _damaged(path, f"is larger than {_MOST_BYTES >> 20} MiB")
             text = opened.read(_MOST_BYTES)
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, folder.Gone):  # at any moment: another command takes the lab down
         return None
     except OSError as error:
         raise StateError(f"{path}: {error.strerror}") from error
