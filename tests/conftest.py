@@ -98,7 +98,9 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[sandbox.W
     """A throwaway machine, entered; the current folder is ``tmp_path``."""
     for name in ("BASCULE_STATE_DIR", "XDG_RUNTIME_DIR"):
         monkeypatch.delenv(name, raising=False)
-    with sandbox.World() as entered:
+    # This network namespace is not the machine's own, but plays it. (A test may undo all that it has patched.)
+    with pytest.MonkeyPatch.context() as lasting, sandbox.World() as entered:
+        lasting.setenv("BASCULE_KEEP_DIR", "/var/lib/bascule")
         os.chdir(tmp_path)
         yield entered
 

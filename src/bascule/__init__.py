@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from bascule.errors import (
         BasculeError,
         Conflict,
+        Elsewhere,
         InputError,
         KernelError,
         Locked,
@@ -33,6 +34,7 @@ _FROM_API = ("Lab", "Network", "Node")
 __all__ = [
     "BasculeError",
     "Conflict",
+    "Elsewhere",
     "InputError",
     "KernelError",
     "Lab",

@@ -66,6 +66,10 @@ class NotFound(InputError):
     """A lab, node or network that does not exist was named."""
 
 
+class Elsewhere(InputError):
+    """The lab is in another network namespace than the one that the command runs in."""
+
+
 class KernelError(BasculeError):
     """The kernel refused one operation.
 

@@ -3,7 +3,58 @@
 from __future__ import annotations
 
 import os
+import struct
 from contextlib import suppress
+from typing import NamedTuple
+
+_OWN = "/proc/thread-self/ns/net"
+_SO_NETNS_COOKIE = 71  # asm-generic/socket.h
+_INIT_INODE = 0xEFFFFFF9  # NET_NS_INIT_INO, linux/nsfs.h: the same in every boot since Linux 6.18
+_PF_KTHREAD = 0x00200000  # linux/sched.h
+
+
+class Netns(NamedTuple):
+    """A network namespace: device and inode of its file in /proc (namespaces(7)), and the number that no other one gets until
+    the next boot, as inodes do; 0 where the kernel has none (SO_NETNS_COOKIE, Linux 5.14)."""
+
+    device: int
+    inode: int
+    cookie: int = 0
+
+    def is_same(self, other: Netns) -> bool:
+        """Whether both are one namespace."""
+        return self[:2] == other[:2] and self.cookie in (0, other.cookie or self.cookie)
+
+    def __str__(self) -> str:
+        return f"net:[{self.inode}]"
+
+
+def netns() -> Netns:
+    """The network namespace that the calling thread is in."""
+    import socket
+
+    there = os.stat(_OWN)
+    cookie = 0
+    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as opened:
+        (cookie,) = struct.unpack("=Q", opened.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8))
+    return Netns(there.st_dev, there.st_ino, cookie)
+
+
+def is_machines_own(place: tuple[int, int]) -> bool:
+    """Whether the network namespace with this device and inode is the machine's own, and none that only plays a host: that of
+    process 1, be it a container's. Where that may not be looked at, the kernel's own threads tell, which are in the first one."""
+    for path in ("/proc/1/ns/net", *(("/proc/2/ns/net",) if _is_kernel_thread("2") else ())):
+        with suppress(OSError):
+            there = os.stat(path)
+            return (there.st_dev, there.st_ino) == place
+    return place[1] == _INIT_INODE
+
+
+def _is_kernel_thread(pid: str) -> bool:
+    """By its flags (proc_pid_stat(5), field 9): in a container's PID namespace the number may be anybody's."""
+    with suppress(OSError), open(f"/proc/{pid}/stat", errors="replace") as file:
+        return bool(int(file.read().rpartition(")")[2].split()[6]) & _PF_KTHREAD)
+    return False
 
 
 def boot() -> str:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bascule import syscalls
+from bascule import identity, syscalls
 from bascule.errors import StateError
 from bascule.kernel.op import Indexes
 from bascule.state import folder, lock, store
@@ -96,6 +96,19 @@ def test_what_is_written_can_be_read_by_others() -> None:
     assert os.listdir(folder.lab("lab")) == ["lab.json"]
 
 
+def test_a_record_knows_its_host() -> None:
+    """The network namespace: by device, inode and cookie."""
+    os.makedirs(folder.lab("lab"), 0o700)
+    record = Record("lab", "host", 0, None, host=identity.netns())
+    store.save(record)
+    loaded = store.load("lab").record
+    assert loaded == record
+    assert loaded is not None and loaded.host is not None
+    assert loaded.host.is_same(identity.netns())
+    assert not loaded.host._replace(inode=1).is_same(identity.netns())
+    assert loaded.host._replace(cookie=0).is_same(identity.netns())
+
+
 def test_a_kernel_that_does_not_tell_its_boot(monkeypatch: pytest.MonkeyPatch) -> None:
     """Then records do not say which, and count."""
 
@@ -164,6 +177,9 @@ REPAIR = (
         (KEPT | {"keeper": {"pid": 1}}, " has wrong keeper" + REPAIR),
         (KEPT | {"keeper": {"pid": 1 << 40, "start": 1}}, " has wrong keeper" + REPAIR),
         (KEPT | {"keeper": 5}, " has wrong keeper" + REPAIR),
+        (KEPT | {"host": [4, 1]}, " has wrong host" + REPAIR),
+        (KEPT | {"host": [4, 1, -1]}, " has wrong host" + REPAIR),
+        (KEPT | {"host": {"inode": 1}}, " has wrong host" + REPAIR),
         (KEPT | {"namespaces": []}, " has wrong namespaces" + REPAIR),
         (KEPT | {"namespaces": {"a": "x"}}, " has wrong namespaces" + REPAIR),
         (KEPT | {"namespaces": {"../../etc/x": 0}}, " has wrong namespaces" + REPAIR),

@@ -18,6 +18,7 @@ from bascule.state import kept
 def restore(arguments: Arguments) -> int:
     """``bascule restore``: goes on after a failure and gives the worst code."""
     _only_root("restore")
+    boot.refuse_elsewhere()
     missing = boot.missing()
     unknown = [name for name in arguments.labs if name not in kept.names()]
     if unknown:

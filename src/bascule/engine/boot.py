@@ -7,13 +7,23 @@ import shutil
 from contextlib import suppress
 
 from bascule import syscalls
-from bascule.engine import look
-from bascule.errors import InputError, StateError
+from bascule.engine import look, worlds
+from bascule.errors import Elsewhere, InputError, StateError
 from bascule.state import kept
 
 UNIT = "/etc/systemd/system/bascule.service"
 _MARK = "# Made by bascule install-unit."
 _SECONDS = 60
+
+
+def refuse_elsewhere() -> None:
+    """What is kept is the machine's: built in another network namespace it would stand where it was not. Raises
+    :class:`Elsewhere`."""
+    if not worlds.keeps():
+        raise Elsewhere(
+            "restore: what is kept are labs of the machine's own network namespace, and this is another one; run it there: "
+            "nsenter --net=/proc/1/ns/net bascule restore"
+        )
 
 
 def missing() -> list[str]:

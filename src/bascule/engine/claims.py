@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from ipaddress import ip_network
 from typing import Any
 
+from bascule import identity
+from bascule.engine import worlds
 from bascule.errors import Conflict, StateError
 from bascule.host.observe import interfaces
 from bascule.host.world import World
@@ -51,8 +53,10 @@ def around(name: str, world: World | None) -> Claims:
 
 def of_others(name: str) -> Claims:
     """The claims of all labs of the host world but this one. A damaged record claims nothing: its names still stand in
-    the kernel, where they are seen."""
+    the kernel, where they are seen. Of a lab in another network namespace only the nodes' names count: what /run/netns holds is
+    shared, and all else is not."""
     claims = Claims()
+    here = identity.netns()
     for other in folder.labs():
         if other == name:
             continue
@@ -61,9 +65,12 @@ def of_others(name: str) -> Claims:
         except StateError:
             continue
         for record in (stored.record, stored.journal):
-            if record is not None and record.world == "host":
+            if record is None or record.world != "host":
+                continue
+            nodes = {*record.namespaces, *(record.topology or {}).get("nodes", {})}
+            claims.owners.update({("namespace", node): other for node in nodes})
+            if worlds.is_here(record, here):
                 claims.slots.add(record.slot)
-                claims.owners.update({("namespace", node): other for node in record.namespaces})
                 claims.settings.update(record.settings)
                 claims.priors.update({key: value for node, key, value in record.priors if not node})
                 _claim(claims, other, record.topology or {})
@@ -76,8 +83,7 @@ def _claim(claims: Claims, lab: str, topology: dict[str, Any]) -> None:
         claims.leases |= bool((network or {}).get("dhcp"))
         for subnet in _subnets(network):
             claims.prefixes.append((lab, name, subnet))
-    for name, node in topology.get("nodes", {}).items():
-        claims.owners["namespace", name] = lab
+    for node in topology.get("nodes", {}).values():
         for published in _ports(node):
             claims.ports.add(published, f"lab {lab}")
         for attachment in (node or {}).get("networks", {}).values():

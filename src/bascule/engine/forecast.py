@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from ipaddress import ip_network
 
 from bascule.errors import BasculeError, Conflict, InputError, KernelError, WorldError
-from bascule.host import abilities, nft, service, surroundings, uplink
+from bascule.host import abilities, namespaces, nft, service, surroundings, uplink
 from bascule.host.seen import Observation
 from bascule.host.world import World
-from bascule.kernel.namespace import AddNamespace
+from bascule.kernel.namespace import AddNamespace, Namespace
 from bascule.kernel.op import Fact, WriteSysctl
 from bascule.kernel.ruleset import TO, WITHIN, ForwardAccept
 from bascule.kernel.sysctl import Sysctl
@@ -59,6 +59,13 @@ def refuse_settings(plan: Plan, world: World) -> None:
 def _impossible(lab: Assigned, want: list[Fact], seen: Observation) -> Iterator[BasculeError]:
     if nft.program() is None and any(isinstance(fact, Table) for fact in want):
         yield KernelError("nft", errno.ENOENT, "nft is not installed", advice="the lab needs rules: install the package nftables")
+    there = {fact.name for fact in seen.facts if isinstance(fact, Namespace) and fact.alive}
+    coming = any(isinstance(fact, Namespace) and fact.name not in there for fact in want)
+    if coming and not seen.private and namespaces.pass_with_the_command():
+        yield InputError(
+            "nodes made here would go with this command: it has a mount namespace of its own, as `ip netns exec` and a service's "
+            "PrivateTmp make it; use `nsenter --net=/run/netns/NAME bascule …`, or take that setting out"
+        )
     if any(isinstance(fact, WorldUplink) for fact in want):
         yield from _impossible_ports(lab)
     for node in lab.nodes:

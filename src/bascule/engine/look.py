@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from bascule import identity
 from bascule.engine import worlds
 from bascule.engine.prepare import scope_of, stored_topology
 from bascule.errors import NotFound, StateError, translated
@@ -28,8 +29,8 @@ from bascule.topology.ports import port_text
 
 @dataclass(frozen=True, slots=True)
 class LabInfo:
-    """One line of `ls`. ``state`` is ``up``, ``unfinished`` (a run was killed), ``lost`` (the keeper has ended)
-    or ``damaged``."""
+    """One line of `ls`. ``state`` is ``up``, ``unfinished`` (a run was killed), ``lost`` (the keeper has ended), ``elsewhere``
+    (in another network namespace) or ``damaged``."""
 
     name: str
     state: str
@@ -47,6 +48,7 @@ class LabInfo:
 def labs() -> list[LabInfo]:
     """All labs of this user."""
     found = []
+    here = identity.netns()
     for name in folder.labs():
         try:
             stored = store.load(name)
@@ -56,6 +58,8 @@ def labs() -> list[LabInfo]:
         record = stored.newest
         if record is not None:
             state = "unfinished" if stored.journal else "up"
+            if not worlds.is_here(record, here):
+                state = "elsewhere"
             found.append(_info(record, state if worlds.has_world(record) else "lost"))
     return found
 

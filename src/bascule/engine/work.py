@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
+from bascule import identity
 from bascule.engine import claims as claims_of
 from bascule.engine import worlds
 from bascule.engine.forecast import left_alone, refuse_incapable
@@ -126,7 +127,7 @@ class Work:
 
     def _keep(self, record: Record) -> tuple[str, ...]:
         """What `restore` needs after a reboot. That it can't be kept is no reason to take the lab away: it is told."""
-        if self.kind != "host" or record.topology is None:
+        if self.kind != "host" or record.topology is None or not worlds.keeps():
             return ()
         try:
             kept.keep(self.name, record.topology, record.source)
@@ -257,6 +258,7 @@ class Work:
             source=self.options.source or (old.source if old else ""),
             boot=store.boot_id(),
             keeper=Keeper(started.pid, started.start) if started else old.keeper if old else None,
+            host=identity.netns() if self.kind == "host" else None,
             namespaces=self.stored.namespaces,
             priors=[(*place, value) for place, value in priors.items()],
             tables=old.tables if old else {},
@@ -322,6 +324,8 @@ def tidy(name: str) -> tuple[str, ...]:
 
 def _forget_kept(name: str) -> tuple[str, ...]:
     """What has to be said where that is not possible; it is no reason to let the lab stand."""
+    if not worlds.keeps():
+        return ()
     try:
         kept.forget(name)
     except StateError as error:

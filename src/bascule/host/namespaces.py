@@ -15,6 +15,7 @@ from bascule.syscalls import CLONE_NEWNET, MNT_DETACH, MS_BIND, MS_REC, MS_SHARE
 
 DIRECTORY = "/run/netns"
 _OWN = "/proc/thread-self/ns/net"
+_MOUNTS = "/proc/{}/ns/mnt"
 _NSFS_MAGIC = 0x6E736673
 _NS_GET_NSTYPE = 0xB703  # ioctl_ns(2)
 
@@ -150,6 +151,59 @@ def drop(name: str) -> None:
             raise
     with suppress(FileNotFoundError):
         syscalls.unlink(path)
+
+
+def way_to(place: tuple[int, int]) -> str:
+    """A path of the network namespace with this device and inode: of process 1, of a name in /run/netns, or of any process that
+    is to be seen. Empty where there is none."""
+    pins: list[str] = []
+    with suppress(OSError):
+        pins = [pin_path(name) for name in sorted(os.listdir(DIRECTORY))]
+    processes = sorted(int(name) for name in os.listdir("/proc") if name.isdigit())
+    for path in ("/proc/1/ns/net", *pins, *(f"/proc/{pid}/ns/net" for pid in processes)):
+        with suppress(OSError):
+            there = os.stat(path)
+            if (there.st_dev, there.st_ino) == place:
+                return path
+    return ""
+
+
+def pass_with_the_command() -> bool:
+    """Whether a pin that is made here goes with this command, because its mount namespace is a copy made for it alone, as by
+    ``ip netns exec``, whose mounts nobody else gets (mount_namespaces(7)): the parent's is another one with the same /run, or
+    that of any process above ours hands its mounts down to us."""
+    mine = _propagation("self")
+    pid = os.getppid()
+    parent = True
+    while pid > 0:
+        with suppress(OSError):
+            theirs = _propagation(str(pid))
+            is_copy = bool(mine["master"] and mine["master"] == theirs["shared"])
+            is_other = parent and not os.path.samefile(_MOUNTS.format("self"), _MOUNTS.format(pid))
+            if is_copy or (is_other and os.path.samefile("/run", f"/proc/{pid}/root/run")):
+                return not (mine["shared"] and mine["shared"] == theirs["shared"])
+        pid, parent = _parent(pid), False
+    return False
+
+
+def _parent(pid: int) -> int:
+    with suppress(OSError), open(f"/proc/{pid}/stat", errors="replace") as file:
+        return int(file.read().rpartition(")")[2].split()[1])
+    return 0
+
+
+def _propagation(pid: str) -> dict[str, str]:
+    """The peer groups of the mount that /run/netns lies on, as this process sees it: ``shared`` with whom, ``master`` over it
+    (proc_pid_mountinfo(5), field 7)."""
+    groups = {"shared": "", "master": ""}
+    longest = ""
+    with open(f"/proc/{pid}/mountinfo", errors="replace") as file:
+        for line in file:
+            words = line.split(" - ")[0].split()
+            if f"{DIRECTORY}/".startswith(words[4].rstrip("/") + "/") and len(words[4]) >= len(longest):
+                longest = words[4]
+                groups = {"shared": "", "master": ""} | dict(word.split(":", 1) for word in words[6:] if ":" in word)
+    return groups
 
 
 def share_directory() -> bool:

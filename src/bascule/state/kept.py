@@ -27,6 +27,11 @@ def directory() -> str:
     return os.environ.get("BASCULE_KEEP_DIR") or _DIRECTORY
 
 
+def is_chosen() -> bool:
+    """Whether it is another folder than the machine's, because somebody said so."""
+    return bool(os.environ.get("BASCULE_KEEP_DIR"))
+
+
 def _path(name: str) -> str:
     folder.lab(name)  # raises InputError for a name that could lead somewhere else
     return os.path.join(directory(), name + _SUFFIX)

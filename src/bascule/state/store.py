@@ -19,6 +19,7 @@ from typing import Any
 
 from bascule import identity, syscalls
 from bascule.errors import StateError
+from bascule.identity import Netns
 from bascule.names import problem_with_node_name
 from bascule.state import folder
 
@@ -49,7 +50,8 @@ class Record:
     ``namespaces`` maps a name to the cookie of the namespace (0: made or about to be made, cookie not known).
     ``priors`` are (node, sysctl, value before bascule). ``tables`` maps a table's name to its digest
     (:mod:`bascule.kernel.table`). ``settings`` are sysctls of the world that the lab needs. ``slot`` numbers the lab's range of
-    interface indexes. ``placed`` are the links that were put into folders of the user's (:mod:`bascule.kernel.file`)."""
+    interface indexes. ``placed`` are the links that were put into folders of the user's (:mod:`bascule.kernel.file`). ``host`` is
+    the network namespace that a lab of the host world was built in; None: not noted."""
 
     name: str
     world: str
@@ -64,6 +66,7 @@ class Record:
     tables: dict[str, str] = field(default_factory=dict)
     settings: list[str] = field(default_factory=list)
     placed: list[str] = field(default_factory=list)
+    host: Netns | None = None
     version: int = VERSION
 
 
@@ -153,6 +156,8 @@ def _write(record: Record, file: str, otherwise: str) -> None:
     path = os.path.join(directory, file)
     values = {item.name: getattr(record, item.name) for item in fields(Record)}  # asdict() would copy the topology
     values["keeper"] = asdict(record.keeper) if record.keeper else None
+    if record.host is None:
+        del values["host"]
     data = json.dumps(values, separators=(",", ":")).encode()
     try:
         descriptor = syscalls.create(path + _UNFINISHED, os.O_WRONLY | os.O_TRUNC, 0o600)
@@ -214,6 +219,7 @@ def _record(data: object, path: str, name: str) -> Record:
     values = {key: data[key] for key in (*_GOOD, "version") if key in data}
     if values.get("keeper") is not None:
         values["keeper"] = Keeper(data["keeper"]["pid"], data["keeper"]["start"])
+    values["host"] = Netns(*data["host"]) if values.get("host") else None
     values["priors"] = [(node, key, value) for node, key, value in values.get("priors", ())]
     return Record(**values)
 
@@ -238,6 +244,10 @@ def _is_keeper(value: object) -> bool:
     if value is None:
         return True
     return isinstance(value, dict) and _is_number(value.get("pid"), _MOST_PID) and _is_number(value.get("start"), _MOST_U64)
+
+
+def _is_netns(value: object) -> bool:
+    return value is None or (isinstance(value, list) and len(value) == 3 and all(_is_number(each, _MOST_U64) for each in value))
 
 
 def _are_namespaces(value: object) -> bool:
@@ -270,6 +280,7 @@ _GOOD: dict[str, Callable[[object], bool]] = {
     "command": _is_text,
     "boot": _is_text,
     "keeper": _is_keeper,
+    "host": _is_netns,
     "namespaces": _are_namespaces,
     "priors": _are_priors,
     "tables": lambda value: isinstance(value, dict) and all(isinstance(text, str) for text in value.values()),
