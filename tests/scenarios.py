@@ -101,7 +101,7 @@ def wipe(empty: machine.State) -> None:
 def _without_noted(now: machine.State, told: bool) -> machine.State:
     """Less what could not be removed and is noted, or was ``told`` by `down`: the next `down` tries again."""
     kept = Path("/var/lib/bascule")
-    noted = [str(path) for path in (kept, *kept.glob("*.json"))] if told else []
+    noted = [str(path) for path in (kept, *kept.glob("*"))] if told else []
     with suppress(FileNotFoundError):
         noted += Path("/run/bascule/.made").read_text().splitlines()
     return {**now, "files": {path: what for path, what in now["files"].items() if path not in noted}}

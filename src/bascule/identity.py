@@ -64,6 +64,17 @@ def boot() -> str:
     return ""
 
 
+def place() -> str:
+    """Where files in /run are and for how long, in three words: the boot, the first process that is to be seen (its PID namespace
+    and when it began, so that a container that was started anew is another place), and the file system of /run itself."""
+    run = os.stat("/run")
+    began = "-"
+    with suppress(OSError), open("/proc/1/stat", errors="replace") as file:
+        began = file.read().rpartition(")")[2].split()[19]
+    space = os.stat("/proc/self/ns/pid").st_ino
+    return f"{boot() or '-'} {space}:{began} {run.st_dev}:{run.st_ino}"
+
+
 def holder(device: int, inode: int) -> str:
     """Who holds the flock(2) of this file, in words (/proc/locks, proc(5)); empty where nobody does that is to be seen."""
     place = f"{os.major(device):02x}:{os.minor(device):02x}:{inode}"

@@ -17,7 +17,7 @@ import stat
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Protocol
 
 CLONE_NEWNS = 0x00020000
@@ -37,6 +37,7 @@ _CLONE_PARENT = 0x00008000
 _SYS_CLONE3, _SYS_OPEN_TREE, _SYS_MOVE_MOUNT = 435, 428, 429  # the same numbers on every architecture
 _AT_FDCWD, _OPEN_TREE_CLONE, _MOVE_MOUNT_F_EMPTY_PATH = -100, 0x1, 0x4  # linux/fcntl.h, linux/mount.h
 
+UNFINISHED = ".new"  # what the name of a file ends with that is being written
 _PAUSE = 0.002  # seconds between two tries of a lock
 
 # Where programs that we start ourselves are looked for, before $PATH: that may be anybody's.
@@ -289,6 +290,25 @@ def fsync(fd: int) -> None:
     """fsync(2)"""
     _pass("fsync", fd)
     os.fsync(fd)
+
+
+def replace(path: str, data: bytes) -> None:
+    """Make ``data`` the content of a file that only its owner reads, whole or not at all, whenever the power goes: written beside
+    it, synced, put in its place, and that synced. What was begun is removed where it fails."""
+    begun = path + UNFINISHED
+    try:
+        descriptor = create(begun, os.O_WRONLY | os.O_TRUNC, 0o600)
+        try:
+            write(descriptor, data)
+            fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        rename(begun, path)
+        sync_folder(os.path.dirname(path))
+    except OSError:
+        with suppress(OSError):
+            unlink(begun)
+        raise
 
 
 def sync_folder(path: str) -> None:

@@ -14,6 +14,7 @@ from bascule.plan import owner
 
 BRIDGE = Bridge("lan", 1500, "02:00:00:00:00:01")
 VETH = Veth("veth-a", "a", "eth0", "lan", 1500, "02:00:00:00:00:02", "02:00:00:00:00:03")
+ANOTHERS = "leads to files of lab other, which is up where /run is another; choose another name, or remove what it left"
 LINK = Symlink("/etc/netns/a", "/run/bascule/lab/etc/lan")
 
 
@@ -96,6 +97,12 @@ STRANGERS = "is there already and bascule did not make it; choose another name, 
         (BRIDGE, VETH, {}, []),
         (Namespace("a"), Namespace("a", cookie=3), {}, [f"namespace a {STRANGERS}"]),
         (Namespace("a"), Namespace("a"), {("namespace", "a"): "other", ("link", "a"): "x"}, [f"namespace a {OTHERS}"]),
+        (
+            LINK,
+            Symlink(LINK.path, "/run/bascule/other/etc/lan"),
+            {},
+            [f"/etc/netns/a {ANOTHERS}"],
+        ),
         (LINK, Symlink(LINK.path, "/srv"), {}, ["/etc/netns/a is there already and bascule did not make it; move it away"]),
         (Address("", "lan", "10.0.0.1", 24), Address("", "lan", "10.0.0.1", 24), {}, []),
     ],

@@ -44,20 +44,20 @@ def as_json(value: object) -> int:
 
 
 def report(name: str, outcome: Outcome, verb: str) -> None:
-    """One line of what was done."""
-    if not outcome.plan:
-        say(f"{name}: nothing to do, all is as it should be")
-        return
-    if verb == "down":  # what a node held went with it, uncounted
-        say(f"{name} is down")
-        for line in outcome.remarks:
-            say(line)
-        return
-    counts = {sign: sum(change.sign == sign for change in outcome.plan.changes) for sign in "+~-"}
-    place = f" in a {outcome.world} world" if outcome.world == "private" else ""
-    say(f"{name} is up{place}: {counts['+']} added, {counts['~']} changed, {counts['-']} removed")
+    """One line of what was done, and one for each thing that one should know."""
+    say(_done(name, outcome, verb))
     for line in outcome.remarks:
         say(line)
+
+
+def _done(name: str, outcome: Outcome, verb: str) -> str:
+    if not outcome.plan:
+        return f"{name}: nothing to do, all is as it should be"
+    if verb == "down":  # what a node held went with it, uncounted
+        return f"{name} is down"
+    counts = {sign: sum(change.sign == sign for change in outcome.plan.changes) for sign in "+~-"}
+    place = f" in a {outcome.world} world" if outcome.world == "private" else ""
+    return f"{name} is up{place}: {counts['+']} added, {counts['~']} changed, {counts['-']} removed"
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

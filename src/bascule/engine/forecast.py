@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from ipaddress import ip_network
 
 from bascule.errors import BasculeError, Conflict, InputError, KernelError, WorldError
-from bascule.host import abilities, namespaces, nft, service, surroundings, uplink
+from bascule.host import abilities, etc_links, namespaces, nft, service, surroundings, uplink
 from bascule.host.seen import Observation
 from bascule.host.world import World
+from bascule.kernel.file import Symlink
 from bascule.kernel.namespace import AddNamespace, Namespace
 from bascule.kernel.op import Fact, WriteSysctl
 from bascule.kernel.ruleset import TO, WITHIN, ForwardAccept
@@ -68,6 +69,11 @@ def _impossible(lab: Assigned, want: list[Fact], seen: Observation) -> Iterator[
         )
     if any(isinstance(fact, WorldUplink) for fact in want):
         yield from _impossible_ports(lab)
+    if not seen.private and any(isinstance(fact, Symlink) for fact in want) and etc_links.made(lab.name) == "beside":
+        yield Conflict(
+            f"lab {lab.name} is up in another mount namespace, which has a /run of its own and the same /etc/netns; choose "
+            f"another name, or, if that has ended, remove {etc_links.path(lab.name)}"
+        )
     for node in lab.nodes:
         if node.name in seen.lacking:
             path = seen.lacking[node.name]

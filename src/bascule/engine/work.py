@@ -16,13 +16,14 @@ from bascule.engine import worlds
 from bascule.engine.forecast import left_alone, refuse_incapable
 from bascule.engine.prepare import Prepared, choose_all, foreseen, leaving_links, moved_addresses, prepare
 from bascule.errors import BasculeError, Interrupted, KernelError, PlanFailed, StateError, unfinished
-from bascule.host import files, keeper, namespaces, processes, service, settle, uplink
+from bascule.host import etc_links, files, keeper, namespaces, processes, service, settle, uplink
 from bascule.host.announce import announce
 from bascule.host.execute import Report, execute
 from bascule.host.keeper import Starting
 from bascule.host.paths import Paths
 from bascule.host.surroundings import setting
 from bascule.host.world import HostWorld, PrivateWorld, World
+from bascule.kernel.file import Symlink
 from bascule.kernel.namespace import AddNamespace, AttachNamespace, DeleteNamespace, Namespace
 from bascule.kernel.op import WORLD, Indexes, Op, Outside
 from bascule.kernel.sysctl import Sysctl
@@ -91,8 +92,9 @@ class Work:
             try:
                 prepared = prepare(self.name, target, self.stored, current, world, indexes, others)
                 self.heard.planned(prepared.plan)
+                noted = self._note_links(prepared)
                 if not prepared.plan and self.stored.record == record:
-                    return Outcome(prepared.plan, Report(), target, self.kind, self._keep(record))
+                    return Outcome(prepared.plan, Report(), target, self.kind, noted + self._keep(record))
                 record = dataclasses.replace(
                     record, namespaces={**self._present(prepared), **_made(prepared.plan)}, placed=placed_links(prepared.want)
                 )
@@ -123,7 +125,17 @@ class Work:
                     raise
                 raise told from error
             store.save(self._finished(record, report))
-            return Outcome(prepared.plan, report, target, self.kind, remarks + self._keep(record))
+            return Outcome(prepared.plan, report, target, self.kind, remarks + noted + self._keep(record))
+
+    def _note_links(self, prepared: Prepared) -> tuple[str, ...]:
+        """Links outlive a loss of power: whose they are is noted before there are any."""
+        if self.kind != "host" or not any(isinstance(fact, Symlink) for fact in prepared.want):
+            return ()
+        try:
+            etc_links.note(self.name)
+        except OSError as error:
+            return (f"{error.filename}: {error.strerror}: links in /etc/netns that a loss of power leaves will be in others' way",)
+        return ()
 
     def _keep(self, record: Record) -> tuple[str, ...]:
         """What `restore` needs after a reboot. That it can't be kept is no reason to take the lab away: it is told."""
@@ -195,7 +207,7 @@ class Work:
             settle.links_gone(indexes, Indexes(record.slot).range)
             service.forget_ended(servers_folder(self.name))
             files.remove_empty(self.name)
-            files.remove_stale_links()
+            etc_links.remove_stale()
             files.remove_made_directories()
             store.forget(self.name)
         except (KernelError, OSError) as error:
@@ -293,6 +305,7 @@ class Work:
         store.rollback(self.name)
         if self.kind == "host" and self.stored.record is None:
             files.remove_empty(self.name)
+            etc_links.remove_stale()
             files.remove_made_directories()
         return True
 
@@ -317,14 +330,14 @@ class Work:
 
 def tidy(name: str) -> tuple[str, ...]:
     """Remove what could not be removed when the lab went."""
-    files.remove_stale_links()
+    etc_links.remove_stale()
     files.remove_made_directories()
     return _forget_kept(name)
 
 
 def _forget_kept(name: str) -> tuple[str, ...]:
     """What has to be said where that is not possible; it is no reason to let the lab stand."""
-    if not worlds.keeps():
+    if not worlds.keeps() or etc_links.made(name) == "beside":  # it is another's, who is up
         return ()
     try:
         kept.forget(name)

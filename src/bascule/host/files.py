@@ -17,13 +17,12 @@ from posixpath import dirname
 from bascule import identity, syscalls
 from bascule.errors import StateError
 from bascule.host import namespaces
+from bascule.host.etc_links import STATE
 from bascule.host.paths import Paths
 from bascule.kernel.file import NODE_FILES
 from bascule.kernel.op import ChangeMode, WriteFile, WriteSymlink
 
-_STATE = "/run/bascule/"
-MADE = f"{_STATE}.made"
-_LINKS = "/etc/netns"
+MADE = f"{STATE}.made"
 _MOST_NOTES = 1 << 20
 _MADE_FOLDER = re.compile(r"(mount )?/(run/netns|etc/netns|run/etc-netns)(/[^\0]*)?\Z")
 _ATTEMPTS, _PAUSE = 20, 0.005
@@ -37,7 +36,7 @@ def make_directories(path: str, mode: int = 0o755) -> None:
     parent = dirname(path)
     if parent != path:
         make_directories(parent, mode)
-    if f"{path}/".startswith(_STATE):
+    if f"{path}/".startswith(STATE):
         _make(path, mode)
     else:
         _note(path, lambda: _make(path, mode))
@@ -125,35 +124,9 @@ def attach_namespace(name: str, source: str) -> None:
 
 def remove_empty(lab: str) -> None:
     """Remove the folders of a lab's nodes that are empty: a run that was killed may have left some."""
-    for place, _folders, _names in os.walk(f"{_STATE}{lab}", topdown=False):
+    for place, _folders, _names in os.walk(f"{STATE}{lab}", topdown=False):
         with suppress(OSError):
             syscalls.rmdir(place)
-
-
-def is_stale(path: str) -> bool:
-    """Whether this link leads to files of a lab that are not there: those in /run go with the power, a link in /etc does not."""
-    try:
-        return os.readlink(path).startswith(_STATE) and not os.path.exists(path)
-    except OSError:
-        return False  # no link, or gone meanwhile
-
-
-def remove_stale_links() -> None:
-    """Remove the links of labs that went with the power."""
-    for path in _links():
-        if is_stale(path):
-            try:
-                syscalls.unlink(path)
-            except OSError as error:  # in an /etc that has become read-only they wait for a later lab
-                if error.errno not in (errno.ENOENT, errno.EROFS):
-                    raise
-
-
-def _links() -> Iterator[str]:
-    """Where nodes' links are: in /etc/netns, and there in folders of the user's."""
-    for name in os.listdir(_LINKS) if os.path.isdir(_LINKS) else ():
-        yield f"{_LINKS}/{name}"
-        yield from (f"{_LINKS}/{name}/{each}" for each in NODE_FILES)
 
 
 def remove_made_directories() -> None:
@@ -279,7 +252,7 @@ def in_folder(path: str, make: Callable[[], object]) -> None:
 
 def _prune(directory: str) -> None:
     """Remove a lab's folders below /run/bascule when their last file has gone."""
-    while directory.startswith(_STATE):
+    while directory.startswith(STATE):
         try:
             syscalls.rmdir(directory)
         except OSError:

@@ -15,6 +15,8 @@ from bascule.kernel.namespace import Namespace
 from bascule.kernel.op import WORLD, Fact, Indexes
 from bascule.kernel.table import Table
 
+_STATE = "/run/bascule/"
+
 
 def split(
     lab: str, facts: Iterable[Fact], namespaces: Mapping[str, int], indexes: Indexes, seen: Mapping[tuple[str, str], int]
@@ -41,7 +43,7 @@ def _is_own(lab: str, fact: Fact, namespaces: Mapping[str, int], indexes: Indexe
         case Table(owned=owned):
             return owned
         case Symlink(target=target, stale=stale):
-            return stale or target.startswith(f"/run/bascule/{lab}/")
+            return stale or target.startswith(f"{_STATE}{lab}/")
     return True
 
 
@@ -61,10 +63,19 @@ def conflicts(
         if there is not None and fact.contains:
             found.append(_sentence(there.describe(), fact.key, owners))
         elif there is not None and isinstance(fact, Symlink):
-            found.append(f"{fact.path} is there already and bascule did not make it; move it away")
+            found.append(_link_sentence(fact.path, there))
         elif fact.key[0] == "link" and fact.key not in mine and (WORLD, fact.key[2]) in seen:
             found.append(_sentence(f"interface {fact.key[2]}", fact.key, owners))
     return found
+
+
+def _link_sentence(path: str, there: Fact) -> str:
+    if isinstance(there, Symlink) and there.target.startswith(_STATE):
+        lab = there.target.removeprefix(_STATE).partition("/")[0]
+        return (
+            f"{path} leads to files of lab {lab}, which is up where /run is another; choose another name, or remove what it left"
+        )
+    return f"{path} is there already and bascule did not make it; move it away"
 
 
 def _sentence(what: str, key: tuple[str, ...], owners: Mapping[tuple[str, str], str]) -> str:

@@ -17,7 +17,7 @@ from bascule.names import problem_with_lab_name
 from bascule.state import folder
 
 _DIRECTORY = "/var/lib/bascule"
-_SUFFIX, _UNFINISHED = ".json", ".new"
+_SUFFIX = ".json"
 _MOST_BYTES = 64 << 20
 _VERSION = 1
 
@@ -78,17 +78,8 @@ def keep(name: str, topology: dict[str, Any], source: str) -> None:
             if there.read(_MOST_BYTES) == text:
                 return
         folder.ensure(directory())
-        descriptor = syscalls.create(path + _UNFINISHED, os.O_WRONLY | os.O_TRUNC, 0o600)
-        try:
-            syscalls.write(descriptor, text)
-            syscalls.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        syscalls.rename(path + _UNFINISHED, path)
-        syscalls.sync_folder(directory())
+        syscalls.replace(path, text)
     except OSError as error:
-        with suppress(OSError):
-            syscalls.unlink(path + _UNFINISHED)
         raise StateError(f"{path}: {error.strerror}") from error
 
 
@@ -97,7 +88,7 @@ def forget(name: str) -> None:
     where it can't be removed."""
     path = _path(name)
     try:
-        for each in (path, path + _UNFINISHED):
+        for each in (path, path + syscalls.UNFINISHED):
             if os.path.lexists(each):
                 syscalls.unlink(each)
     except OSError as error:

@@ -13,7 +13,6 @@ import json
 import os
 import stat
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -25,7 +24,6 @@ from bascule.state import folder
 
 VERSION = 1
 _RECORD, _JOURNAL = "lab.json", "journal.json"
-_UNFINISHED = ".new"
 # What a write that failed means for the one who reads the error.
 _UNTOUCHED = "nothing was changed in the kernel"
 _BEGUN = "the kernel was changed already; mend this and run the command again"
@@ -141,7 +139,7 @@ def _remove_last(name: str, file: str) -> None:
 def _remove(name: str, file: str) -> None:
     """Remove a file, and what a killed run had begun to write in its place."""
     path = os.path.join(folder.lab(name), file)
-    for each in (path, path + _UNFINISHED):
+    for each in (path, path + syscalls.UNFINISHED):
         if os.path.lexists(each):
             syscalls.unlink(each)
 
@@ -152,25 +150,15 @@ def boot_id() -> str:
 
 
 def _write(record: Record, file: str, otherwise: str) -> None:
-    directory = folder.lab(record.name)
-    path = os.path.join(directory, file)
+    path = os.path.join(folder.lab(record.name), file)
     values = {item.name: getattr(record, item.name) for item in fields(Record)}  # asdict() would copy the topology
     values["keeper"] = asdict(record.keeper) if record.keeper else None
     if record.host is None:
         del values["host"]
     data = json.dumps(values, separators=(",", ":")).encode()
     try:
-        descriptor = syscalls.create(path + _UNFINISHED, os.O_WRONLY | os.O_TRUNC, 0o600)
-        try:
-            syscalls.write(descriptor, data)
-            syscalls.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        syscalls.rename(path + _UNFINISHED, path)
-        syscalls.sync_folder(directory)
+        syscalls.replace(path, data)
     except OSError as error:
-        with suppress(OSError):
-            syscalls.unlink(path + _UNFINISHED)
         raise StateError(f"{path}: {error.strerror}; {otherwise}") from error
 
 

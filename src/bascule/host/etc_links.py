@@ -1,0 +1,109 @@
+"""Links in /etc/netns, and whose they are.
+
+A node's link leads to files of its lab in /run. When the power goes, they go and the link stays, and is in the way; but where
+it leads to nothing it may also be that /run is another here: /etc can be shared with containers and mount namespaces. So a note,
+a file a lab beside what is kept over a reboot, says where the lab's links were made (:func:`bascule.identity.place`).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from contextlib import suppress
+from typing import Literal
+
+from bascule import identity, syscalls
+from bascule.kernel.file import NODE_FILES
+
+LINKS, STATE = "/etc/netns", "/run/bascule/"
+_NOTES, _SUFFIX = "/var/lib/bascule", ".links"
+_MOST_BYTES = 1000
+
+# Where a lab's links were made: here; in a boot that is over; in another /run beside this one; in a container (be it this one,
+# before it was started anew), or nobody knows.
+Made = Literal["here", "before", "beside", "unknown"]
+
+
+def made(lab: str) -> Made:
+    """Where the links of a lab of this name were made."""
+    noted, here = _noted(lab).split(), identity.place().split()
+    if len(noted) != len(here):
+        return "unknown"
+    if noted[0] != here[0]:
+        return "before"
+    return "unknown" if noted[1] != here[1] else "beside" if noted[2] != here[2] else "here"
+
+
+def lab_of(target: str) -> str:
+    """The lab whose files a link leads to; empty for a link that is none of ours."""
+    return target.removeprefix(STATE).partition("/")[0] if target.startswith(STATE) else ""
+
+
+def is_stale(link: str) -> bool:
+    """Whether this link leads to files of a lab that went with the power: certainly so, or else it is somebody's."""
+    try:
+        lab = lab_of(os.readlink(link))
+        return bool(lab) and not os.path.exists(link) and made(lab) in ("here", "before")
+    except OSError:
+        return False  # no link, or gone meanwhile
+
+
+def note(lab: str) -> None:
+    """Note that links of this lab are made here, before they are; nothing is written where that is noted. Raises OSError."""
+    if _noted(lab) == identity.place():
+        return
+    with suppress(FileExistsError):
+        syscalls.mkdir(_NOTES, 0o711)
+    syscalls.replace(path(lab), identity.place().encode())
+
+
+def remove_stale() -> None:
+    """Remove the links of labs that went with the power, and the notes of labs that have no link here any more."""
+    for link in filter(is_stale, _links()):
+        try:
+            syscalls.unlink(link)
+        except OSError as error:  # in an /etc that has become read-only they wait for a later lab
+            if error.errno not in (errno.ENOENT, errno.EROFS):
+                raise
+    used = set()
+    for link in _links():
+        with suppress(OSError):
+            used.add(lab_of(os.readlink(link)))
+    for lab in _labs() - used:
+        notes = (path(lab),) * (made(lab) in ("here", "before"))
+        for each in (*notes, path(lab) + syscalls.UNFINISHED):
+            with suppress(OSError):  # a note too many says nothing wrong, and the next `down` of any lab tries again
+                if os.path.lexists(each):
+                    syscalls.unlink(each)
+    with suppress(OSError):
+        syscalls.rmdir(_NOTES)
+
+
+def _links() -> list[str]:
+    """Where nodes' links are: in /etc/netns, and there in folders of the user's."""
+    with suppress(OSError):
+        return [f"{LINKS}/{name}{each}" for name in os.listdir(LINKS) for each in ("", *(f"/{file}" for file in NODE_FILES))]
+    return []
+
+
+def _labs() -> set[str]:
+    with suppress(OSError):
+        names = [name.removesuffix(syscalls.UNFINISHED) for name in os.listdir(_NOTES)]
+        return {name.removesuffix(_SUFFIX) for name in names if name.endswith(_SUFFIX)}
+    return set()
+
+
+def path(lab: str) -> str:
+    """The file with the note."""
+    return f"{_NOTES}/{lab}{_SUFFIX}"
+
+
+def _noted(lab: str) -> str:
+    """What the note says; nothing where it may be anybody's."""
+    with suppress(OSError):
+        folder = os.stat(_NOTES)
+        if folder.st_uid == os.geteuid() and not folder.st_mode & 0o022:
+            descriptor = os.open(path(lab), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+            with open(descriptor, "rb") as file:
+                return file.read(_MOST_BYTES).decode("utf-8", "replace")
+    return ""
