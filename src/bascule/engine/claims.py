@@ -5,6 +5,7 @@ Private worlds share nothing with each other or with the host, so that only labs
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from typing import Any
 
 from bascule import identity
 from bascule.engine import worlds
+from bascule.engine.adoption import world_key
 from bascule.errors import Conflict, StateError
 from bascule.host.observe import interfaces
 from bascule.host.world import World
@@ -65,6 +67,8 @@ def of_others(name: str) -> Claims:
         except StateError:
             continue
         for record in (stored.record, stored.journal):
+            if record is not None and record.keeper is not None:
+                claims.owners.update({("world", key): other for key in _world(record.keeper.pid)})
             if record is None or record.world != "host":
                 continue
             nodes = {*record.namespaces, *(record.topology or {}).get("nodes", {})}
@@ -75,6 +79,13 @@ def of_others(name: str) -> Claims:
                 claims.priors.update({key: value for node, key, value in record.priors if not node})
                 _claim(claims, other, record.topology or {})
     return claims
+
+
+def _world(keeper: int) -> Iterator[str]:
+    """A private world, by its user namespace: what belongs to that is not to be a node of another lab."""
+    with suppress(OSError):
+        status = os.stat(f"/proc/{keeper}/ns/user")
+        yield world_key((status.st_dev, status.st_ino))
 
 
 def _claim(claims: Claims, lab: str, topology: dict[str, Any]) -> None:

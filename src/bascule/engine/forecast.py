@@ -6,6 +6,8 @@ import errno
 from collections.abc import Iterator
 from ipaddress import ip_network
 
+from bascule.engine import adoption
+from bascule.engine.adoption import Owners
 from bascule.errors import BasculeError, Conflict, InputError, KernelError, WorldError
 from bascule.host import abilities, etc_links, namespaces, nft, service, surroundings, uplink
 from bascule.host.seen import Observation
@@ -26,10 +28,12 @@ from bascule.topology.model import Assigned, Network, Port
 from bascule.topology.ports import bound_to, families, port_text
 
 
-def refuse_impossible(lab: Assigned | None, current: Assigned | None, want: list[Fact], seen: Observation) -> None:
+def refuse_impossible(
+    lab: Assigned | None, current: Assigned | None, want: list[Fact], seen: Observation, owners: Owners
+) -> None:
     """What can be known to fail, before anything is touched: all of it at once. What the ``current`` lab has already is not
     refused: it has to be repairable. Raises one error as it is, and several as an :class:`InputError` with a line for each."""
-    found = [*_impossible(lab, want, seen), *_impossible_hosts(lab, current, seen)] if lab is not None else []
+    found = [*_impossible(lab, want, seen, owners), *_impossible_hosts(lab, current, seen)] if lab is not None else []
     if len(found) == 1:
         raise found[0]
     if found:
@@ -57,7 +61,7 @@ def refuse_settings(plan: Plan, world: World) -> None:
         raise InputError("\n".join([*lines, f"{abilities.FIXED}: {abilities.SET_BEFORE}; {abilities.CONTAINER}"]))
 
 
-def _impossible(lab: Assigned, want: list[Fact], seen: Observation) -> Iterator[BasculeError]:
+def _impossible(lab: Assigned, want: list[Fact], seen: Observation, owners: Owners) -> Iterator[BasculeError]:
     if nft.program() is None and any(isinstance(fact, Table) for fact in want):
         yield KernelError("nft", errno.ENOENT, "nft is not installed", advice="the lab needs rules: install the package nftables")
     there = {fact.name for fact in seen.facts if isinstance(fact, Namespace) and fact.alive}
@@ -74,10 +78,7 @@ def _impossible(lab: Assigned, want: list[Fact], seen: Observation) -> Iterator[
             f"lab {lab.name} is up in another mount namespace, which has a /run of its own and the same /etc/netns; choose "
             f"another name, or, if that has ended, remove {etc_links.path(lab.name)}"
         )
-    for node in lab.nodes:
-        if node.name in seen.lacking:
-            path = seen.lacking[node.name]
-            yield InputError(f"node {node.name}: there is no network namespace at {path}; does the process still run?")
+    yield from adoption.refused(lab, seen, owners)
     for network in lab.networks:
         yield from _impossible_network(network, seen)
         yield from _impossible_uplink(network, seen)

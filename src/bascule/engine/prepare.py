@@ -122,7 +122,7 @@ def prepare(
     ``others`` is what the other labs of the world have. Raises :class:`Conflict` where something that bascule did not make is in
     the way."""
     found = _compare(name, lab, stored, current, world, indexes, others)
-    refuse_impossible(lab, current, found.want, found.seen)
+    refuse_impossible(lab, current, found.want, found.seen, others.owners)
     clashes = owner.conflicts(found.want, found.own, found.foreign, found.seen.indexes, others.owners)
     if clashes:
         raise Conflict("\n".join(clashes))

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from bascule import syscalls
+from bascule import identity, syscalls
 from bascule.errors import InputError
 from bascule.names import WORLD_NETNS
 from bascule.syscalls import CLONE_NEWNET, MNT_DETACH, MS_BIND, MS_REC, MS_SHARED
@@ -111,6 +111,16 @@ def open_source(source: str) -> int | None:
     return None
 
 
+def plays_host(place: tuple[int, int]) -> bool:
+    """Whether the namespace with this device and inode plays the host: it is the calling thread's, or the machine's own."""
+    return place == identity.netns()[:2] or identity.is_machines_own(place)
+
+
+def the_hosts(name: str, source: str) -> str:
+    """What to say of a node that is to be such a one."""
+    return f"node {name}: {source} is the machine's own network namespace; write `network_mode: host`, without networks"
+
+
 def _path_of(source: str) -> str:
     return _OWN if source == WORLD_NETNS else source
 
@@ -118,10 +128,13 @@ def _path_of(source: str) -> str:
 def attach(name: str, source: str) -> None:
     """Pin the namespace at this path, and put the thread inside it. Raises FileExistsError where the name is taken, and
     :class:`InputError` where the path is of no network namespace."""
-    if place(source) is None:
+    descriptor = open_source(source)
+    if descriptor is None:
         raise InputError(f"node {name}: there is no network namespace at {source}; does the process still run?")
-    descriptor = os.open(_path_of(source), os.O_RDONLY | os.O_CLOEXEC)
     try:
+        status = os.fstat(descriptor)
+        if source != WORLD_NETNS and plays_host((status.st_dev, status.st_ino)):  # it may be another than at the check
+            raise InputError(the_hosts(name, source))
         path = _new_pin(name)
         try:
             syscalls.mount(f"/proc/self/fd/{descriptor}", path, "none", MS_BIND)

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import replace
 from posixpath import dirname
 
-from bascule.host import abilities, files
+from bascule.host import abilities, etc_links, files
 from bascule.host.paths import ETC, RUN, Paths
 from bascule.host.seen import Observation, Scope
 from bascule.kernel.file import NODE_FILES, Symlink, TextFile, UsersFolder, mended
@@ -64,7 +64,7 @@ def _ours(place: str) -> Symlink | None:
         target = os.readlink(place)
     except OSError:
         return None
-    return Symlink(place, target, files.is_stale(place)) if target.startswith(f"{_STATE}/") else None
+    return Symlink(place, target, etc_links.is_stale(place)) if target.startswith(f"{_STATE}/") else None
 
 
 def _lab(scope: Scope, seen: Observation) -> tuple[list[str], list[str]]:
@@ -99,7 +99,7 @@ def _names_in(folder: str) -> list[str]:
 def _file(path: str, place: str) -> Fact:
     status = os.lstat(place)
     if stat.S_ISLNK(status.st_mode):
-        return Symlink(path, os.readlink(place), files.is_stale(place))
+        return Symlink(path, os.readlink(place), etc_links.is_stale(place))
     if stat.S_ISREG(status.st_mode) and status.st_size < _MOST_BYTES:
         with open(place, encoding="utf-8", errors="backslashreplace") as file:
             return TextFile(path, file.read())

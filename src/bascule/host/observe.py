@@ -10,7 +10,7 @@ from functools import lru_cache
 from ipaddress import ip_interface
 from typing import Any
 
-from bascule.host import files, namespaces, node_files, resolving, service, surroundings
+from bascule.host import adopted, files, namespaces, node_files, resolving, service, surroundings
 from bascule.host.execute import read_sysctl
 from bascule.host.netlink import Netlink
 from bascule.host.paths import Paths
@@ -68,6 +68,7 @@ class _Inside:
 def observe(scope: Scope, paths: Paths) -> Observation:
     """Look at the world and at each node of the scope."""
     seen = Observation()
+    seen.sources = adopted.sources(scope.adopted)
     with namespaces.coming_back():
         with Netlink() as socket:
             world = _look(socket, whole=True)
@@ -116,9 +117,6 @@ def _conclude(seen: Observation, scope: Scope, world: _Inside, nodes: dict[str, 
     own = [link.mtu for link in world.links.values() if link.up and link.index != _LO and link.index not in Indexes.ALL]
     seen.least_mtu = min(own, default=0)
     seen.others = dict(_foreign(scope, world, routes))
-    pinned = {fact.name for fact in seen.facts if isinstance(fact, Namespace) and fact.alive}
-    adoptable = ((name, path) for name, path in scope.adopted if name not in pinned)
-    seen.lacking = {name: path for name, path in adoptable if namespaces.place(path) is None}
     seen.ipv6 = files.is_there("/proc/sys/net/ipv6")
     for name, inside in nodes.items():
         ours = {link.index for link in inside.links.values() if (name, link.name) in scope.interfaces}

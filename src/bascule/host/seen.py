@@ -39,7 +39,7 @@ class Scope:
 class Observation:
     """Facts, and what a plan has to know besides: indexes in use, prefixes that the world routes, chains on the way of what is
     forwarded, and those that drop what comes in; the IP versions whose packets the world passes on, all of its addresses, and the
-    smallest MTU of its own interfaces; nodes to adopt (``lacking``) with nothing at their path, and the settings of others
+    smallest MTU of its own interfaces; what is at the paths of nodes to adopt (``sources``), and the settings of others
     ``before`` they are adopted; whether a program may become another user there, or is ``alone``; ``modes`` of the lab's files
     and folders that are wrong, each with the right one; ``strays``, which the user has put among them; nodes with a folder of the
     user's in /etc/netns (``users``), and whether links can be made there; the machine's name servers that nodes can ask, those
@@ -57,7 +57,7 @@ class Observation:
     forwarding: frozenset[int] = frozenset()
     addresses: set[str] = field(default_factory=set)
     others: dict[str, Foreign] = field(default_factory=dict)
-    lacking: dict[str, str] = field(default_factory=dict)
+    sources: dict[str, Source] = field(default_factory=dict)
     before: dict[tuple[str, str], str] = field(default_factory=dict)
     ipv6: bool = True
     dnsmasq: bool = False
@@ -84,3 +84,15 @@ class Foreign:
     master: str
     addressed: bool
     default_route: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What is at the ``path`` of a node to adopt: the ``place`` (device, inode) of a network namespace, or nothing; the user
+    namespace that it belongs to (``user``), its names in /run/netns (``pins``), and whether it plays the host."""
+
+    path: str
+    place: tuple[int, int] | None = None
+    user: tuple[int, int] | None = None
+    pins: tuple[str, ...] = ()
+    is_host: bool = False

@@ -153,10 +153,13 @@ def _uplinks(topology: Topology) -> Iterator[Problem]:
 
 def _adopted(topology: Topology) -> Iterator[Problem]:
     seen: dict[str, str] = {}
+    own = {node.name for node in topology.nodes if not node.netns}
     for node in topology.nodes:
         if node.netns == WORLD_NETNS and node.attachments:
             yield ("nodes", node.name, "netns"), "is the machine's own: write `network_mode: host`, without networks"
         elif node.netns and node.netns != WORLD_NETNS and node.netns in seen:
             yield ("nodes", node.name, "netns"), f"is node {seen[node.netns]} already; keep one"
+        elif node.netns and node.netns.removeprefix("/var").removeprefix("/run/netns/") in own:
+            yield ("nodes", node.name, "netns"), "is a node of this lab; write its networks there"
         if node.netns:
             seen.setdefault(node.netns, node.name)
