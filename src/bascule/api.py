@@ -10,6 +10,7 @@ import dataclasses
 import os
 import subprocess
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import permutations
 from pathlib import Path
@@ -134,6 +135,7 @@ class Lab:
         self.name = name
         self.world = world
         self.source = ""
+        self._named = False  # beside its file
         self.topology = Topology(name)
 
     def __repr__(self) -> str:
@@ -145,12 +147,15 @@ class Lab:
     def load(cls, path: str | os.PathLike[str], *, world: str | None = None, name: str = "") -> Lab:
         """A lab from its file: YAML, or JSON or TOML by the suffix. Raises :class:`TopologyError` with all mistakes, and
         :class:`InputError` for a file that can't be read. ``name`` counts before the ``name:`` in
-        the file; without either, the file's stem is the lab's name."""
+        the file; without either, the file's stem is the lab's name. A lab of that name which is up must be of this file, unless
+        ``name`` is given: :meth:`plan` and :meth:`up` raise :class:`InputError` then."""
         place = Path(path)
         topology = load_text(_read(place), printable(str(path)), _stem(place))
         if name:
             topology = dataclasses.replace(topology, name=cls(name).name)
-        return cls._of(topology, world, str(place.resolve()))
+        lab = cls._of(topology, world, _source(place))
+        lab._named = bool(name)
+        return lab
 
     @classmethod
     def from_data(cls, data: object, *, world: str | None = None, name: str = "lab") -> Lab:
@@ -220,7 +225,7 @@ class Lab:
         return outcome
 
     def _options(self, command: str, wait: bool = True, kill: bool = False) -> Options:
-        return Options(self.world, wait, f"bascule {command}", self.source, kill)
+        return Options(self.world, wait, f"bascule {command}", self.source, kill, self._named)
 
     def __enter__(self) -> Lab:
         self.up()
@@ -302,9 +307,27 @@ def _read(place: Path) -> bytes:
     return data
 
 
+def _source(place: Path) -> str:
+    """The file's path, as it was given: what links lead to may change, and the lab with it. Empty for what is no file, a pipe."""
+    whole = os.path.join(_here(), place)
+    if whole.startswith(("/dev/", "/proc/")):  # standard input, a descriptor: the file behind it
+        whole = os.path.realpath(whole)
+    return whole if os.path.isfile(whole) and not whole.startswith(("/dev/", "/proc/")) else ""
+
+
+def _here() -> str:
+    """The current folder by the path that led there, as pwd(1) tells it."""
+    given = os.environ.get("PWD", "")
+    with suppress(OSError):
+        if os.path.isabs(given) and os.path.samefile(given, "."):
+            return given
+    return os.getcwd()
+
+
 def _stem(place: Path) -> str:
-    """The lab's name from the path: the file's stem, or the folder's name for the default file name."""
-    stem = place.resolve().parent.name if place.stem == "bascule" else place.stem
+    """The lab's name from the path as it was given: the file's stem, or the folder's name for the default file name."""
+    folder = os.path.dirname(os.path.normpath(os.path.join(_here(), place)))
+    stem = os.path.basename(folder) if place.stem == "bascule" else place.stem
     return stem if not problem_with_lab_name(stem) else "lab"
 
 

@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from bascule.api import Lab
-from bascule.engine import look
+from bascule.engine import look, origin
 from bascule.errors import InputError, NotFound
 from bascule.names import shown
 
@@ -33,9 +33,9 @@ def running(name: str | None) -> str:
         return _by_file(given) if os.path.sep in given or given.endswith((".yaml", ".yml", ".json", ".toml")) else given
     names = [info.name for info in look.labs()]
     if default_file():
-        here = load(None).name
-        if here in names or not names:
-            return here
+        here = load(None)
+        if here.name in names or not names:
+            return _of_file(here)
     if len(names) == 1:
         return names[0]
     raise NotFound(f"which lab? name one of: {', '.join(names)}" if names else "no lab is up; `bascule up` builds one")
@@ -56,7 +56,16 @@ def matching(rows: list[dict[str, Any]], filters: list[str]) -> list[dict[str, A
 
 
 def _by_file(path: str) -> str:
-    return load(path).name
+    return _of_file(load(path))
+
+
+def _of_file(lab: Lab) -> str:
+    """The name of the lab of this file. Raises :class:`InputError` where the one that is up is of another."""
+    for info in look.labs():
+        if info.name == lab.name and origin.is_other(info.source, lab.source):
+            advice = f"name the lab itself, {lab.name}, where that one is meant"
+            raise origin.refusal(lab.name, info.source, lab.source, advice)
+    return lab.name
 
 
 def changing(name: str | None) -> str:

@@ -12,7 +12,7 @@ from bascule.engine import claims as claims_of
 from bascule.engine import worlds
 from bascule.engine.forecast import refuse_incapable
 from bascule.engine.prepare import Prepared, choose_all, prepare, stored_topology
-from bascule.engine.work import Listener, Options, Outcome, Work, tidy
+from bascule.engine.work import Listener, Options, Outcome, Work, file_of, tidy
 from bascule.errors import Conflict, Locked, WorldError, translated
 from bascule.host.execute import Report
 from bascule.host.world import HostWorld, World
@@ -53,6 +53,7 @@ def _preview(name: str, edit: Edit, options: Options, stored: Stored) -> Prepare
         refuse_incapable(kind)
     target = choose_all(asked, current, world, others) if asked is not None else None
     if target is not None:
+        file_of(stored, options, target != current)
         claims_of.refuse_clashes(target, others)
     slot = stored.newest.slot if stored.newest else others.free_slot() if kind == "host" else 0
     return prepare(name, target, stored, current, world, Indexes(slot), others)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from bascule import identity
 from bascule.engine import claims as claims_of
-from bascule.engine import worlds
+from bascule.engine import origin, worlds
 from bascule.engine.forecast import left_alone, refuse_incapable
 from bascule.engine.prepare import Prepared, choose_all, foreseen, leaving_links, moved_addresses, prepare
 from bascule.errors import BasculeError, Interrupted, KernelError, PlanFailed, StateError, unfinished
@@ -42,14 +42,15 @@ _PASSES = 3
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to run: ``world`` None takes what the lab has or the user's default; ``source`` is the file's path, for `ls`; ``kill``
-    ends the processes in namespaces that go."""
+    """How to run: ``world`` None takes what the lab has or the user's default; ``source`` is the file's path; ``kill`` ends the
+    processes in namespaces that go. A lab that was ``named`` beside its file is meant, whichever file it was of."""
 
     world: str | None = None
     wait: bool = True
     command: str = "bascule"
     source: str = ""
     kill: bool = False
+    named: bool = False
 
 
 @dataclass(slots=True)
@@ -81,6 +82,7 @@ class Work:
         self.options = options
         self.heard = heard
         self.kind = worlds.choose(options.world, stored)
+        self.source = ""  # the file that the lab is of, then
         self.begun = self.done = False  # the plan, in a world that outlives a failure
 
     def make(self, asked: Topology, current: Assigned | None) -> Outcome:
@@ -242,10 +244,12 @@ class Work:
         if self.kind == "private":
             others = claims_of.Claims()
             target = choose_all(asked, current, world, others)
+            self.source = file_of(self.stored, self.options, target != current)
             return target, self._record(target, 0, started, others), Indexes(0), others
         with lock.claims_lock(self.options.wait, self.heard.waiting):
             others = claims_of.of_others(self.name)
             target = choose_all(asked, current, world, others)
+            self.source = file_of(self.stored, self.options, target != current)
             claims_of.refuse_clashes(target, others)
             slot = self.stored.newest.slot if self.stored.newest else others.free_slot()
             record = self._record(target, slot, started, others)
@@ -267,7 +271,7 @@ class Work:
             world=self.kind,
             slot=slot,
             topology=to_data(target),
-            source=self.options.source or (old.source if old else ""),
+            source=self.source,
             boot=store.boot_id(),
             keeper=Keeper(started.pid, started.start) if started else old.keeper if old else None,
             host=identity.netns() if self.kind == "host" else None,
@@ -326,6 +330,18 @@ class Work:
         except (BasculeError, OSError):
             return False
         return True
+
+
+def file_of(stored: Stored, options: Options, changed: bool) -> str:
+    """The file that the lab is of after the run. Raises :class:`InputError` where it is of another one than that of ``options``,
+    which says something else (``changed``)."""
+    old = stored.newest
+    if old is None or options.named or not origin.is_other(old.source, options.source):
+        return options.source or (old.source if old else "")
+    if changed:
+        advice = f"give one of them another name (`name:` in the file, or --name), or `bascule down {old.name}` first"
+        raise origin.refusal(old.name, old.source, options.source, f"{advice}; with --name {old.name} this file takes its place")
+    return old.source
 
 
 def tidy(name: str) -> tuple[str, ...]:
