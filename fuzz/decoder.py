@@ -11,7 +11,7 @@ from random import Random
 from typing import Any
 
 from bascule.errors import KernelError
-from bascule.host import observe
+from bascule.host import observe, routes
 from bascule.host.netlink import Netlink
 from bascule.host.observe import Observation, Scope
 from bascule.kernel.op import Indexes
@@ -135,9 +135,9 @@ _LO = observe._Link(1, True, "lo", 65536, "", 0, 0, "")
 def _route(data: bytes) -> None:
     inside = observe._Inside({index: _LO for index in (1, 2, 3, 100, 100001)}, [], [Reply(rt.NEWROUTE, 0, 1, data)])
     seen = Observation()
-    routes = list(observe._decoded_routes(inside))
-    seen.facts.extend(observe._routes("a", inside, set(inside.links), routes))
-    seen.prefixes = list(observe._prefixes(inside, Scope(), routes))
+    decoded = list(observe._decoded_routes(inside))
+    seen.facts.extend(observe._routes("a", inside, set(inside.links), decoded))
+    seen.prefixes = list(observe._prefixes(set(), list(routes.ways(inside.routes, None))))
     for text in seen.prefixes:
         observe._network_of(*text.split("/"))  # type: ignore[arg-type]  # only put together again
     judge(seen)

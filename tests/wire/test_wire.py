@@ -99,3 +99,14 @@ def test_addresses_round_trip(address: IPv4Address | IPv6Address) -> None:
 def test_macs_round_trip(mac: bytes) -> None:
     """Lower case, with colons."""
     assert inet.pack_mac(inet.unpack_mac(mac)) == mac
+
+
+def test_next_hops_of_a_route() -> None:
+    """Each with attributes of its own, which are passed over; torn or lying ones are refused."""
+    first = struct.pack("=HBBi", 16, 0, 0, 7) + struct.pack("=HHI", 8, 5, 0x01020304)
+    second = struct.pack("=HBBi", 8, 0, 0, 9)
+    assert list(rt.next_hops(first + second)) == [7, 9]
+    assert list(rt.next_hops(b"")) == []
+    for torn in (first[:7], first[:15], struct.pack("=HBBi", 4, 0, 0, 7), struct.pack("=HBBi", 0, 0, 0, 7)):
+        with pytest.raises(WireError):
+            list(rt.next_hops(torn))

@@ -12,6 +12,7 @@ from bascule.errors import BasculeError, Conflict, InputError, KernelError, Worl
 from bascule.host import abilities, etc_links, namespaces, nft, service, surroundings, uplink
 from bascule.host.seen import Observation
 from bascule.host.world import World
+from bascule.kernel.address import Address
 from bascule.kernel.file import Symlink
 from bascule.kernel.namespace import AddNamespace, Namespace
 from bascule.kernel.op import Fact, WriteSysctl
@@ -79,9 +80,29 @@ def _impossible(lab: Assigned, want: list[Fact], seen: Observation, owners: Owne
             f"another name, or, if that has ended, remove {etc_links.path(lab.name)}"
         )
     yield from adoption.refused(lab, seen, owners)
+    yield from _impossible_six(want, seen)
     for network in lab.networks:
         yield from _impossible_network(network, seen)
         yield from _impossible_uplink(network, seen)
+
+
+def _impossible_six(want: list[Fact], seen: Observation) -> Iterator[BasculeError]:
+    """IPv6 addresses where there is no IPv6: one line for each setting that says so."""
+    enabled = {(fact.node, fact.name) for fact in want if isinstance(fact, Sysctl) and fact.value == "0"}
+    off: dict[tuple[str, str], list[str]] = {}
+    for fact in want:
+        if isinstance(fact, Address) and ":" in fact.address:
+            key = seen.without_ipv6.get((fact.node, fact.device), "") if seen.ipv6 else "ipv6.disable"
+            own = ((fact.node, f"net.ipv6.conf.{name}.disable_ipv6") for name in ("all", fact.device))
+            if key and enabled.isdisjoint(own):
+                off.setdefault(("" if key.startswith("ipv6.") else fact.node, key), []).append(f"{fact.address} on {fact.device}")
+    for (node, key), addresses in off.items():
+        more = f" and {len(addresses) - 1} more" if len(addresses) > 1 else ""
+        where, inside = (f"in node {node}", f"ip netns exec {node} ") if node else ("on this machine", "")
+        how = "start the machine without it" if key.startswith("ipv6.") else f"`{inside}sysctl -w {key}=0`"
+        yield InputError(
+            f"{addresses[0]}{more}: IPv6 is disabled {where}, as {key} is 1; {how}, or take the IPv6 subnets out of the lab"
+        )
 
 
 def _impossible_ports(lab: Assigned) -> Iterator[BasculeError]:
@@ -139,10 +160,11 @@ def _impossible_uplink(network: Network, seen: Observation) -> Iterator[BasculeE
         yield InputError(f"network {network.name}: the machine has no interface {name} for its uplink; see `ip -br link`")
     elif there is not None and there.master not in ("", network.name):
         yield Conflict(f"network {network.name}: {name} is a port of {there.master} already; choose another uplink")
-    elif there is not None and there.default_route and there.master != network.name:
+    elif there is not None and there.way_out and there.master != network.name:
+        way = "default route" if there.way_out.endswith("/0") else f"way out, {there.way_out},"
         yield Conflict(
-            f"network {network.name}: the machine's default route goes through {name}: as a bridge port it would cut the machine "
-            "off; choose another uplink"
+            f"network {network.name}: the machine's {way} goes through {name}: as a bridge port it would cut the machine off; "
+            "choose another uplink"
         )
 
 
@@ -270,6 +292,11 @@ def _network(network: Network, seen: Observation) -> Iterator[str]:
     port = seen.others.get(network.uplink)
     if port is not None and not port.up:
         yield f"{network.uplink} is down: nothing passes to {network.name} by it until it is up"
+    if port is not None and port.mtu < network.mtu:
+        yield (
+            f"{network.uplink} has an MTU of {port.mtu} and {network.name} one of {network.mtu}: longer frames do not pass it; "
+            f"`mtu: {port.mtu}` for the network avoids that"
+        )
     if port is not None and port.addressed:
         yield f"{network.uplink} has addresses of its own, which do not answer while it is a port of {network.name}"
     for subnet in network.subnets:

@@ -238,12 +238,13 @@ def _whole_scope(name: str, facts: list[Fact], stored: Stored, indexes: Indexes,
     return replace(scope, nodes=nodes, files=files, indexes=indexes.range, folders=folders, views=views, placed=stored.placed)
 
 
-def scope_of(facts: Iterable[Fact], inside: bool = True) -> Scope:
+def scope_of(facts: Collection[Fact], inside: bool = True) -> Scope:
     """Where to look to see these facts."""
     nodes: dict[str, None] = {}
     links, interfaces, sysctls, files = set(), set(), set(), dict[str, None]()
     autoconf = set[tuple[str, str, int]]()
     uplinks, services, adopted = set(), set(), dict[str, str]()
+    six = ((fact.node, fact.device) for fact in facts if isinstance(fact, Address) and ":" in fact.address)
     for fact in facts:
         match fact:
             case Namespace(name=name, source=source):
@@ -275,6 +276,7 @@ def scope_of(facts: Iterable[Fact], inside: bool = True) -> Scope:
         autoconf=frozenset(autoconf),
         uplinks=frozenset(uplinks),
         services=tuple(sorted(services)),
+        six=frozenset(six),
     )
 
 

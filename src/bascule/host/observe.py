@@ -10,10 +10,11 @@ from functools import lru_cache
 from ipaddress import ip_interface
 from typing import Any
 
-from bascule.host import adopted, files, namespaces, node_files, resolving, service, surroundings
+from bascule.host import adopted, files, ipv6, namespaces, node_files, resolving, routes, service, surroundings
 from bascule.host.execute import read_sysctl
 from bascule.host.netlink import Netlink
 from bascule.host.paths import Paths
+from bascule.host.routes import Way
 from bascule.host.seen import Foreign, Observation, Scope
 from bascule.kernel.address import Address
 from bascule.kernel.bridge import AGEING, DEFAULTS, PROMISC, STP, UNKNOWN, BridgeSetting, Uplink
@@ -58,11 +59,12 @@ class _Link:
 
 @dataclass(slots=True)
 class _Inside:
-    """What one namespace has."""
+    """What one namespace has. ``tables`` are those for routes that rules lead to, None for all."""
 
     links: dict[int, _Link] = field(default_factory=dict)
     addresses: list[Reply] = field(default_factory=list)
     routes: list[Reply] = field(default_factory=list)
+    tables: set[int] | None = None
 
 
 def observe(scope: Scope, paths: Paths) -> Observation:
@@ -72,6 +74,8 @@ def observe(scope: Scope, paths: Paths) -> Observation:
     with namespaces.coming_back():
         with Netlink() as socket:
             world = _look(socket, whole=True)
+            world.tables = routes.tables(socket)
+        seen.without_ipv6.update(ipv6.off_here(WORLD, scope.six))
         scope = _with_links_by_index(scope, world)
         surroundings.settings(seen, scope)
         surroundings.forwarding(seen, scope)
@@ -108,21 +112,22 @@ def _with_links_by_index(scope: Scope, world: _Inside) -> Scope:
 
 def _conclude(seen: Observation, scope: Scope, world: _Inside, nodes: dict[str, _Inside]) -> None:
     """What was dumped, as facts."""
+    ways = list(routes.ways(world.routes, world.tables))
     _world_links(seen, scope, world, nodes)
-    routes = list(_decoded_routes(world))
-    _addresses(seen, WORLD, world, {link.index for link in world.links.values() if link.name in scope.links}, routes)
+    bridges = {link.index for link in world.links.values() if link.name in scope.links}
+    _addresses(seen, WORLD, world, bridges, list(_decoded_routes(world)))
     seen.facts.extend(_loopback_routes(scope, world))
-    seen.prefixes = list(_prefixes(world, scope, routes))
+    seen.prefixes = list(_prefixes(bridges, ways))
     seen.addresses = {text for reply in world.addresses if (text := _address_of(reply))}
     own = [link.mtu for link in world.links.values() if link.up and link.index != _LO and link.index not in Indexes.ALL]
     seen.least_mtu = min(own, default=0)
-    seen.others = dict(_foreign(scope, world, routes))
+    seen.others = dict(_foreign(scope, world, ways))
     seen.ipv6 = files.is_there("/proc/sys/net/ipv6")
     for name, inside in nodes.items():
         ours = {link.index for link in inside.links.values() if (name, link.name) in scope.interfaces}
-        routes = list(_decoded_routes(inside))
-        _addresses(seen, name, inside, ours, routes)
-        seen.facts.extend(_routes(name, inside, ours, routes))
+        decoded = list(_decoded_routes(inside))
+        _addresses(seen, name, inside, ours, decoded)
+        seen.facts.extend(_routes(name, inside, ours, decoded))
     if scope.autoconf:
         seen.facts = [fact for fact in seen.facts if not _is_nodes_own(fact, scope)]
 
@@ -154,6 +159,7 @@ def _enter_node(name: str, scope: Scope, seen: Observation, nodes: dict[str, _In
             if node == name and scope.inside:
                 with suppress(OSError):
                     seen.facts.append(Sysctl(name, key, read_sysctl(key)))
+        seen.without_ipv6.update(ipv6.off_here(name, scope.six if scope.inside else ()))
     finally:
         os.close(descriptor)
 
@@ -163,12 +169,16 @@ def _before_adoption(name: str, scope: Scope, seen: Observation) -> None:
     path = dict(scope.adopted).get(name, WORLD_NETNS)
     descriptor = namespaces.open_source(path) if path != WORLD_NETNS else None
     if descriptor is None:
+        seen.without_ipv6.update(ipv6.off_in_new(name, scope.six))
         return
     try:
-        for node, key in scope.sysctls if namespaces.enter(descriptor) else ():
+        if not namespaces.enter(descriptor):
+            return
+        for node, key in scope.sysctls:
             if node == name:
                 with suppress(OSError):
                     seen.before[name, key] = read_sysctl(key)
+        seen.without_ipv6.update(ipv6.off_here(name, scope.six))
     finally:
         os.close(descriptor)
 
@@ -313,21 +323,21 @@ def _loopback_routes(scope: Scope, world: _Inside) -> Iterator[LoopbackRoute]:
                 yield LoopbackRoute(link.name)
 
 
-def _prefixes(world: _Inside, scope: Scope, routes: list[_Decoded]) -> Iterator[str]:
-    """What the world already routes or has as an address, apart from the lab's own networks."""
-    own = {link.index for link in world.links.values() if link.name in scope.links}
-    for found, to, _protocol in routes:
-        if found.get("oif", 0) not in own and not to.endswith("/0") and not to.startswith("fe80:"):
-            yield to
+def _prefixes(own: set[int], ways: list[Way]) -> Iterator[str]:
+    """What the world already routes or has as an address, apart from the lab's own networks. What leads out is no neighbour."""
+    for way in ways:
+        if own.isdisjoint(way.interfaces) and not way.leads_out and not way.to.startswith("fe80:"):
+            yield way.to
 
 
-def _foreign(scope: Scope, world: _Inside, routes: list[_Decoded]) -> Iterator[tuple[str, Foreign]]:
+def _foreign(scope: Scope, world: _Inside, ways: list[Way]) -> Iterator[tuple[str, Foreign]]:
     addressed = {unpack_from(rt.IFADDR, reply.body)[4] for reply in world.addresses if not _is_link_local(reply)}
-    leaving = {found.get("oif", 0) for found, to, _protocol in routes if to.endswith("/0")}
+    leaving = {index: way.to for way in reversed(ways) if way.leads_out for index in way.interfaces}
     for link in world.links.values() if scope.uplinks else ():
         if link.name in scope.uplinks:
             master = world.links.get(link.master)
-            yield link.name, Foreign(link.up, master.name if master else "", link.index in addressed, link.index in leaving)
+            bridge, way_out = master.name if master else "", leaving.get(link.index, "")
+            yield link.name, Foreign(link.up, bridge, link.index in addressed, link.mtu, way_out)
 
 
 def _is_link_local(reply: Reply) -> bool:

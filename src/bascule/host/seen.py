@@ -16,7 +16,8 @@ class Scope:
     key; every file below ``folders``, and in ``views``, a folder of folders that stand for /etc; symbolic links of ours that were
     ``placed`` in folders of the user's; our own ``table`` of rules; nodes ``adopted`` from a path; ``uplinks``, interfaces of the
     machine; ``services`` by their prefix. With ``inside`` False the nodes are only counted, not looked into: enough for taking
-    them away. Not told are the addresses and routes of an IP version that a node gives an interface itself (``autoconf``)."""
+    them away. Not told are the addresses and routes of an IP version that a node gives an interface itself (``autoconf``).
+    ``six`` are the interfaces (node, name) that are to have IPv6 addresses."""
 
     nodes: tuple[str, ...] = ()
     links: frozenset[str] = frozenset()
@@ -33,6 +34,7 @@ class Scope:
     uplinks: frozenset[str] = frozenset()
     services: tuple[str, ...] = ()
     autoconf: frozenset[tuple[str, str, int]] = frozenset()
+    six: frozenset[tuple[str, str]] = frozenset()
 
 
 @dataclass(slots=True)
@@ -44,7 +46,8 @@ class Observation:
     and folders that are wrong, each with the right one; ``strays``, which the user has put among them; nodes with a folder of the
     user's in /etc/netns (``users``), and whether links can be made there; the machine's name servers that nodes can ask, those
     that hear only the machine itself, and whom the lab's own ask (``upstream``); whether settings of the kernel can be
-    changed, and whether dnsmasq is ``confined`` to where we don't write."""
+    changed, and whether dnsmasq is ``confined`` to where we don't write; whether the kernel knows IPv6, and by which setting an
+    interface (node, name) has none all the same (``without_ipv6``)."""
 
     facts: list[Fact] = field(default_factory=list)
     indexes: dict[tuple[str, str], int] = field(default_factory=dict)
@@ -60,6 +63,7 @@ class Observation:
     sources: dict[str, Source] = field(default_factory=dict)
     before: dict[tuple[str, str], str] = field(default_factory=dict)
     ipv6: bool = True
+    without_ipv6: dict[tuple[str, str], str] = field(default_factory=dict)
     dnsmasq: bool = False
     confined: bool = False
     resolvers: tuple[str, ...] = ()
@@ -78,12 +82,13 @@ class Observation:
 @dataclass(frozen=True, slots=True)
 class Foreign:
     """An interface of the machine that is to be a bridge port: whether it is up, its present bridge, whether it has addresses of
-    its own, and whether a default route goes through it."""
+    its own, its MTU, and the first route by which the machine's way out goes through it (``way_out``)."""
 
     up: bool
     master: str
     addressed: bool
-    default_route: bool
+    mtu: int
+    way_out: str
 
 
 @dataclass(frozen=True, slots=True)

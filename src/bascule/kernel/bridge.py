@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bascule.kernel.link import ChangeLink
 from bascule.kernel.op import WORLD, Effect, Fact, Indexes, Key, Netlink, Op, ip
@@ -92,10 +92,12 @@ class SetBridge:
 
 @dataclass(frozen=True, slots=True)
 class Uplink:
-    """The machine's interface ``name`` is a port of ``bridge``. It was made by somebody else, and is only lent."""
+    """The machine's interface ``name`` is a port of ``bridge``. It was made by somebody else, and is only lent. ``mtu`` is the
+    bridge's: the kernel adapts it to the new port (br_mtu_auto_adjust, net/bridge/br_if.c), unless it was set once more."""
 
     name: str
     bridge: str
+    mtu: int = field(default=0, compare=False)
 
     @property
     def node(self) -> str:
@@ -117,13 +119,13 @@ class Uplink:
         return f"uplink {self.name} on {self.bridge}"
 
     def create(self, indexes: Indexes) -> tuple[Op, ...]:
-        return (self._master(indexes, "", self.bridge),)
+        return (self._master(indexes, "", self.bridge), *self._keep_mtu(indexes))
 
     def remove(self, indexes: Indexes) -> tuple[Op, ...]:
         return (self._master(indexes, self.bridge, ""),)
 
     def change_from(self, old: Fact, indexes: Indexes) -> tuple[Op, ...] | None:
-        return (self._master(indexes, old.bridge if isinstance(old, Uplink) else "", self.bridge),)
+        return (self._master(indexes, old.bridge if isinstance(old, Uplink) else "", self.bridge), *self._keep_mtu(indexes))
 
     def differences(self, old: Fact) -> tuple[str, ...]:
         return (f"is on {old.bridge}",) if isinstance(old, Uplink) else ()
@@ -131,3 +133,8 @@ class Uplink:
     def _master(self, indexes: Indexes, old: str, new: str) -> ChangeLink:
         numbers = tuple(indexes.of(WORLD, bridge) if bridge else 0 for bridge in (old, new))
         return ChangeLink(WORLD, self.name, indexes.of(WORLD, self.name), "master", old, new, (numbers[0], numbers[1]))
+
+    def _keep_mtu(self, indexes: Indexes) -> tuple[Op, ...]:
+        if not self.mtu:
+            return ()
+        return (ChangeLink(WORLD, self.bridge, indexes.of(WORLD, self.bridge), "mtu", self.mtu, self.mtu),)

@@ -89,7 +89,7 @@ def _network(network: Network, machine: Machine) -> Iterator[Fact]:
         if value >= 0 and value != DEFAULTS[name]:
             yield BridgeSetting(network.name, name, value)
     if network.uplink:
-        yield Uplink(network.uplink, network.name)
+        yield Uplink(network.uplink, network.name, network.mtu)
     for gateway, prefix in gateways(network):
         yield Address(WORLD, network.name, str(gateway), prefix)
 
@@ -106,11 +106,18 @@ def _node(lab: Assigned, node: Node, networks: dict[str, Network], machine: Mach
             yield PortFlag(attachment.host_interface, HAIRPIN)
     if not node.netns:
         yield Loopback(node.name)
+    settings = [Sysctl(node.name, key, value) for key, value in _settings(node).items()]
+    yield from filter(_lets_six_in, settings)
     for attachment in node.attachments:
         for address, prefix in _addresses(attachment, networks[attachment.network]):
             yield Address(node.name, attachment.interface, str(address), prefix)
     yield from _routes(node, networks)
-    yield from (Sysctl(node.name, key, value) for key, value in _settings(node).items())
+    yield from (setting for setting in settings if not _lets_six_in(setting))
+
+
+def _lets_six_in(setting: Sysctl) -> bool:
+    """Without it there would be no IPv6 addresses: it comes before them."""
+    return setting.name.endswith("disable_ipv6") and setting.value == "0"
 
 
 def _veth(lab: str, node: Node, item: Attachment, network: Network, machine: Machine) -> Veth:

@@ -128,10 +128,22 @@ def _attachment(node: Node, item: Attachment, network: Network) -> Iterator[Prob
         yield (*path, "mtu"), f"{item.mtu} is more than the network's {network.mtu}; raise `mtu` of {network.name}"
     elif item.mtu and item.mtu < IPV6_MIN_MTU and any(subnet.version == 6 for subnet in network.subnets):
         yield (*path, "mtu"), f"{item.mtu} is too small for IPv6; write at least {IPV6_MIN_MTU}"
+    places = [(*path, "sysctls")] * len(item.sysctls) + [("nodes", node.name, "sysctls")] * len(node.sysctls)
+    for place, (key, value) in zip(places, (*item.sysctls, *node.sysctls), strict=True):
+        if _takes_six(key, value, item.interface) and any(subnet.version == 6 for subnet in network.subnets):
+            message = f"{key} takes the IPv6 addresses away that {network.name} gives"
+            yield place, f"{message}; leave it out, or use a network without an IPv6 subnet"
     for key, _value in item.sysctls:
         if INTERFACE_WORD not in key.replace("/", ".").split("."):
             message = f"{key} does not name the interface; write {INTERFACE_WORD} in its place, or move it to the node"
             yield (*path, "sysctls"), message
+
+
+def _takes_six(key: str, value: str, interface: str) -> bool:
+    """Whether a setting turns IPv6 off on this interface."""
+    words = key.split("/" if "/" in key else ".")
+    names = ("all", INTERFACE_WORD, interface)
+    return words[1:3] == ["ipv6", "conf"] and words[4:] == ["disable_ipv6"] and words[3] in names and value.strip() != "0"
 
 
 def _uplinks(topology: Topology) -> Iterator[Problem]:

@@ -6,13 +6,15 @@ Numbers are from linux/if_link.h, if_addr.h, rtnetlink.h and neighbour.h.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 
-from bascule.wire.attributes import Table, i32, nest, raw, text, u8, u32
+from bascule.wire.attributes import Table, WireError, i32, nest, raw, text, u8, u32, unpack_from
 
 NEWLINK, DELLINK, GETLINK, SETLINK = 16, 17, 18, 19
 NEWADDR, DELADDR, GETADDR = 20, 21, 22
 NEWROUTE, DELROUTE, GETROUTE = 24, 25, 26
 NEWNEIGH, DELNEIGH, GETNEIGH = 28, 29, 30
+GETRULE = 34
 
 # struct ifinfomsg { unsigned char family, pad; unsigned short type; int index; unsigned flags, change; }
 IFINFO = struct.Struct("=BxHiII")
@@ -20,6 +22,10 @@ IFINFO = struct.Struct("=BxHiII")
 IFADDR = struct.Struct("=BBBBI")
 # struct rtmsg { unsigned char family, dst_len, src_len, tos, table, protocol, scope, type; unsigned flags; }
 RTMSG = struct.Struct("=BBBBBBBBI")
+# struct fib_rule_hdr { __u8 family, dst_len, src_len, tos, table, res1, res2, action; __u32 flags; } (linux/fib_rules.h)
+RULE_HEADER = struct.Struct("=BBBBBBBxI")
+# struct rtnexthop { unsigned short rtnh_len; unsigned char flags, hops; int ifindex; }, followed by attributes of its own
+_NEXT_HOP = struct.Struct("=HBBi")
 # struct ndmsg { __u8 family, pad1; __u16 pad2; __s32 ifindex; __u16 state; __u8 flags, type; }
 NDMSG = struct.Struct("=BxxxiHBB")
 
@@ -48,5 +54,16 @@ LINK = Table(
     link_netnsid=(37, i32),
 )
 ADDRESS = Table(address=(1, raw), local=(2, raw), flags=(8, u32))
-ROUTE = Table(dst=(1, raw), oif=(4, u32), gateway=(5, raw), priority=(6, u32), table=(15, u32))
+ROUTE = Table(dst=(1, raw), oif=(4, u32), gateway=(5, raw), priority=(6, u32), multipath=(9, raw), table=(15, u32))
+RULE = Table(table=(15, u32), l3mdev=(19, u8))
 NEIGHBOUR = Table(dst=(1, raw), lladdr=(2, raw))
+
+
+def next_hops(data: bytes) -> Iterator[int]:
+    """The interfaces of a route with several next hops (RTA_MULTIPATH). Raises :class:`WireError`."""
+    while data:
+        size, _flags, _hops, index = unpack_from(_NEXT_HOP, data)
+        if not _NEXT_HOP.size <= size <= len(data):
+            raise WireError(f"a next hop of {size} bytes in {len(data)}")
+        yield index
+        data = data[(size + 3) & ~3 :]

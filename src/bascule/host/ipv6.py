@@ -1,0 +1,34 @@
+"""Where IPv6 is off: by the kernel's command line, by a setting of a namespace, by one of an interface (ip-sysctl.rst).
+
+What an interface is made with comes from its namespace's ``default``, and what a namespace is made with from the module
+(addrconf_init_net, net/ipv6/addrconf.c). Writing to ``all`` writes to each, and to ``default``; what it says counts for nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+
+_OF_MODULE = "/sys/module/ipv6/parameters/disable_ipv6"
+
+
+def off_here(node: str, interfaces: Iterable[tuple[str, str]]) -> Iterator[tuple[tuple[str, str], str]]:
+    """Of the interfaces (node, name) in the namespace that the thread is in, which has this name: those that have no IPv6, or
+    would be made without, each with the setting that says so."""
+    for place, name in interfaces:
+        if place == node:
+            own, default = (_value(f"/proc/sys/net/ipv6/conf/{each}/disable_ipv6") for each in (name, "default"))
+            if (own or default) == "1":
+                yield (place, name), f"net.ipv6.conf.{name if own else 'default'}.disable_ipv6"
+
+
+def off_in_new(node: str, interfaces: Iterable[tuple[str, str]]) -> Iterator[tuple[tuple[str, str], str]]:
+    """The same for a namespace that is still to be made."""
+    if _value(_OF_MODULE) == "1":
+        yield from (((place, name), "ipv6.disable_ipv6") for place, name in interfaces if place == node)
+
+
+def _value(path: str) -> str:
+    with suppress(OSError), open(path) as file:
+        return file.read().strip()
+    return ""
