@@ -149,8 +149,13 @@ class Lab:
         :class:`InputError` for a file that can't be read. ``name`` counts before the ``name:`` in
         the file; without either, the file's stem is the lab's name. A lab of that name which is up must be of this file, unless
         ``name`` is given: :meth:`plan` and :meth:`up` raise :class:`InputError` then."""
+        return cls.from_text(_read(Path(path)), path, world=world, name=name)
+
+    @classmethod
+    def from_text(cls, text: bytes, path: str | os.PathLike[str], *, world: str | None = None, name: str = "") -> Lab:
+        """A lab from the text of its file, which is not read again; else :meth:`load`."""
         place = Path(path)
-        topology = load_text(_read(place), printable(str(path)), _stem(place))
+        topology = load_text(text, printable(str(path)), _stem(place))
         if name:
             topology = dataclasses.replace(topology, name=cls(name).name)
         lab = cls._of(topology, world, _source(place))

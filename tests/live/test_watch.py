@@ -161,3 +161,110 @@ def test_a_watch_that_is_interrupted_leaves_the_lab_up(up: World) -> None:
         assert lines.process.wait(10) == 130
     assert bascule(up, "ping").returncode == 0
     bascule(up, "down", "watched")
+
+
+def _nodes(world: World) -> set[str]:
+    return {row["name"] for row in json.loads(world.run("ip", "-j", "netns", "list").stdout or "[]")}
+
+
+TWO, THREE = LAB, LAB.replace("b: [lan]", "b: [lan], c: [lan]")
+
+
+def _turn_a_link_to_the_file(_world: World) -> None:
+    os.symlink("three/lab.yaml", "new")
+    os.replace("new", "lab.yaml")
+
+
+def _turn_a_link_to_its_folder(_world: World) -> None:
+    os.symlink("three", "new")
+    os.replace("new", "current")
+
+
+def _turn_a_link_further_up(_world: World) -> None:
+    os.symlink("../three", "new")
+    os.replace("new", "shelf/current")
+
+
+def _exchange_the_folder(_world: World) -> None:
+    os.rename("two", "old")
+    os.rename("three", "two")
+
+
+SWAPS: dict[Any, tuple[str, dict[str, str]]] = {
+    _turn_a_link_to_the_file: ("lab.yaml", {"lab.yaml": "two/lab.yaml"}),
+    _turn_a_link_to_its_folder: ("current/lab.yaml", {"current": "two"}),
+    _turn_a_link_further_up: ("link/../shelf/current/lab.yaml", {"shelf/current": "../two", "link": "shelf"}),
+    _exchange_the_folder: ("two/lab.yaml", {}),
+}
+
+
+@pytest.mark.parametrize("swap", SWAPS)
+def test_a_watch_follows_what_its_path_means(world: World, swap: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A link on the way that is turned, a folder that is exchanged."""
+    path, links = SWAPS[swap]
+    for folder, text in (("two", TWO), ("three", THREE)):
+        os.mkdir(folder)
+        Path(folder, "lab.yaml").write_text(text)
+    os.mkdir("shelf")
+    for link, target in links.items():
+        os.symlink(target, link)
+    with _running("up", path, "--watch", "--world", "host", stderr=True) as lines:
+        lines.until(lambda line: "watching watched" in line)
+        swap(world)
+        lines.until(lambda line: "watched is up: 6 added" in line)
+    assert _nodes(world) == {"a", "b", "c"}
+    bascule(world, "down", "watched")
+
+
+def test_a_file_that_is_being_written_is_waited_for(up: World) -> None:
+    """However long that takes: half of it is a lab, too, and without the nodes of the other half. They live on."""
+    with _running("up", "lab.yaml", "--watch", stderr=True) as lines:
+        lines.until(lambda line: "watching watched" in line)
+        before = os.stat("/run/netns/b").st_ino
+        with open("lab.yaml", "w") as file:
+            file.write(LAB.partition(", b:")[0] + "\n")
+            file.flush()
+            Path("other").touch()  # it is heard of what is closed in this folder meanwhile
+            up.run("ip", "-n", "a", "link", "del", "eth0")  # what others do is mended all the same
+            lines.until(lambda line: "watched is up" in line)
+            assert _nodes(up) == {"a", "b"}
+            file.seek(0)
+            file.write(THREE)
+        lines.until(lambda line: "watched is up: 6 added, 1 changed, 0 removed" in line)
+        assert os.stat("/run/netns/b").st_ino == before
+        bascule(up, "down", "watched")
+        assert lines.process.wait(10) == 0
+
+
+def test_two_do_not_watch_one_lab(up: World) -> None:
+    """They would rebuild each other. The second is refused before it has changed anything; one that was killed holds nothing."""
+    Path("third.yaml").write_text(THREE)
+    with _running("up", "lab.yaml", "--watch", stderr=True) as lines:
+        lines.until(lambda line: "watching watched" in line)
+        done = bascule(up, "up", "third.yaml", "--watch", check=False)
+        assert (done.returncode, done.stderr) == (
+            1, f"bascule: lab watched is held by bascule (process {lines.process.pid}) already; end that one first\n",
+        )  # fmt: skip
+        assert _nodes(up) == {"a", "b"}
+        lines.process.kill()
+        lines.process.wait()
+        with _running("up", "third.yaml", "--watch", stderr=True) as second:
+            second.until(lambda line: "watching watched" in line)
+            assert _nodes(up) == {"a", "b", "c"}
+            bascule(up, "down", "watched")
+            second.until(lambda line: "was taken down" in line)
+
+
+def test_two_watches_that_begin_at_once(world: World) -> None:
+    """There is no lab yet that the first could hold: one of them goes on."""
+    Path("lab.yaml").write_text(LAB)
+    words = ("up", "lab.yaml", "--watch", "--world", "host")
+    with _running(*words, stderr=True) as one, _running(*words, stderr=True) as two:
+        both = (one.process, two.process)
+        deadline = time.monotonic() + 10
+        while all(each.poll() is None for each in both):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        assert {each.poll() for each in both} == {1, None}
+        bascule(world, "down", "watched")
+        assert {each.wait(10) for each in both} == {0, 1}

@@ -13,6 +13,7 @@ from bascule.engine import look, scripts
 from bascule.errors import BasculeError, NotFound, TopologyError
 from bascule.names import printable, shown
 from bascule.plan import render
+from bascule.state.lock import Hold
 from bascule.topology.schema import json_schema
 
 
@@ -22,12 +23,15 @@ def up(arguments: Arguments) -> int:
     if arguments.dry_run:
         print(render.text(lab.plan(), output.paint))
         return 0
+    hold = Hold(lab.name)
+    if arguments.watch:
+        hold.take()  # before anything is changed: a lab that another one watches would be changed back
     outcome = lab.up(output.listener(arguments.explain), wait=not arguments.no_wait)
     output.report(lab.name, outcome, "up")
     if arguments.watch:
         from bascule.cli import watch  # when asked for: `up` alone starts without it
 
-        return watch.keep(arguments, lab)
+        return watch.keep(arguments, lab, hold)
     return 0
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sys
 from argparse import Namespace as Arguments
@@ -12,18 +11,21 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from bascule.api import Lab
-from bascule.cli import choose, output
+from bascule.cli import output
 from bascule.engine import look, run
 from bascule.engine.watch import Event, Watcher
 from bascule.engine.work import Options
 from bascule.errors import BasculeError, InputError, Locked, NotFound
+from bascule.host.inotify import along
 from bascule.host.monitor import Files
+from bascule.host.settled import Settled
 from bascule.names import printable, problem_with_lab_name
 from bascule.state import lock
 from bascule.topology.model import Assigned, Topology
 
 _INTERRUPTED = 130
 _REGULAR, _LONGEST = 5.0, 60.0  # seconds until another look where nothing is heard; and at most after failures
+_SOON = 0.2  # seconds, while the file is being written
 
 
 class _Asked:
@@ -98,14 +100,14 @@ def _line(event: Event) -> str:
     return output.paint(event.sign, printable(f"{moment} {event.lab} {event.sign} {event.what}{foreign}"))
 
 
-def keep(arguments: Arguments, lab: Lab) -> int:
+def keep(arguments: Arguments, lab: Lab, hold: lock.Hold) -> int:
     """``bascule up --watch``, after the first up: make it so again when the file changes or somebody else changes the lab. Ends
     with 130 by an interrupt, with 0 by SIGTERM or when the lab is taken down; the lab stays as it is."""
     with until_asked() as asked:
         watcher, files = Watcher((lab.name,)), Files()
         try:
             output.say(f"watching {lab.name} and {lab.source}: an interrupt ends that, and leaves the lab up")
-            _keep(arguments, lab, watcher, files)
+            _keep(arguments, lab, watcher, files, hold)
             asked.code = 0
         finally:
             watcher.close()
@@ -113,16 +115,18 @@ def keep(arguments: Arguments, lab: Lab) -> int:
     return asked.code
 
 
-def _keep(arguments: Arguments, lab: Lab, watcher: Watcher, files: Files) -> None:
-    place, told, failures = lab.source, "", 0
+def _keep(arguments: Arguments, lab: Lab, watcher: Watcher, files: Files, hold: lock.Hold) -> None:
+    told, failures = "", 0
+    file = Settled(lab.source)
     while True:
-        files.watch({os.path.dirname(place): frozenset({os.path.basename(place)})})
+        hold.take()
+        files.watch(along(lab.source))
         watcher.look()
         if not any(info.name == lab.name for info in look.labs()):
             return output.say(f"{lab.name} was taken down")
         problem = ""
         try:
-            lab = _again(arguments, lab)
+            lab = _again(arguments, lab, file)
         except BasculeError as error:
             problem = str(error)
         try:
@@ -137,7 +141,7 @@ def _keep(arguments: Arguments, lab: Lab, watcher: Watcher, files: Files) -> Non
             for line in problem.splitlines():
                 output.say(line)
         told = problem
-        watcher.wait(files.bells(), min(_LONGEST, _REGULAR * 2**failures))
+        watcher.wait(files.bells(), _SOON if file.waits else min(_LONGEST, _REGULAR * 2**failures))
 
 
 def _mend(lab: Lab, explain: bool) -> None:
@@ -152,9 +156,15 @@ def _mend(lab: Lab, explain: bool) -> None:
     output.report(lab.name, run.apply(lab.name, edit, options, output.listener(explain)), "up")
 
 
-def _again(arguments: Arguments, lab: Lab) -> Lab:
-    """The lab as the file has it now. Raises what loading raises; the lab stays as it was then."""
-    found = choose.load(lab.source, arguments.world, arguments.name)
+def _again(arguments: Arguments, lab: Lab, file: Settled) -> Lab:
+    """The lab as the file has it now, once it is at rest. Raises what loading raises; the lab stays as it was then."""
+    try:
+        text = file.read()
+    except OSError as error:
+        raise InputError(f"{lab.source}: {error.strerror}; the lab stays as it was") from error
+    if text is None:
+        return lab
+    found = Lab.from_text(text, lab.source, world=arguments.world, name=arguments.name or "")
     if found.name != lab.name:
         raise InputError(f"{lab.source}: is lab {found.name} now, and not {lab.name}; `bascule down {lab.name}`, and watch anew")
     return found

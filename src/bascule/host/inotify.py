@@ -14,6 +14,7 @@ _EVENT = struct.Struct("=iIII")  # struct inotify_event { int wd; uint32_t mask,
 _CLOSE_WRITE, _MOVED_FROM, _MOVED_TO, _CREATE, _DELETE = 0x8, 0x40, 0x80, 0x100, 0x200
 _OVERFLOW, _IGNORED, _ONLY_FOLDERS = 0x4000, 0x8000, 0x01000000
 _BYTES = 1 << 16
+_MOST_LINKS = 40  # of one path: MAXSYMLINKS, linux/namei.h
 _READS = 64  # of one drain: who writes faster than that is answered by the next look
 
 # What is watched: folders, each with the names that matter there; None for all.
@@ -68,3 +69,26 @@ def _events(data: bytes) -> Iterator[tuple[int, int, str]]:
         at += _EVENT.size
         yield number, mask, os.fsdecode(data[at : at + size].rstrip(b"\0"))
         at += size
+
+
+def along(path: str) -> dict[str, frozenset[str] | None]:
+    """The folders on the way to a file, each with the names that the way goes on by, through whatever links: whatever makes the
+    path mean another file happens in one of them."""
+    names: dict[str, set[str]] = {}
+    place, to_go, links = "/", path.split("/")[::-1], 0
+    while to_go and links <= _MOST_LINKS:
+        name = to_go.pop()
+        if name == "..":
+            place = os.path.dirname(place)
+        elif name not in ("", "."):
+            names.setdefault(place, set()).add(name)
+            whole = os.path.join(place, name)
+            try:
+                target = os.readlink(whole)
+            except OSError:  # no link, or not there
+                place = whole
+                continue
+            links += 1
+            to_go += target.split("/")[::-1]
+            place = "/" if target.startswith("/") else place
+    return {folder: frozenset(found) for folder, found in names.items()}

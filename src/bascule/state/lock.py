@@ -174,3 +174,35 @@ def _clear_claims() -> None:
             os.close(descriptor)
     with suppress(OSError):
         syscalls.rmdir(folder.root())
+
+
+class Hold:
+    """The right to keep a lab as one wants it, for as long as one runs: that of `up --watch`. It is a lock (flock(2)) of the
+    lab's folder, which no command needs, and goes with the folder."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._descriptor = -1
+
+    def take(self) -> None:
+        """Have it, or still have it: of the folder that is there now, if there is one. Raises :class:`Locked`."""
+        path = folder.lab(self._name)
+        if self._descriptor >= 0 and _same_file(self._descriptor, path):
+            return
+        self.release()
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError:
+            return
+        if not syscalls.lock(descriptor):
+            there = os.fstat(descriptor)
+            os.close(descriptor)
+            holder = identity.holder(there.st_dev, there.st_ino) or "another program"
+            raise Locked(f"lab {self._name} is held by {holder} already; end that one first")
+        self._descriptor = descriptor
+
+    def release(self) -> None:
+        """Give it back."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
