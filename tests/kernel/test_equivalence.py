@@ -13,6 +13,7 @@ from bascule.kernel.namespace import AddNamespace, DeleteNamespace
 from bascule.kernel.op import Op
 from bascule.kernel.route import ChangeLoopbackRoute, ChangeRoute, Route
 from bascule.kernel.ruleset import DeleteRule, ForwardAccept, InsertRule
+from bascule.kernel.stray import DropStray
 from bascule.kernel.sysctl import SetSysctl
 from sandbox import World, difference, require
 
@@ -38,6 +39,7 @@ CASES: dict[str, tuple[Op, ...]] = {
     "bridge that is down": (BRIDGE_DOWN,),
     "bridge deleted": (BRIDGE, DeleteLink(100_000, BRIDGE)),
     "namespace": (NODE,),
+    "pair deleted by the node's end": (*BASE, DropStray("ns1", "eth0", 100)),
     "namespace deleted": (NODE, AddNamespace("ns2"), DeleteNamespace("ns1")),
     "veth": BASE,
     "veth without a bridge": (NODE, ALONE),

@@ -277,6 +277,7 @@ def scope_of(facts: Collection[Fact], inside: bool = True) -> Scope:
         uplinks=frozenset(uplinks),
         services=tuple(sorted(services)),
         six=frozenset(six),
+        cables=frozenset((fact.name, fact.node, fact.peer, fact.peer_mac) for fact in facts if isinstance(fact, Veth)),
     )
 
 

@@ -23,6 +23,7 @@ from bascule.kernel.namespace import Namespace
 from bascule.kernel.op import WORLD, Fact, Indexes
 from bascule.kernel.port import HAIRPIN, ISOLATED, PortFlag
 from bascule.kernel.route import LoopbackRoute, Route
+from bascule.kernel.stray import Stray
 from bascule.kernel.sysctl import Sysctl
 from bascule.names import WORLD_NETNS
 from bascule.wire import route as rt
@@ -80,8 +81,13 @@ def observe(scope: Scope, paths: Paths) -> Observation:
         surroundings.settings(seen, scope)
         surroundings.forwarding(seen, scope)
         nodes: dict[str, _Inside] = {}
+        there = {link.name for link in world.links.values()}
+        doubtful = {node for link, node, _peer, _mac in scope.cables if link not in there}
         for name in scope.nodes:
-            _enter_node(name, scope, seen, nodes)
+            _enter_node(name, scope, seen, nodes, name in doubtful)
+        for name in nodes:
+            seen.facts.extend(_strays(name, nodes[name], world, scope))
+        nodes = nodes if scope.inside else {}
     _conclude(seen, scope, world, nodes)
     node_files.look(seen, scope, paths)
     seen.facts.extend(found for prefix in scope.services if (found := service.running(prefix)) is not None)
@@ -139,7 +145,7 @@ def _is_nodes_own(fact: Fact, scope: Scope) -> bool:
     return (fact.node, fact.device, version) in scope.autoconf
 
 
-def _enter_node(name: str, scope: Scope, seen: Observation, nodes: dict[str, _Inside]) -> None:
+def _enter_node(name: str, scope: Scope, seen: Observation, nodes: dict[str, _Inside], doubtful: bool) -> None:
     descriptor = namespaces.open_pin(name)
     if descriptor is None:
         if os.path.lexists(namespaces.pin_path(name)):
@@ -153,7 +159,7 @@ def _enter_node(name: str, scope: Scope, seen: Observation, nodes: dict[str, _In
             return
         with Netlink() as socket:
             seen.facts.append(Namespace(name, cookie=socket.cookie(), source=source))
-            if scope.inside and source != WORLD_NETNS:
+            if (scope.inside or doubtful) and source != WORLD_NETNS:
                 nodes[name] = _look(socket)
         for node, key in scope.sysctls:
             if node == name and scope.inside:
@@ -257,6 +263,17 @@ def _world_links(seen: Observation, scope: Scope, world: _Inside, nodes: dict[st
         elif link.kind == "veth":
             seen.facts.append(_veth(link, master.name if master else "", ends.get((link.index, link.peer))))
             seen.facts.extend(PortFlag(link.name, flag) for flag in link.flags)
+
+
+def _strays(node: str, inside: _Inside, world: _Inside, scope: Scope) -> Iterator[Stray]:
+    """Ends in a node of pairs whose other end is not in the world. That they are the lab's the other end's index tells
+    (IFLA_LINK) or, where it has got another one in its new place, their own name and MAC."""
+    ours = {(peer, mac) for _link, name, peer, mac in scope.cables if name == node}
+    for link in inside.links.values():
+        other = world.links.get(link.peer)
+        is_apart = link.peer and (other is None or other.peer != link.index)
+        if is_apart and (link.peer in scope.indexes or (link.name, link.mac) in ours):
+            yield Stray(node, link.name, link.index)
 
 
 def _veth(link: _Link, bridge: str, end: tuple[str, _Link] | None) -> Veth:

@@ -27,7 +27,8 @@ def split(
     strangers: set[tuple[str, ...]] = set()
     ordered = sorted(facts, key=lambda fact: not isinstance(fact, (Namespace, Bridge, Veth)))
     for fact in ordered:
-        mine = _is_own(lab, fact, namespaces, indexes, seen) and strangers.isdisjoint(fact.within)
+        where = (*fact.within, ("namespace", fact.node))
+        mine = _is_own(lab, fact, namespaces, indexes, seen) and strangers.isdisjoint(where)
         (own if mine else foreign).append(fact)
         if not mine:
             strangers.update(fact.contains)

@@ -1,0 +1,68 @@
+"""A veth pair of the lab's whose end in the world somebody has moved into another namespace (`ip link set DEV netns NAME`).
+
+The end is not to be known there: its index is a lab's only in the world, and may be another now. But the other one still is in
+its node; and who deletes one end deletes both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from bascule.kernel.op import Effect, Fact, Indexes, Key, Netlink, Op, ip
+from bascule.wire import route as rt
+from bascule.wire.message import Request
+
+
+@dataclass(frozen=True, slots=True)
+class Stray:
+    """``name`` in ``node`` is the end of a pair of the lab's whose other end is not in the world. Nobody ever wants one. It is no
+    part of the namespace that it is in: what a process keeps of that when the lab goes would still hold the other end."""
+
+    node: str
+    name: str
+    index: int = field(default=0, compare=False)
+
+    @property
+    def key(self) -> Key:
+        return ("stray", self.node, self.name)
+
+    @property
+    def within(self) -> tuple[Key, ...]:
+        return ()
+
+    @property
+    def contains(self) -> tuple[Key, ...]:
+        return (("link", self.node, self.name),)
+
+    def describe(self) -> str:
+        return f"veth {self.name} in {self.node}, whose other end was moved away"
+
+    def create(self, indexes: Indexes) -> tuple[Op, ...]:
+        return ()
+
+    def remove(self, indexes: Indexes) -> tuple[Op, ...]:
+        return (DropStray(self.node, self.name, self.index),)
+
+    def change_from(self, old: Fact, indexes: Indexes) -> tuple[Op, ...] | None:
+        return ()
+
+    def differences(self, old: Fact) -> tuple[str, ...]:
+        return ()
+
+
+@dataclass(frozen=True, slots=True)
+class DropStray:
+    """``ip -n NODE link del``, which takes the other end along, wherever that is."""
+
+    node: str
+    name: str
+    index: int
+
+    def effect(self) -> Effect:
+        return Netlink(self.node, Request(rt.DELLINK, 0, rt.IFINFO.pack(0, 0, self.index, 0, 0)))
+
+    def shell(self) -> tuple[str, ...]:
+        return (ip(self.node, "link", "del", "dev", self.name),)
+
+    def undo(self) -> Op | None:
+        return None
