@@ -9,7 +9,7 @@ from typing import Any
 
 from bascule.api import Lab
 from bascule.cli import choose, output
-from bascule.engine import look, scripts
+from bascule.engine import boot, look, scripts
 from bascule.errors import BasculeError, NotFound, TopologyError
 from bascule.names import printable, shown
 from bascule.plan import render
@@ -51,13 +51,15 @@ def down(arguments: Arguments) -> int:
 
 def _take_away(name: str, arguments: Arguments) -> None:
     lab = Lab(name)
-    if name not in {info.name for info in look.labs()}:
-        for remark in lab.down().remarks:
-            output.say(remark)
-        output.say(f"{name} is not up: nothing to do")
-        return
-    if arguments.dry_run:
+    is_up = name in {info.name for info in look.labs()}
+    if arguments.dry_run and is_up:
         print(render.text(scripts.teardown_plan(name), output.paint))
+        return
+    if not is_up:
+        for remark in () if arguments.dry_run else lab.down(wait=not arguments.no_wait).remarks:
+            output.say(remark)
+        kept = "; `bascule down` forgets that it was up before a reboot" if arguments.dry_run and boot.is_kept(name) else ""
+        output.say(f"{name} is not up: nothing to do{kept}")
         return
     outcome = lab.down(output.listener(arguments.explain), wait=not arguments.no_wait, kill=arguments.kill)
     output.report(name, outcome, "down")

@@ -26,6 +26,13 @@ def refuse_elsewhere() -> None:
         )
 
 
+def is_kept(name: str) -> bool:
+    """Whether `restore` would bring this lab back. What is not to be read is told by `restore` itself."""
+    with suppress(StateError):
+        return worlds.keeps() and name in kept.names()
+    return False
+
+
 def missing() -> list[str]:
     """The kept labs that are not up."""
     there = {info.name for info in look.labs() if info.state == "up"}

@@ -41,12 +41,13 @@ from bascule.topology.ports import Taken, publish
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A plan with what it was made from. ``want`` are the facts of the lab once the plan is carried out."""
+    """A plan with what it was made from. ``want`` are the facts of the lab once the plan is carried out, ``have`` those now."""
 
     lab: Assigned | None
     plan: Plan
     want: list[Fact]
     seen: Observation = field(default_factory=Observation)
+    have: list[Fact] = field(default_factory=list)
 
 
 def stored_topology(record: Record | None) -> Assigned | None:
@@ -126,17 +127,26 @@ def prepare(
     clashes = owner.conflicts(found.want, found.own, found.foreign, found.seen.indexes, others.owners)
     if clashes:
         raise Conflict("\n".join(clashes))
-    plan = _difference(found, stored, indexes, others.settings)
+    have = _have(found, stored, others.settings)
+    plan = diff(found.want, have, indexes, found.known)
     if lab is not None and world is not None and not found.seen.settable:
         refuse_settings(plan, world)
-    return Prepared(lab, Plan(plan.changes, tuple(notes(lab, found.seen, found.want))), found.want, found.seen)
+    return Prepared(lab, Plan(plan.changes, tuple(notes(lab, found.seen, found.want))), found.want, found.seen, have)
 
 
 def drift(name: str, lab: Assigned, stored: Stored, world: World, indexes: Indexes, others: Claims) -> tuple[list[Fact], Plan]:
     """The lab's own facts as they are, and the plan that makes them what they should be. What stands in the way is not refused:
     its place counts as empty."""
     found = _compare(name, lab, stored, lab, world, indexes, others)
-    return found.own, _difference(found, stored, indexes, others.settings)
+    return found.own, diff(found.want, _have(found, stored, others.settings), indexes, found.known)
+
+
+def look_again(
+    before: Prepared, stored: Stored, current: Assigned | None, world: World, indexes: Indexes, others: Claims
+) -> list[Fact]:
+    """What is there now of what ``before`` was made from."""
+    assert before.lab is not None  # noqa: S101 (taking away is not undone)
+    return _have(_compare(before.lab.name, before.lab, stored, current, world, indexes, others), stored, others.settings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,9 +194,9 @@ def _compare(
     return _Compared(want, own, foreign, {fact.key for fact in before}, seen)
 
 
-def _difference(found: _Compared, stored: Stored, indexes: Indexes, shared: Collection[str]) -> Plan:
+def _have(found: _Compared, stored: Stored, shared: Collection[str]) -> list[Fact]:
     have = _with_priors(found.own, stored, {fact.key for fact in found.want}, shared)
-    return diff(found.want, _with_texts(have, stored, found.want), indexes, found.known)
+    return _with_texts(have, stored, found.want)
 
 
 def _look_outside(seen: Observation, world: World | None) -> None:

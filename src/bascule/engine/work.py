@@ -15,6 +15,7 @@ from bascule.engine import claims as claims_of
 from bascule.engine import origin, worlds
 from bascule.engine.forecast import left_alone, refuse_incapable
 from bascule.engine.prepare import Prepared, choose_all, foreseen, leaving_links, moved_addresses, prepare
+from bascule.engine.way_back import way_back
 from bascule.errors import BasculeError, Interrupted, KernelError, PlanFailed, StateError, unfinished
 from bascule.host import etc_links, files, keeper, namespaces, processes, service, settle, uplink
 from bascule.host.announce import announce
@@ -83,6 +84,8 @@ class Work:
         self.heard = heard
         self.kind = worlds.choose(options.world, stored)
         self.source = ""  # the file that the lab is of, then
+        self.prepared: Prepared | None = None
+        self.others = claims_of.Claims()
         self.begun = self.done = False  # the plan, in a world that outlives a failure
 
     def make(self, asked: Topology, current: Assigned | None) -> Outcome:
@@ -93,6 +96,7 @@ class Work:
             target, record, indexes, others = self._claim(asked, current, world, started)
             try:
                 prepared = prepare(self.name, target, self.stored, current, world, indexes, others)
+                self.prepared, self.others = prepared, others
                 self.heard.planned(prepared.plan)
                 noted = self._note_links(prepared)
                 if not prepared.plan and self.stored.record == record:
@@ -314,22 +318,28 @@ class Work:
         return True
 
     def _put_back(self, current: Assigned | None, world: World) -> bool:
-        """After the undoing: a link that was replaced is back, and what it held is not; a namespace that somebody else took away
-        is not either. Whether all is as it should have been before."""
-        record = self.stored.record
-        if record is None or current is None or self.stored.journal is not None:
+        """After the undoing: make again what went with something that was undone. Whether all is as it was seen before."""
+        noted = self.stored.newest
+        if noted is None or current is None or self.prepared is None:
             return True
         try:
-            others = claims_of.around(self.name, world)
-            lost = prepare(self.name, current, self.stored, current, world, Indexes(record.slot), others)
-            if lost.plan:
-                record = dataclasses.replace(record, namespaces={**record.namespaces, **_made(lost.plan)})
-                store.begin(record)
-                report = self._carry_out(world, lost.plan)
-                store.save(self._finished(record, report))
+            plan = way_back(self.prepared, self.stored, current, world, noted.slot, self.others)
+            if plan:
+                noted = dataclasses.replace(noted, namespaces={**noted.namespaces, **_made(plan)})
+                store.begin(noted)
+                report = self._carry_out(world, plan)
+                report.tables.clear()  # they are as they were, and noted so
+                self.stored = self._renewed(self._finished(noted, report))
         except (BasculeError, OSError):
             return False
-        return True
+        return plan is not None
+
+    def _renewed(self, noted: Record) -> Stored:
+        """What is stored, with the namespaces that had to be made again."""
+        if self.stored.journal is not None:
+            return Stored(self.stored.record, noted)
+        store.save(noted)
+        return Stored(noted, None)
 
 
 def file_of(stored: Stored, options: Options, changed: bool) -> str:

@@ -43,6 +43,8 @@ from bascule.wire.message import Failure, Request
 _FD = struct.Struct("=I")
 _OPEN_NODES = 8  # each needs two descriptors, and many open ones make the kernel's work on the next slower
 _BATCH = 128
+_PASSES = 2  # of an undoing
+_ABSENT = (errno.ENODEV, errno.ENOENT, errno.ESRCH)
 
 Progress = Callable[[int], None]
 
@@ -50,11 +52,13 @@ Progress = Callable[[int], None]
 @dataclass(slots=True)
 class Report:
     """What was done: how many operations and netlink messages, the sysctls that stood there before
-    by (node, key), the cookie of each namespace made, and the digest of each table."""
+    by (node, key), also those ``of_links`` that the lab made before, the cookie of each namespace made, and the digest of each
+    table."""
 
     done: int = 0
     messages: int = 0
     priors: dict[tuple[str, str], str] = field(default_factory=dict)
+    of_links: dict[tuple[str, str], str] = field(default_factory=dict)
     cookies: dict[str, int] = field(default_factory=dict)
     tables: dict[str, str] = field(default_factory=dict)
 
@@ -128,23 +132,27 @@ def _as_error(error: BaseException) -> BasculeError:
 
 
 def _undo(hands: _Hands, acknowledged: list[Op], report: Report) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Undo, last first; go on after a failure. What is gone already counts as undone."""
-    undone, left = [], []
-    for op in reversed(acknowledged):
-        back = op.undo()
-        effect = _back(op, report) if back is None else back.effect()
-        if effect is None:
-            continue
-        words = (back or op).shell()[0]
-        try:
-            hands.carry_out([back or op], [effect], [])
-        except (BasculeError, OSError) as error:
-            gone = isinstance(error, KernelError) and error.errno in (errno.ENODEV, errno.ENOENT, errno.ESRCH)
-            if not gone:
-                left.append(f"{words}: {error}")
+    """Undo, last first; go on after a failure. What is gone already counts as undone. What needs something that comes back only
+    later, as a route needs its address, is tried once more at the end."""
+    undone: list[str] = []
+    todo = list(reversed(acknowledged))
+    for _pass in range(_PASSES):
+        failed: list[tuple[Op, str]] = []
+        for op in todo:
+            back = op.undo()
+            effect = _back(op, report) if back is None else back.effect()
+            if effect is None:
                 continue
-        undone.append(words)
-    return tuple(undone), tuple(left)
+            words = (back or op).shell()[0]
+            try:
+                hands.carry_out([back or op], [effect], [])
+            except (BasculeError, OSError) as error:
+                if not (isinstance(error, KernelError) and error.errno in _ABSENT):
+                    failed.append((op, f"{words}: {error}"))
+                    continue
+            undone.append(words)
+        todo = [op for op, _why in failed]
+    return tuple(undone), tuple(why for _op, why in failed)
 
 
 def _back(op: Op, report: Report) -> Effect | None:
@@ -152,7 +160,7 @@ def _back(op: Op, report: Report) -> Effect | None:
     effect = op.effect()
     if not isinstance(effect, WriteSysctl):
         return None
-    prior = report.priors.get((effect.node, effect.key))
+    prior = (report.of_links if effect.own else report.priors).get((effect.node, effect.key))
     return None if prior is None else effect._replace(value=prior)
 
 
@@ -338,7 +346,8 @@ class _Hands:
         before = read_sysctl(effect.key)
         if before != effect.value:  # what is right already may stand where nothing can be written
             syscalls.put(sysctl_path(effect.key), effect.value)
-        self._report.priors.setdefault((effect.node, effect.key), before)
+        known = self._report.of_links if effect.own else self._report.priors
+        known.setdefault((effect.node, effect.key), before)
 
 
 def sysctl_path(key: str) -> str:

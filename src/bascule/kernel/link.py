@@ -100,12 +100,13 @@ class Bridge:
         return tuple(ops)
 
     def remove(self, indexes: Indexes) -> tuple[Op, ...]:
-        return (DeleteLink(indexes.of(WORLD, self.name), AddBridge(self, indexes.of(WORLD, self.name))),)
+        back = replace(self, up=self.up and not self.settings)  # with settings it is raised when it has them
+        return (DeleteLink(indexes.of(WORLD, self.name), AddBridge(back, indexes.of(WORLD, self.name))),)
 
     def change_from(self, old: Fact, indexes: Indexes) -> tuple[Op, ...] | None:
         if not isinstance(old, Bridge):
             return None
-        raised = _set(WORLD, self.settings) if self.up and not old.up else ()
+        raised = _set(WORLD, self.settings, fresh=False) if self.up and not old.up else ()
         return (*raised, *_changes(WORLD, self.name, indexes, old, self, ("mtu", "mac", "up")))
 
     def differences(self, old: Fact) -> tuple[str, ...]:
@@ -172,7 +173,7 @@ class Veth:
             _Peer(self.peer_mtu or self.mtu, self.peer_mac, self.peer_up),
         )
         if self.peer_up and not old.peer_up:
-            ops.extend(_set(self.node, self.settings))
+            ops.extend(_set(self.node, self.settings, fresh=False))
         ops.extend(_changes(self.node, self.peer, indexes, *ends, ("mtu", "mac", "up")))
         return tuple(ops)
 
@@ -187,9 +188,9 @@ class _Peer:
     up: bool
 
 
-def _set(node: str, settings: Settings) -> tuple[Op, ...]:
-    """What a link is made with, to be set before it is up."""
-    return tuple(SetSysctl(node, key, value, fresh=True) for key, value in settings)
+def _set(node: str, settings: Settings, fresh: bool = True) -> tuple[Op, ...]:
+    """What a link is made with, to be set before it is up: just now (``fresh``), or by an earlier run."""
+    return tuple(SetSysctl(node, key, value, fresh=fresh, own=not fresh) for key, value in settings)
 
 
 def _changes(node: str, name: str, indexes: Indexes, old: object, new: object, names: tuple[str, ...]) -> tuple[Op, ...]:

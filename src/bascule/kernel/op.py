@@ -47,12 +47,13 @@ class DropNamespace(NamedTuple):
 
 class WriteSysctl(NamedTuple):
     """Write below /proc/sys from inside the namespace. The answer is the value that stood there, but for something that has just
-    been made (``fresh``): it goes with that."""
+    been made (``fresh``): it goes with that. Of an interface of the lab's own (``own``) only the undoing needs to know it."""
 
     node: str
     key: str
     value: str
     fresh: bool = False
+    own: bool = False
 
 
 class WriteFile(NamedTuple):

@@ -49,16 +49,18 @@ class Sysctl:
 
 @dataclass(frozen=True, slots=True)
 class SetSysctl:
-    """``sysctl -w``. ``old`` is empty where it is not known. ``fresh``: of a link that was just made, which takes it along."""
+    """``sysctl -w``. ``old`` is empty where it is not known. ``fresh``: of a link that was just made, which takes it along;
+    ``own``: of one that the lab made before."""
 
     node: str
     name: str
     value: str
     old: str = ""
     fresh: bool = False
+    own: bool = False
 
     def effect(self) -> Effect:
-        return WriteSysctl(self.node, self.name, self.value, self.fresh)
+        return WriteSysctl(self.node, self.name, self.value, self.fresh, self.own)
 
     def shell(self) -> tuple[str, ...]:
         return (inside(self.node, "sysctl", "-qw", f"{self.name}={self.value}"),)
