@@ -10,13 +10,12 @@ import dataclasses
 import os
 import subprocess
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import permutations
 from pathlib import Path
 from typing import Any
 
-from bascule.engine import find, look, run
+from bascule.engine import find, look, origin, run
 from bascule.engine.prepare import stored_topology
 from bascule.engine.work import Listener, Options, Outcome
 from bascule.errors import InputError, KernelError, NotFound
@@ -33,9 +32,7 @@ from bascule.topology.model import Assigned, Topology
 from bascule.wire.inet import AF_INET, AF_INET6
 
 Command = Sequence[str]
-_LARGEST_FILE = 16 << 20
 _LONGEST_PING = 3600  # seconds
-_LONGEST_PATH = 4096  # PATH_MAX, linux/limits.h
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,16 +146,16 @@ class Lab:
         :class:`InputError` for a file that can't be read. ``name`` counts before the ``name:`` in
         the file; without either, the file's stem is the lab's name. A lab of that name which is up must be of this file, unless
         ``name`` is given: :meth:`plan` and :meth:`up` raise :class:`InputError` then."""
-        return cls.from_text(_read(Path(path)), path, world=world, name=name)
+        return cls.from_text(origin.read(Path(path)), path, world=world, name=name)
 
     @classmethod
     def from_text(cls, text: bytes, path: str | os.PathLike[str], *, world: str | None = None, name: str = "") -> Lab:
         """A lab from the text of its file, which is not read again; else :meth:`load`."""
         place = Path(path)
-        topology = load_text(text, printable(str(path)), _stem(place))
+        topology = load_text(text, printable(str(path)), origin.stem(place))
         if name:
             topology = dataclasses.replace(topology, name=cls(name).name)
-        lab = cls._of(topology, world, _source(place))
+        lab = cls._of(topology, world, origin.path_of(place))
         lab._named = bool(name)
         return lab
 
@@ -298,42 +295,6 @@ class Lab:
         except OSError as error:
             number = error.errno or 0
             raise KernelError("ping", number, os.strerror(number), advice="opening a raw socket needs CAP_NET_RAW") from error
-
-
-def _read(place: Path) -> bytes:
-    try:
-        with open(place, "rb") as file:
-            data = file.read(_LARGEST_FILE + 1)
-    except ValueError as error:  # a NUL in the path
-        raise InputError(f"{shown(str(place))} is no path; a path has no NUL") from error
-    except OSError as error:
-        advice = "; give the lab file's path" if isinstance(error, FileNotFoundError) else ""
-        raise InputError(f"{printable(str(place)[:_LONGEST_PATH])}: {error.strerror}{advice}") from error
-    return data
-
-
-def _source(place: Path) -> str:
-    """The file's path, as it was given: what links lead to may change, and the lab with it. Empty for what is no file, a pipe."""
-    whole = os.path.join(_here(), place)
-    if whole.startswith(("/dev/", "/proc/")):  # standard input, a descriptor: the file behind it
-        whole = os.path.realpath(whole)
-    return whole if os.path.isfile(whole) and not whole.startswith(("/dev/", "/proc/")) else ""
-
-
-def _here() -> str:
-    """The current folder by the path that led there, as pwd(1) tells it."""
-    given = os.environ.get("PWD", "")
-    with suppress(OSError):
-        if os.path.isabs(given) and os.path.samefile(given, "."):
-            return given
-    return os.getcwd()
-
-
-def _stem(place: Path) -> str:
-    """The lab's name from the path as it was given: the file's stem, or the folder's name for the default file name."""
-    folder = os.path.dirname(os.path.normpath(os.path.join(_here(), place)))
-    stem = os.path.basename(folder) if place.stem == "bascule" else place.stem
-    return stem if not problem_with_lab_name(stem) else "lab"
 
 
 def _targets(lab: Assigned, node: str, networks: frozenset[str] | None = None) -> list[Target]:

@@ -9,9 +9,13 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from pathlib import Path
 
 from bascule.errors import InputError
-from bascule.names import printable
+from bascule.names import printable, problem_with_lab_name, shown
+
+_LARGEST_FILE = 16 << 20
+_LONGEST_PATH = 4096  # PATH_MAX, linux/limits.h
 
 
 def is_other(old: str, new: str) -> bool:
@@ -33,3 +37,40 @@ def _is_same(old: str, new: str) -> bool:
             if os.path.samefile(one, other):
                 return True
     return False
+
+
+def read(place: Path) -> bytes:
+    """The file's text. Raises :class:`InputError`."""
+    try:
+        with open(place, "rb") as file:
+            data = file.read(_LARGEST_FILE + 1)
+    except ValueError as error:  # a NUL in the path
+        raise InputError(f"{shown(str(place))} is no path; a path has no NUL") from error
+    except OSError as error:
+        advice = "; give the lab file's path" if isinstance(error, FileNotFoundError) else ""
+        raise InputError(f"{printable(str(place)[:_LONGEST_PATH])}: {error.strerror}{advice}") from error
+    return data
+
+
+def path_of(place: Path) -> str:
+    """The file's path, as it was given: what links lead to may change, and the lab with it. Empty for what is no file, a pipe."""
+    whole = os.path.join(_here(), place)
+    if whole.startswith(("/dev/", "/proc/")):  # standard input, a descriptor: the file behind it
+        whole = os.path.realpath(whole)
+    return whole if os.path.isfile(whole) and not whole.startswith(("/dev/", "/proc/")) else ""
+
+
+def _here() -> str:
+    """The current folder by the path that led there, as pwd(1) tells it."""
+    given = os.environ.get("PWD", "")
+    with suppress(OSError):
+        if os.path.isabs(given) and os.path.samefile(given, "."):
+            return given
+    return os.getcwd()
+
+
+def stem(place: Path) -> str:
+    """The lab's name from the path as it was given: the file's stem, or the folder's name for the default file name."""
+    folder = os.path.dirname(os.path.normpath(os.path.join(_here(), place)))
+    found = os.path.basename(folder) if place.stem == "bascule" else place.stem
+    return found if not problem_with_lab_name(found) else "lab"
