@@ -29,7 +29,8 @@ _LAB, _NEIGHBOUR = "docker-bridge", "neighbour"
 _MOST_NODES = 5000
 
 _WORDS: list[Any] = [
-    *("name", "world", "slot", "topology", "keeper", "pid", "start", "namespaces", "priors", "version", "boot", "networks"),
+    *("name", "world", "slot", "topology", "keeper", "pid", "start", "namespaces", "priors", "version", "boot", "host", "held"),
+    "networks",
     *("nodes", "host", "private", "moon", _LAB, _NEIGHBOUR, "ns1", "../../etc", "/etc/passwd", "..", ".", "", "\0", "a\nb"),
     *("\x1b[2J", "\u202e", "\ud800", "x" * 300, "-rf", "10.0.0.0/24", "10.0.0.0/99", "mydocker0", "net.ipv4.ip_forward", "%s"),
     *("$(id)", "\U0001f600"),

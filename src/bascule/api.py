@@ -24,6 +24,7 @@ from bascule.host.icmp import Echo, Target
 from bascule.names import printable, problem_with_lab_name, shown
 from bascule.plan.diff import Plan
 from bascule.state import store
+from bascule.state.lock import Hold
 from bascule.state.store import Record
 from bascule.topology import edit
 from bascule.topology.dump import to_data, to_yaml
@@ -133,6 +134,7 @@ class Lab:
         self.world = world
         self.source = ""
         self._named = False  # beside its file
+        self._hold: Hold | None = None  # as a context
         self.topology = Topology(name)
 
     def __repr__(self) -> str:
@@ -230,11 +232,25 @@ class Lab:
         return Options(self.world, wait, f"bascule {command}", self.source, kill, self._named)
 
     def __enter__(self) -> Lab:
-        self.up()
+        """Build it for this program alone: another one that wants it is refused. What was left by a program that was killed is
+        taken away first. Raises :class:`Conflict` where it is up and nobody's own, :class:`Locked` where it is another's."""
+        hold = Hold(self.name)
+        try:
+            run.enter(dataclasses.replace(self.topology, name=self.name), dataclasses.replace(self._options("up"), hold=hold))
+        except BaseException:
+            hold.release()
+            raise
+        self._hold = hold
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.down()
+        """Take it away, and end what still runs in its nodes."""
+        hold, self._hold = self._hold, None
+        try:
+            run.apply(self.name, lambda _current: None, Options(None, command="bascule down", kill=True, hold=hold))
+        finally:
+            if hold is not None:
+                hold.release()
 
     # What is there.
 

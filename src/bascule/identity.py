@@ -76,13 +76,36 @@ def place() -> str:
 
 
 def holder(device: int, inode: int) -> str:
-    """Who holds the flock(2) of this file, in words (/proc/locks, proc(5)); empty where nobody does that is to be seen."""
+    """Who holds the flock(2) of this file, in words; empty where nobody does that is to be seen."""
+    pid = holding(device, inode)
+    return "" if pid is None else _described(pid)
+
+
+def holding(device: int, inode: int) -> int | None:
+    """The process that holds the flock(2) of this file (/proc/locks, proc(5)): 0 for one of another PID namespace, None where
+    nobody does that is to be seen."""
     place = f"{os.major(device):02x}:{os.minor(device):02x}:{inode}"
     with suppress(OSError), open("/proc/locks") as file:
         for row in map(str.split, file):
             if row[1] == "FLOCK" and place in row:
-                return _described(int(row[4]))
-    return ""
+                return int(row[4])
+    return None
+
+
+def ancestry() -> set[int]:
+    """This process, and those that it comes from."""
+    found, pid = {os.getpid()}, os.getppid()
+    while pid > 0 and pid not in found:
+        found.add(pid)
+        pid = parent(pid)
+    return found
+
+
+def parent(pid: int) -> int:
+    """The process that this one comes from (proc_pid_stat(5), field 4); 0 where there is none."""
+    with suppress(OSError), open(f"/proc/{pid}/stat", errors="replace") as file:
+        return int(file.read().rpartition(")")[2].split()[1])
+    return 0
 
 
 def _described(pid: int) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 
 from bascule.engine import claims as claims_of
 from bascule.engine import worlds
@@ -68,6 +69,7 @@ def apply(name: str, edit: Edit, options: Options, listener: Listener | None = N
     heard = listener or Listener()
     with lock.lab_lock(name, options.command, options.wait, heard.waiting):
         stored = worlds.without_lost(store.load(name))
+        _refuse_held(stored, options)
         current = stored_topology(stored.newest)
         asked = edit(current)
         if asked is None and stored.newest is None:
@@ -75,3 +77,30 @@ def apply(name: str, edit: Edit, options: Options, listener: Listener | None = N
             return Outcome(Plan(()), Report(), None, "none", tidy(name) if os.geteuid() == 0 else ())
         run = Work(name, stored, options, heard)
         return run.take_away(current) if asked is None else run.make(asked, current)
+
+
+@translated
+def enter(asked: Topology, options: Options, listener: Listener | None = None) -> Outcome:
+    """Build a lab that is the calling program's own, to whose ``hold`` it is bound. One that such a program has left when it was
+    killed is taken away first: what still runs in its nodes is not to be met.
+
+    Raises :class:`Locked` where another program has it, :class:`Conflict` where it is nobody's own, and what :func:`apply` does.
+    """
+    heard, name = listener or Listener(), asked.name
+    assert options.hold is not None  # noqa: S101 (it is what this is about)
+    with lock.lab_lock(name, options.command, options.wait, heard.waiting):
+        options.hold.take()
+        stored = worlds.without_lost(store.load(name))
+        if stored.newest is not None:
+            if not stored.newest.held:
+                advice = f"`bascule down {name}` first, choose another name, or call up() and down() in place of `with`"
+                raise Conflict(f"lab {name} is up already, and stays when a program ends; {advice}")
+            Work(name, stored, replace(options, world=None, kill=True), heard).take_away(stored_topology(stored.newest))
+        return Work(name, Stored(None, None), options, heard).make(asked, None)
+
+
+def _refuse_held(stored: Stored, options: Options) -> None:
+    """A lab that is a living program's own is changed and taken away by that program, and by what it has started."""
+    record = stored.newest
+    if record is not None and record.held and options.hold is None and lock.is_held_by_others(record.name):
+        raise lock.held(record.name)

@@ -28,9 +28,7 @@ from bascule.topology.model import Assigned
 _ORDER = ("namespace", "link", "address", "route")
 
 
-def way_back(
-    before: Prepared, stored: Stored, current: Assigned, world: World, slot: int, others: Claims
-) -> Plan | None:
+def way_back(before: Prepared, stored: Stored, current: Assigned, world: World, slot: int, others: Claims) -> Plan | None:
     """The plan that leads to what ``before`` was made from. None where nothing does: a pair whose other end is elsewhere can't be
     made again."""
     indexes = Indexes(slot)

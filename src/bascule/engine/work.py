@@ -22,6 +22,7 @@ from bascule.host.announce import announce
 from bascule.host.execute import Report, execute
 from bascule.host.keeper import Starting
 from bascule.host.paths import Paths
+from bascule.host.spawn import Process
 from bascule.host.surroundings import setting
 from bascule.host.world import HostWorld, PrivateWorld, World
 from bascule.kernel.file import Symlink
@@ -44,7 +45,8 @@ _PASSES = 3
 @dataclass(frozen=True, slots=True)
 class Options:
     """How to run: ``world`` None takes what the lab has or the user's default; ``source`` is the file's path; ``kill`` ends the
-    processes in namespaces that go. A lab that was ``named`` beside its file is meant, whichever file it was of."""
+    processes in namespaces that go. A lab that was ``named`` beside its file is meant, whichever file it was of. With ``hold`` it
+    is the program's own."""
 
     world: str | None = None
     wait: bool = True
@@ -52,6 +54,7 @@ class Options:
     source: str = ""
     kill: bool = False
     named: bool = False
+    hold: lock.Hold | None = None
 
 
 @dataclass(slots=True)
@@ -140,7 +143,9 @@ class Work:
         try:
             etc_links.note(self.name)
         except OSError as error:
-            return (f"{error.filename}: {error.strerror}: links in /etc/netns that a loss of power leaves will be in others' way",)
+            return (
+                f"{error.filename}: {error.strerror}: links in /etc/netns that a loss of power leaves will be in others' way",
+            )
         return ()
 
     def _keep(self, record: Record) -> tuple[str, ...]:
@@ -202,11 +207,12 @@ class Work:
         self.heard.planned(prepared.plan)
         if isinstance(world, PrivateWorld):
             remarks = self._see_off(world, prepared.plan) if self.options.kill else ()  # else all end with the keeper
-            keeper.end(world.pid, world.start)
+            keeper.end(world.pid, world.start, Process.reap)
             self.heard.progress(len(prepared.plan.ops))
             store.forget(self.name)
             return Outcome(prepared.plan, Report(done=len(prepared.plan.ops)), None, "private", remarks)
         remarks += (*self._see_off(world, prepared.plan), *left_alone(prepared.seen))
+        Process.reap()
         indexes = [index for (node, _), index in prepared.seen.indexes.items() if not node]
         try:
             report = world.watch(_take_away, self.heard.progress, prepared.plan.ops, world.paths)
@@ -279,6 +285,7 @@ class Work:
             boot=store.boot_id(),
             keeper=Keeper(started.pid, started.start) if started else old.keeper if old else None,
             host=identity.netns() if self.kind == "host" else None,
+            held=self.options.hold is not None or (old is not None and old.held and lock.has_holder(self.name)),
             namespaces=self.stored.namespaces,
             priors=[(*place, value) for place, value in priors.items()],
             tables=old.tables if old else {},

@@ -14,6 +14,7 @@ import errno
 import os
 import shutil
 import signal
+from collections.abc import Callable
 from contextlib import suppress
 from typing import NoReturn
 
@@ -33,6 +34,7 @@ from bascule.syscalls import (
     MS_REC,
 )
 
+_ATTEMPTS, _PAUSE, _PATIENT = 200, 50, 6  # looks whether a world has ended; milliseconds; looks until one wonders why not
 NAMESPACES = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWPID
 
 
@@ -201,14 +203,15 @@ def _mount_own() -> None:
             syscalls.put(f"/proc/sys/net/bridge/bridge-nf-call-{family}tables", "0")
 
 
-def end(pid: int, start: int) -> bool:
-    """Kill the keeper and wait until the kernel has ended all that ran in its world. False where it was gone already."""
+def end(pid: int, start: int, reap: Callable[[], None] = lambda: None) -> bool:
+    """Kill the keeper and wait until the kernel has ended all that ran in its world. False where it was gone already. The keeper
+    is the last to go, and before it each process has to be waited for by its parent: ``reap`` does that for ours."""
     descriptor = open_keeper(pid, start)
     if descriptor is None:
         return False
     try:
         syscalls.kill(descriptor, signal.SIGKILL)
-        _wait(descriptor)
+        _wait(descriptor, pid, reap)
     except ProcessLookupError:
         return False
     finally:
@@ -216,14 +219,30 @@ def end(pid: int, start: int) -> bool:
     return True
 
 
-def _wait(descriptor: int) -> None:
+def _wait(descriptor: int, pid: int, reap: Callable[[], None]) -> None:
     import select
 
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
-    poll.poll(10_000)
+    for attempt in range(_ATTEMPTS):
+        reap()
+        if poll.poll(_PAUSE) or (attempt > _PATIENT and not _live_in_world_of(pid)):
+            break
     with suppress(ChildProcessError, OSError):
         os.waitid(os.P_PIDFD, descriptor, os.WEXITED | os.WNOHANG)
+
+
+def _live_in_world_of(keeper: int) -> bool:
+    """Whether a process of the keeper's PID namespace still runs. One that has ended and that another program has not waited for
+    holds the keeper's number, and nothing else of the world."""
+    with suppress(OSError):
+        space = os.stat(f"/proc/{keeper}/ns/pid").st_ino
+        for name in os.listdir("/proc"):
+            if name.isdigit() and int(name) != keeper:
+                with suppress(OSError):
+                    if os.stat(f"/proc/{name}/ns/pid").st_ino == space and start_time(int(name)):
+                        return True
+    return False
 
 
 def why_forbidden() -> str:

@@ -195,14 +195,8 @@ def pass_with_the_command() -> bool:
             is_other = parent and not os.path.samefile(_MOUNTS.format("self"), _MOUNTS.format(pid))
             if is_copy or (is_other and os.path.samefile("/run", f"/proc/{pid}/root/run")):
                 return not (mine["shared"] and mine["shared"] == theirs["shared"])
-        pid, parent = _parent(pid), False
+        pid, parent = identity.parent(pid), False
     return False
-
-
-def _parent(pid: int) -> int:
-    with suppress(OSError), open(f"/proc/{pid}/stat", errors="replace") as file:
-        return int(file.read().rpartition(")")[2].split()[1])
-    return 0
 
 
 def _propagation(pid: str) -> dict[str, str]:

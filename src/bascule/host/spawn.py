@@ -13,7 +13,8 @@ import signal
 import subprocess
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
+from weakref import WeakSet
 
 from bascule import syscalls
 from bascule.errors import BasculeError, KernelError, NotFound, WorldError
@@ -38,6 +39,9 @@ class Process(subprocess.Popen[Any]):
     """A command inside a node: a :class:`subprocess.Popen` in every respect. ``last`` is called inside, right before the process
     becomes the command."""
 
+    _started: ClassVar[WeakSet[Process]] = WeakSet()
+    _forgotten: ClassVar[set[int]] = set()  # numbers of those that nobody has any more, and that may run on
+
     def __init__(self, world: World, node: str, argv: Sequence[str], last: Last, hostname: str = "", **options: Any) -> None:
         hear, tell = os.pipe()
         try:
@@ -53,6 +57,24 @@ class Process(subprocess.Popen[Any]):
             joined, self.pid = self.pid, int(told[_SIBLING])
             os.waitpid(joined, 0)
         os.close(hear)
+        self._started.add(self)
+
+    def __del__(self, *arguments: Any) -> None:
+        if getattr(self, "returncode", 0) is None:
+            self._forgotten.add(self.pid)
+        super().__del__(*arguments)
+
+    @classmethod
+    def reap(cls) -> None:
+        """Take note of the end of commands that nobody has waited for. As long as that is not done, they keep a private world
+        from ending."""
+        for process in list(cls._started):
+            process.poll()
+        for pid in list(cls._forgotten):
+            with suppress(ChildProcessError):
+                if os.waitpid(pid, os.WNOHANG) == (0, 0):
+                    continue
+            cls._forgotten.discard(pid)
 
 
 def _tell(descriptor: int, word: str, text: str) -> None:

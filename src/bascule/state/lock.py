@@ -177,8 +177,8 @@ def _clear_claims() -> None:
 
 
 class Hold:
-    """The right to keep a lab as one wants it, for as long as one runs: that of `up --watch`. It is a lock (flock(2)) of the
-    lab's folder, which no command needs, and goes with the folder."""
+    """The right to keep a lab as one wants it, for as long as one runs: that of `up --watch`, or of a program whose lab goes with
+    it. It is a lock (flock(2)) of the lab's folder, which no command needs, and goes with the folder."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -195,10 +195,8 @@ class Hold:
         except OSError:
             return
         if not syscalls.lock(descriptor):
-            there = os.fstat(descriptor)
             os.close(descriptor)
-            holder = identity.holder(there.st_dev, there.st_ino) or "another program"
-            raise Locked(f"lab {self._name} is held by {holder} already; end that one first")
+            raise held(self._name)
         self._descriptor = descriptor
 
     def release(self) -> None:
@@ -206,3 +204,29 @@ class Hold:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+
+def held(name: str) -> Locked:
+    """What to say of a lab that somebody holds."""
+    there = os.stat(folder.lab(name), follow_symlinks=False)
+    holder = identity.holder(there.st_dev, there.st_ino) or "another program"
+    return Locked(f"lab {name} is held by {holder}; end that one first, or choose another name")
+
+
+def has_holder(name: str) -> bool:
+    """Whether somebody holds the lab. With its lock held: it is tried, for an instant in which nobody else can begin to."""
+    hold = Hold(name)
+    try:
+        hold.take()
+    except Locked:
+        return True
+    hold.release()
+    return False
+
+
+def is_held_by_others(name: str) -> bool:
+    """Whether a program holds the lab that is neither this one nor one that has started it. With the lab's lock held."""
+    if not has_holder(name):
+        return False
+    there = os.stat(folder.lab(name), follow_symlinks=False)
+    return identity.holding(there.st_dev, there.st_ino) not in identity.ancestry()

@@ -49,7 +49,8 @@ class Record:
     ``priors`` are (node, sysctl, value before bascule). ``tables`` maps a table's name to its digest
     (:mod:`bascule.kernel.table`). ``settings`` are sysctls of the world that the lab needs. ``slot`` numbers the lab's range of
     interface indexes. ``placed`` are the links that were put into folders of the user's (:mod:`bascule.kernel.file`). ``host`` is
-    the network namespace that a lab of the host world was built in; None: not noted."""
+    the network namespace that a lab of the host world was built in; None: not noted. One that is ``held`` was built by a program
+    for itself, and goes with it (:class:`bascule.state.lock.Hold`)."""
 
     name: str
     world: str
@@ -65,6 +66,7 @@ class Record:
     settings: list[str] = field(default_factory=list)
     placed: list[str] = field(default_factory=list)
     host: Netns | None = None
+    held: bool = False
     version: int = VERSION
 
 
@@ -153,8 +155,9 @@ def _write(record: Record, file: str, otherwise: str) -> None:
     path = os.path.join(folder.lab(record.name), file)
     values = {item.name: getattr(record, item.name) for item in fields(Record)}  # asdict() would copy the topology
     values["keeper"] = asdict(record.keeper) if record.keeper else None
-    if record.host is None:
-        del values["host"]
+    for unsaid in ("host", "held"):
+        if not values[unsaid]:
+            del values[unsaid]
     data = json.dumps(values, separators=(",", ":")).encode()
     try:
         syscalls.replace(path, data)
@@ -269,6 +272,7 @@ _GOOD: dict[str, Callable[[object], bool]] = {
     "boot": _is_text,
     "keeper": _is_keeper,
     "host": _is_netns,
+    "held": lambda value: isinstance(value, bool),
     "namespaces": _are_namespaces,
     "priors": _are_priors,
     "tables": lambda value: isinstance(value, dict) and all(isinstance(text, str) for text in value.values()),
