@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ import machine
 from bascule import syscalls
 from bascule.api import Lab
 from helpers import as_json, bascule
-from sandbox import World, own_folder
+from sandbox import BASCULE, World, own_folder
 
 KEPT = Path("/var/lib/bascule")
 LAB = """\
@@ -137,7 +138,10 @@ def test_the_unit(world: World) -> None:
     assert unit.read_text() == printed
     program = next(line for line in printed.splitlines() if line.startswith("ExecStart=")).removeprefix("ExecStart=").split()
     assert world.run(program[0], "--version").returncode == 0
-    assert program[1:] == ["restore"]
+    assert program[1:] == ["restore", "--wait", "60"]
+    after = {word for line in printed.splitlines() if line.startswith("After=") for word in line.removeprefix("After=").split()}
+    assert {"network-online.target", "nftables.service", "firewalld.service", "docker.service", "libvirtd.service"} <= after
+    assert "Wants=network-online.target" in printed.splitlines()
     bascule(world, "install-unit")
     bascule(world, "install-unit", "--remove")
     assert not unit.exists()
@@ -146,3 +150,33 @@ def test_the_unit(world: World) -> None:
     assert unit.read_text() == "[Unit]\n"
     unit.unlink()
     assert machine.difference(before, machine.state()) == ""
+
+
+OUT = """\
+name: back
+networks: {lan: {subnet: 10.1.0.0/24, nat: true, dns: false, outbound_address: 192.0.2.1}}
+nodes: {a: [lan], b: [lan]}
+"""
+
+
+def test_what_comes_later_than_we_is_waited_for(world: World) -> None:
+    """An address that is not there yet when the machine starts: it is told, and with --wait the lab comes with it."""
+    address = ("192.0.2.1/24", "dev", "lo")
+    world.run("ip", "address", "add", *address)
+    Path("lab.yaml").write_text(OUT)
+    bascule(world, "up", "lab.yaml")
+    _reboot(world)
+    world.run("ip", "address", "del", *address)
+    done = bascule(world, "restore", check=False)
+    said = "bascule: back: network lan: outbound_address 192.0.2.1 is no address of this machine; add it first\n"
+    assert (done.returncode, done.stderr) == (2, said)
+    assert bascule(world, "restore", "--wait", "0.1", check=False).stderr == said
+    for wrong in ("-1", "nan", "inf", "1e9"):
+        assert bascule(world, "restore", "--wait", wrong, check=False).returncode == 2
+    with subprocess.Popen([BASCULE, "restore", "--wait", "60"], stderr=subprocess.PIPE, text=True) as waiting:
+        assert waiting.stderr is not None
+        world.run("ip", "address", "add", *address)
+        assert "back is up" in waiting.stderr.read()
+        assert waiting.wait() == 0
+    assert all(echo.seconds is not None for echo in Lab.attach("back").ping())
+    bascule(world, "down", "back")

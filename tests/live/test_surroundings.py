@@ -218,3 +218,49 @@ def test_a_node_that_turns_its_own_addresses_off(world: World) -> None:
     ).up()
     assert not Lab.attach("lab").plan()
     Lab("lab").down()
+
+
+NOBODYS = ("127.0.0.1", "127.3.4.5", "::1", "0.0.0.0", "::", "224.0.0.1", "ff02::1", "fe80::1")  # noqa: S104 (refused)
+
+
+@pytest.mark.parametrize("address", NOBODYS)
+def test_an_address_that_nobody_could_answer_to(world: World, address: str) -> None:
+    """As `outbound_address` it is wrong on any machine."""
+    with pytest.raises(TopologyError, match="is no address that anybody could answer to"):
+        Lab.from_data({"networks": {"lan": {**BOTH, "nat": True, "outbound_address": address}}})
+    for own in ("10.1.0.1", "fd00:1::9"):
+        with pytest.raises(TopologyError, match="is in a subnet of the lab itself"):
+            Lab.from_data({"networks": {"lan": {**BOTH, "nat": True, "outbound_address": own}}})
+
+
+@pytest.mark.parametrize("what", ["addresses", "uplink"])
+def test_what_has_gone_since_keeps_nothing_from_being_mended(world: World, what: str) -> None:
+    """Of a lab that is up: told in a note, and all else is put back; refused before, and for another lab, as ever."""
+    nat: dict[str, Any] = {"nat": True, "dns": False, "outbound_address": ["192.0.2.9", "2001:db8::9"]}
+    network = {**BOTH, **nat} if what == "addresses" else {**BOTH, "uplink": "up9"}
+    missing = r"outbound_address 192\.0\.2\.9 is no address of this machine" if what == "addresses" else "has no interface up9"
+    lab = Lab.from_data({"networks": {"lan": network}, "nodes": {"a": ["lan"], "b": ["lan"]}}, world="host")
+    with pytest.raises(InputError, match=missing):
+        lab.up()
+    world.run("ip", "link", "add", "up9", "type", "veth", "peer", "name", "far")
+    for address in ("192.0.2.9/32", "2001:db8::9/128"):
+        world.run("ip", "address", "add", address, "dev", "lo")
+    lab.up()
+    assert not [note for note in lab.plan().notes if "any more" in note]
+    for address in ("192.0.2.9/32", "2001:db8::9/128"):
+        world.run("ip", "address", "del", address, "dev", "lo")
+    world.run("ip", "link", "del", "up9")
+    world.run("ip", "-n", "a", "address", "flush", "dev", "eth0")
+    notes = [note for note in lab.plan().notes if "any more" in note]
+    assert len(notes) == (2 if what == "addresses" else 1)
+    lab.up()
+    assert not lab.plan()
+    assert all(echo.seconds is not None for echo in lab.ping())
+    renamed = Lab.from_data({"networks": {"lan": {**network, "outbound_address": "192.0.2.8", "nat": True}}}, world="host")
+    with pytest.raises(InputError, match=r"192\.0\.2\.8 is no address of this machine"):
+        renamed.up()
+    if what == "uplink":
+        world.run("ip", "link", "add", "up9", "type", "veth", "peer", "name", "far")
+        lab.up()
+        assert world.ip_json("link", "show", "up9")[0]["master"] == "lan"
+    lab.down()

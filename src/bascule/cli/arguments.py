@@ -193,7 +193,10 @@ ROWS = (
         "restore",
         "after a reboot: bring back the labs that were up on the machine",
         "boot:restore",
-        (_argument("labs", nargs="*", metavar="LAB", help="only these"),),
+        (
+            _argument("labs", nargs="*", metavar="LAB", help="only these"),
+            _argument("--wait", type=float, default=0, metavar="SECONDS", help="try again for so long what lacks something yet"),
+        ),
     ),
     Row(
         "install-unit",

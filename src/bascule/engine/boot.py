@@ -14,6 +14,7 @@ from bascule.state import kept
 UNIT = "/etc/systemd/system/bascule.service"
 _MARK = "# Made by bascule install-unit."
 _SECONDS = 60
+_PATIENCE = 60  # seconds for addresses and interfaces that come after the network counts as up
 
 
 def refuse_elsewhere() -> None:
@@ -40,18 +41,21 @@ def missing() -> list[str]:
 
 
 def unit(program: str) -> str:
-    """The unit's text: once, when the network is being set up, after what loads the machine's own firewall rules."""
+    """The unit's text: once, when the network is there, after what loads the machine's own firewall rules or turns on forwarding.
+    What a lab needs of the machine may come later still: for that `restore` waits."""
     return f"""{_MARK}
 [Unit]
 Description=Networks of network namespaces that were up before (bascule)
 Documentation=man:ip-netns(8)
-After=network.target nftables.service firewalld.service
-Wants=network.target
+Wants=network-online.target
+After=network-online.target systemd-sysctl.service
+After=nftables.service iptables.service ip6tables.service netfilter-persistent.service ufw.service firewalld.service
+After=docker.service podman.service libvirtd.service virtnetworkd.service lxc-net.service incus.service
 
 [Service]
 Type=oneshot
 RemainAfterExit=yes
-ExecStart={program} restore
+ExecStart={program} restore --wait {_PATIENCE}
 
 [Install]
 WantedBy=multi-user.target

@@ -25,7 +25,7 @@ from bascule.plan.diff import Plan
 from bascule.plan.firewall import FORWARDING, on_loopback
 from bascule.plan.servers import serves_names
 from bascule.plan.uplink import wants_uplink
-from bascule.topology.model import Assigned, Network, Port
+from bascule.topology.model import Assigned, IPAddress, Network, Port
 from bascule.topology.ports import bound_to, families, port_text
 
 
@@ -33,8 +33,9 @@ def refuse_impossible(
     lab: Assigned | None, current: Assigned | None, want: list[Fact], seen: Observation, owners: Owners
 ) -> None:
     """What can be known to fail, before anything is touched: all of it at once. What the ``current`` lab has already is not
-    refused: it has to be repairable. Raises one error as it is, and several as an :class:`InputError` with a line for each."""
-    found = [*_impossible(lab, want, seen, owners), *_impossible_hosts(lab, current, seen)] if lab is not None else []
+    refused: it has to be repairable, and the notes tell it. Raises one error as it is, and several as an :class:`InputError`
+    with a line for each."""
+    found = [*_impossible(lab, want, seen, owners, current), *_impossible_hosts(lab, current, seen)] if lab is not None else []
     if len(found) == 1:
         raise found[0]
     if found:
@@ -62,7 +63,9 @@ def refuse_settings(plan: Plan, world: World) -> None:
         raise InputError("\n".join([*lines, f"{abilities.FIXED}: {abilities.SET_BEFORE}; {abilities.CONTAINER}"]))
 
 
-def _impossible(lab: Assigned, want: list[Fact], seen: Observation, owners: Owners) -> Iterator[BasculeError]:
+def _impossible(
+    lab: Assigned, want: list[Fact], seen: Observation, owners: Owners, current: Assigned | None
+) -> Iterator[BasculeError]:
     if nft.program() is None and any(isinstance(fact, Table) for fact in want):
         yield KernelError("nft", errno.ENOENT, "nft is not installed", advice="the lab needs rules: install the package nftables")
     there = {fact.name for fact in seen.facts if isinstance(fact, Namespace) and fact.alive}
@@ -81,9 +84,11 @@ def _impossible(lab: Assigned, want: list[Fact], seen: Observation, owners: Owne
         )
     yield from adoption.refused(lab, seen, owners)
     yield from _impossible_six(want, seen)
+    had = {network.name: network for network in current.networks} if current is not None else {}
     for network in lab.networks:
-        yield from _impossible_network(network, seen)
-        yield from _impossible_uplink(network, seen)
+        before = had.get(network.name)
+        yield from _impossible_network(network, seen, before.outbound if before is not None else ())
+        yield from _impossible_uplink(network, seen, before.uplink if before is not None else "")
 
 
 def _impossible_six(want: list[Fact], seen: Observation) -> Iterator[BasculeError]:
@@ -142,21 +147,21 @@ def _hosts_of_others(lab: Assigned, seen: Observation) -> Iterator[tuple[str, Po
                 yield node.name, port
 
 
-def _impossible_network(network: Network, seen: Observation) -> Iterator[BasculeError]:
+def _impossible_network(network: Network, seen: Observation, had: tuple[IPAddress, ...]) -> Iterator[BasculeError]:
     for key, asked in (("dns", network.dns), ("dhcp", network.dhcp), ("ra", network.ra)):
         if asked and seen.confined:
             yield InputError(f"network {network.name}: `{key}` needs dnsmasq, and {service.CONFINED}; {service.LET_IT}")
         elif asked and not seen.dnsmasq:
             yield InputError(f"network {network.name}: `{key}` needs dnsmasq; install the package dnsmasq-base, or remove it")
     for address in network.outbound:
-        if str(address) not in seen.addresses:
+        if str(address) not in seen.addresses and address not in had:
             yield InputError(f"network {network.name}: outbound_address {address} is no address of this machine; add it first")
 
 
-def _impossible_uplink(network: Network, seen: Observation) -> Iterator[BasculeError]:
+def _impossible_uplink(network: Network, seen: Observation, had: str) -> Iterator[BasculeError]:
     name = network.uplink
     there = seen.others.get(name)
-    if name and there is None:
+    if name and there is None and name != had:
         yield InputError(f"network {network.name}: the machine has no interface {name} for its uplink; see `ip -br link`")
     elif there is not None and there.master not in ("", network.name):
         yield Conflict(f"network {network.name}: {name} is a port of {there.master} already; choose another uplink")
@@ -289,7 +294,12 @@ def _loopback(lab: Assigned, seen: Observation) -> Iterator[str]:
 
 
 def _network(network: Network, seen: Observation) -> Iterator[str]:
+    for address in network.outbound:
+        if str(address) not in seen.addresses:
+            yield f"{address}, outbound_address of {network.name}, is no address of this machine any more: nothing comes back"
     port = seen.others.get(network.uplink)
+    if network.uplink and port is None:
+        yield f"{network.uplink}, uplink of {network.name}, is not there any more: `bascule up` when it is"
     if port is not None and not port.up:
         yield f"{network.uplink} is down: nothing passes to {network.name} by it until it is up"
     if port is not None and port.mtu < network.mtu:

@@ -184,14 +184,21 @@ def _compare(
     _look_outside(seen, world)
     for (node, interface), index in seen.indexes.items():
         indexes.learn(node, interface, index)
+    known = {fact.key for fact in before}
     want = desired(lab, machine_of(seen, {**others.priors, **priors_of(stored)})) if lab is not None else []
+    want = [fact for fact in want if not _has_gone(fact, seen, known)]
     own, foreign = owner.split(name, seen.facts, stored.namespaces, indexes, seen.indexes)
     want, own = filed.without_users(want, own, seen.strays)
     if stored.journal is not None:
         own = filed.untold(own, want)
     if lab is not None:
         want, own = filed.with_modes(name, want, own, seen.modes)
-    return _Compared(want, own, foreign, {fact.key for fact in before}, seen)
+    return _Compared(want, own, foreign, known, seen)
+
+
+def _has_gone(fact: Fact, seen: Observation, known: set[Key]) -> bool:
+    """An interface of the machine's that the lab had for an uplink, and that is not there any more: all else is mended."""
+    return isinstance(fact, Uplink) and fact.name not in seen.others and fact.key in known
 
 
 def _have(found: _Compared, stored: Stored, shared: Collection[str]) -> list[Fact]:

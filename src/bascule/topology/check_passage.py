@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from bascule.topology.model import Network, Node, Topology
+from bascule.topology.model import Network, Node, Prefix, Topology
 from bascule.topology.ports import Taken, families, port_text
 from bascule.topology.ranges import gateways_of, range_of
 from bascule.topology.tree import Path, Problem, nearest, shown
@@ -33,7 +33,8 @@ def _network(network: Network, networks: dict[str, Network]) -> Iterator[Problem
         yield (*path, "uplink"), "the network is `internal`, and an uplink joins it to what is outside; remove one of the two"
     if network.dns and not network.has_gateway:
         yield (*path, "dns"), "a name server needs a bridge with an address; remove `gateway: none`"
-    yield from _outbound(network, (*path, "outbound_address"))
+    subnets = [subnet for each in networks.values() for subnet in each.subnets]
+    yield from _outbound(network, (*path, "outbound_address"), subnets)
     for index, name in enumerate(network.reach):
         here: Path = (*path, "reach", index)
         other = networks.get(name)
@@ -46,9 +47,15 @@ def _network(network: Network, networks: dict[str, Network]) -> Iterator[Problem
             yield here, f"{name} {why}; remove one of the two"
 
 
-def _outbound(network: Network, path: Path) -> Iterator[Problem]:
+def _outbound(network: Network, path: Path, subnets: list[Prefix]) -> Iterator[Problem]:
     if network.outbound and not network.nat:
         yield path, "means something only with `nat: true`"
+    for address in network.outbound:
+        local = address.is_loopback or (address.version == 6 and address.is_link_local)
+        if local or address.is_unspecified or address.is_multicast:
+            yield path, f"{address} is no address that anybody could answer to; write one of the machine's, or leave it out"
+        elif any(address in subnet for subnet in subnets if subnet.version == address.version):
+            yield path, f"{address} is in a subnet of the lab itself; write an address that the machine has without it"
     if len({address.version for address in network.outbound}) < len(network.outbound):
         yield path, "gives two addresses of one family; keep one"
 
