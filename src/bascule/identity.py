@@ -67,12 +67,14 @@ def boot() -> str:
 def place() -> str:
     """Where files in /run are and for how long, in three words: the boot, the first process that is to be seen (its PID namespace
     and when it began, so that a container that was started anew is another place), and the file system of /run itself."""
-    run = os.stat("/run")
-    began = "-"
+    run, began = "-", "-"
+    with suppress(OSError):
+        there = os.stat("/run")
+        run = f"{there.st_dev}:{there.st_ino}"
     with suppress(OSError), open("/proc/1/stat", errors="replace") as file:
         began = file.read().rpartition(")")[2].split()[19]
     space = os.stat("/proc/self/ns/pid").st_ino
-    return f"{boot() or '-'} {space}:{began} {run.st_dev}:{run.st_ino}"
+    return f"{boot() or '-'} {space}:{began} {run}"
 
 
 def holder(device: int, inode: int) -> str:

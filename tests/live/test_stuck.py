@@ -12,6 +12,7 @@ import pytest
 
 import machine
 from bascule.api import Lab
+from bascule.host import files
 from helpers import bascule
 from sandbox import World, require
 
@@ -77,8 +78,9 @@ def test_a_name_server_that_is_stopped_is_replaced(world: World) -> None:
     assert time.monotonic() - begun < 2  # what one that can't hear is given before it is killed
 
 
-def test_notes_of_folders_that_somebody_holds(world: World) -> None:
+def test_notes_of_folders_that_somebody_holds(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """What stands half-way is undone, and who holds them is told."""
+    monkeypatch.setattr(files, "_PATIENCE", 0.1)
     Path("other.yaml").write_text(OTHER)
     os.mkdir("/run/bascule", 0o711)
     Path("/run/bascule/.made").touch()
@@ -88,5 +90,5 @@ def test_notes_of_folders_that_somebody_holds(world: World) -> None:
         done = bascule(world, "up", "other.yaml", check=False)
     assert done.returncode == 1
     assert "/run/bascule/.made is in use by " in done.stderr
-    assert f"(process {os.getpid()}), for longer than 3 s; try again" in done.stderr
+    assert f"(process {os.getpid()}), for longer than 0.1 s; try again" in done.stderr
     assert machine.difference(before, machine.state()) == ""

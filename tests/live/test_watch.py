@@ -268,3 +268,13 @@ def test_two_watches_that_begin_at_once(world: World) -> None:
         assert {each.poll() for each in both} == {1, None}
         bascule(world, "down", "watched")
         assert {each.wait(10) for each in both} == {0, 1}
+
+
+def test_a_pipe_is_not_watched(world: World) -> None:
+    """It says so before anything is built."""
+    done = world.run("sh", "-c", f"cat lab.yaml | {BASCULE} up /dev/stdin --watch --name x", check=False)
+    assert done.returncode == 2
+    Path("lab.yaml").write_text(LAB)
+    done = world.run("sh", "-c", f"cat lab.yaml | {BASCULE} up /dev/stdin --watch --name x", check=False)
+    assert (done.returncode, done.stderr) == (2, "bascule: /dev/stdin: is no file that could be watched; write it to one\n")
+    assert bascule(world, "ls", "--json").stdout == "[]\n"

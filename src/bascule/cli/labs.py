@@ -10,7 +10,7 @@ from typing import Any
 from bascule.api import Lab
 from bascule.cli import choose, output
 from bascule.engine import boot, look, scripts
-from bascule.errors import BasculeError, NotFound, TopologyError
+from bascule.errors import BasculeError, InputError, NotFound, TopologyError
 from bascule.names import printable, shown
 from bascule.plan import render
 from bascule.state.lock import Hold
@@ -24,6 +24,8 @@ def up(arguments: Arguments) -> int:
         print(render.text(lab.plan(), output.paint))
         return 0
     hold = Hold(lab.name)
+    if arguments.watch and not lab.source:
+        raise InputError(f"{arguments.file}: is no file that could be watched; write it to one")
     if arguments.watch:
         hold.take()  # before anything is changed: a lab that another one watches would be changed back
     outcome = lab.up(output.listener(arguments.explain), wait=not arguments.no_wait)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_network
+from typing import TypeVar
 
 from bascule.engine.claims import Claims
 from bascule.engine.forecast import notes, refuse_impossible, refuse_settings
@@ -37,6 +38,8 @@ from bascule.topology.addressing import assign
 from bascule.topology.load import from_data
 from bascule.topology.model import Assigned, Topology
 from bascule.topology.ports import Taken, publish
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,7 +264,6 @@ def scope_of(facts: Collection[Fact], inside: bool = True) -> Scope:
     links, interfaces, sysctls, files = set(), set(), set(), dict[str, None]()
     autoconf = set[tuple[str, str, int]]()
     uplinks, services, adopted = set(), set(), dict[str, str]()
-    six = ((fact.node, fact.device) for fact in facts if isinstance(fact, Address) and ":" in fact.address)
     for fact in facts:
         match fact:
             case Namespace(name=name, source=source):
@@ -293,9 +295,16 @@ def scope_of(facts: Collection[Fact], inside: bool = True) -> Scope:
         autoconf=frozenset(autoconf),
         uplinks=frozenset(uplinks),
         services=tuple(sorted(services)),
-        six=frozenset(six),
-        cables=frozenset((fact.name, fact.node, fact.peer, fact.peer_mac) for fact in facts if isinstance(fact, Veth)),
+        six=_by_node((fact.node, fact.device) for fact in facts if isinstance(fact, Address) and ":" in fact.address),
+        cables=_by_node((fact.node, (fact.name, fact.peer, fact.peer_mac)) for fact in facts if isinstance(fact, Veth)),
     )
+
+
+def _by_node(pairs: Iterable[tuple[str, T]]) -> dict[str, set[T]]:
+    found: dict[str, set[T]] = {}
+    for node, value in pairs:
+        found.setdefault(node, set()).add(value)
+    return found
 
 
 def priors_of(stored: Stored) -> dict[str, str]:

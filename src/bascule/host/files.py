@@ -26,7 +26,7 @@ MADE = f"{STATE}.made"
 _MOST_NOTES = 1 << 20
 _MADE_FOLDER = re.compile(r"(mount )?/(run/netns|etc/netns|run/etc-netns)(/[^\0]*)?\Z")
 _ATTEMPTS, _PAUSE = 20, 0.005
-_PATIENCE = 3  # seconds: notes are taken in milliseconds, so that who holds them for longer is stuck
+_PATIENCE = 10  # seconds: notes are taken in milliseconds, so that who holds them for longer is stuck
 
 
 def make_directories(path: str, mode: int = 0o755) -> None:

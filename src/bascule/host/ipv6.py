@@ -12,20 +12,19 @@ from contextlib import suppress
 _OF_MODULE = "/sys/module/ipv6/parameters/disable_ipv6"
 
 
-def off_here(node: str, interfaces: Iterable[tuple[str, str]]) -> Iterator[tuple[tuple[str, str], str]]:
-    """Of the interfaces (node, name) in the namespace that the thread is in, which has this name: those that have no IPv6, or
-    would be made without, each with the setting that says so."""
-    for place, name in interfaces:
-        if place == node:
-            own, default = (_value(f"/proc/sys/net/ipv6/conf/{each}/disable_ipv6") for each in (name, "default"))
-            if (own or default) == "1":
-                yield (place, name), f"net.ipv6.conf.{name if own else 'default'}.disable_ipv6"
+def off_here(node: str, interfaces: Iterable[str]) -> Iterator[tuple[tuple[str, str], str]]:
+    """Of these interfaces in the namespace that the thread is in, which has this name: those that have no IPv6, or would be made
+    without, each with the setting that says so."""
+    for name in interfaces:
+        own = _value(f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6")
+        if (own or _value("/proc/sys/net/ipv6/conf/default/disable_ipv6")) == "1":
+            yield (node, name), f"net.ipv6.conf.{name if own else 'default'}.disable_ipv6"
 
 
-def off_in_new(node: str, interfaces: Iterable[tuple[str, str]]) -> Iterator[tuple[tuple[str, str], str]]:
+def off_in_new(node: str, interfaces: Iterable[str]) -> Iterator[tuple[tuple[str, str], str]]:
     """The same for a namespace that is still to be made."""
     if _value(_OF_MODULE) == "1":
-        yield from (((place, name), "ipv6.disable_ipv6") for place, name in interfaces if place == node)
+        yield from (((node, name), "ipv6.disable_ipv6") for name in interfaces)
 
 
 def _value(path: str) -> str:

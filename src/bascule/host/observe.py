@@ -76,13 +76,13 @@ def observe(scope: Scope, paths: Paths) -> Observation:
         with Netlink() as socket:
             world = _look(socket, whole=True)
             world.tables = routes.tables(socket)
-        seen.without_ipv6.update(ipv6.off_here(WORLD, scope.six))
+        seen.without_ipv6.update(ipv6.off_here(WORLD, scope.six.get(WORLD, ())))
         scope = _with_links_by_index(scope, world)
         surroundings.settings(seen, scope)
         surroundings.forwarding(seen, scope)
         nodes: dict[str, _Inside] = {}
         there = {link.name for link in world.links.values()}
-        doubtful = {node for link, node, _peer, _mac in scope.cables if link not in there}
+        doubtful = {node for node, cables in scope.cables.items() for link, _peer, _mac in cables if link not in there}
         for name in scope.nodes:
             _enter_node(name, scope, seen, nodes, name in doubtful)
         for name in nodes:
@@ -166,7 +166,7 @@ def _enter_node(name: str, scope: Scope, seen: Observation, nodes: dict[str, _In
             if node == name and scope.inside:
                 with suppress(OSError):
                     seen.facts.append(Sysctl(name, key, read_sysctl(key)))
-        seen.without_ipv6.update(ipv6.off_here(name, scope.six if scope.inside else ()))
+        seen.without_ipv6.update(ipv6.off_here(name, scope.six.get(name, ()) if scope.inside else ()))
     finally:
         os.close(descriptor)
 
@@ -176,7 +176,7 @@ def _before_adoption(name: str, scope: Scope, seen: Observation) -> None:
     path = dict(scope.adopted).get(name, WORLD_NETNS)
     descriptor = namespaces.open_source(path) if path != WORLD_NETNS else None
     if descriptor is None:
-        seen.without_ipv6.update(ipv6.off_in_new(name, scope.six))
+        seen.without_ipv6.update(ipv6.off_in_new(name, scope.six.get(name, ())))
         return
     try:
         if not namespaces.enter(descriptor):
@@ -185,7 +185,7 @@ def _before_adoption(name: str, scope: Scope, seen: Observation) -> None:
             if node == name:
                 with suppress(OSError):
                     seen.before[name, key] = read_sysctl(key)
-        seen.without_ipv6.update(ipv6.off_here(name, scope.six))
+        seen.without_ipv6.update(ipv6.off_here(name, scope.six.get(name, ())))
     finally:
         os.close(descriptor)
 
@@ -269,7 +269,7 @@ def _world_links(seen: Observation, scope: Scope, world: _Inside, nodes: dict[st
 def _strays(node: str, inside: _Inside, world: _Inside, scope: Scope) -> Iterator[Stray]:
     """Ends in a node of pairs whose other end is not in the world. That they are the lab's the other end's index tells
     (IFLA_LINK) or, where it has got another one in its new place, their own name and MAC."""
-    ours = {(peer, mac) for _link, name, peer, mac in scope.cables if name == node}
+    ours = {(peer, mac) for _link, peer, mac in scope.cables.get(node, ())}
     for link in inside.links.values():
         other = world.links.get(link.peer)
         is_apart = link.peer and (other is None or other.peer != link.index)

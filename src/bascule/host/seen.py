@@ -17,8 +17,8 @@ class Scope:
     ``placed`` in folders of the user's; our own ``table`` of rules; nodes ``adopted`` from a path; ``uplinks``, interfaces of the
     machine; ``services`` by their prefix. With ``inside`` False the nodes are only counted, not looked into: enough for taking
     them away. Not told are the addresses and routes of an IP version that a node gives an interface itself (``autoconf``).
-    ``six`` are the interfaces (node, name) that are to have IPv6 addresses; ``cables`` the veth pairs: name, node, name and MAC
-    there. A node whose cable is not there is looked into in any case."""
+    ``six`` are the interfaces of each node that are to have IPv6 addresses; ``cables`` its veth pairs: name in the world, name
+    and MAC in the node. A node whose cable is not there is looked into in any case."""
 
     nodes: tuple[str, ...] = ()
     links: frozenset[str] = frozenset()
@@ -35,8 +35,8 @@ class Scope:
     uplinks: frozenset[str] = frozenset()
     services: tuple[str, ...] = ()
     autoconf: frozenset[tuple[str, str, int]] = frozenset()
-    six: frozenset[tuple[str, str]] = frozenset()
-    cables: frozenset[tuple[str, str, str, str]] = frozenset()
+    six: dict[str, set[str]] = field(default_factory=dict)
+    cables: dict[str, set[tuple[str, str, str]]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

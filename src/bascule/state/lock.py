@@ -208,9 +208,11 @@ class Hold:
 
 def held(name: str) -> Locked:
     """What to say of a lab that somebody holds."""
-    there = os.stat(folder.lab(name), follow_symlinks=False)
-    holder = identity.holder(there.st_dev, there.st_ino) or "another program"
-    return Locked(f"lab {name} is held by {holder}; end that one first, or choose another name")
+    holder = ""
+    with suppress(OSError):  # it may just be taken down
+        there = os.stat(folder.lab(name), follow_symlinks=False)
+        holder = identity.holder(there.st_dev, there.st_ino)
+    return Locked(f"lab {name} is held by {holder or 'another program'}; end that one first, or choose another name")
 
 
 def has_holder(name: str) -> bool:
