@@ -143,9 +143,8 @@ class Work:
         try:
             etc_links.note(self.name)
         except OSError as error:
-            return (
-                f"{error.filename}: {error.strerror}: links in /etc/netns that a loss of power leaves will be in others' way",
-            )
+            why = f"{error.filename}: {error.strerror}"
+            return (f"{why}: links in /etc/netns that a loss of power leaves will be in others' way",)
         return ()
 
     def _keep(self, record: Record) -> tuple[str, ...]:
