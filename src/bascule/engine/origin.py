@@ -64,9 +64,8 @@ def _here() -> str:
     """The current folder by the path that led there, as pwd(1) tells it."""
     given = os.environ.get("PWD", "")
     with suppress(OSError):
-        if os.path.isabs(given) and os.path.samefile(given, "."):
-            return given
-    return os.getcwd()
+        return given if os.path.isabs(given) and os.path.samefile(given, ".") else os.getcwd()
+    return "/"  # it has been removed: what is not there by a whole path is nowhere
 
 
 def stem(place: Path) -> str:
