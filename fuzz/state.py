@@ -14,7 +14,8 @@ from random import Random
 from typing import Any
 
 from bascule.engine import claims, find, look, worlds
-from bascule.engine.prepare import scope_of, stored_topology
+from bascule.engine.prepare import stored_topology
+from bascule.engine.scope import scope_of
 from bascule.errors import BasculeError, StateError
 from bascule.host import files
 from bascule.kernel.op import Indexes

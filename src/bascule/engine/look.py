@@ -7,7 +7,8 @@ from typing import Any
 
 from bascule import identity
 from bascule.engine import worlds
-from bascule.engine.prepare import scope_of, stored_topology
+from bascule.engine.prepare import stored_topology
+from bascule.engine.scope import scope_of
 from bascule.errors import NotFound, StateError, translated
 from bascule.host.observe import observe
 from bascule.host.seen import Observation

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_network
-from typing import TypeVar
 
 from bascule.engine.claims import Claims
 from bascule.engine.forecast import notes, refuse_impossible, refuse_settings
+from bascule.engine.scope import whole_scope
 from bascule.errors import Conflict, InputError
 from bascule.host import nft, resolving, service, uplink
 from bascule.host.announce import Announcement
@@ -18,28 +18,24 @@ from bascule.host.seen import Observation, Scope
 from bascule.host.world import HostWorld, PrivateWorld, World
 from bascule.kernel.address import Address
 from bascule.kernel.bridge import UNKNOWN, BridgeSetting, Uplink
-from bascule.kernel.file import Symlink, TextFile
 from bascule.kernel.link import Bridge, Veth
 from bascule.kernel.namespace import Namespace
 from bascule.kernel.op import WORLD, Fact, Indexes, Key
 from bascule.kernel.ruleset import is_plain
-from bascule.kernel.service import NameServer, Upstream
+from bascule.kernel.service import Upstream
 from bascule.kernel.sysctl import Sysctl
-from bascule.kernel.table import Table, digest, table_name
+from bascule.kernel.table import Table, digest
 from bascule.plan import filed, owner
 from bascule.plan.desired import Machine, desired
 from bascule.plan.diff import Plan, diff
 from bascule.plan.firewall import FORWARDING, LEASES
-from bascule.plan.names import Etc, etc_folder, netns_link
-from bascule.plan.servers import servers_folder
+from bascule.plan.names import Etc
 from bascule.state import store
 from bascule.state.store import Record, Stored
 from bascule.topology.addressing import assign
 from bascule.topology.load import from_data
 from bascule.topology.model import Assigned, Topology
 from bascule.topology.ports import Taken, publish
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +177,7 @@ def _compare(
     first = desired(lab, Machine(dnsmasq=True)) if lab is not None else []
     seen = Observation()
     if world is not None:
-        seen = world.call(observe, _whole_scope(name, [*before, *first], stored, indexes, lab is not None), world.paths)
+        seen = world.call(observe, whole_scope(name, [*before, *first], stored, indexes, lab is not None), world.paths)
         seen.facts = _believed(seen.facts, before) if lab is None else _with_autoconf(seen.facts, before)
     seen.facts = _with_ageing(seen.facts, before)
     _look_outside(seen, world)
@@ -246,65 +242,6 @@ def _with_autoconf(facts: list[Fact], before: list[Fact]) -> list[Fact]:
 
 
 _UNKNOWN = (0,)
-
-
-def _whole_scope(name: str, facts: list[Fact], stored: Stored, indexes: Indexes, inside: bool) -> Scope:
-    """What the facts name, and whatever else is the lab's: several killed runs, one after the other, leave things that the newest
-    journal's topology does not name. Links tell by their index, namespaces are noted, files have a folder of the lab's own."""
-    scope = replace(scope_of(facts, inside), table=table_name(name))
-    nodes = tuple(dict.fromkeys((*scope.nodes, *stored.namespaces)))
-    files = tuple(dict.fromkeys((*scope.files, *(netns_link(node) for node in stored.namespaces))))
-    folders, views = (servers_folder(name),), etc_folder(name)
-    return replace(scope, nodes=nodes, files=files, indexes=indexes.range, folders=folders, views=views, placed=stored.placed)
-
-
-def scope_of(facts: Collection[Fact], inside: bool = True) -> Scope:
-    """Where to look to see these facts."""
-    nodes: dict[str, None] = {}
-    links, interfaces, sysctls, files = set(), set(), set(), dict[str, None]()
-    autoconf = set[tuple[str, str, int]]()
-    uplinks, services, adopted = set(), set(), dict[str, str]()
-    for fact in facts:
-        match fact:
-            case Namespace(name=name, source=source):
-                nodes[name] = None
-                if source:
-                    adopted[name] = source
-            case Uplink(name=name):
-                uplinks.add(name)
-            case NameServer(prefix=prefix):
-                services.add(prefix)
-            case Bridge(name=name):
-                links.add(name)
-            case Veth(name=name, node=node, peer=peer, autoconf=versions):
-                links.add(name)
-                interfaces.add((node, peer))
-                autoconf.update((node, peer, version) for version in versions)
-            case Sysctl(node=node, name=name):
-                sysctls.add((node, name))
-            case TextFile(path=path) | Symlink(path=path):
-                files[path] = None
-    return Scope(
-        tuple(nodes),
-        frozenset(links),
-        frozenset(interfaces),
-        tuple(sorted(sysctls)),
-        tuple(files),
-        inside or bool(adopted),  # what is in a namespace that stays has to be taken away piece by piece
-        adopted=tuple(adopted.items()),
-        autoconf=frozenset(autoconf),
-        uplinks=frozenset(uplinks),
-        services=tuple(sorted(services)),
-        six=_by_node((fact.node, fact.device) for fact in facts if isinstance(fact, Address) and ":" in fact.address),
-        cables=_by_node((fact.node, (fact.name, fact.peer, fact.peer_mac)) for fact in facts if isinstance(fact, Veth)),
-    )
-
-
-def _by_node(pairs: Iterable[tuple[str, T]]) -> dict[str, set[T]]:
-    found: dict[str, set[T]] = {}
-    for node, value in pairs:
-        found.setdefault(node, set()).add(value)
-    return found
 
 
 def priors_of(stored: Stored) -> dict[str, str]:

@@ -19,7 +19,6 @@ from bascule.errors import StateError
 from bascule.host import namespaces
 from bascule.host.etc_links import STATE
 from bascule.host.paths import Paths
-from bascule.kernel.file import NODE_FILES
 from bascule.kernel.op import ChangeMode, WriteFile, WriteSymlink
 
 MADE = f"{STATE}.made"
