@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from bascule import syscalls
 from bascule.errors import InputError, StateError
-from bascule.state import folder
+from bascule.state import folder, lock
 
 
 def test_the_place_that_was_asked_for(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,3 +156,29 @@ def test_a_state_directory_that_goes_between_two_looks_holds_nothing(state: Path
     monkeypatch.undo()
     with pytest.raises(folder.Gone):
         folder.check(str(state))
+
+
+@pytest.mark.parametrize("place", ["a mount", "a folder with something in it"])
+def test_a_folder_that_is_not_ours_alone_keeps_its_mode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    """BASCULE_STATE_DIR may name anything, and so may a typing mistake: no mode of another's folder is changed."""
+    if place == "a mount":
+        chosen = Path("/proc")
+    else:
+        chosen = tmp_path / "full"
+        (chosen / "something").mkdir(parents=True)
+        chosen.chmod(0o555)
+    before = chosen.stat().st_mode
+    monkeypatch.setenv("BASCULE_STATE_DIR", str(chosen))
+    with suppress(StateError, OSError), lock.lab_lock("one", "up"):
+        pass
+    assert chosen.stat().st_mode == before
+
+
+def test_an_empty_folder_that_nobody_may_use_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run was killed between mkdir(2) and chmod(2)."""
+    chosen = tmp_path / "empty"
+    chosen.mkdir()
+    chosen.chmod(0)
+    monkeypatch.setenv("BASCULE_STATE_DIR", str(chosen))
+    folder.ensure(str(chosen))
+    assert chosen.stat().st_mode & 0o7777 == 0o711

@@ -50,10 +50,13 @@ def ensure(path: str) -> None:
 
 
 def _mend(path: str) -> None:
-    """A folder of ours that not even we may use: made under a umask of 0777, and killed before it had its mode."""
+    """A folder of ours that not even we may use: made under a umask of 0777, and killed before it had its mode. It is empty, and
+    made again; one that holds something, or is a mount (``/proc``), is somebody's, and keeps its mode."""
     status = os.lstat(path)
     if stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and ~status.st_mode & 0o700:
-        syscalls.chmod(path, _MODE)
+        with suppress(OSError):
+            syscalls.rmdir(path)
+            syscalls.mkdir(path, _MODE)
 
 
 def check(path: str) -> None:
