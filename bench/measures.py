@@ -21,12 +21,17 @@ BASCULE = os.environ.get("BASCULE", "bascule")
 
 
 def _own_machine() -> None:
-    """Namespaces in which this process plays root on a machine of its own."""
+    """Namespaces in which this process, a child of the one that calls, plays root on a machine of its own. Like root of a whole
+    one, it may mount procfs, which takes a PID namespace."""
     uid, gid = os.getuid(), os.getgid()
-    syscalls.unshare(syscalls.CLONE_NEWNET | syscalls.CLONE_NEWNS | syscalls.CLONE_NEWUSER)
+    syscalls.unshare(syscalls.CLONE_NEWNET | syscalls.CLONE_NEWNS | syscalls.CLONE_NEWUSER | syscalls.CLONE_NEWPID)
     for file, text in (("setgroups", "deny"), ("uid_map", f"0 {uid} 1"), ("gid_map", f"0 {gid} 1")):
         Path(f"/proc/self/{file}").write_text(text)
+    child = os.fork()
+    if child:
+        os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) & 0xFF)
     syscalls.mount("none", "/", "none", syscalls.MS_REC | syscalls.MS_PRIVATE)
+    syscalls.mount("proc", "/proc", "proc", 0)
     syscalls.mount("tmpfs", "/run", "tmpfs", 0)
     for layer in ("upper", "work"):
         os.mkdir(f"/run/{layer}")

@@ -32,9 +32,14 @@ _SYSCTLS = (
     "net/ipv4/ip_forward",
     "net/ipv6/conf/all/forwarding",
     "net/ipv4/conf/all/rp_filter",
+    "net/ipv4/conf/all/accept_redirects",
+    "net/ipv4/conf/default/accept_redirects",
     "net/ipv6/conf/all/disable_ipv6",
 )
-_SYSCTLS_OF_A_LINK = ("net/ipv4/conf/{}/route_localnet", "net/ipv6/conf/{}/accept_ra", "net/ipv6/conf/{}/accept_dad")
+_SYSCTLS_OF_A_LINK = (
+    "net/ipv4/conf/{}/route_localnet",
+    *(f"net/ipv6/conf/{{}}/{name}" for name in ("accept_ra", "accept_redirects", "accept_dad")),
+)
 
 
 def state(state_too: bool = True) -> State:

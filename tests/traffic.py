@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -115,6 +116,47 @@ def _datagram(client: socket.socket, place: tuple[str, int], server: socket.sock
     data, answered = client.recvfrom(10)
     assert (data, answered[:2]) == (b"pong", place)
     return str(peer[0])
+
+
+def advertise(name: str, device: str, prefix: str, lifetime: int = 1800) -> None:
+    """Announce a router on this interface, with a prefix of 64 bits to make addresses of (RFC 4861, sections 4.2 and 4.6.2)."""
+    with inside(name), socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6) as router:
+        index = socket.if_nametoindex(device)
+        router.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 255)
+        message = struct.pack("!BBHBBHII", 134, 0, 0, 64, 0, lifetime, 0, 0)
+        message += struct.pack("!BBBBIII", 3, 4, 64, 0xC0, lifetime, lifetime, 0) + socket.inet_pton(socket.AF_INET6, prefix)
+        router.sendto(message, ("ff02::1", 0, 0, index))
+
+
+def _checksum(data: bytes) -> bytes:
+    """RFC 1071."""
+    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    total = (total & 0xFFFF) + (total >> 16)
+    return struct.pack("!H", ~(total + (total >> 16)) & 0xFFFF)
+
+
+def _ipv4(source: str, target: str, payload: bytes) -> bytes:
+    head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(payload), 1, 0, 64, socket.IPPROTO_ICMP, 0)
+    return head + socket.inet_aton(source) + socket.inet_aton(target) + payload
+
+
+def redirect(name: str, device: str, router: str, victim: str, to: str, instead: str) -> None:
+    """In the name of ``router``, tell ``victim`` to send what is for ``to`` by way of ``instead``: ICMP type 5 (RFC 792), or
+    ICMPv6 type 137 (RFC 4861, section 4.5), where all but ``to`` are link-local."""
+    family = _family(router)
+    with inside(name), socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW) as liar:
+        index = socket.if_nametoindex(device)
+        liar.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode())
+        if family == socket.AF_INET:
+            quoted = _ipv4(victim, to, bytes(8))
+            message = struct.pack("!BBH", 5, 1, 0) + socket.inet_aton(instead) + quoted
+            liar.sendto(_ipv4(router, victim, message[:2] + _checksum(message) + message[4:]), (victim, 0))
+            return
+        ends = socket.inet_pton(family, router) + socket.inet_pton(family, victim)
+        message = struct.pack("!BBHI", 137, 0, 0, 0) + socket.inet_pton(family, instead) + socket.inet_pton(family, to)
+        sum_of = _checksum(ends + struct.pack("!II", len(message), socket.IPPROTO_ICMPV6) + message)
+        head = struct.pack("!IHBB", 6 << 28, len(message), socket.IPPROTO_ICMPV6, 255)
+        liar.sendto(head + ends + message[:2] + sum_of + message[4:], (victim, 0, 0, index))
 
 
 @dataclass

@@ -34,8 +34,10 @@ MNT_DETACH, UMOUNT_NOFOLLOW = 0x2, 0x8
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38
 
 _CLONE_PARENT = 0x00008000
-_SYS_CLONE3, _SYS_OPEN_TREE, _SYS_MOVE_MOUNT = 435, 428, 429  # the same numbers on every architecture
+# The same numbers on every architecture; Linux 5.2 and 5.3 (linux/mount.h).
+_SYS_OPEN_TREE, _SYS_MOVE_MOUNT, _SYS_FSOPEN, _SYS_FSCONFIG, _SYS_FSMOUNT, _SYS_CLONE3 = 428, 429, 430, 431, 432, 435
 _AT_FDCWD, _OPEN_TREE_CLONE, _MOVE_MOUNT_F_EMPTY_PATH = -100, 0x1, 0x4  # linux/fcntl.h, linux/mount.h
+_FSOPEN_CLOEXEC, _FSMOUNT_CLOEXEC, _FSCONFIG_CMD_CREATE = 1, 1, 6
 
 UNFINISHED = ".new"  # what the name of a file ends with that is being written
 _PAUSE = 0.002  # seconds between two tries of a lock
@@ -120,6 +122,22 @@ def umount(target: str, flags: int = 0) -> None:
     """umount2(2)"""
     _pass("umount", target)
     _check(_libc.umount2(os.fsencode(target), flags), f"umount(2) of {target}")
+
+
+def own_proc() -> int:
+    """fsopen(2), fsconfig(2), fsmount(2): an instance of procfs that is mounted nowhere. Its folder goes with the descriptor."""
+    context = _called(_libc.syscall(_SYS_FSOPEN, b"proc", _FSOPEN_CLOEXEC))
+    try:
+        _called(_libc.syscall(_SYS_FSCONFIG, context, _FSCONFIG_CMD_CREATE, None, None, 0))
+        return _called(_libc.syscall(_SYS_FSMOUNT, context, _FSMOUNT_CLOEXEC, 0))
+    finally:
+        os.close(context)
+
+
+def _called(result: int) -> int:
+    if result < 0:
+        _check(result, "an own procfs (fsopen(2), fsmount(2))")
+    return result
 
 
 def sethostname(name: str) -> None:
@@ -333,10 +351,13 @@ def lock(fd: int, seconds: float = 0) -> bool:
         time.sleep(_PAUSE)
 
 
-def put(path: str, text: str) -> None:
-    """Write to a file of the kernel's, below /proc: one write(2)."""
+def put(path: str, text: str, proc: int | None = None) -> None:
+    """Write to a file of the kernel's, below /proc: one write(2). ``proc`` is another instance of procfs (:func:`own_proc`)."""
     _pass("put", path)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    if proc is None:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    else:
+        descriptor = os.open(path.removeprefix("/proc/"), os.O_WRONLY | os.O_CLOEXEC, dir_fd=proc)
     try:
         os.write(descriptor, text.encode())
     finally:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from bascule.host.execute import execute
 from bascule.host.paths import Paths
 from bascule.kernel.address import Address, ChangeAddress
 from bascule.kernel.file import PutFile, PutSymlink, SetMode
+from bascule.kernel.forwarding import Forwarding, SetForwarding, Settings, turned
 from bascule.kernel.link import AddBridge, AddVeth, Bridge, ChangeLink, DeleteLink, Veth
 from bascule.kernel.namespace import AddNamespace, DeleteNamespace
-from bascule.kernel.op import Op
+from bascule.kernel.op import Indexes, Op
 from bascule.kernel.route import ChangeLoopbackRoute, ChangeRoute, Route
 from bascule.kernel.ruleset import DeleteRule, ForwardAccept, InsertRule
 from bascule.kernel.stray import DropStray
@@ -34,12 +37,27 @@ LOOPBACK = ChangeLoopbackRoute("lan", 100_000, add=True)
 FORWARD = ForwardAccept("ip", "filter", "FORWARD", "lan")
 CHAIN = "nft add table ip filter; nft add chain ip filter FORWARD '{ type filter hook forward priority 0; policy drop; }'"
 
+FORWARD6 = Forwarding(6).create(Indexes())
+PAIR = AddBridge(Bridge("own", 1500, "02:00:00:00:00:01"), 7)
+OWN = Settings(
+    6,
+    {
+        "all": {"forwarding": "0"},
+        "default": {"forwarding": "0", "accept_ra": "1"},
+        "own": {"forwarding": "0", "accept_ra": "1", "force_forwarding": "0"},
+    },
+    {"own": 7},
+)
+
 CASES: dict[str, tuple[Op, ...]] = {
     "bridge": (BRIDGE,),
     "bridge that is down": (BRIDGE_DOWN,),
     "bridge deleted": (BRIDGE, DeleteLink(100_000, BRIDGE)),
     "namespace": (NODE,),
     "pair deleted by the node's end": (*BASE, DropStray("ns1", "eth0", 100)),
+    "namespace with settings": (
+        AddNamespace("ns1", (("net.ipv4.conf.all.accept_redirects", "0"), ("net.ipv4.ip_forward", "1"))),
+    ),
     "namespace deleted": (NODE, AddNamespace("ns2"), DeleteNamespace("ns1")),
     "veth": BASE,
     "veth without a bridge": (NODE, ALONE),
@@ -65,6 +83,15 @@ CASES: dict[str, tuple[Op, ...]] = {
     "::1 on a bridge no more": (BRIDGE, LOOPBACK, ChangeLoopbackRoute("lan", 100_000, add=False)),
     "sysctl": (NODE, SetSysctl("ns1", "net.ipv4.ip_forward", "1", "0")),
     "sysctl with three numbers": (NODE, SetSysctl("ns1", "net.ipv4.tcp_rmem", "4096 8192 16384", "")),
+    "forwarding of IPv4": Forwarding(4).create(Indexes()),
+    "forwarding of IPv6, and no more": (*FORWARD6, *(back for op in FORWARD6 if (back := op.undo()))),
+    "forwarding of IPv6 and nothing else": Forwarding(6).create(Indexes()),
+    "forwarding of IPv6 on a machine with interfaces": (PAIR, SetForwarding(OWN, turned(OWN, on=True))),
+    "and no more": (
+        PAIR,
+        SetForwarding(OWN, turned(OWN, on=True)),
+        SetForwarding(replace(OWN, values=turned(OWN, on=True)), OWN.values),
+    ),
     "file": (PutFile("/run/bascule/x/etc/v/hosts", "127.0.0.1\tlocalhost\n10.1.0.2\tit's\n", None),),
     "mode": (PutFile("/run/bascule/x/etc/v/hosts", "a\n", None), SetMode("/run/bascule/x/etc/v/hosts", 0o640, 0o644)),
     "link": (PutSymlink("/etc/netns/ns1", "/run/bascule/x/etc/v", None),),
@@ -122,6 +149,7 @@ REVERSIBLE: dict[str, tuple[tuple[Op, ...], Op]] = {
     "replaced route": ((*ADDRESSED, ChangeRoute("add", OTHER, 100)), ChangeRoute("replace", DEFAULT, 100, OTHER, 100)),
     "::1 on a bridge": ((BRIDGE,), LOOPBACK),
     "sysctl": ((NODE,), SetSysctl("ns1", "net.ipv4.ip_forward", "1", "0")),
+    "forwarding": ((PAIR,), SetForwarding(OWN, turned(OWN, on=True))),
     "file": ((PutFile("/run/bascule/x/etc/v/a", "a", None),), PutFile("/run/bascule/x/etc/v/a", "b", "a")),
     "mode": ((PutFile("/run/bascule/x/etc/v/a", "a", None),), SetMode("/run/bascule/x/etc/v/a", 0o600, 0o644)),
     "link": ((), PutSymlink("/etc/netns/ns1", "/run/x", None)),

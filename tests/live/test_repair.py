@@ -79,7 +79,7 @@ DAMAGE = {
     "port taken out": ("ip link set veth-a nomaster", ["~ veth veth-a (lan) to eth0 (a)"]),
     "port down": ("ip link set veth-a down", ["~ veth veth-a (lan) to eth0 (a)"]),
     "lo down": ("ip -n a link set lo down", ["+ lo of a"]),
-    "sysctl changed": ("ip netns exec a sysctl -qw net.ipv4.ip_forward=0", ["~ sysctl net.ipv4.ip_forward=1 in a"]),
+    "sysctl changed": ("ip netns exec a sysctl -qw net.ipv4.ip_forward=0", ["~ forwarding of IPv4 in a"]),
     "hosts file changed": ("echo x > /run/bascule/demo/etc/lan/hosts", ["~ file /run/bascule/demo/etc/lan/hosts"]),
     "names removed": ("rm /etc/netns/b", ["+ link /etc/netns/b to /run/bascule/demo/etc/lan"]),
     "bridge deleted": (
@@ -174,7 +174,10 @@ EDITS = {
             "~ veth veth-c (lan) to eth0 (c)",
         },
     ),
-    "no sysctl": (LAB.replace(", sysctls: {net.ipv4.ip_forward: 1}", ""), {"- sysctl net.ipv4.ip_forward=1 in a"}),
+    "no sysctl": (
+        LAB.replace(", sysctls: {net.ipv4.ip_forward: 1}", ""),
+        {"- forwarding of IPv4 in a, with the settings that it changed"},
+    ),
     "another interface name": (
         LAB.replace("  b: [lan]", "  b: {networks: {lan: {interface: wan0}}}"),
         {

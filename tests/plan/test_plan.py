@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from bascule.kernel.address import Address
 from bascule.kernel.file import TextFile
+from bascule.kernel.forwarding import Forwarding
 from bascule.kernel.link import Bridge, Veth
 from bascule.kernel.namespace import Namespace
 from bascule.kernel.op import Fact, Indexes
@@ -45,8 +46,10 @@ ip link add dev lan address 02:42:00:00:00:01 mtu 1500 type bridge
 ip link set dev lan up
 ip address add 10.1.0.1/24 dev lan
 ip netns add a
+ip netns exec a sysctl -qw net.ipv4.conf.all.accept_redirects=0 net.ipv4.conf.default.accept_redirects=0
 ip link add dev veth-a address MAC mtu 1500 master lan up type veth peer name eth0 address MAC mtu 1500 netns a
 ip netns exec a sysctl -qw net.ipv6.conf.eth0.accept_ra=0
+ip netns exec a sysctl -qw net.ipv6.conf.eth0.accept_redirects=0
 ip -n a link set dev eth0 up
 ip -n a link set dev lo up
 ip -n a address add 10.1.0.2/24 dev eth0
@@ -298,20 +301,15 @@ def test_where_there_are_rules(networks: str, private: bool, asked: bool) -> Non
 @pytest.mark.parametrize(
     ("networks", "on", "ports", "expected"),
     [
-        ("nat", "nat", [], ["net.ipv4.ip_forward"]),
+        ("nat", "nat", [], ["IPv4"]),
         ("one shut apart", "one", [], []),
-        ("from to", "to", [], ["net.ipv4.ip_forward"]),
-        ("to", "to", ["[fd00::9]:80:80"], ["net.ipv6.conf.all.forwarding"]),
-        ("to", "to", ["192.0.2.1:80:80"], ["net.ipv4.ip_forward"]),
-        ("to", "to", ["127.0.0.1:80:80"], ["net.ipv4.ip_forward", "net/ipv4/conf/to/route_localnet"]),
-        ("to", "to", ["[::1]:80:80"], ["net.ipv6.conf.all.forwarding", "::1 to"]),
-        ("to", "to", ["[::1]:80:80", "192.0.2.1:80:80"], ["net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding", "::1 to"]),
-        (
-            "to one",
-            "to",
-            ["80:80"],
-            ["net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding", "net/ipv4/conf/to/route_localnet", "::1 to"],
-        ),
+        ("from to", "to", [], ["IPv4"]),
+        ("to", "to", ["[fd00::9]:80:80"], ["IPv6"]),
+        ("to", "to", ["192.0.2.1:80:80"], ["IPv4"]),
+        ("to", "to", ["127.0.0.1:80:80"], ["IPv4", "net/ipv4/conf/to/route_localnet"]),
+        ("to", "to", ["[::1]:80:80"], ["IPv6", "::1 to"]),
+        ("to", "to", ["[::1]:80:80", "192.0.2.1:80:80"], ["IPv4", "IPv6", "::1 to"]),
+        ("to one", "to", ["80:80"], ["IPv4", "IPv6", "net/ipv4/conf/to/route_localnet", "::1 to"]),
     ],
 )
 def test_the_machine_passes_on_what_it_has_to(networks: str, on: str, ports: list[str], expected: list[str]) -> None:
@@ -323,6 +321,8 @@ def test_the_machine_passes_on_what_it_has_to(networks: str, on: str, ports: lis
             found.append(fact.name)
         elif isinstance(fact, LoopbackRoute):
             found.append(f"::1 {fact.device}")
+        elif isinstance(fact, Forwarding):
+            found.append(f"IPv{fact.version}")
     assert found == expected
 
 
@@ -341,8 +341,9 @@ def test_a_kernel_without_ipv6_has_no_settings_of_it() -> None:
     assert [each.settings for each in links] == [(), ()]
     links = [each for each in _with("one", Machine(), {"a": ["one"]}) if isinstance(each, Bridge | Veth)]
     assert [each.settings for each in links] == [
-        (("net.ipv6.conf.one.accept_ra", "0"),), (("net.ipv6.conf.eth0.accept_ra", "0"),),
-    ]  # fmt: skip
+        (("net.ipv6.conf.one.accept_ra", "0"), ("net.ipv6.conf.one.accept_redirects", "0")),
+        (("net.ipv6.conf.eth0.accept_ra", "0"), ("net.ipv6.conf.eth0.accept_redirects", "0")),
+    ]
 
 
 def test_an_interface_has_its_own_mtu_only_where_it_differs() -> None:

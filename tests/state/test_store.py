@@ -89,7 +89,7 @@ def test_what_is_written_can_be_read_by_others() -> None:
     assert json.loads(path.read_text()) == {
         "name": "lab", "world": "private", "slot": 3, "topology": {"name": "lab"}, "source": "/x/lab.yaml", "command": "up",
         "boot": "", "keeper": {"pid": 7, "start": 8}, "namespaces": {"a": 1}, "priors": [["a", "net.x", "0"]], "version": 1,
-            "settings": [], "tables": {}, "placed": [],
+            "settings": [], "tables": {}, "placed": [], "forwarding": {},
     }  # fmt: skip
     assert path.stat().st_mode & 0o777 == 0o600
     assert store.load("lab").record == record
@@ -148,6 +148,7 @@ def test_nothing_is_stored_of_a_lab_that_is_not_there() -> None:
     assert store.load("lab").newest is None
 
 
+MEMORY = {"before": {"all": {"forwarding": "0"}, "up0": {"accept_ra": "-1"}}, "interfaces": {"up0": 2}, "back": {}}
 REPAIR = (
     ": it is damaged; remove that file, and by hand what `ip netns` and `ip link` show of the lab; "
     "then `bascule up` with the lab's file, and `bascule down`, find the rest"
@@ -186,6 +187,23 @@ REPAIR = (
         (KEPT | {"priors": [["a", "b"]]}, " has wrong priors" + REPAIR),
         (KEPT | {"priors": [["a", "b", 1]]}, " has wrong priors" + REPAIR),
         (KEPT | {"priors": {}}, " has wrong priors" + REPAIR),
+        (KEPT | {"forwarding": []}, " has wrong forwarding" + REPAIR),
+        (KEPT | {"forwarding": {"": []}}, " has wrong forwarding" + REPAIR),
+        (KEPT | {"forwarding": {"": {"5": MEMORY}}}, " has wrong forwarding" + REPAIR),
+        (KEPT | {"forwarding": {"": {"4": None}}}, " has wrong forwarding" + REPAIR),
+        (KEPT | {"forwarding": {"": {"4": {"before": {}}}}}, " has wrong forwarding" + REPAIR),
+        (KEPT | {"forwarding": {"": {"4": MEMORY | {"more": {}}}}}, " has wrong forwarding" + REPAIR),
+        (KEPT | {"forwarding": {"": {"4": MEMORY | {"interfaces": []}}}}, " has wrong forwarding" + REPAIR),
+        (KEPT | {"forwarding": {"": {"4": MEMORY | {"interfaces": {"up0": "2"}}}}}, " has wrong forwarding" + REPAIR),
+        (KEPT | {"forwarding": {"": {"4": MEMORY | {"interfaces": {"up0": 1 << 31}}}}}, " has wrong forwarding" + REPAIR),
+        (KEPT | {"forwarding": {"": {"6": MEMORY | {"before": {"all": "0"}}}}}, " has wrong forwarding" + REPAIR),
+        (KEPT | {"forwarding": {"": {"6": MEMORY | {"before": []}}}}, " has wrong forwarding" + REPAIR),
+        (KEPT | {"forwarding": {"": {"6": MEMORY | {"back": {"all": {"forwarding": 0}}}}}}, " has wrong forwarding" + REPAIR),
+        (KEPT | {"forwarding": {"": {"6": MEMORY | {"back": {"all": {"forwarding": "off"}}}}}}, " has wrong forwarding" + REPAIR),
+        (
+            KEPT | {"forwarding": {"": {"6": MEMORY | {"back": {"all": {"forwarding": "12345678901"}}}}}},
+            " has wrong forwarding" + REPAIR,
+        ),
         ("[" * 100_000, " is no JSON" + REPAIR),
         ('{"slot": ' + "9" * 5000, " is no JSON" + REPAIR),
         (
@@ -204,6 +222,14 @@ def test_what_is_wrong_with_a_record_and_what_to_do(file: str, content: object, 
     with pytest.raises(StateError) as caught:
         store.load("lab")
     assert str(caught.value) == path + problem
+
+
+def test_what_a_lab_remembers_of_forwarding_is_believed() -> None:
+    told = {"": {"4": MEMORY, "6": MEMORY}, "a": {"6": MEMORY}, "b": {}}
+    _put(KEPT | {"forwarding": told})
+    record = store.load("lab").record
+    assert record is not None
+    assert record.forwarding == told
 
 
 def test_a_record_in_whose_place_stands_something_else() -> None:

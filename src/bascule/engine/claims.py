@@ -15,11 +15,14 @@ from typing import Any
 from bascule import identity
 from bascule.engine import worlds
 from bascule.engine.adoption import world_key
+from bascule.engine.forwarding import memories, of_the_world, remembered
 from bascule.errors import Conflict, StateError
 from bascule.host.observe import interfaces
 from bascule.host.world import World
+from bascule.kernel.forwarding import SWITCH, Memory
 from bascule.kernel.op import Indexes
 from bascule.state import folder, store
+from bascule.state.store import Stored
 from bascule.topology.model import Assigned, Port, Prefix
 from bascule.topology.ports import Taken, port
 
@@ -27,14 +30,18 @@ from bascule.topology.ports import Taken, port
 @dataclass(slots=True)
 class Claims:
     """``owners`` names the lab by ("namespace" | "link", name); ``prefixes`` are (lab, network, prefix). ``settings`` are
-    sysctls of the world that labs need, ``priors`` what stood there before the first of them. ``ports`` are the host's ports
-    that lead to nodes. ``leases``: a server for addresses listens for one of them."""
+    sysctls of the world that labs need, ``priors`` what stood there before the first of them. ``forwarding`` is what they
+    remember from before the machine passed packets on for them, and ``forwarders`` are the IP versions that one of them needs
+    passed on and will put back. ``ports`` are the host's ports that lead to nodes. ``leases``: a server for addresses listens for
+    one of them."""
 
     owners: dict[tuple[str, str], str] = field(default_factory=dict)
     prefixes: list[tuple[str, str, Prefix]] = field(default_factory=list)
     slots: set[int] = field(default_factory=set)
     settings: set[str] = field(default_factory=set)
     priors: dict[str, str] = field(default_factory=dict)
+    forwarding: dict[int, Memory] = field(default_factory=dict)
+    forwarders: set[int] = field(default_factory=set)
     ports: Taken = field(default_factory=Taken)
     leases: bool = False
 
@@ -75,9 +82,11 @@ def of_others(name: str) -> Claims:
             claims.owners.update({("namespace", node): other for node in nodes})
             if worlds.is_here(record, here):
                 claims.slots.add(record.slot)
-                claims.settings.update(record.settings)
                 claims.priors.update({key: value for node, key, value in record.priors if not node})
+                claims.forwarding = of_the_world(remembered(record)) | claims.forwarding
                 _claim(claims, other, record.topology or {})
+        if stored.newest is not None and stored.newest.world == "host" and worlds.is_here(stored.newest, here):
+            _need(claims, stored)
     return claims
 
 
@@ -86,6 +95,14 @@ def _world(keeper: int) -> Iterator[str]:
     with suppress(OSError):
         status = os.stat(f"/proc/{keeper}/ns/user")
         yield world_key((status.st_dev, status.st_ino))
+
+
+def _need(claims: Claims, stored: Stored) -> None:
+    """The settings that a lab needs are what the newest run says: of two labs that are leaving, neither counts on the other."""
+    record = stored.newest
+    if record is not None:
+        claims.settings.update(record.settings)
+        claims.forwarders.update(each for each in of_the_world(memories(stored)) if SWITCH[each] in record.settings)
 
 
 def _claim(claims: Claims, lab: str, topology: dict[str, Any]) -> None:

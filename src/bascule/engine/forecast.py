@@ -14,15 +14,16 @@ from bascule.host.seen import Observation
 from bascule.host.world import World
 from bascule.kernel.address import Address
 from bascule.kernel.file import Symlink
+from bascule.kernel.forwarding import SWITCH, Forwarding
 from bascule.kernel.namespace import AddNamespace, Namespace
-from bascule.kernel.op import Fact, WriteSysctl
+from bascule.kernel.op import Effect, Fact, WriteSysctl, WriteSysctls
 from bascule.kernel.ruleset import TO, WITHIN, ForwardAccept
 from bascule.kernel.sysctl import Sysctl
 from bascule.kernel.table import Table
 from bascule.kernel.uplink import WorldUplink
 from bascule.names import few
 from bascule.plan.diff import Plan
-from bascule.plan.firewall import FORWARDING, on_loopback
+from bascule.plan.firewall import on_loopback
 from bascule.plan.servers import serves_names
 from bascule.plan.uplink import wants_uplink
 from bascule.topology.model import Assigned, IPAddress, Network, Port
@@ -53,7 +54,7 @@ def refuse_incapable(kind: str) -> None:
 def refuse_settings(plan: Plan, world: World) -> None:
     """Where settings can't be changed (/proc/sys is read-only in a container), a lab can have those that are right by
     themselves. Raises :class:`InputError` with the others."""
-    wanted = [effect for op in plan.ops if isinstance(effect := op.effect(), WriteSysctl) and not effect.fresh]
+    wanted = [each for op in plan.ops for each in _settings(op.effect())]
     new = {op.name for op in plan.ops if isinstance(op, AddNamespace)}
     keys = {effect.key for effect in wanted if effect.node in new}
     usual: dict[str, str] = world.call(surroundings.of_a_new_namespace, keys) if keys else {}
@@ -61,6 +62,13 @@ def refuse_settings(plan: Plan, world: World) -> None:
     if wrong:
         lines = [f"{each.key} can't be set to {each.value}" + (f" in {each.node}" if each.node else "") for each in wrong]
         raise InputError("\n".join([*lines, f"{abilities.FIXED}: {abilities.SET_BEFORE}; {abilities.CONTAINER}"]))
+
+
+def _settings(effect: Effect) -> list[WriteSysctl]:
+    """What an effect sets, but for what it does to something new, and for what follows from turning forwarding on or off."""
+    if isinstance(effect, WriteSysctls):
+        return [each for each in effect.writes if each.key in SWITCH.values()]
+    return [effect] if isinstance(effect, WriteSysctl) and not effect.fresh else []
 
 
 def _impossible(
@@ -242,8 +250,7 @@ def _way_out(lab: Assigned, seen: Observation) -> Iterator[str]:
 
 def _forwarding(lab: Assigned, want: list[Fact], seen: Observation) -> Iterator[str]:
     """What becomes of others' packets."""
-    asked = {fact.name for fact in want if isinstance(fact, Sysctl)}
-    new = [f"IPv{version}" for version, key in FORWARDING.items() if key in asked and version not in seen.forwarding]
+    new = [f"IPv{fact.version}" for fact in want if isinstance(fact, Forwarding) and fact.version not in seen.forwarding]
     if new and not seen.private:
         yield (
             f"the machine will forward {' and '.join(new)} for labs only: nothing passes between its other interfaces, as now; "

@@ -8,6 +8,7 @@ from ipaddress import ip_network
 
 from bascule.engine.claims import Claims
 from bascule.engine.forecast import notes, refuse_impossible, refuse_settings
+from bascule.engine.forwarding import memories, of_the_world, owned, routers
 from bascule.engine.scope import whole_scope
 from bascule.errors import Conflict, InputError
 from bascule.host import nft, resolving, service, uplink
@@ -18,6 +19,7 @@ from bascule.host.seen import Observation, Scope
 from bascule.host.world import HostWorld, PrivateWorld, World
 from bascule.kernel.address import Address
 from bascule.kernel.bridge import UNKNOWN, BridgeSetting, Uplink
+from bascule.kernel.forwarding import Memory
 from bascule.kernel.link import Bridge, Veth
 from bascule.kernel.namespace import Namespace
 from bascule.kernel.op import WORLD, Fact, Indexes, Key
@@ -26,9 +28,9 @@ from bascule.kernel.service import Upstream
 from bascule.kernel.sysctl import Sysctl
 from bascule.kernel.table import Table, digest
 from bascule.plan import filed, owner
-from bascule.plan.desired import Machine, desired
+from bascule.plan.desired import Machine, NodeFacts, desired
 from bascule.plan.diff import Plan, diff
-from bascule.plan.firewall import FORWARDING, LEASES
+from bascule.plan.firewall import LEASES
 from bascule.plan.names import Etc
 from bascule.state import store
 from bascule.state.store import Record, Stored
@@ -126,7 +128,7 @@ def prepare(
     clashes = owner.conflicts(found.want, found.own, found.foreign, found.seen.indexes, others.owners)
     if clashes:
         raise Conflict("\n".join(clashes))
-    have = _have(found, stored, others.settings)
+    have = _have(found, stored, others)
     plan = diff(found.want, have, indexes, found.known)
     if lab is not None and world is not None and not found.seen.settable:
         refuse_settings(plan, world)
@@ -137,7 +139,7 @@ def drift(name: str, lab: Assigned, stored: Stored, world: World, indexes: Index
     """The lab's own facts as they are, and the plan that makes them what they should be. What stands in the way is not refused:
     its place counts as empty."""
     found = _compare(name, lab, stored, lab, world, indexes, others)
-    return found.own, diff(found.want, _have(found, stored, others.settings), indexes, found.known)
+    return found.own, diff(found.want, _have(found, stored, others), indexes, found.known)
 
 
 def look_again(
@@ -145,7 +147,7 @@ def look_again(
 ) -> list[Fact]:
     """What is there now of what ``before`` was made from."""
     assert before.lab is not None  # noqa: S101 (taking away is not undone)
-    return _have(_compare(before.lab.name, before.lab, stored, current, world, indexes, others), stored, others.settings)
+    return _have(_compare(before.lab.name, before.lab, stored, current, world, indexes, others), stored, others)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,17 +176,19 @@ def _compare(
         older = stored_topology(stored.record)
         before += desired(older, most) if older is not None else []
     # What could be there: with every tool and setting that a machine may have.
-    first = desired(lab, Machine(dnsmasq=True)) if lab is not None else []
+    nodes = NodeFacts(lab) if lab is not None else None
+    first = desired(lab, Machine(dnsmasq=True), nodes) if lab is not None else []
     seen = Observation()
     if world is not None:
-        seen = world.call(observe, whole_scope(name, [*before, *first], stored, indexes, lab is not None), world.paths)
+        seen = world.call(observe, whole_scope(name, before, first, stored, indexes, lab is not None), world.paths)
         seen.facts = _believed(seen.facts, before) if lab is None else _with_autoconf(seen.facts, before)
     seen.facts = _with_ageing(seen.facts, before)
     _look_outside(seen, world)
     for (node, interface), index in seen.indexes.items():
         indexes.learn(node, interface, index)
     known = {fact.key for fact in before}
-    want = desired(lab, machine_of(seen, {**others.priors, **priors_of(stored)})) if lab is not None else []
+    remembered = others.forwarding | of_the_world(memories(stored))
+    want = desired(lab, machine_of(seen, remembered), nodes) if lab is not None else []
     want = [fact for fact in want if not _has_gone(fact, seen, known)]
     own, foreign = owner.split(name, seen.facts, stored.namespaces, indexes, seen.indexes)
     want, own = filed.without_users(want, own, seen.strays)
@@ -200,8 +204,9 @@ def _has_gone(fact: Fact, seen: Observation, known: set[Key]) -> bool:
     return isinstance(fact, Uplink) and fact.name not in seen.others and fact.key in known
 
 
-def _have(found: _Compared, stored: Stored, shared: Collection[str]) -> list[Fact]:
-    have = _with_priors(found.own, stored, {fact.key for fact in found.want}, shared)
+def _have(found: _Compared, stored: Stored, others: Claims) -> list[Fact]:
+    wanted = {fact.key for fact in found.want}
+    have = _with_priors(owned(found.own, memories(stored), wanted, others.forwarders), stored, wanted, others.settings)
     return _with_texts(have, stored, found.want)
 
 
@@ -244,13 +249,9 @@ def _with_autoconf(facts: list[Fact], before: list[Fact]) -> list[Fact]:
 _UNKNOWN = (0,)
 
 
-def priors_of(stored: Stored) -> dict[str, str]:
-    """Settings of the world as they were before this lab changed them."""
-    return {key: value for record in (stored.record, stored.journal) if record for node, key, value in record.priors if not node}
-
-
-def machine_of(seen: Observation, priors: Mapping[str, str]) -> Machine:
-    """What a lab's facts depend on, of what was seen. ``priors``: settings of the world before any lab changed them."""
+def machine_of(seen: Observation, known: Mapping[int, Memory]) -> Machine:
+    """What a lab's facts depend on, of what was seen. ``known`` is what labs remember, by IP version, from before the world
+    passed packets on for them."""
     dropping = [chain for chain in seen.forward_chains if chain.policy == "drop"] if nft.program() else []
     usable = [chain for chain in dropping if is_plain(chain.table) and is_plain(chain.name)]
     return Machine(
@@ -265,14 +266,11 @@ def machine_of(seen: Observation, priors: Mapping[str, str]) -> Machine:
         pasta=seen.private and not seen.without_uplink,
         alone=seen.alone,
         least_mtu=seen.least_mtu,
-        own_forwarding=frozenset() if seen.private else _own_forwarding(seen, priors),
+        own_forwarding=frozenset() if seen.private else seen.forwarding.difference(known),
+        routers=routers(seen, known.get(4)),
         etc=Etc(seen.users, seen.etc_writable),
         settable=seen.settable,
     )
-
-
-def _own_forwarding(seen: Observation, priors: Mapping[str, str]) -> frozenset[int]:
-    return frozenset(version for version in seen.forwarding if priors.get(FORWARDING[version]) != "0")
 
 
 def _with_ageing(seen: list[Fact], before: list[Fact]) -> list[Fact]:

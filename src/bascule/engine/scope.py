@@ -6,10 +6,12 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 from typing import TypeVar
 
+from bascule.engine.forwarding import memories
 from bascule.host.seen import Scope
 from bascule.kernel.address import Address
 from bascule.kernel.bridge import Uplink
 from bascule.kernel.file import Symlink, TextFile
+from bascule.kernel.forwarding import Forwarding
 from bascule.kernel.link import Bridge, Veth
 from bascule.kernel.namespace import Namespace
 from bascule.kernel.op import Fact, Indexes
@@ -23,14 +25,24 @@ from bascule.state.store import Stored
 T = TypeVar("T")
 
 
-def whole_scope(name: str, facts: list[Fact], stored: Stored, indexes: Indexes, inside: bool) -> Scope:
+def whole_scope(name: str, before: list[Fact], wanted: list[Fact], stored: Stored, indexes: Indexes, inside: bool) -> Scope:
     """What the facts name, and whatever else is the lab's: several killed runs, one after the other, leave things that the newest
     journal's topology does not name. Links tell by their index, namespaces are noted, files have a folder of the lab's own."""
-    scope = replace(scope_of(facts, inside), table=table_name(name))
+    scope = replace(scope_of([*before, *wanted], inside), table=table_name(name))
     nodes = tuple(dict.fromkeys((*scope.nodes, *stored.namespaces)))
     files = tuple(dict.fromkeys((*scope.files, *(netns_link(node) for node in stored.namespaces))))
-    folders, views = (servers_folder(name),), etc_folder(name)
-    return replace(scope, nodes=nodes, files=files, indexes=indexes.range, folders=folders, views=views, placed=stored.placed)
+    needed = [fact for fact in wanted if isinstance(fact, Forwarding)]
+    return replace(
+        scope,
+        nodes=nodes,
+        files=files,
+        indexes=indexes.range,
+        folders=(servers_folder(name),),
+        views=etc_folder(name),
+        placed=stored.placed,
+        forwarding=frozenset(memories(stored)).union((fact.node, fact.version) for fact in needed),
+        settled=frozenset((fact.node, fact.version, fact.on) for fact in needed),
+    )
 
 
 def scope_of(facts: Collection[Fact], inside: bool = True) -> Scope:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from bascule.engine import claims, worlds
-from bascule.engine.prepare import choose_all, machine_of, prepare, priors_of, stored_topology
+from bascule.engine.forwarding import memories, of_the_world
+from bascule.engine.prepare import choose_all, machine_of, prepare, stored_topology
 from bascule.host.observe import observe
 from bascule.host.paths import Paths
 from bascule.host.seen import Scope
 from bascule.host.world import HostWorld
-from bascule.kernel.op import WORLD, Fact, Indexes
-from bascule.kernel.sysctl import Sysctl
+from bascule.kernel.forwarding import Forwarding, Memory, way_back
+from bascule.kernel.op import Fact, Indexes
 from bascule.plan import classic, render
 from bascule.plan.desired import Machine, desired
 from bascule.plan.diff import Plan, diff
-from bascule.plan.firewall import FORWARDING
 from bascule.state import store
 from bascule.topology.model import Topology
 
@@ -25,7 +23,7 @@ def script(topology: Topology, by_hand: bool, teardown: bool) -> str:
     stored = worlds.without_lost(store.load(topology.name))
     others = claims.of_others(topology.name)
     lab = choose_all(topology, stored_topology(stored.newest), HostWorld(), others)
-    facts = desired(lab, _machine({**others.priors, **priors_of(stored)}))
+    facts = desired(lab, _machine(others.forwarding | of_the_world(memories(stored))))
     if teardown:
         plain = render.script(lab.name, diff([], facts, _indexes(facts)).ops, "the way back")
         return (classic.teardown(lab.name, facts) if by_hand else plain) + _stays(facts)
@@ -35,14 +33,18 @@ def script(topology: Topology, by_hand: bool, teardown: bool) -> str:
 
 
 def _stays(facts: list[Fact]) -> str:
-    """A script does not know what a setting of the machine was before, nor who needs it now; `up` and `down` do."""
-    kept = [fact for fact in facts if isinstance(fact, Sysctl) and fact.node == WORLD and fact.name in FORWARDING.values()]
-    return "".join(f"# {fact.name} stays {fact.value}: set it back if nothing else needs it.\n" for fact in kept)
+    """A script does not know what the settings of the machine were before, nor who needs them now; `up` and `down` do."""
+    lines = []
+    for fact in facts:
+        if isinstance(fact, Forwarding) and not fact.node:
+            lines.append(f"# {fact.describe()} stays on. If nothing else needs it, and nobody had set anything there before:")
+            lines += [f"#   {line}" for line in way_back(fact.version)]
+    return "".join(f"{line}\n" for line in lines)
 
 
-def _machine(priors: Mapping[str, str]) -> Machine:
+def _machine(known: dict[int, Memory]) -> Machine:
     """Chains of this machine that would cut the nodes off: the script has to deal with them as `up` does."""
-    return machine_of(observe(Scope(), Paths()), priors)
+    return machine_of(observe(Scope(), Paths()), known)
 
 
 def _indexes(facts: list[Fact]) -> Indexes:

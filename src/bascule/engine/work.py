@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 
 from bascule import identity
 from bascule.engine import claims as claims_of
-from bascule.engine import origin, worlds
+from bascule.engine import forwarding, origin, records, worlds
 from bascule.engine.forecast import left_alone, refuse_incapable
 from bascule.engine.prepare import Prepared, choose_all, foreseen, leaving_links, moved_addresses, prepare
 from bascule.engine.way_back import way_back
@@ -23,20 +23,17 @@ from bascule.host.execute import Report, execute
 from bascule.host.keeper import Starting
 from bascule.host.paths import Paths
 from bascule.host.spawn import Process
-from bascule.host.surroundings import setting
 from bascule.host.world import HostWorld, PrivateWorld, World
 from bascule.kernel.file import Symlink
-from bascule.kernel.namespace import AddNamespace, AttachNamespace, DeleteNamespace, Namespace
-from bascule.kernel.op import WORLD, Indexes, Op, Outside
-from bascule.kernel.sysctl import Sysctl
+from bascule.kernel.forwarding import Forwarding
+from bascule.kernel.namespace import DeleteNamespace
+from bascule.kernel.op import Fact, Indexes
+from bascule.kernel.uplink import WorldUplink
 from bascule.plan.diff import Change, Plan
-from bascule.plan.firewall import FORWARDING, Surroundings
 from bascule.plan.names import placed_links
-from bascule.plan.passage import passage
 from bascule.plan.servers import servers_folder
 from bascule.state import kept, lock, store
 from bascule.state.store import Keeper, Record, Stored
-from bascule.topology.dump import to_data
 from bascule.topology.model import Assigned, Topology
 
 _PASSES = 3
@@ -95,8 +92,8 @@ class Work:
         """Up, and every change of a lab that stays."""
         refuse_incapable(self.kind)
         remarks: tuple[str, ...] = ()
-        with self._world() as (world, started):
-            target, record, indexes, others = self._claim(asked, current, world, started)
+        with self._world() as (world, started), ExitStack() as held:
+            target, record, indexes, others = self._claim(asked, current, world, started, held)
             try:
                 prepared = prepare(self.name, target, self.stored, current, world, indexes, others)
                 self.prepared, self.others = prepared, others
@@ -105,10 +102,13 @@ class Work:
                 if not prepared.plan and self.stored.record == record:
                     return Outcome(prepared.plan, Report(), target, self.kind, noted + self._keep(record))
                 record = dataclasses.replace(
-                    record, namespaces={**self._present(prepared), **_made(prepared.plan)}, placed=placed_links(prepared.want)
+                    record,
+                    namespaces={**records.present(prepared, self.stored), **records.made(prepared.plan)},
+                    placed=placed_links(prepared.want),
                 )
                 known = {**self.stored.namespaces, **record.namespaces}
                 placed = sorted({*self.stored.placed, *record.placed})
+                record = dataclasses.replace(record, forwarding=forwarding.noted(record, *_told(prepared)))
                 store.begin(dataclasses.replace(record, namespaces=known, priors=foreseen(record, prepared), placed=placed))
                 self.begun = started is None
                 remarks = self._see_off(world, prepared.plan)
@@ -133,7 +133,7 @@ class Work:
                 if told is error:
                     raise
                 raise told from error
-            store.save(self._finished(record, report))
+            store.save(records.finished(record, report))
             return Outcome(prepared.plan, report, target, self.kind, remarks + noted + self._keep(record))
 
     def _note_links(self, prepared: Prepared) -> tuple[str, ...]:
@@ -159,11 +159,10 @@ class Work:
 
     def _carry_out(self, world: World, plan: Plan) -> Report:
         """All operations. What a private world can't do itself comes first, and is undone where the rest fails."""
-        inside, outer = list[Op](), list[Op]()
-        for op in plan.ops:
-            (outer if isinstance(op.effect(), Outside) else inside).append(op)
+        outer = [op for change in plan.changes if isinstance(change.fact, WorldUplink) for op in change.ops]
         if not outer or not isinstance(world, PrivateWorld):
-            return world.watch(_execute, self.heard.progress, inside, world.paths)
+            return world.watch(_execute, self.heard.progress, plan.ops, world.paths)
+        inside = Plan(tuple(change for change in plan.changes if not isinstance(change.fact, WorldUplink))).ops
         try:
             uplink.carry_out(world, [op.effect() for op in outer])  # type: ignore[misc]
             return world.watch(_execute, self.heard.progress, inside, world.paths)
@@ -180,15 +179,15 @@ class Work:
         """Put back what the kernel took along with something that was removed or changed: with the last address of an
         interface go its routes, with a primary address its secondaries (fib_frontend.c, devinet.c)."""
         for _pass in range(_PASSES):
-            stored = Stored(self._finished(record, report), None)
+            stored = Stored(records.finished(record, report), None)
             again = prepare(self.name, target, stored, target, world, Indexes.of_range(indexes.range), others)
             if not again.plan:
                 return
             self.heard.planned(again.plan)
-            made = _made(again.plan)
+            made = records.made(again.plan)
             if made:  # somebody else has just taken away what is made again: the cookies that are noted are the old ones'
                 report.cookies.update(made)
-                store.begin(self._finished(record, report), begun=True)
+                store.begin(records.finished(record, report), begun=True)
             report.add(self._carry_out(world, again.plan))
 
     def take_away(self, current: Assigned | None) -> Outcome:
@@ -197,24 +196,49 @@ class Work:
         world = worlds.existing(self.stored)
         assert record is not None  # noqa: S101 (apply() has looked)
         assert world is not None  # noqa: S101 (lost worlds were left out)
-        with lock.claims_lock(self.options.wait, self.heard.waiting):
-            # of several labs that leave at once, the last puts back what all of them needed
+        with ExitStack() as held:
+            others, leaving = self._leave(record, world, held)
+            remarks = _forget_kept(self.name) if self.kind == "host" else ()
+            prepared = prepare(self.name, None, self.stored, current, world, Indexes(record.slot), others)
+            self.heard.planned(prepared.plan)
+            if isinstance(world, PrivateWorld):
+                remarks = self._see_off(world, prepared.plan) if self.options.kill else ()  # else all end with the keeper
+                keeper.end(world.pid, world.start, Process.reap)
+                self.heard.progress(len(prepared.plan.ops))
+                store.forget(self.name)
+                return Outcome(prepared.plan, Report(done=len(prepared.plan.ops)), None, "private", remarks)
+            noted = dataclasses.replace(leaving, forwarding=forwarding.noted(leaving, *_told(prepared)))
+            if noted != leaving:
+                store.begin(noted)
+            return self._all_away(prepared, record, world, held, remarks)
+
+    def _leave(self, record: Record, world: World, held: ExitStack) -> tuple[claims_of.Claims, Record]:
+        """The journal that gives up every claim, and what the others claim. Of several labs that leave at once, the last puts
+        back what all of them needed, and keeps others waiting (``held``) until that is done."""
+        with ExitStack() as claiming:
+            claiming.enter_context(lock.claims_lock(self.options.wait, self.heard.waiting))
             others = claims_of.around(self.name, world)
-            store.begin(dataclasses.replace(record, command=self.options.command, settings=[]))
-        remarks = _forget_kept(self.name) if self.kind == "host" else ()
-        prepared = prepare(self.name, None, self.stored, current, world, Indexes(record.slot), others)
-        self.heard.planned(prepared.plan)
-        if isinstance(world, PrivateWorld):
-            remarks = self._see_off(world, prepared.plan) if self.options.kill else ()  # else all end with the keeper
-            keeper.end(world.pid, world.start, Process.reap)
-            self.heard.progress(len(prepared.plan.ops))
-            store.forget(self.name)
-            return Outcome(prepared.plan, Report(done=len(prepared.plan.ops)), None, "private", remarks)
+            leaving = dataclasses.replace(
+                record, command=self.options.command, settings=[], forwarding=forwarding.as_data(forwarding.memories(self.stored))
+            )
+            store.begin(leaving)
+            if self.kind == "host" and forwarding.turns(leaving, self.stored, others.forwarders):
+                held.push(claiming.pop_all())
+        return others, leaving
+
+    def _all_away(self, prepared: Prepared, record: Record, world: World, held: ExitStack, remarks: tuple[str, ...]) -> Outcome:
         remarks += (*self._see_off(world, prepared.plan), *left_alone(prepared.seen))
         Process.reap()
         indexes = [index for (node, _), index in prepared.seen.indexes.items() if not node]
+        shared = sum(len(change.ops) for change in prepared.plan.changes if isinstance(change.fact, Forwarding))
+
+        def progress(count: int) -> None:
+            if count >= shared:  # they come first
+                held.close()
+            self.heard.progress(count)
+
         try:
-            report = world.watch(_take_away, self.heard.progress, prepared.plan.ops, world.paths)
+            report = world.watch(_take_away, progress, prepared.plan.ops, world.paths)
             settle.links_gone(indexes, Indexes(record.slot).range)
             service.forget_ended(servers_folder(self.name))
             files.remove_empty(self.name)
@@ -247,15 +271,17 @@ class Work:
             yield PrivateWorld(started.pid, started.start), started
 
     def _claim(
-        self, asked: Topology, current: Assigned | None, world: World, started: Starting | None
+        self, asked: Topology, current: Assigned | None, world: World, started: Starting | None, held: ExitStack
     ) -> tuple[Assigned, Record, Indexes, claims_of.Claims]:
-        """Every choice made, and written down before another lab can choose the same."""
+        """Every choice made, and written down before another lab can choose the same. What turns something on or off for the
+        whole machine keeps the others waiting (``held``) until it is done."""
         if self.kind == "private":
             others = claims_of.Claims()
             target = choose_all(asked, current, world, others)
             self.source = file_of(self.stored, self.options, target != current)
             return target, self._record(target, 0, started, others), Indexes(0), others
-        with lock.claims_lock(self.options.wait, self.heard.waiting):
+        with ExitStack() as claiming:
+            claiming.enter_context(lock.claims_lock(self.options.wait, self.heard.waiting))
             others = claims_of.of_others(self.name)
             target = choose_all(asked, current, world, others)
             self.source = file_of(self.stored, self.options, target != current)
@@ -264,48 +290,19 @@ class Work:
             record = self._record(target, slot, started, others)
             if record != self.stored.record:
                 store.begin(record)
+            if forwarding.turns(record, self.stored, others.forwarders):
+                held.push(claiming.pop_all())
         return target, record, Indexes(slot), others
 
     def _record(self, target: Assigned, slot: int, started: Starting | None, others: claims_of.Claims) -> Record:
         old = self.stored.newest
-        settings = sorted(fact.name for fact in passage(target, Surroundings()) if isinstance(fact, Sysctl))
-        priors = {(node, key): value for node, key, value in (old.priors if old else [])}
-        for key in settings:
-            if key in others.priors:  # whichever lab goes last puts it back
-                priors.setdefault((WORLD, key), others.priors[key])
-            elif self.kind == "host" and key in FORWARDING.values() and (there := setting(key)):
-                priors.setdefault((WORLD, key), there)  # now: once another lab has set it, nobody could tell
-        return Record(
-            name=self.name,
-            world=self.kind,
-            slot=slot,
-            topology=to_data(target),
+        return dataclasses.replace(
+            records.claimed(self.name, self.kind, slot, target, self.stored, others),
             source=self.source,
-            boot=store.boot_id(),
             keeper=Keeper(started.pid, started.start) if started else old.keeper if old else None,
             host=identity.netns() if self.kind == "host" else None,
             held=self.options.hold is not None or (old is not None and old.held and lock.has_holder(self.name)),
-            namespaces=self.stored.namespaces,
-            priors=[(*place, value) for place, value in priors.items()],
-            tables=old.tables if old else {},
-            settings=settings,
-            placed=old.placed if old else [],
         )
-
-    def _present(self, prepared: Prepared) -> dict[str, int]:
-        """The namespaces that stay, with the cookies they have."""
-        wanted = [fact.name for fact in prepared.want if isinstance(fact, Namespace)]
-        seen = {fact.name: fact.cookie for fact in prepared.seen.facts if isinstance(fact, Namespace)}
-        return {name: seen[name] for name in wanted if name in seen and name in self.stored.namespaces}
-
-    def _finished(self, record: Record, report: Report) -> Record:
-        """The record with what the kernel answered: cookies, and sysctls as they were before the first change."""
-        priors = {(node, key): value for node, key, value in record.priors}
-        for place, value in report.priors.items():
-            priors.setdefault(place, value)
-        kept = [(node, key, value) for (node, key), value in priors.items() if not node or node in record.namespaces]
-        tables = {**record.tables, **report.tables}
-        return dataclasses.replace(record, namespaces={**record.namespaces, **report.cookies}, priors=kept, tables=tables)
 
     def _back_out(self, error: BaseException, current: Assigned | None, world: World) -> bool:
         """End the journal where the kernel is as it was: nothing was done, or all was undone. Else the next run has to know.
@@ -331,11 +328,11 @@ class Work:
         try:
             plan = way_back(self.prepared, self.stored, current, world, noted.slot, self.others)
             if plan:
-                noted = dataclasses.replace(noted, namespaces={**noted.namespaces, **_made(plan)})
+                noted = dataclasses.replace(noted, namespaces={**noted.namespaces, **records.made(plan)})
                 store.begin(noted)
                 report = self._carry_out(world, plan)
                 report.tables.clear()  # they are as they were, and noted so
-                self.stored = self._renewed(self._finished(noted, report))
+                self.stored = self._renewed(records.finished(noted, report))
         except (BasculeError, OSError):
             return False
         return plan is not None
@@ -378,14 +375,14 @@ def _forget_kept(name: str) -> tuple[str, ...]:
     return ()
 
 
-def _made(plan: Plan) -> dict[str, int]:
-    """The namespaces that a plan makes, with no cookie yet."""
-    return {op.name: 0 for op in plan.ops if isinstance(op, (AddNamespace, AttachNamespace))}
+def _told(prepared: Prepared) -> tuple[Plan, list[Fact], list[Fact]]:
+    return prepared.plan, prepared.want, prepared.seen.facts
 
 
 def _has_side_effects(change: Change) -> bool:
     """Whether the kernel may take something else along with it, or lose something by it."""
-    kinds = {"~": ("address", "route", "loopback", "sysctl", "link"), "-": ("address", "route", "sysctl"), "+": ()}
+    changed = ("address", "route", "loopback", "sysctl", "link", "forwarding")
+    kinds = {"~": changed, "-": ("address", "route", "sysctl", "forwarding"), "+": ()}
     return bool(change.ops) and change.fact.key[0] in kinds[change.sign]
 
 

@@ -27,7 +27,9 @@ _OF_A_SERVER = (_CHOWN, _SETGID, _SETUID, _NET_BIND, _NET_ADMIN, _NET_RAW)
 CONTAINER = "a container has it with `--privileged`"
 FIXED = "/proc/sys can't be written to"
 SET_BEFORE = "leave these out, or have what is the machine's set beforehand (`docker run --sysctl`)"
-UNQUIET = "bridges and nodes accept router advertisements, and an IPv6 address works a second later than it could"
+UNQUIET = (
+    "bridges and nodes accept router advertisements and ICMP redirects, and an IPv6 address works a second later than it could"
+)
 
 
 class Lack(NamedTuple):

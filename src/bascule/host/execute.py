@@ -20,6 +20,8 @@ from bascule.errors import BasculeError, Conflict, Interrupted, KernelError, Pla
 from bascule.host import files, namespaces, nft, service
 from bascule.host.netlink import Netlink
 from bascule.host.paths import Paths
+from bascule.host.sysctls import NodeSettings, read_sysctl, settle, sysctl_path
+from bascule.kernel.forwarding import SWITCH
 from bascule.kernel.namespace import DeleteNamespace
 from bascule.kernel.op import (
     ChangeMode,
@@ -34,6 +36,7 @@ from bascule.kernel.op import (
     WriteFile,
     WriteSymlink,
     WriteSysctl,
+    WriteSysctls,
 )
 from bascule.kernel.op import Netlink as Message
 from bascule.kernel.table import digest, families
@@ -192,6 +195,7 @@ class _Hands:
         self._nodes: dict[str, tuple[int, Netlink]] = {}
         self._inside = ""
         self._ready = False
+        self._settings = NodeSettings()
         self._unsettled: set[str] = set()  # where something is still to be put back
 
     def __enter__(self) -> _Hands:
@@ -201,6 +205,7 @@ class _Hands:
 
     def __exit__(self, *error: object) -> None:
         self._world.close()
+        self._settings.close()
         for node in list(self._nodes):
             self._forget(node)
         self._coming_back.__exit__(None, None, None)
@@ -217,7 +222,9 @@ class _Hands:
         except OSError as error:
             acknowledged.append(group[0])  # it may have been done in part, which the undoing has to undo
             number = error.errno or 0
-            raise KernelError(group[0].shell()[0], number, os.strerror(number), group[0].node) from error
+            said = str(error.filename)
+            command = said if said.startswith("sysctl ") else group[0].shell()[0]
+            raise KernelError(command, number, os.strerror(number), group[0].node) from error
         acknowledged.append(group[0])
 
     def attempt(self, group: list[Op], effects: list[Effect], acknowledged: list[Op]) -> list[BasculeError]:
@@ -235,28 +242,32 @@ class _Hands:
 
     def _do(self, effect: Effect) -> None:
         match effect:
-            case MakeNamespace(name, source):
-                self._make(name, source)
+            case MakeNamespace():
+                self._make(effect)
             case DropNamespace(name=name):
                 self._forget(name)
                 namespaces.drop(name)
             case WriteSysctl():
                 self._sysctl(effect)
+            case WriteSysctls():
+                self._several(effect)
             case WriteFile() | WriteSymlink() | ChangeMode():
                 files.carry_out(effect, self._paths)
                 if isinstance(effect, WriteFile) and effect.server:
                     self._go_home()
                     service.tell(effect.server)
-            case RunNft(text, table, made_of, unless):
-                self._go_home()
-                nft.run_unless(unless, text)
-                if table:
-                    self._report.tables[table] = digest(made_of, nft.listing(table, families(made_of)))
+            case RunNft() | DropRule():
+                self._rules(effect)
             case RunService() | EndService():
                 self._serve(effect)
-            case DropRule():
-                self._go_home()
-                nft.delete_rule(effect)
+
+    def _rules(self, effect: RunNft | DropRule) -> None:
+        self._go_home()
+        if isinstance(effect, DropRule):
+            return nft.delete_rule(effect)
+        nft.run_unless(effect.unless, effect.text)
+        if effect.table:
+            self._report.tables[effect.table] = digest(effect.made_of, nft.listing(effect.table, families(effect.made_of)))
 
     def _serve(self, effect: RunService | EndService) -> None:
         self._go_home()
@@ -304,7 +315,8 @@ class _Hands:
         self._inside = name
         return self._keep(name, descriptor)
 
-    def _make(self, name: str, source: str) -> None:
+    def _make(self, effect: MakeNamespace) -> None:
+        name, source, settings = effect
         if not self._ready:
             files.ready_for_namespaces()
             self._ready = True
@@ -314,7 +326,8 @@ class _Hands:
         if source:
             files.attach_namespace(name, source)
         else:
-            files.make_namespace(name)
+            self._settings.enter()
+            files.make_namespace(name, lambda: self._settings.give(settings))
         _descriptor, socket = self._keep(name, os.open(namespaces.pin_path(name), os.O_RDONLY | os.O_CLOEXEC))
         self._report.cookies[name] = socket.cookie()
 
@@ -335,30 +348,29 @@ class _Hands:
             syscalls.setns(self._home, syscalls.CLONE_NEWNET)
             self._inside = ""
 
-    def _sysctl(self, effect: WriteSysctl) -> None:
-        if not effect.node:
+    def _enter(self, node: str) -> None:
+        if not node:
             self._go_home()
-        elif self._inside != effect.node:
-            syscalls.setns(self._node(effect.node)[0], syscalls.CLONE_NEWNET)
-            self._inside = effect.node
+        elif self._inside != node:
+            syscalls.setns(self._node(node)[0], syscalls.CLONE_NEWNET)
+            self._inside = node
+            self._settings.enter()
+
+    def _several(self, effect: WriteSysctls) -> None:
+        self._enter(effect.node)
+        for key, before in settle(effect.writes):
+            if effect.node and key in SWITCH.values():
+                self._report.priors.setdefault((effect.node, key), before)
+
+    def _sysctl(self, effect: WriteSysctl) -> None:
+        self._enter(effect.node)
         if effect.fresh:
-            return syscalls.put(sysctl_path(effect.key), effect.value)
+            return self._settings.write(effect.key, effect.value)
         before = read_sysctl(effect.key)
         if before != effect.value:  # what is right already may stand where nothing can be written
             syscalls.put(sysctl_path(effect.key), effect.value)
         known = self._report.of_links if effect.own else self._report.priors
         known.setdefault((effect.node, effect.key), before)
-
-
-def sysctl_path(key: str) -> str:
-    """The file below /proc/sys. With a slash in it, dots are part of names, as in sysctl(8)."""
-    return f"/proc/sys/{key}" if "/" in key else "/proc/sys/" + key.replace(".", "/")
-
-
-def read_sysctl(key: str) -> str:
-    """The value for the thread's own namespace, white space made single."""
-    with open(sysctl_path(key)) as file:
-        return " ".join(file.read().split())
 
 
 # What the kernel answers where the thing to be removed has gone since it was seen: the host's end of a veth pair goes a moment

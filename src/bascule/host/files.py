@@ -107,13 +107,14 @@ def _mount() -> None:
         namespaces.share_directory()
 
 
-def make_namespace(name: str) -> None:
-    """A namespace with its pin in /run/netns. The thread is inside afterwards."""
+def make_namespace(name: str, prepare: Callable[[], None]) -> None:
+    """A namespace with its pin in /run/netns, which it gets when ``prepare`` has been called in it. The thread is inside
+    afterwards."""
     try:
-        namespaces.make(name)
+        namespaces.make(name, prepare)
     except FileNotFoundError:
         ready_for_namespaces()
-        in_folder(namespaces.DIRECTORY, lambda: namespaces.make(name))
+        in_folder(namespaces.DIRECTORY, lambda: namespaces.make(name, prepare))
 
 
 def attach_namespace(name: str, source: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from bascule import identity, syscalls
@@ -64,14 +64,16 @@ def enter_pin(name: str) -> int | None:
     return None
 
 
-def make(name: str) -> None:
-    """Make a namespace, pin it, and leave the thread inside it. Raises FileExistsError where the name is taken.
+def make(name: str, prepare: Callable[[], None]) -> None:
+    """Make a namespace, call ``prepare`` in it, pin it, and leave the thread inside it. Raises FileExistsError where the name is
+    taken, and what ``prepare`` raises.
 
-    A file without a namespace under it (left by a crash between the two steps) is taken over.
+    A file without a namespace under it (left by a crash between the steps) is taken over. So what has its pin is prepared.
     """
     path = _new_pin(name)
     try:
         syscalls.unshare(CLONE_NEWNET)
+        prepare()
         syscalls.mount(_OWN, path, "none", MS_BIND)
     except OSError:
         syscalls.unlink(path)

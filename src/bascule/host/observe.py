@@ -11,11 +11,11 @@ from ipaddress import ip_interface
 from typing import Any
 
 from bascule.host import adopted, files, ipv6, namespaces, node_files, resolving, routes, service, surroundings
-from bascule.host.execute import read_sysctl
 from bascule.host.netlink import Netlink
 from bascule.host.paths import Paths
 from bascule.host.routes import Way
 from bascule.host.seen import Foreign, Observation, Scope
+from bascule.host.sysctls import read_sysctl
 from bascule.kernel.address import Address
 from bascule.kernel.bridge import AGEING, DEFAULTS, PROMISC, STP, UNKNOWN, BridgeSetting, Uplink
 from bascule.kernel.link import Bridge, Loopback, Veth
@@ -79,6 +79,8 @@ def observe(scope: Scope, paths: Paths) -> Observation:
         seen.without_ipv6.update(ipv6.off_here(WORLD, scope.six.get(WORLD, ())))
         scope = _with_links_by_index(scope, world)
         surroundings.settings(seen, scope)
+        interfaces = {link.name: index for index, link in world.links.items() if index not in Indexes.ALL}
+        seen.facts.extend(surroundings.passing_on(WORLD, scope, interfaces))
         surroundings.forwarding(seen, scope)
         nodes: dict[str, _Inside] = {}
         there = {link.name for link in world.links.values()}
@@ -167,8 +169,15 @@ def _enter_node(name: str, scope: Scope, seen: Observation, nodes: dict[str, _In
                 with suppress(OSError):
                     seen.facts.append(Sysctl(name, key, read_sysctl(key)))
         seen.without_ipv6.update(ipv6.off_here(name, scope.six.get(name, ()) if scope.inside else ()))
+        if scope.inside and name in nodes:
+            seen.facts.extend(_passing_on(name, scope, nodes[name]))
     finally:
         os.close(descriptor)
+
+
+def _passing_on(name: str, scope: Scope, inside: _Inside) -> Iterator[Fact]:
+    interfaces = {link.name: index for index, link in inside.links.items() if (name, link.name) not in scope.interfaces}
+    return surroundings.passing_on(name, scope, interfaces)
 
 
 def _before_adoption(name: str, scope: Scope, seen: Observation) -> None:
@@ -186,6 +195,8 @@ def _before_adoption(name: str, scope: Scope, seen: Observation) -> None:
                 with suppress(OSError):
                     seen.before[name, key] = read_sysctl(key)
         seen.without_ipv6.update(ipv6.off_here(name, scope.six.get(name, ())))
+        with Netlink() as socket:
+            seen.facts.extend(_passing_on(name, scope, _look(socket)))
     finally:
         os.close(descriptor)
 

@@ -3,31 +3,60 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping
 
 from bascule import syscalls
 from bascule.errors import KernelError
 from bascule.host import abilities, namespaces, nft
-from bascule.host.execute import read_sysctl
 from bascule.host.netlink import NETFILTER, Netlink
 from bascule.host.seen import Observation, Scope
+from bascule.host.sysctls import read_sysctl
+from bascule.kernel.forwarding import ALL, DEFAULT, OF_ALL, OF_DEFAULT, OF_EACH, SWITCH, Forwarding, Settings, sysctl
 from bascule.kernel.op import WORLD
 from bascule.kernel.sysctl import Sysctl
 from bascule.kernel.table import FAMILIES, Table, comment, table_name
 from bascule.wire import netfilter
 
-_FORWARDING = {4: "net.ipv4.ip_forward", 6: "net.ipv6.conf.all.forwarding"}
+_RTF_DEFAULT, _RTF_ADDRCONF = 0x10000, 0x40000
 _INTERFACE = re.compile(r"(conf|neigh)([./])(?!all[./]|default[./])[^/]+?([./][^./]+)\Z")
 _BRIDGE_NF, _BRIDGE_NF6 = "net.bridge.bridge-nf-call-iptables", "net.bridge.bridge-nf-call-ip6tables"
 
 
 def settings(seen: Observation, scope: Scope) -> None:
     seen.settable = abilities.can_set()
-    seen.forwarding = frozenset(version for version, key in _FORWARDING.items() if setting(key) not in ("", "0"))
+    seen.forwarding = frozenset(version for version, key in SWITCH.items() if setting(key) not in ("", "0"))
     seen.bridge_nf, seen.bridge_nf6 = setting(_BRIDGE_NF) == "1", setting(_BRIDGE_NF6) == "1"
     for node, key in scope.sysctls:
         if node == WORLD and (value := setting(key)):
             seen.facts.append(Sysctl(WORLD, key, value))
+
+
+def passing_on(node: str, scope: Scope, interfaces: Mapping[str, int]) -> Iterator[Forwarding]:
+    """Whether packets are passed on in the namespace that the thread is in, with all that it goes along with where that may be
+    changed."""
+    for place, version in sorted(scope.forwarding):
+        if place == node:
+            on = setting(SWITCH[version]) not in ("", "0")
+            settled = (node, version, on) in scope.settled
+            yield Forwarding(version, on, node, None if settled else _settings(node, version, interfaces))
+
+
+def _settings(node: str, version: int, interfaces: Mapping[str, int]) -> Settings:
+    names = {ALL: OF_ALL[version], DEFAULT: OF_DEFAULT[version], **dict.fromkeys(interfaces, OF_EACH[version])}
+    found = {place: {name: setting(sysctl(version, place, name)) for name in rows} for place, rows in names.items()}
+    there = {place: {name: value for name, value in rows.items() if value} for place, rows in found.items()}
+    return Settings(version, there, interfaces, _routed() if version == 6 else frozenset(), node)
+
+
+def _routed() -> frozenset[str]:
+    """The interfaces with routes that a router has announced. Netlink does not tell that of each, the file does by its flags
+    (RTF_* in linux/ipv6_route.h and linux/route.h)."""
+    try:
+        with open("/proc/thread-self/net/ipv6_route") as file:
+            rows = [line.split() for line in file]
+    except OSError:
+        return frozenset()
+    return frozenset(row[9] for row in rows if len(row) == 10 and int(row[8], 16) & (_RTF_DEFAULT | _RTF_ADDRCONF))
 
 
 def setting(key: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass, field, fields, replace
 
-from bascule.kernel.op import WORLD, Effect, Fact, Indexes, Key, Netlink, Op, ip
+from bascule.kernel.op import WORLD, Effect, Fact, Indexes, Key, Netlink, Op, Settings, ip
 from bascule.kernel.sysctl import SetSysctl
 from bascule.wire import route as rt
 from bascule.wire.attributes import Table, nest, text
@@ -17,7 +17,6 @@ from bascule.wire.inet import pack_mac
 from bascule.wire.message import CREATE, EXCL, Request
 
 _U32 = struct.Struct("=I")
-Settings = tuple[tuple[str, str], ...]
 _BRIDGE = {"kind": "bridge"}
 _VETH = Table(kind=(1, text), data=(2, nest(rt.VETH_INFO)))
 _ORDINARY_MTU = 1500

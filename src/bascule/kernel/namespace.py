@@ -5,19 +5,21 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass, field
 
-from bascule.kernel.op import DropNamespace, Effect, Fact, Indexes, Key, MakeNamespace, Op, ip
+from bascule.kernel.op import DropNamespace, Effect, Fact, Indexes, Key, MakeNamespace, Op, Settings, inside, ip
 
 
 @dataclass(frozen=True, slots=True)
 class Namespace:
     """A namespace exists under this name. ``cookie`` (SO_NETNS_COOKIE) tells it from another that later bears its name;
     ``alive`` is False for a pin in /run/netns without a namespace, which a crash can leave. ``source`` is the path of a namespace
-    that somebody else has made, and that goes on without us."""
+    that somebody else has made, and that goes on without us. ``settings`` are sysctls that it is made with; whoever changes them
+    later has his reasons."""
 
     name: str
     alive: bool = True
     source: str = ""
     cookie: int = field(default=0, compare=False)
+    settings: Settings = field(default=(), compare=False, repr=False)
 
     @property
     def node(self) -> str:
@@ -39,7 +41,7 @@ class Namespace:
         return f"namespace {self.name}" + (f", which is {self.source}" if self.source else "")
 
     def create(self, indexes: Indexes) -> tuple[Op, ...]:
-        return (AttachNamespace(self.name, self.source) if self.source else AddNamespace(self.name),)
+        return (AttachNamespace(self.name, self.source) if self.source else AddNamespace(self.name, self.settings),)
 
     def remove(self, indexes: Indexes) -> tuple[Op, ...]:
         return (DeleteNamespace(self.name, self.alive, self.source),)
@@ -55,19 +57,21 @@ class Namespace:
 
 @dataclass(frozen=True, slots=True)
 class AddNamespace:
-    """``ip netns add``"""
+    """``ip netns add``, and ``sysctl -w`` in it."""
 
     name: str
+    settings: Settings = ()
 
     @property
     def node(self) -> str:
         return ""
 
     def effect(self) -> Effect:
-        return MakeNamespace(self.name)
+        return MakeNamespace(self.name, settings=self.settings)
 
     def shell(self) -> tuple[str, ...]:
-        return (ip("", "netns", "add", self.name),)
+        words = [f"{key}={value}" for key, value in self.settings]
+        return (ip("", "netns", "add", self.name), *((inside(self.name, "sysctl", "-qw", *words),) if words else ()))
 
     def undo(self) -> Op | None:
         return DeleteNamespace(self.name)

@@ -16,6 +16,7 @@ from typing import NamedTuple, Protocol
 from bascule.wire.message import Request
 
 Key = tuple[str, ...]
+Settings = tuple[tuple[str, str], ...]  # sysctls with their values
 WORLD = ""
 
 
@@ -30,11 +31,12 @@ class Netlink(NamedTuple):
 
 
 class MakeNamespace(NamedTuple):
-    """unshare(CLONE_NEWNET) and a bind mount of it in /run/netns: what ``ip netns add`` does. With ``source``, the path of a
-    namespace, only the mount, of that one: ``ip netns attach``."""
+    """unshare(CLONE_NEWNET) and a bind mount of it in /run/netns: what ``ip netns add`` does, with sysctls that are set before it
+    has its name. With ``source``, the path of a namespace, only the mount, of that one: ``ip netns attach``."""
 
     name: str
     source: str = ""
+    settings: Settings = ()
 
 
 class DropNamespace(NamedTuple):
@@ -47,13 +49,23 @@ class DropNamespace(NamedTuple):
 
 class WriteSysctl(NamedTuple):
     """Write below /proc/sys from inside the namespace. The answer is the value that stood there, but for something that has just
-    been made (``fresh``): it goes with that. Of an interface of the lab's own (``own``) only the undoing needs to know it."""
+    been made (``fresh``): it goes with that. Of an interface of the lab's own (``own``) only the undoing needs to know it.
+    ``gone``: it may have gone, with an interface, and then there is nothing to do."""
 
     node: str
     key: str
     value: str
     fresh: bool = False
     own: bool = False
+    gone: bool = False
+
+
+class WriteSysctls(NamedTuple):
+    """Several in a row in one namespace: as one change, because the first brings others about. What stands there already is not
+    written. The answer is what stood there of what a node is asked to pass on."""
+
+    node: str
+    writes: tuple[WriteSysctl, ...]
 
 
 class WriteFile(NamedTuple):
@@ -133,6 +145,7 @@ Effect = (
     | MakeNamespace
     | DropNamespace
     | WriteSysctl
+    | WriteSysctls
     | WriteFile
     | WriteSymlink
     | ChangeMode

@@ -54,7 +54,9 @@ def teardown(lab: str, facts: Sequence[Fact]) -> str:
 def _namespaces(facts: Sequence[Fact]) -> Iterable[str]:
     spaces = [fact for fact in facts if isinstance(fact, Namespace)]
     for fact in spaces:
-        yield from (line for op in fact.create(Indexes()) for line in op.shell())
+        made, *settings = (line for op in fact.create(Indexes()) for line in op.shell())
+        yield made
+        yield from (f"{line}  {BESIDES} nobody tells it another way" for line in settings)
     up = {fact.node for fact in facts if isinstance(fact, Loopback)}
     names = [_q(fact.name) for fact in spaces if fact.name in up]
     yield from (f"ip netns exec {name} ip link set lo up  {BESIDES} a node reaches its own addresses" for name in names)
@@ -76,6 +78,7 @@ def _bridges(facts: Sequence[Fact]) -> Iterable[str]:
 _WHY = {
     ("accept_ra", "0"): "nobody announces himself as its router",
     ("accept_ra", "2"): "its router is the one that announces itself, also where it passes packets on",
+    ("accept_redirects", "0"): "nobody tells it another way",
     ("accept_dad", "0"): "no waiting for IPv6: each address is given once",
 }
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from bascule.kernel.address import Address
 from bascule.kernel.bridge import AGEING, DEFAULTS, PROMISC, STP, BridgeSetting, Uplink
+from bascule.kernel.forwarding import SWITCH, Forwarding
 from bascule.kernel.link import Bridge, Loopback, Veth
 from bascule.kernel.namespace import Namespace
 from bascule.kernel.op import WORLD, Fact
@@ -31,6 +32,10 @@ from bascule.topology.model import Assigned, Attachment, IPAddress, Network, Nod
 from bascule.topology.ways import gateways, is_apart, ways_out
 from bascule.wire.netfilter import BaseChain
 
+# What a node's namespace is made with: nobody tells it another way by ICMP (of IPv6 each interface has its own setting). One of
+# `all` and the interface is enough for the kernel to listen, but in routers (IN_DEV_RX_REDIRECTS, linux/inetdevice.h).
+_DEAF = tuple((f"net.ipv4.conf.{place}.accept_redirects", "0") for place in ("all", "default"))
+_SWITCHES = {**{key: version for version, key in SWITCH.items()}, "net.ipv4.conf.all.forwarding": 4}
 _IPV6_METRIC = 1024  # IP6_RT_PRIO_USER, linux/ipv6_route.h
 
 
@@ -61,18 +66,33 @@ class Machine:
     settable: bool = True
 
 
-def desired(lab: Assigned, machine: Machine | None = None) -> list[Fact]:
-    """All facts of a lab."""
+class NodeFacts:
+    """The facts of a lab's nodes: most of its facts, and the same for most machines. They are made once for all that ask."""
+
+    def __init__(self, lab: Assigned) -> None:
+        self._lab = lab
+        self._networks = {network.name: network for network in lab.networks}
+        self._made: dict[tuple[bool, ...], list[Fact]] = {}
+
+    def on(self, machine: Machine) -> list[Fact]:
+        """On this machine."""
+        key = machine.ipv6, machine.bridged, machine.settable  # all that they depend on
+        if key not in self._made:
+            rows = (_node(self._lab, node, self._networks, machine) for node in self._lab.nodes)
+            self._made[key] = [fact for row in rows for fact in row]
+        return self._made[key]
+
+
+def desired(lab: Assigned, machine: Machine | None = None, nodes: NodeFacts | None = None) -> list[Fact]:
+    """All facts of a lab. ``nodes`` are made before, for another machine."""
     machine = machine or Machine()
-    networks = {network.name: network for network in lab.networks}
     facts: list[Fact] = []
     for network in lab.networks:
         facts.extend(_network(network, machine))
     narrow = any(0 < machine.least_mtu < network.mtu for network in lab.networks)
     around = Surroundings(machine.own_forwarding, machine.routers, machine.private, machine.bridged, narrow)
     facts.extend(passage(lab, around, machine.rules))
-    for node in lab.nodes:
-        facts.extend(_node(lab, node, networks, machine))
+    facts.extend((nodes or NodeFacts(lab)).on(machine))
     facts.extend(names(lab, machine.dnsmasq, machine.resolvers, machine.alone, machine.upstream, machine.etc))
     facts.extend(_accepted(lab, machine))
     if machine.private and machine.pasta:
@@ -95,7 +115,9 @@ def _network(network: Network, machine: Machine) -> Iterator[Fact]:
 
 
 def _node(lab: Assigned, node: Node, networks: dict[str, Network], machine: Machine) -> Iterator[Fact]:
-    yield Namespace(node.name, source=node.netns)
+    given = {key.replace("/", ".") for key, _value in node.sysctls}
+    deaf = tuple(row for row in _DEAF if row[0] not in given and machine.settable) if not node.netns else ()
+    yield Namespace(node.name, source=node.netns, settings=deaf)
     for attachment in node.attachments:
         yield _veth(lab.name, node, attachment, networks[attachment.network], machine)
     for attachment in node.attachments:
@@ -112,7 +134,7 @@ def _node(lab: Assigned, node: Node, networks: dict[str, Network], machine: Mach
         for address, prefix in _addresses(attachment, networks[attachment.network]):
             yield Address(node.name, attachment.interface, str(address), prefix)
     yield from _routes(node, networks)
-    yield from (setting for setting in settings if not _lets_six_in(setting))
+    yield from (fact for fact in _set(node, machine.settable) if not (isinstance(fact, Sysctl) and _lets_six_in(fact)))
 
 
 def _lets_six_in(setting: Sysctl) -> bool:
@@ -144,12 +166,24 @@ def _can_quiet(machine: Machine) -> bool:
 
 
 def _quiet(interface: str, six: bool, announced: bool = False) -> tuple[tuple[str, str], ...]:
-    """What an interface is made with: nobody on the link makes himself its router, unless that is ``announced``. And with IPv6
-    addresses each is given once, so that there is nothing to detect: until its own link-local address is past that second, a
-    bridge can't even ask for a node's MAC (RFC 4862 section 5.4; ndisc_solicit, net/ipv6/ndisc.c)."""
-    names = ("accept_ra", "accept_dad") if six else ("accept_ra",)
-    values = {"accept_ra": "2" if announced else "0", "accept_dad": "0"}  # 2: also in a node that passes packets on
+    """What an interface is made with: nobody on the link makes himself its router, unless that is ``announced``, nor tells it
+    another way. And with IPv6 addresses each is given once, so that there is nothing to detect: until its own link-local
+    address is past that second, a bridge can't even ask for a node's MAC (RFC 4862 section 5.4; ndisc_solicit,
+    net/ipv6/ndisc.c)."""
+    names = ("accept_ra", "accept_redirects", "accept_dad") if six else ("accept_ra", "accept_redirects")
+    # 2: also in a node that passes packets on
+    values = {"accept_ra": "2" if announced else "0", "accept_redirects": "0", "accept_dad": "0"}
     return tuple((_of_interface(f"net.ipv6.conf.{INTERFACE_WORD}.{name}", interface), values[name]) for name in names)
+
+
+def _set(node: Node, settable: bool) -> Iterator[Fact]:
+    """The settings of the file: first whether packets are passed on, which changes others, where that can be changed."""
+    settings = _settings(node)
+    found = settings if settable else ()
+    switches = {key: _SWITCHES[name] for key in found if (name := key.replace("/", ".")) in _SWITCHES and settings[key] in "01"}
+    for version, on in {version: settings[key] == "1" for key, version in switches.items()}.items():
+        yield Forwarding(version, on, node.name)
+    yield from (Sysctl(node.name, key, value) for key, value in settings.items() if key not in switches)
 
 
 def _settings(node: Node) -> dict[str, str]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bascule.kernel.file import TextFile
+from bascule.kernel.forwarding import Forwarding
 from bascule.kernel.link import Bridge
 from bascule.kernel.namespace import Namespace
 from bascule.kernel.op import Fact, Indexes, Key, Op
@@ -94,8 +95,14 @@ class _Leaving:
 
 
 def _containers_first(facts: Iterable[Fact]) -> list[Fact]:
-    """Namespaces, then links, then the rest: what holds things before the things."""
-    return sorted(facts, key=lambda fact: 0 if isinstance(fact, Namespace) else 1 if fact.contains else 2)
+    """What holds things before the things: namespaces, then links, then the rest. Before all of them the world's forwarding, so
+    that nothing is passed on when the rules go."""
+
+    def rank(fact: Fact) -> int:
+        first = isinstance(fact, Namespace) or (isinstance(fact, Forwarding) and not fact.node)
+        return 0 if first else 1 if fact.contains else 2
+
+    return sorted(facts, key=rank)
 
 
 def _must_be_replaced(wanted: Fact, present: Fact, indexes: Indexes) -> bool:

@@ -44,7 +44,6 @@ from bascule.topology.model import PROTOCOLS, Assigned, IPAddress, Network, Node
 from bascule.topology.ports import bound_to, families
 from bascule.topology.ways import answering, gateways, is_apart, is_shut
 
-FORWARDING = {4: "net.ipv4.ip_forward", 6: "net.ipv6.conf.all.forwarding"}
 _DNS = 53
 LEASES = {4: 67, 6: 547}  # the ports of servers for addresses: DHCP and DHCPv6
 

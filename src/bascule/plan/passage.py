@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from bascule.kernel.forwarding import Forwarding
 from bascule.kernel.op import WORLD, Fact
 from bascule.kernel.route import LoopbackRoute
 from bascule.kernel.sysctl import Sysctl
 from bascule.kernel.table import Table, table_name
-from bascule.plan.firewall import FORWARDING, Surroundings, forwarded_families, on_loopback, ruleset
+from bascule.plan.firewall import Surroundings, forwarded_families, on_loopback, ruleset
 from bascule.plan.servers import serves_names
 from bascule.topology.model import Assigned, Network
 from bascule.topology.ways import is_guarded_port
@@ -32,7 +33,7 @@ def passage(lab: Assigned, around: Surroundings, rules: bool = True) -> Iterator
     if lab.networks and (asks(lab) or (rules and not alone)):
         yield Table(table_name(lab.name), ruleset(lab, around))
     for version in sorted(forwarded_families(lab)):
-        yield Sysctl(WORLD, FORWARDING[version], "1")
+        yield Forwarding(version)
     # Answers to connections that 127.0.0.1 and ::1 opened come back on the bridge; ip-sysctl.rst, route_localnet.
     for network in on_loopback(lab, 4):
         yield Sysctl(WORLD, f"net/ipv4/conf/{network}/route_localnet", "1")

@@ -132,8 +132,9 @@ def _clear_if_empty(name: str) -> None:
 
 @contextmanager
 def claims_lock(wait: bool = True, waiting: Waiting | None = None) -> Iterator[None]:
-    """Hold the lock under which labs claim names, prefixes and indexes: for milliseconds, never over a run. Who holds it for
-    longer is told to ``waiting``; with ``wait`` False :class:`Locked` is raised then."""
+    """Hold the lock under which labs claim names, prefixes and indexes: for milliseconds, and over a run only where that turns
+    something on or off for the whole machine. Who holds it for longer is told to ``waiting``; with ``wait`` False
+    :class:`Locked` is raised then."""
     path = os.path.join(folder.root(), ".claims")
     for _attempt in range(_ATTEMPTS):
         descriptor = _open(path, folder.root())

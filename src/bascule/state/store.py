@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
@@ -30,6 +31,8 @@ _BEGUN = "the kernel was changed already; mend this and run the command again"
 _DONE = "all else is done; mend this and run the command again"
 _MOST_BYTES = 1 << 28  # a lab of the greatest size has a tenth
 _MOST_PID, _MOST_U64 = 1 << 22, (1 << 64) - 1  # PID_MAX_LIMIT, linux/threads.h
+_INT = re.compile(r"-?[0-9]{1,10}\Z")
+_MOST_INDEX = (1 << 31) - 1
 _MOST_SLOT = 2_499  # kernel/op.py: Indexes.SLOTS
 
 
@@ -44,13 +47,14 @@ class Keeper:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """``topology`` is the lab file's data with every choice made, None for a lab that is (being) taken away.
-    ``namespaces`` maps a name to the cookie of the namespace (0: made or about to be made, cookie not known).
-    ``priors`` are (node, sysctl, value before bascule). ``tables`` maps a table's name to its digest
-    (:mod:`bascule.kernel.table`). ``settings`` are sysctls of the world that the lab needs. ``slot`` numbers the lab's range of
-    interface indexes. ``placed`` are the links that were put into folders of the user's (:mod:`bascule.kernel.file`). ``host`` is
-    the network namespace that a lab of the host world was built in; None: not noted. One that is ``held`` was built by a program
-    for itself, and goes with it (:class:`bascule.state.lock.Hold`)."""
+    """``topology`` is the lab file's data with every choice made, None for a lab that is (being) taken away. ``namespaces``
+    maps a name to the cookie of the namespace (0: made or about to be made, cookie not known). ``priors`` are (node, sysctl,
+    value before bascule). ``tables`` maps a table's name to its digest (:mod:`bascule.kernel.table`). ``settings`` are sysctls
+    of the world that the lab needs. ``forwarding`` has by node ("" is the world) and IP version what was there before it was
+    turned on (:class:`bascule.kernel.forwarding.Memory`). ``slot`` numbers the lab's range of interface indexes. ``placed`` are
+    the links that were put into folders of the user's (:mod:`bascule.kernel.file`). ``host`` is the network namespace that a lab
+    of the host world was built in; None: not noted. One that is ``held`` was built by a program for itself, and goes with it
+    (:class:`bascule.state.lock.Hold`)."""
 
     name: str
     world: str
@@ -67,6 +71,7 @@ class Record:
     placed: list[str] = field(default_factory=list)
     host: Netns | None = None
     held: bool = False
+    forwarding: dict[str, Any] = field(default_factory=dict)
     version: int = VERSION
 
 
@@ -258,6 +263,24 @@ def _are_texts(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(text, str) for text in value)
 
 
+def _is_forwarding(value: object) -> bool:
+    rows = list(value.values()) if isinstance(value, dict) else [None]
+    return all(isinstance(row, dict) and set(row) <= {"4", "6"} and all(map(_is_memory, row.values())) for row in rows)
+
+
+def _is_memory(value: object) -> bool:
+    if not isinstance(value, dict) or set(value) != {"before", "interfaces", "back"} or not isinstance(value["interfaces"], dict):
+        return False
+    settings = (value["before"], value["back"])
+    return all(_is_number(index, _MOST_INDEX) for index in value["interfaces"].values()) and all(map(_are_settings, settings))
+
+
+def _are_settings(value: object) -> bool:
+    """Numbers, by interface and name. They are compared with what is there, and written only where the kernel has such a one."""
+    rows = list(value.values()) if isinstance(value, dict) else [None]
+    return all(isinstance(row, dict) and all(isinstance(text, str) and _INT.match(text) for text in row.values()) for row in rows)
+
+
 def _is_text(value: object) -> bool:
     return isinstance(value, str)
 
@@ -278,6 +301,7 @@ _GOOD: dict[str, Callable[[object], bool]] = {
     "tables": lambda value: isinstance(value, dict) and all(isinstance(text, str) for text in value.values()),
     "settings": _are_texts,
     "placed": _are_texts,
+    "forwarding": _is_forwarding,
 }
 
 

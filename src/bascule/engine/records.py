@@ -1,0 +1,74 @@
+"""What a run writes down of a lab: what it claims before it touches anything, and what the kernel has answered after."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from bascule.engine import forwarding
+from bascule.engine.claims import Claims
+from bascule.engine.prepare import Prepared
+from bascule.host.execute import Report
+from bascule.kernel.forwarding import SWITCH, Forwarding
+from bascule.kernel.namespace import AddNamespace, AttachNamespace, Namespace
+from bascule.kernel.op import WORLD
+from bascule.kernel.sysctl import Sysctl
+from bascule.plan.diff import Plan
+from bascule.plan.firewall import Surroundings
+from bascule.plan.passage import passage
+from bascule.state import store
+from bascule.state.store import Record, Stored
+from bascule.topology.dump import to_data
+from bascule.topology.model import Assigned
+
+
+def claimed(name: str, kind: str, slot: int, target: Assigned, stored: Stored, others: Claims) -> Record:
+    """Every choice made, with what is known of the settings of the world that the lab needs from before any lab came."""
+    old = stored.newest
+    needed = list(passage(target, Surroundings()))
+    settings = sorted(fact.name for fact in needed if isinstance(fact, Sysctl))
+    priors = {(node, key): value for node, key, value in (old.priors if old else []) if key not in SWITCH.values()}
+    for key in settings:
+        if key in others.priors:  # whichever lab goes last puts it back
+            priors.setdefault((WORLD, key), others.priors[key])
+    versions = sorted(fact.version for fact in needed if isinstance(fact, Forwarding))
+    known = {(WORLD, version): others.forwarding[version] for version in versions if version in others.forwarding}
+    return Record(
+        name=name,
+        world=kind,
+        slot=slot,
+        topology=to_data(target),
+        boot=store.boot_id(),
+        namespaces=stored.namespaces,
+        priors=[(*place, value) for place, value in priors.items()],
+        tables=old.tables if old else {},
+        settings=settings + [SWITCH[version] for version in versions],
+        placed=old.placed if old else [],
+        forwarding=forwarding.as_data(known | forwarding.memories(stored)),
+    )
+
+
+def present(prepared: Prepared, stored: Stored) -> dict[str, int]:
+    """The namespaces that stay, with the cookies they have."""
+    wanted = [fact.name for fact in prepared.want if isinstance(fact, Namespace)]
+    seen = {fact.name: fact.cookie for fact in prepared.seen.facts if isinstance(fact, Namespace)}
+    return {name: seen[name] for name in wanted if name in seen and name in stored.namespaces}
+
+
+def made(plan: Plan) -> dict[str, int]:
+    """The namespaces that a plan makes, with no cookie yet."""
+    return {op.name: 0 for op in plan.ops if isinstance(op, (AddNamespace, AttachNamespace))}
+
+
+def finished(record: Record, report: Report) -> Record:
+    """The record with what the kernel answered: cookies, and sysctls as they were before the first change."""
+    priors = {(node, key): value for node, key, value in record.priors}
+    for place, value in report.priors.items():
+        priors.setdefault(place, value)
+    kept = [(node, key, value) for (node, key), value in priors.items() if not node or node in record.namespaces]
+    return replace(
+        record,
+        namespaces={**record.namespaces, **report.cookies},
+        priors=[(node, key, value) for node, key, value in kept if key not in SWITCH.values()],
+        tables={**record.tables, **report.tables},
+        forwarding=forwarding.kept(replace(record, priors=kept)),
+    )
