@@ -1,18 +1,21 @@
-"""nft(8): one process and one transaction for a change, JSON for a question (libnftables-json(5))."""
+"""nft(8): one process and one transaction for a change. What rules there are is asked of the kernel itself."""
 
 from __future__ import annotations
 
 import errno
-import json
 import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 from bascule import syscalls
 from bascule.errors import KernelError
-from bascule.kernel.op import DropRule
+from bascule.host.netlink import NETFILTER, Netlink
+from bascule.kernel.op import DropRule, Key
 from bascule.kernel.ruleset import COMMENT, FROM, TO, WITHIN, ForwardAccept
+from bascule.wire import netfilter
+from bascule.wire.attributes import WireError
 
 _SECONDS = 30
 _TOO_LONG, _ELEMENTS = "Message too long", 1000
@@ -97,36 +100,47 @@ def _without_dynamic(listing: str) -> str:
 
 
 def forward_rules(family: str, table: str, chain: str) -> list[ForwardAccept]:
-    """Our rules in this chain, by their comment. Empty where the chain is gone."""
-    found = []
-    for comment, handle in _commented(family, table, chain):
-        way, _, bridge = comment.removeprefix(COMMENT).partition(" ")
-        if comment.startswith(COMMENT) and way in (WITHIN, FROM, TO):
-            found.append(ForwardAccept(family, table, chain, bridge, way, handle))
-    return found
+    """Our rules in this chain: those that say no more than ours do, and are not another's by their comment. Saving and loading
+    rules, which firewalls do all day, takes nft's comments off or makes them iptables'. Empty where the chain is gone."""
+    handles: dict[tuple[str, str], list[int]] = {}
+    for found in _accepts(family, table, chain):
+        if found.comment is None or found.comment.startswith(COMMENT):
+            way = WITHIN if found.come == found.go else FROM if not found.go else TO if not found.come else ""
+            handles.setdefault((found.come or found.go, way), []).append(found.handle)
+    return [
+        ForwardAccept(family, table, chain, bridge, way, len(numbers), tuple(numbers))
+        for (bridge, way), numbers in handles.items()
+        if way
+    ]
 
 
-def _commented(family: str, table: str, chain: str) -> Iterator[tuple[str, int]]:
-    """The comment and the handle of each rule."""
+def _accepts(family: str, table: str, chain: str) -> Iterator[netfilter.Accept]:
     try:
-        printed = json.loads(_call(["-j", "-a", "list", "chain", family, table, chain]))
-    except KernelError as error:
-        if error.errno == errno.ENOENT:
-            raise
+        with Netlink(NETFILTER) as socket:
+            replies = socket.dump(netfilter.list_rules(family, table, chain))
+    except (OSError, KernelError):
         return
-    for item in printed.get("nftables", []):
-        rule = item.get("rule", {})
-        yield rule.get("comment", ""), rule.get("handle", 0)
+    for reply in replies:
+        with suppress(WireError):  # no rule of ours
+            if (found := netfilter.accept(reply)) is not None:
+                yield found
 
 
-def run_unless(place: tuple[str, str, str, str] | None, text: str) -> None:
-    """:func:`run`, but where a rule is there already: family, table, chain and its comment."""
-    if place is None or all(comment != place[3] for comment, _handle in _commented(*place[:3])):
+def _handles(rule: Key) -> tuple[int, ...]:
+    """Of the rule that is this fact, as often as it is there."""
+    _kind, family, table, chain, *_which = rule
+    return next((found.handles for found in forward_rules(family, table, chain) if found.key == rule), ())
+
+
+def run_unless(rule: Key | None, text: str) -> None:
+    """:func:`run`, but where this rule is there already."""
+    if rule is None or not _handles(rule):
         run(text)
 
 
 def delete_rule(effect: DropRule) -> None:
-    """Delete the rule by its handle, looked up by its comment where it is not known."""
-    for comment, handle in _commented(effect.family, effect.table, effect.chain):
-        if comment == effect.comment and effect.handle in (0, handle):
-            run(f"delete rule {effect.family} {effect.table} {effect.chain} handle {handle}\n")
+    """Delete the rule: this one of its handles, or, where none is given, as often as it is there."""
+    _kind, family, table, chain, *_which = effect.rule
+    for handle in _handles(effect.rule):
+        if effect.handle in (0, handle):
+            run(f"delete rule {family} {table} {chain} handle {handle}\n")

@@ -94,21 +94,19 @@ class ChangeMode(NamedTuple):
 
 class RunNft(NamedTuple):
     """One ``nft -f -`` transaction. Where it makes ``table`` out of ``made_of``, the answer is what nft prints of it then.
-    Nothing is done where the rule ``unless`` (family, table, chain, comment) is there."""
+    Nothing is done where the rule ``unless``, the key of its fact, is there."""
 
     text: str
     table: str = ""
     made_of: str = ""
-    unless: tuple[str, str, str, str] | None = None
+    unless: Key | None = None
 
 
 class DropRule(NamedTuple):
-    """Delete our rule from a foreign chain; found by its comment where its handle is not known."""
+    """Delete our rule, told by the key of its fact, from a foreign chain: the one of this handle, or with 0 as often as it is
+    there."""
 
-    family: str
-    table: str
-    chain: str
-    comment: str
+    rule: Key
     handle: int
 
 

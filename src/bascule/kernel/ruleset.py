@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import re
 import shlex
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from bascule.kernel.op import WORLD, DropRule, Effect, Fact, Indexes, Key, Op, RunNft
 
 COMMENT = "bascule: "  # what begins the comments of our rules
 WITHIN, FROM, TO = "within", "from", "to"
 _VERBS = {WITHIN: "stays on", FROM: "comes from", TO: "goes to"}
+_SPECIAL = re.compile(r'[^A-Za-z0-9 "_-]')
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_/.\\-]*\Z")
 
 
@@ -29,15 +30,16 @@ def is_plain(name: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class ForwardAccept:
-    """A foreign base chain lets pass what stays ``within`` the bridge, comes ``from`` it or goes ``to`` it. ``handle`` is the
-    kernel's number of the rule."""
+    """A foreign base chain lets pass what stays ``within`` the bridge, comes ``from`` it or goes ``to`` it. The rule is there
+    ``copies`` times; ``handles`` are the kernel's numbers of them."""
 
     family: str
     table: str
     chain: str
     bridge: str
     way: str = WITHIN
-    handle: int = field(default=0, compare=False)
+    copies: int = 1
+    handles: tuple[int, ...] = field(default=(), compare=False)
 
     @property
     def node(self) -> str:
@@ -63,6 +65,11 @@ class ForwardAccept:
         """The chain in nft's words. nft takes no quotes here, so that only plain names can be dealt with (:func:`is_plain`)."""
         return f"{self.family} {self.table} {self.chain}"
 
+    def matches(self) -> str:
+        """What it asks of a packet, in nft's words."""
+        asked = {"iifname": self.way != TO, "oifname": self.way != FROM}
+        return " ".join(f'{name} "{self.bridge}"' for name, is_asked in asked.items() if is_asked)
+
     def describe(self) -> str:
         return f"rule in {self.family} {self.table} {self.chain}: accept what {_VERBS[self.way]} {self.bridge}"
 
@@ -70,18 +77,18 @@ class ForwardAccept:
         return (InsertRule(self),)
 
     def remove(self, indexes: Indexes) -> tuple[Op, ...]:
-        return (DeleteRule(self),)
+        return tuple(DeleteRule(self, handle) for handle in self.handles) or (DeleteRule(self),)
 
     def change_from(self, old: Fact, indexes: Indexes) -> tuple[Op, ...] | None:
-        return ()
+        return tuple(DeleteRule(self, handle) for handle in old.handles[1:]) if isinstance(old, ForwardAccept) else ()
 
     def differences(self, old: Fact) -> tuple[str, ...]:
-        return ()
+        return (f"is there {old.copies} times",) if isinstance(old, ForwardAccept) else ()
 
 
 @dataclass(frozen=True, slots=True)
 class InsertRule:
-    """``nft insert rule``. ``back``: it undoes a deletion that may not have been made."""
+    """``nft insert rule``. ``back``: it undoes a deletion that may not have been made, or not of the last one."""
 
     rule: ForwardAccept
     back: bool = False
@@ -92,40 +99,43 @@ class InsertRule:
 
     def text(self) -> str:
         r = self.rule
-        come, go = f'iifname "{r.bridge}" ' * (r.way != TO), f'oifname "{r.bridge}" ' * (r.way != FROM)
-        return f'insert rule {r.place()} {come}{go}counter accept comment "{r.comment}"'
+        return f'insert rule {r.place()} {r.matches()} counter accept comment "{r.comment}"'
 
     def effect(self) -> Effect:
-        r = self.rule
-        return RunNft(self.text() + "\n", unless=(r.family, r.table, r.chain, r.comment) if self.back else None)
+        return RunNft(self.text() + "\n", unless=self.rule.key if self.back else None)
 
     def shell(self) -> tuple[str, ...]:
         return (f"nft {shlex.quote(self.text())}",)
 
     def undo(self) -> Op | None:
-        return None if self.rule.handle else DeleteRule(self.rule)
+        return None if self.back else DeleteRule(self.rule)
 
 
 @dataclass(frozen=True, slots=True)
 class DeleteRule:
-    """``nft delete rule``; the handle is looked up by the comment where it is not known."""
+    """``nft delete rule``; 0: as often as it is there."""
 
     rule: ForwardAccept
+    handle: int = 0
 
     @property
     def node(self) -> str:
         return WORLD
 
     def effect(self) -> Effect:
-        r = self.rule
-        return DropRule(r.family, r.table, r.chain, r.comment, r.handle)
+        return DropRule(self.rule.key, self.handle)
 
     def shell(self) -> tuple[str, ...]:
         r = self.rule
-        chain = f"nft -a list chain {r.family} {shlex.quote(r.table)} {shlex.quote(r.chain)}"
-        find = f"sed -n 's/.*\"{r.comment}\".* # handle //p'"
-        delete = f"xargs -r nft delete rule {r.family} {shlex.quote(r.table)} {shlex.quote(r.chain)} handle"
-        return (f"{chain} | {find} | {delete}",)
+        place = f"{r.family} {shlex.quote(r.table)} {shlex.quote(r.chain)}"
+        if self.handle:
+            return (f"nft delete rule {place} handle {self.handle}",)
+        # As nft lists it, with its comment, without, or with one of iptables, whose text it does not show.
+        xt, counter = '(xt match "comment" +)?', "(counter packets [0-9]+ bytes [0-9]+ +)?"
+        matches = _SPECIAL.sub(r"\\\g<0>", r.matches())
+        line = f'^\\s*{matches} +{xt}{counter}accept( comment "{COMMENT}[^"]*")? # handle ([0-9]+)$'
+        find = shlex.quote(f"s/{line}/\\4/p")
+        return (f"nft -a list chain {place} | sed -nE {find} | xargs -rn1 nft delete rule {place} handle",)
 
     def undo(self) -> Op | None:
-        return InsertRule(replace(self.rule, handle=0), back=True)
+        return InsertRule(self.rule, back=True)

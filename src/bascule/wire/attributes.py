@@ -9,7 +9,7 @@ table, so that a misspelt attribute can't be sent in silence. Decoding takes onl
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from bascule.errors import BasculeError
@@ -116,6 +116,18 @@ class Table:
                 found[name] = self.rows[name].codec.decode(data[offset + 4 : offset + size])
             offset += (size + 3) & ~3
         return found
+
+    @staticmethod
+    def payloads(data: bytes, number: int) -> Iterator[bytes]:
+        """What stands in each attribute of this number, where there are several. Raises :class:`WireError`."""
+        offset = 0
+        while len(data) - offset >= 4:
+            size, kind = _HEADER.unpack_from(data, offset)
+            if size < 4 or offset + size > len(data):
+                raise WireError(f"an attribute of {size} bytes at {offset} in {len(data)}")
+            if kind & _TYPE_MASK == number:
+                yield data[offset + 4 : offset + size]
+            offset += (size + 3) & ~3
 
     def numbers(self, *wanted: str) -> dict[int, str]:
         """The look-up that :meth:`decode_only` takes."""

@@ -1,26 +1,41 @@
-"""What is asked of nf_tables over netlink: which tables and base chains are there (linux/netfilter/nf_tables.h).
+"""What is asked of nf_tables over netlink (linux/netfilter/nf_tables.h): which tables and base chains are there, and which rules
+of a chain accept by the names of interfaces alone.
 
 Everything that changes rules goes through nft(8). Whether another program drops what is forwarded and whether the lab's table is
-there has to be known at each observation, and a process for it would cost more than the observation.
+there has to be known at each observation, and a process for it would cost more than the observation. Nor does nft tell all of a
+rule: what iptables has written in its own terms (a comment, for one) it prints as nothing.
 """
 
 from __future__ import annotations
 
 import struct
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from bascule.wire.attributes import Table, be32, nest, text
+from bascule.wire.attributes import Table, be32, nest, raw, text
 from bascule.wire.message import DUMP, Reply, Request
 
 _NFNL_SUBSYS_NFTABLES = 10
 GETTABLE = _NFNL_SUBSYS_NFTABLES << 8 | 1
 GETCHAIN = _NFNL_SUBSYS_NFTABLES << 8 | 4
+GETRULE = _NFNL_SUBSYS_NFTABLES << 8 | 7
 # struct nfgenmsg { __u8 nfgen_family; __u8 version; __be16 res_id; }
 NFGEN = struct.Struct("=BBH")
 
 _TABLE = Table(name=(1, text))
 _HOOK = Table(hooknum=(1, be32), priority=(2, be32))
 _CHAIN = Table(table=(1, text), name=(3, text), hook=(4, nest(_HOOK)), policy=(5, be32))
+
+_RULE = Table(table=(1, text), chain=(2, text), handle=(3, raw), expressions=(4, raw), userdata=(7, raw))
+_EXPRESSION = Table(name=(1, text), data=(2, raw))
+_ELEMENT = 1  # NFTA_LIST_ELEM
+_META = Table(dreg=(1, be32), key=(2, be32))
+_VALUE = Table(value=(1, raw), verdict=(2, nest(Table(code=(1, be32)))))
+_CMP = Table(sreg=(1, be32), op=(2, be32), data=(3, nest(_VALUE)))
+_IMMEDIATE = Table(dreg=(1, be32), data=(2, nest(_VALUE)))
+_MATCH = Table(name=(1, text), info=(3, text))  # of xt_comment, the information is its text (linux/netfilter/xt_comment.h)
+_META_NAMES = {6: "come", 7: "go"}  # NFT_META_IIFNAME, NFT_META_OIFNAME
+_CMP_EQ = 0
+_UDATA_COMMENT = 0  # NFTNL_UDATA_RULE_COMMENT of libnftnl
 
 FAMILIES = {1: "inet", 2: "ip", 7: "bridge", 10: "ip6"}
 _NF_INET_LOCAL_IN, _NF_INET_FORWARD = 1, 2
@@ -45,6 +60,71 @@ class BaseChain(NamedTuple):
     def shuts_in(self) -> bool:
         """Whether it drops, by policy, what comes to the machine itself."""
         return self.hook == _NF_INET_LOCAL_IN and self.family in {"inet", "ip", "ip6"} and self.policy == "drop"
+
+
+class Accept(NamedTuple):
+    """A rule that accepts what comes in by the interface ``come`` and leaves by ``go``, whatever else it is; one of them may be
+    empty, which is any. ``comment`` is None where it has none. ``handle`` is the kernel's number of it."""
+
+    handle: int
+    come: str
+    go: str
+    comment: str | None
+
+
+def list_rules(family: str, table: str, chain: str) -> Request:
+    """The dump request for the rules of a chain."""
+    number = next(number for number, name in FAMILIES.items() if name == family)
+    return Request(GETRULE, DUMP, NFGEN.pack(number, 0, 0) + _RULE.encode({"table": table, "chain": chain}))
+
+
+def accept(reply: Reply) -> Accept | None:
+    """The dumped rule, where it is of this kind, with a counter or without. With anything else, known to us or not, it is another
+    one. Raises :class:`WireError`."""
+    rule = _RULE.decode(reply.body[NFGEN.size :])
+    names: dict[str, str] = {}
+    comment = _comment(rule.get("userdata", b""))
+    loaded = ""
+    accepts = False
+    for element in Table.payloads(rule.get("expressions", b""), _ELEMENT):
+        expression = _EXPRESSION.decode(element)
+        data = expression.get("data", b"")
+        match expression.get("name"):
+            case "meta":
+                loaded = _META_NAMES.get(_META.decode(data).get("key", 0), "")
+            case "cmp":
+                name = _name(_CMP.decode(data))
+                if not loaded or not name or loaded in names:
+                    return None
+                names[loaded] = name
+                loaded = ""
+            case "match" if (found := _MATCH.decode(data)).get("name") == "comment":
+                comment = found.get("info", "")
+            case "immediate" if _IMMEDIATE.decode(data).get("data", {}).get("verdict", {}).get("code") == _NF_ACCEPT:
+                accepts = True
+            case "counter":
+                pass
+            case _:
+                return None
+    if not accepts or not names:
+        return None
+    return Accept(int.from_bytes(rule.get("handle", b"")), names.get("come", ""), names.get("go", ""), comment)
+
+
+def _name(compared: dict[str, Any]) -> str:
+    """The whole name that is compared with. Without its end it would be the beginning of names."""
+    value: bytes = compared.get("data", {}).get("value", b"")
+    return value.rstrip(b"\0").decode("utf-8", "replace") if compared.get("op") == _CMP_EQ and value[-1:] == b"\0" else ""
+
+
+def _comment(userdata: bytes) -> str | None:
+    """nft's comment: type, length and value, one after the other (libnftnl, udata.h)."""
+    while len(userdata) >= 2:
+        kind, size = userdata[:2]
+        if kind == _UDATA_COMMENT:
+            return userdata[2 : 2 + size].split(b"\0")[0].decode("utf-8", "replace")
+        userdata = userdata[2 + size :]
+    return None
 
 
 def list_chains() -> Request:
