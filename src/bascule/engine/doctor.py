@@ -11,9 +11,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bascule import syscalls
+from bascule.engine import legacy
+from bascule.engine.prepare import stored_topology
 from bascule.errors import BasculeError
 from bascule.host import abilities, keeper, nft, service
 from bascule.host.keeper import Starting
+from bascule.host.legacy import PROGRAM
 from bascule.host.netlink import Netlink
 from bascule.host.observe import observe
 from bascule.host.paths import Paths
@@ -22,6 +25,9 @@ from bascule.host.world import PrivateWorld
 from bascule.kernel.link import AddBridge, AddVeth, Bridge, Veth
 from bascule.kernel.op import Netlink as Message
 from bascule.kernel.op import Op
+from bascule.kernel.ruleset import FROM, TO
+from bascule.state import folder, store
+from bascule.topology.model import Assigned
 
 Verdict = Literal["ok", "note", "no"]
 
@@ -164,14 +170,23 @@ def _forwarding() -> Iterator[Finding]:
 
 def _legacy() -> Iterator[Finding]:
     """legacy iptables."""
-    with suppress(OSError), open("/proc/net/ip_tables_names") as file:
-        if "filter" in file.read().split():
-            yield Finding(
-                "legacy iptables",
-                "note",
-                "the old filter table is in use beside nf_tables",
-                "if its FORWARD chain drops: iptables-legacy -I FORWARD -i BRIDGE -o BRIDGE -j ACCEPT",
-            )
+    seen = observe(Scope(), Paths())
+    labs = [lab for name in folder.labs() if (lab := _on_the_machine(name)) is not None]
+    bridged = {4: seen.bridge_nf, 6: seen.bridge_nf6}
+    wanted = [need for lab in labs for need in legacy.needs(lab, bridged, seen.dnsmasq)]
+    for old in seen.old_firewalls:
+        found = "the old filter table" + (f" drops by policy in {' and '.join(sorted(old.dropping))}" if old.dropping else "")
+        # Without a lab, what one with a way out needs.
+        needed = wanted or list(legacy.forward(old.version, "BRIDGE", (FROM, TO)))
+        said = list(legacy.advice((old,), needed))
+        yield Finding(PROGRAM[old.version], "note" if said else "ok", f"{found}, beside nf_tables", "; ".join(said))
+
+
+def _on_the_machine(name: str) -> Assigned | None:
+    with suppress(BasculeError):
+        record = store.load(name).newest
+        return stored_topology(record) if record is not None and record.world == "host" else None
+    return None
 
 
 def _limits() -> Iterator[Finding]:

@@ -6,7 +6,7 @@ import errno
 from collections.abc import Iterator
 from ipaddress import ip_network
 
-from bascule.engine import adoption
+from bascule.engine import adoption, legacy
 from bascule.engine.adoption import Owners
 from bascule.errors import BasculeError, Conflict, InputError, KernelError, WorldError
 from bascule.host import abilities, etc_links, namespaces, nft, service, surroundings, uplink
@@ -190,6 +190,7 @@ def notes(lab: Assigned | None, seen: Observation, want: list[Fact]) -> Iterator
     for node, port in _hosts_of_others(lab, seen):
         yield f"port {port_text(port)} of {node} answers nobody: {port.host} is no address of this machine any more"
     yield from _chains(seen, {fact.way for fact in want if isinstance(fact, ForwardAccept)})
+    yield from legacy.advice(seen.old_firewalls, list(legacy.needs(lab, {4: seen.bridge_nf, 6: seen.bridge_nf6}, seen.dnsmasq)))
     yield from _questions(lab, seen)
     yield from _loopback(lab, seen)
     yield from _etc(seen)

@@ -45,8 +45,8 @@ class Scope:
 @dataclass(slots=True)
 class Observation:
     """Facts, and what a plan has to know besides: indexes in use, prefixes that the world routes, chains on the way of what is
-    forwarded, and those that drop what comes in; the IP versions whose packets the world passes on, all of its addresses, and the
-    smallest MTU of its own interfaces; what is at the paths of nodes to adopt (``sources``), and the settings of others
+    forwarded, and those that drop what comes in, the filter tables of the old iptables; the IP versions whose packets the world
+    passes on, all of its addresses, and the smallest MTU of its own interfaces; what is at the paths of nodes to adopt (``sources``), and the settings of others
     ``before`` they are adopted; whether a program may become another user there, or is ``alone``; ``modes`` of the lab's files
     and folders that are wrong, each with the right one; ``strays``, which the user has put among them; nodes with a folder of the
     user's in /etc/netns (``users``), and whether links can be made there; the machine's name servers that nodes can ask, those
@@ -59,6 +59,7 @@ class Observation:
     prefixes: list[str] = field(default_factory=list)
     forward_chains: list[netfilter.BaseChain] = field(default_factory=list)
     input_chains: list[netfilter.BaseChain] = field(default_factory=list)
+    old_firewalls: tuple[OldFirewall, ...] = ()
     bridge_nf: bool = False
     bridge_nf6: bool = False
     least_mtu: int = 0
@@ -82,6 +83,17 @@ class Observation:
     users: dict[str, UsersFolder] = field(default_factory=dict)
     etc_writable: bool = True
     settable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class OldFirewall:
+    """The filter table of the old iptables, for one IP version: the chains that drop by policy, and all rules as ``iptables -S``
+    prints them; nothing of it where its program has not ``looked``."""
+
+    version: int
+    dropping: frozenset[str] = frozenset()
+    rules: frozenset[str] = frozenset()
+    looked: bool = False
 
 
 @dataclass(frozen=True, slots=True)

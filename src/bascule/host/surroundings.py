@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 
 from bascule import syscalls
 from bascule.errors import KernelError
-from bascule.host import abilities, namespaces, nft
+from bascule.host import abilities, legacy, namespaces, nft
 from bascule.host.netlink import NETFILTER, Netlink
 from bascule.host.seen import Observation, Scope
 from bascule.host.sysctls import read_sysctl
@@ -69,6 +69,7 @@ def setting(key: str) -> str:
 
 def forwarding(seen: Observation, scope: Scope) -> None:
     """The lab's table, and the chains of other programs on the hooks FORWARD and INPUT."""
+    seen.old_firewalls = legacy.look()
     try:
         with Netlink(NETFILTER) as socket:
             tables = [netfilter.table(reply) for reply in socket.dump(netfilter.list_tables())]

@@ -231,13 +231,18 @@ def _device_towards(via: IPAddress | None, node: Node, networks: dict[str, Netwo
     return next(item.interface for item in node.attachments if any(via in each for each in networks[item.network].subnets))
 
 
-def _accepted(lab: Assigned, machine: Machine) -> Iterator[Fact]:
-    """Ways past other programs' chains that drop: where bridged frames pass them, and for what the lab's own table lets
-    through."""
+def passing(lab: Assigned, bridged: bool) -> Iterator[tuple[str, str]]:
+    """What has to pass other programs' chains, by network and way: where ``bridged`` frames pass them, what stays within one; and
+    what the lab's own table lets through."""
     through = {network.name for network in lab.networks if network.nat or network.reach or is_guarded(network, lab)}
     through |= {other for network in lab.networks for other in network.reach}
+    for network in lab.networks:
+        ways = (WITHIN,) * bridged + (FROM, TO) * (network.name in through)
+        yield from ((network.name, way) for way in ways)
+
+
+def _accepted(lab: Assigned, machine: Machine) -> Iterator[Fact]:
+    """Ways past other programs' chains that drop."""
     for chain in machine.chains:
-        for network in lab.networks:
-            ways = (WITHIN,) * machine.bridged + (FROM, TO) * (network.name in through)
-            for way in ways:
-                yield ForwardAccept(chain.family, chain.table, chain.name, network.name, way)
+        for bridge, way in passing(lab, machine.bridged):
+            yield ForwardAccept(chain.family, chain.table, chain.name, bridge, way)
