@@ -56,9 +56,9 @@ def _can_be_made(fact: Fact) -> bool:
 
 
 def _whole(fact: Fact, known: dict[Key, Fact]) -> Fact:
-    """With what a look does not tell: the settings that a link was made with, also where it was changed or renamed since."""
+    """With what a look does not tell: the settings that a namespace or link was made with, also where it was changed or renamed since."""
     made = known.get(fact.key)
-    if isinstance(fact, Bridge) and isinstance(made, Bridge):
+    if isinstance(fact, (Bridge, Namespace)) and isinstance(made, (Bridge, Namespace)):
         return replace(fact, settings=made.settings)
     if isinstance(fact, Veth) and isinstance(made, Veth):
         return replace(fact, settings=tuple((_renamed(key, fact.peer), value) for key, value in made.settings))

@@ -44,15 +44,16 @@ class Scope:
 
 @dataclass(slots=True)
 class Observation:
-    """Facts, and what a plan has to know besides: indexes in use, prefixes that the world routes, chains on the way of what is
-    forwarded, and those that drop what comes in, the filter tables of the old iptables; the IP versions whose packets the world
-    passes on, all of its addresses, and the smallest MTU of its own interfaces; what is at the paths of nodes to adopt (``sources``), and the settings of others
-    ``before`` they are adopted; whether a program may become another user there, or is ``alone``; ``modes`` of the lab's files
-    and folders that are wrong, each with the right one; ``strays``, which the user has put among them; nodes with a folder of the
-    user's in /etc/netns (``users``), and whether links can be made there; the machine's name servers that nodes can ask, those
-    that hear only the machine itself, and whom the lab's own ask (``upstream``); whether settings of the kernel can be
-    changed, and whether dnsmasq is ``confined`` to where we don't write; whether the kernel knows IPv6, and by which setting an
-    interface (node, name) has none all the same (``without_ipv6``)."""
+    """Facts, and what a plan has to know besides: indexes in use, prefixes that the world routes, chains on the way of what
+    is forwarded, and those that drop what comes in, the filter tables of the old iptables; the IP versions whose packets the
+    world passes on, all of its addresses, and the smallest MTU of its own interfaces; what is at the paths of nodes to adopt
+    (``sources``), and the settings of others ``before`` they are adopted; whether a program may become another user there, or
+    is ``alone``; ``modes`` of the lab's files and folders that are wrong, each with the right one; ``strays``, which the user
+    has put among them; nodes with a folder of the user's in /etc/netns (``users``), and whether links can be made there; the
+    machine's name servers that nodes can ask, those that hear only the machine itself, and whom the lab's own ask
+    (``upstream``); whether settings of the kernel can be changed, and whether dnsmasq is ``confined`` to where we don't
+    write; whether the kernel knows IPv6, and by which setting an interface (node, name) has none all the same
+    (``without_ipv6``)."""
 
     facts: list[Fact] = field(default_factory=list)
     indexes: dict[tuple[str, str], int] = field(default_factory=dict)
