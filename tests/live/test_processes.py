@@ -25,6 +25,7 @@ from sandbox import BASCULE, World
 WORLDS = pytest.mark.parametrize("kind", ["host", "private"])
 DATA: dict[str, Any] = {"networks": {"lan": {"subnet": "10.1.0.0/24"}}, "nodes": {"a": ["lan"], "b": ["lan"], "c": ["lan"]}}
 
+PYTHON = Path(sys.executable).name  # what a process of ours is called: python, python3, python3.13
 MARK = f"started-by-{os.getpid()}"
 
 # Each says that it is ready by a byte.
@@ -105,7 +106,7 @@ def test_who_lives_on_is_named(world: World, kind: str) -> None:
             process.kill()
     assert f"(process {one.pid}) still runs in a: its namespace lives on, nameless, until it ends" in removed
     assert removed.count("still runs") == 1
-    assert [remark.partition(":")[0] for remark in changed.remarks] == [f"python3 (process {other.pid}) still runs in b"]
+    assert [remark.partition(":")[0] for remark in changed.remarks] == [f"{PYTHON} (process {other.pid}) still runs in b"]
     assert "still runs" not in disconnected  # its node stays
     assert lives == [None, None, None]
 
@@ -150,7 +151,7 @@ def test_down_kill_is_a_command(world: World, kind: str) -> None:
             said = command.stderr.read()
     assert said.splitlines()[0] == "bascule: demo is down"
     assert sorted(said.splitlines()[1:]) == sorted(
-        f"bascule: python3 (process {process.pid}) in {node} was ended" for process, node in ((one, "a"), (stopped, "b"))
+        f"bascule: {PYTHON} (process {process.pid}) in {node} was ended" for process, node in ((one, "a"), (stopped, "b"))
     )
 
 
@@ -201,7 +202,7 @@ def test_who_may_not_be_ended_is_named(world: World, monkeypatch: pytest.MonkeyP
         outcome = lab.down(kill=True)
         took = time.monotonic() - begun
         process.kill()
-    place = f"python3 (process {process.pid}) in a"
+    place = f"{PYTHON} (process {process.pid}) in a"
     assert outcome.remarks == (f"{place} could not be ended: its namespace lives on, nameless, until it ends",)
     assert took < processes.GRACE + 2
 
@@ -247,4 +248,4 @@ def test_a_change_that_fails_tells_whom_it_has_ended(world: World, monkeypatch: 
             lab.change(lambda topology: edit.remove_node(topology, "a"), Listener(waiting=told.append), kill=True)
         assert process.wait(10) == -signal.SIGTERM
         monkeypatch.undo()
-    assert told == [f"python3 (process {process.pid}) in a was ended"]
+    assert told == [f"{PYTHON} (process {process.pid}) in a was ended"]

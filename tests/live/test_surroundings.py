@@ -196,6 +196,7 @@ def test_a_kernel_without_ipv6(world: World, kind: str, monkeypatch: pytest.Monk
     monkeypatch.undo()
     real = files.is_there
     monkeypatch.setattr(files, "is_there", lambda path: path != "/proc/sys/net/ipv6" and real(path))
+    monkeypatch.setattr(ipv6, "is_known", lambda: False)
     with pytest.raises(
         InputError, match=r"^fd00:1::1 on lan and 1 more: IPv6 is disabled on this machine, as ipv6.disable is 1; start"
     ):

@@ -14,7 +14,7 @@ import pytest
 import machine
 from bascule.api import Lab
 from bascule.errors import Conflict
-from bascule.host import files
+from bascule.host import etc_links, files
 from bascule.host.paths import Paths
 from bascule.kernel.op import WriteSymlink
 from bascule.plan import render
@@ -297,6 +297,7 @@ def changes_of(lab: Lab) -> list[str]:
 
 def test_after_a_loss_of_power(world: World) -> None:
     """Links of ours that were left in his folder lead nowhere: any lab that goes takes them away, `up` takes them over."""
+    etc_links.note("gone")
     _folder(hostname="his\n")
     A.joinpath("hosts").symlink_to("/run/bascule/gone/etc/lan/hosts")
     lab = _lab()
@@ -304,6 +305,7 @@ def test_after_a_loss_of_power(world: World) -> None:
     assert os.readlink(A / "hosts") == f"{VIEW}/hosts"
     lab.down()
     Path("/etc/netns/z").mkdir()
+    etc_links.note("gone")
     Path("/etc/netns/z/resolv.conf").symlink_to("/run/bascule/gone/etc/lan/resolv.conf")
     Path("/etc/netns/z/hosts").symlink_to("/run/nothing")
     lab.up()

@@ -105,7 +105,7 @@ def _impossible_six(want: list[Fact], seen: Observation) -> Iterator[BasculeErro
     off: dict[tuple[str, str], list[str]] = {}
     for fact in want:
         if isinstance(fact, Address) and ":" in fact.address:
-            key = seen.without_ipv6.get((fact.node, fact.device), "") if seen.ipv6 else "ipv6.disable"
+            key = seen.without_ipv6.get((fact.node, fact.device), "") if seen.knows_ipv6 else "ipv6.disable"
             own = ((fact.node, f"net.ipv6.conf.{name}.disable_ipv6") for name in ("all", fact.device))
             if key and enabled.isdisjoint(own):
                 off.setdefault(("" if key.startswith("ipv6.") else fact.node, key), []).append(f"{fact.address} on {fact.device}")

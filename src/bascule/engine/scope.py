@@ -11,7 +11,7 @@ from bascule.host.seen import Scope
 from bascule.kernel.address import Address
 from bascule.kernel.bridge import Uplink
 from bascule.kernel.file import Symlink, TextFile
-from bascule.kernel.forwarding import Forwarding
+from bascule.kernel.forwarding import SWITCHES, Forwarding
 from bascule.kernel.link import Bridge, Veth
 from bascule.kernel.namespace import Namespace
 from bascule.kernel.op import Fact, Indexes
@@ -32,9 +32,12 @@ def whole_scope(name: str, before: list[Fact], wanted: list[Fact], stored: Store
     nodes = tuple(dict.fromkeys((*scope.nodes, *stored.namespaces)))
     files = tuple(dict.fromkeys((*scope.files, *(netns_link(node) for node in stored.namespaces))))
     needed = [fact for fact in wanted if isinstance(fact, Forwarding)]
+    # Where it can't be changed, forwarding of a node is no more than a setting.
+    switches = {(fact.node, key) for fact in needed if fact.node for key, of in SWITCHES.items() if of == fact.version}
     return replace(
         scope,
         nodes=nodes,
+        sysctls=tuple(sorted(switches.union(scope.sysctls))),
         files=files,
         indexes=indexes.range,
         folders=(servers_folder(name),),

@@ -56,7 +56,7 @@ def _can_be_made(fact: Fact) -> bool:
 
 
 def _whole(fact: Fact, known: dict[Key, Fact]) -> Fact:
-    """With what a look does not tell: the settings that a namespace or link was made with, also where it was changed or renamed since."""
+    """With what a look does not tell: the settings that something was made with, also where it was changed or renamed since."""
     made = known.get(fact.key)
     if isinstance(fact, (Bridge, Namespace)) and isinstance(made, (Bridge, Namespace)):
         return replace(fact, settings=made.settings)

@@ -6,10 +6,22 @@ What an interface is made with comes from its namespace's ``default``, and what 
 
 from __future__ import annotations
 
+import errno
+import socket
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
 _OF_MODULE = "/sys/module/ipv6/parameters/disable_ipv6"
+
+
+def is_known() -> bool:
+    """Whether the kernel has IPv6 at all: it has not where it was started with ipv6.disable=1 (af_inet6.c). That its settings are
+    not to be seen says nothing: a container may not see any."""
+    try:
+        socket.socket(socket.AF_INET6, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC).close()
+    except OSError as error:
+        return error.errno != errno.EAFNOSUPPORT
+    return True
 
 
 def off_here(node: str, interfaces: Iterable[str]) -> Iterator[tuple[tuple[str, str], str]]:

@@ -131,6 +131,7 @@ def _conclude(seen: Observation, scope: Scope, world: _Inside, nodes: dict[str, 
     seen.least_mtu = min(own, default=0)
     seen.others = dict(_foreign(scope, world, ways))
     seen.ipv6 = files.is_there("/proc/sys/net/ipv6")
+    seen.knows_ipv6 = seen.ipv6 or ipv6.is_known()
     ends = {link.index for link in world.links.values() if link.name in scope.links and link.kind == "veth"}
     for name, inside in nodes.items():
         ours = {link.index for link in inside.links.values() if (name, link.name) in scope.interfaces or link.peer in ends}

@@ -52,8 +52,8 @@ class Observation:
     has put among them; nodes with a folder of the user's in /etc/netns (``users``), and whether links can be made there; the
     machine's name servers that nodes can ask, those that hear only the machine itself, and whom the lab's own ask
     (``upstream``); whether settings of the kernel can be changed, and whether dnsmasq is ``confined`` to where we don't
-    write; whether the kernel knows IPv6, and by which setting an interface (node, name) has none all the same
-    (``without_ipv6``)."""
+    write; whether settings of IPv6 are to be seen (``ipv6``), whether the kernel knows it at all, and by which setting an
+    interface (node, name) has none all the same (``without_ipv6``)."""
 
     facts: list[Fact] = field(default_factory=list)
     indexes: dict[tuple[str, str], int] = field(default_factory=dict)
@@ -70,6 +70,7 @@ class Observation:
     sources: dict[str, Source] = field(default_factory=dict)
     before: dict[tuple[str, str], str] = field(default_factory=dict)
     ipv6: bool = True
+    knows_ipv6: bool = True
     without_ipv6: dict[tuple[str, str], str] = field(default_factory=dict)
     dnsmasq: bool = False
     confined: bool = False

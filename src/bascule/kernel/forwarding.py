@@ -22,6 +22,7 @@ from dataclasses import dataclass, field, replace
 from bascule.kernel.op import WORLD, Effect, Fact, Indexes, Key, Op, WriteSysctl, WriteSysctls, inside
 
 SWITCH = {4: "net.ipv4.ip_forward", 6: "net.ipv6.conf.all.forwarding"}
+SWITCHES = {SWITCH[4]: 4, "net.ipv4.conf.all.forwarding": 4, SWITCH[6]: 6}  # each name that it goes by
 ALL, DEFAULT, LOOPBACK = "all", "default", "lo"
 FORWARDING, FORCED = "forwarding", "force_forwarding"
 REDIRECTS, ROUTERS = "accept_redirects", "accept_ra"

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from bascule.kernel.address import Address
 from bascule.kernel.bridge import AGEING, DEFAULTS, PROMISC, STP, BridgeSetting, Uplink
-from bascule.kernel.forwarding import SWITCH, Forwarding
+from bascule.kernel.forwarding import SWITCHES, Forwarding
 from bascule.kernel.link import Bridge, Loopback, Veth
 from bascule.kernel.namespace import Namespace
 from bascule.kernel.op import WORLD, Fact
@@ -35,7 +35,6 @@ from bascule.wire.netfilter import BaseChain
 # What a node's namespace is made with: nobody tells it another way by ICMP (of IPv6 each interface has its own setting). One of
 # `all` and the interface is enough for the kernel to listen, but in routers (IN_DEV_RX_REDIRECTS, linux/inetdevice.h).
 _DEAF = tuple((f"net.ipv4.conf.{place}.accept_redirects", "0") for place in ("all", "default"))
-_SWITCHES = {**{key: version for version, key in SWITCH.items()}, "net.ipv4.conf.all.forwarding": 4}
 _IPV6_METRIC = 1024  # IP6_RT_PRIO_USER, linux/ipv6_route.h
 
 
@@ -180,7 +179,7 @@ def _set(node: Node, settable: bool) -> Iterator[Fact]:
     """The settings of the file: first whether packets are passed on, which changes others, where that can be changed."""
     settings = _settings(node)
     found = settings if settable else ()
-    switches = {key: _SWITCHES[name] for key in found if (name := key.replace("/", ".")) in _SWITCHES and settings[key] in "01"}
+    switches = {key: SWITCHES[name] for key in found if (name := key.replace("/", ".")) in SWITCHES and settings[key] in "01"}
     for version, on in {version: settings[key] == "1" for key, version in switches.items()}.items():
         yield Forwarding(version, on, node.name)
     yield from (Sysctl(node.name, key, value) for key, value in settings.items() if key not in switches)
