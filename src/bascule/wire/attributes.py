@@ -19,6 +19,7 @@ _U8 = struct.Struct("=B")
 _U16 = struct.Struct("=H")
 _U32 = struct.Struct("=I")
 _I32 = struct.Struct("=i")
+_BE16 = struct.Struct(">H")
 _BE32 = struct.Struct(">I")
 _TYPE_MASK = 0x3FFF  # NLA_TYPE_MASK: without NLA_F_NESTED (0x8000) and NLA_F_NET_BYTEORDER (0x4000)
 _NESTED = 0x8000
@@ -63,7 +64,7 @@ def _decode_text(data: bytes) -> str:
     return data.split(b"\0", 1)[0].decode("utf-8", "backslashreplace")
 
 
-u8, u16, u32, i32, be32 = (_number(layout) for layout in (_U8, _U16, _U32, _I32, _BE32))
+u8, u16, u32, i32, be16, be32 = (_number(layout) for layout in (_U8, _U16, _U32, _I32, _BE16, _BE32))
 text = Codec(lambda value: value.encode() + b"\0", _decode_text)
 raw = Codec(bytes, bytes)
 
