@@ -13,6 +13,8 @@ import shlex
 from collections.abc import Collection
 from typing import NamedTuple, Protocol
 
+from bascule.kernel.passage import Passages
+from bascule.wire.conntrack import Flow
 from bascule.wire.message import Request
 
 Key = tuple[str, ...]
@@ -133,12 +135,26 @@ class EndUplink(NamedTuple):
     """End it, from outside."""
 
 
+class DeleteFlows(NamedTuple):
+    """Delete these flows from the connection tracking, as far as they are still there."""
+
+    flows: tuple[Flow, ...]
+
+
+class DeleteUnfitFlows(NamedTuple):
+    """Look at all flows, and delete those that do not fit (:class:`bascule.kernel.passage.Judge`)."""
+
+    passages: Passages
+
+
 Outside = RunUplink | EndUplink  # what the world itself can't do
 Effect = (
     Outside
     | RunService
     | EndService
     | DropRule
+    | DeleteFlows
+    | DeleteUnfitFlows
     | Netlink
     | MakeNamespace
     | DropNamespace
