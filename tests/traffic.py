@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
 import struct
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from bascule import syscalls
@@ -206,3 +207,64 @@ class Outside:
         """It sends this to us."""
         via = self.here[1] if ":" in prefix else self.here[0]
         self.world.run("ip", "-n", self.name, "route", "add", prefix, "via", via)
+
+
+def sctp_init(source: int, destination: int) -> bytes:
+    """An INIT chunk, for a raw socket (RFC 9260, section 3.3.2)."""
+    chunk = bytes((1, 0, 0, 20)) + (1).to_bytes(4, "big") + (65536).to_bytes(4, "big") + bytes((0, 1, 0, 1)) + bytes(4)
+    head = source.to_bytes(2, "big") + destination.to_bytes(2, "big") + bytes(4)
+    return head + _crc32c(head + bytes(4) + chunk).to_bytes(4, "little") + chunk
+
+
+def _crc32c(data: bytes) -> int:
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _bit in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    return crc ^ 0xFFFFFFFF
+
+
+def echo_request(identifier: int, version: int) -> bytes:
+    """An ICMP echo request for a raw socket; the kernel fills in ICMPv6's checksum (RFC 792, RFC 4443)."""
+    head = struct.pack("!BBHHH", 8 if version == 4 else 128, 0, 0, identifier, 1)
+    checksum = 0xFFFF - sum(struct.unpack("!4H", head)) % 0xFFFF if version == 4 else 0
+    return head[:2] + struct.pack("!H", checksum) + head[4:]
+
+
+class Caller:
+    """A client that goes on sending from one port of one namespace, whatever becomes of its packets. ``target`` is an address, or
+    an address and a port."""
+
+    def __init__(self, node: str, target: str | tuple[str, int], kind: int = socket.SOCK_DGRAM, source: str = "") -> None:
+        self.place = (target, 5000) if isinstance(target, str) else target
+        with inside(node):
+            self.socket = socket.socket(_family(self.place[0]), kind)
+        self.socket.settimeout(patience())
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.socket.bind((source, 7000))
+
+    def __enter__(self) -> Caller:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.socket.close()
+
+    def ask(self, servers: Mapping[str, socket.socket]) -> str | None:
+        """Send a datagram: which of the servers got it and had its answer brought back, None where nobody did."""
+        self._drain()
+        with suppress(OSError):  # refused before: that is told now
+            self.socket.sendto(b"ping", self.place)
+        names = {server.fileno(): name for name, server in servers.items()}
+        for descriptor in select.select(list(names), [], [], patience())[0]:
+            server = servers[names[descriptor]]
+            _data, peer = server.recvfrom(100)
+            server.sendto(names[descriptor].encode(), peer)
+            with suppress(OSError):
+                return self.socket.recv(100).decode()
+        return None
+
+    def _drain(self) -> None:
+        while select.select([self.socket], [], [], 0)[0]:
+            with suppress(OSError):
+                self.socket.recv(100)

@@ -14,7 +14,7 @@ from bascule.api import Lab
 from bascule.errors import BasculeError, Conflict, InputError
 from helpers import as_json, bascule
 from sandbox import World, difference, require
-from traffic import Ears, Outside, bound, inside, reach
+from traffic import Ears, Outside, bound, inside, reach, sctp_init
 
 LAB: dict[str, Any] = {
     "name": "out",
@@ -326,26 +326,11 @@ def test_sctp_is_published(outside: Outside) -> None:
         client = socket.socket(socket.AF_INET, socket.SOCK_RAW, 132)
     with server, client:
         server.settimeout(2)
-        client.sendto(_sctp_init(5555, 9000), (HOST[0], 0))
+        client.sendto(sctp_init(5555, 9000), (HOST[0], 0))
         packet, peer = server.recvfrom(1000)
     header = packet[(packet[0] & 15) * 4 :]
     assert (int.from_bytes(header[:2], "big"), int.from_bytes(header[2:4], "big"), peer[0]) == (5555, 9001, ELSEWHERE[0])
     lab.down()
-
-
-def _sctp_init(source: int, destination: int) -> bytes:
-    chunk = bytes((1, 0, 0, 20)) + (1).to_bytes(4, "big") + (65536).to_bytes(4, "big") + bytes((0, 1, 0, 1)) + bytes(4)
-    head = source.to_bytes(2, "big") + destination.to_bytes(2, "big") + bytes(4)
-    return head + _crc32c(head + bytes(4) + chunk).to_bytes(4, "little") + chunk
-
-
-def _crc32c(data: bytes) -> int:
-    crc = 0xFFFFFFFF
-    for byte in data:
-        crc ^= byte
-        for _bit in range(8):
-            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
-    return crc ^ 0xFFFFFFFF
 
 
 def test_a_plain_lab_is_apart_from_others(world: World) -> None:
