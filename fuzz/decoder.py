@@ -11,14 +11,16 @@ from random import Random
 from typing import Any
 
 from bascule.errors import KernelError
-from bascule.host import observe, routes
+from bascule.host import flows, observe, routes
 from bascule.host.netlink import Netlink
 from bascule.host.observe import Observation, Scope
+from bascule.kernel.flow import Flows
 from bascule.kernel.op import Indexes
+from bascule.kernel.passage import Judge, Passage, Passages
 from bascule.names import printable
 from bascule.plan import render
 from bascule.plan.diff import diff
-from bascule.wire import message, netfilter
+from bascule.wire import conntrack, message, netfilter
 from bascule.wire import route as rt
 from bascule.wire.attributes import Table, WireError
 from bascule.wire.message import Reply, Request
@@ -34,10 +36,16 @@ _TABLES = (
     rt.ROUTE,
     rt.NEIGHBOUR,
     netfilter._CHAIN,
+    conntrack._FLOW,
+    conntrack._TUPLE,
     message._EXTACK,
 )
 _MOST_BYTES = 1 << 16
-_HEADS = {"link": rt.IFINFO.size, "address": rt.IFADDR.size, "route": rt.RTMSG.size, "chain": netfilter.NFGEN.size, "messages": 0}
+_NFGEN = netfilter.NFGEN.size
+_HEADS = {
+    **{"link": rt.IFINFO.size, "address": rt.IFADDR.size, "route": rt.RTMSG.size, "chain": _NFGEN, "flow": _NFGEN},
+    **{"messages": 0, "text": 0},
+}
 
 
 class Canned:
@@ -150,12 +158,36 @@ def _chain(data: bytes) -> None:
     promise(rule is None or bool(rule.come or rule.go), f"{rule}")
 
 
+def _flow(data: bytes) -> None:
+    reply = Reply(conntrack.NEW, 0, 1, data)
+    ends = conntrack.packed(reply)
+    flow = conntrack.flow(reply)
+    if flow is None:
+        return
+    promise(ends is None or conntrack.unpacked(ends) == flow[:2], f"read in two ways: {flow}")
+    promise(len(conntrack.delete(flow).body) > _NFGEN + 12, "a message that deletes all flows")
+    passages = Passages(_LAB, (_LAB, Passage({"10.2.0.0/24": "dmz"})))
+    why = Judge(passages, flows.places([], passages)).why_wrong(flow)
+    line = Flows(flow.reply.src, True, (flow,))
+    for text in (why, line.describe(), *(line for op in line.remove(Indexes()) for line in op.shell())):
+        promise(text.isprintable(), f"not printable: {text!r}")
+
+
+_LAB = Passage({"192.0.2.0/24": "lan", "2001:db8::/64": "lan"}, ports={(17, "0.0.0.0", 5000): ("192.0.2.2", 80)})  # noqa: S104
+
+
+def _text(data: bytes) -> None:
+    for ends in conntrack.written(data):
+        conntrack.spelt(ends)
+
+
 def _dump(data: bytes) -> None:
     raise NotImplementedError  # has three parts: see _Decoder.run()
 
 
 _DOORS: dict[str, Callable[[bytes], None]] = {
-    **{"messages": _messages, "link": _link, "address": _address, "route": _route, "chain": _chain, "dump": _dump},
+    **{"messages": _messages, "link": _link, "address": _address, "route": _route, "chain": _chain, "flow": _flow, "text": _text},
+    "dump": _dump,
 }
 
 

@@ -250,6 +250,10 @@ class Caller:
     def __exit__(self, *_: object) -> None:
         self.socket.close()
 
+    def reaches(self, servers: Mapping[str, socket.socket]) -> str | None:
+        """:meth:`ask`, and again where nobody answers: on a busy machine a neighbour may be found too late for a datagram."""
+        return next((name for _attempt in range(3) if (name := self.ask(servers)) is not None), None)
+
     def ask(self, servers: Mapping[str, socket.socket]) -> str | None:
         """Send a datagram: which of the servers got it and had its answer brought back, None where nobody did."""
         self._drain()

@@ -57,7 +57,9 @@ def test_json_of_everything_that_reads(up: World) -> None:
     assert json.loads(_bascule(up, "inspect", "mydocker0"))["up"] is True
     assert json.loads(_bascule(up, "ping", "--json"))[0]["milliseconds"] > 0
     assert json.loads(_bascule(up, "plan", str(SEED), "--json")) == {"changes": [], "notes": []}
-    assert {item["what"] for item in json.loads(up.run(BASCULE, "doctor", "--json", check=False).stdout)} >= {"kernel", "nft"}
+    assert {item["what"] for item in json.loads(up.run(BASCULE, "doctor", "--json", check=False).stdout)} >= {
+        *("kernel", "nft", "flows"),
+    }
 
 
 def test_inspect_yaml_is_a_file_that_up_accepts(up: World, tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def test_what_is_written_can_be_read_by_others() -> None:
     assert json.loads(path.read_text()) == {
         "name": "lab", "world": "private", "slot": 3, "topology": {"name": "lab"}, "source": "/x/lab.yaml", "command": "up",
         "boot": "", "keeper": {"pid": 7, "start": 8}, "namespaces": {"a": 1}, "priors": [["a", "net.x", "0"]], "version": 1,
-            "settings": [], "tables": {}, "placed": [], "forwarding": {},
+            "settings": [], "tables": {}, "placed": [], "forwarding": {}, "killed": [],
     }  # fmt: skip
     assert path.stat().st_mode & 0o777 == 0o600
     assert store.load("lab").record == record
@@ -165,6 +165,8 @@ REPAIR = (
         (KEPT | {"name": "other"}, " does not describe this lab" + REPAIR),
         (KEPT | {"world": "moon"}, " has wrong world" + REPAIR),
         (KEPT | {"slot": "0"}, " has wrong slot" + REPAIR),
+        (KEPT | {"killed": {}}, " has wrong killed" + REPAIR),
+        (KEPT | {"killed": [None]}, " has wrong killed" + REPAIR),
         (KEPT | {"slot": True}, " has wrong slot" + REPAIR),
         (KEPT | {"slot": -1}, " has wrong slot" + REPAIR),
         (KEPT | {"slot": Indexes.SLOTS, "boot": 5}, " has wrong slot and boot" + REPAIR),

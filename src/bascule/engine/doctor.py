@@ -14,7 +14,7 @@ from bascule import syscalls
 from bascule.engine import legacy
 from bascule.engine.prepare import stored_topology
 from bascule.errors import BasculeError
-from bascule.host import abilities, keeper, nft, service
+from bascule.host import abilities, flows, keeper, nft, service
 from bascule.host.keeper import Starting
 from bascule.host.legacy import PROGRAM
 from bascule.host.netlink import Netlink
@@ -107,13 +107,21 @@ def _is_fresh() -> bool:
 
 
 def _links() -> list[Finding]:
-    """Make a bridge and a veth pair where we are: in a world that goes at once."""
+    """Make a bridge and a veth pair, and look at flows, where we are: in a world that goes at once."""
     bridge = AddBridge(Bridge("doctor0", 1500, "02:00:00:00:00:01"), 900)
     syscalls.unshare(syscalls.CLONE_NEWNET)
     descriptor = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     pair = AddVeth(Veth("doctor1", "x", "doctor2", "doctor0", 1500, "02:00:00:00:00:02", "02:00:00:00:00:03"), 901, 902, 900)
     with Netlink() as socket:
-        return [_try(socket, "bridge", bridge, descriptor), _try(socket, "veth", pair, descriptor)]
+        return [_try(socket, "bridge", bridge, descriptor), _try(socket, "veth", pair, descriptor), _flows()]
+
+
+def _flows() -> Finding:
+    why_not = flows.why_not()
+    if not why_not:
+        return Finding("flows", "ok", "can be seen and ended")
+    advice = "who goes on sending keeps what the lab said when he began; load the module: modprobe nf_conntrack_netlink"
+    return Finding("flows", "note", why_not, advice)
 
 
 def _try(socket: Netlink, what: str, op: Op, descriptor: int) -> Finding:

@@ -197,6 +197,8 @@ def notes(lab: Assigned | None, seen: Observation, want: list[Fact]) -> Iterator
     if not seen.settable and seen.ipv6:
         yield f"{abilities.FIXED}: {abilities.UNQUIET}"
     yield from _resolving(lab, seen)
+    if seen.without_flows:
+        yield f"flows that do not fit the lab any more go on until they are idle, as they can't be seen: {seen.without_flows}"
     for network in lab.networks:
         yield from _network(network, seen)
 

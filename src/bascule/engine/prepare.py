@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from ipaddress import ip_network
 
 from bascule.engine.claims import Claims
@@ -23,6 +24,7 @@ from bascule.kernel.forwarding import Memory
 from bascule.kernel.link import Bridge, Veth
 from bascule.kernel.namespace import Namespace
 from bascule.kernel.op import WORLD, Fact, Indexes, Key
+from bascule.kernel.passage import Passages
 from bascule.kernel.ruleset import is_plain
 from bascule.kernel.service import Upstream
 from bascule.kernel.sysctl import Sysctl
@@ -31,6 +33,7 @@ from bascule.plan import filed, owner
 from bascule.plan.desired import Machine, NodeFacts, desired
 from bascule.plan.diff import Plan, diff
 from bascule.plan.firewall import LEASES
+from bascule.plan.flows import changes_of, closing, passages
 from bascule.plan.names import Etc
 from bascule.state import store
 from bascule.state.store import Record, Stored
@@ -129,17 +132,17 @@ def prepare(
     if clashes:
         raise Conflict("\n".join(clashes))
     have = _have(found, stored, others)
-    plan = diff(found.want, have, indexes, found.known)
+    plan = _difference(found, have, indexes)
     if lab is not None and world is not None and not found.seen.settable:
         refuse_settings(plan, world)
-    return Prepared(lab, Plan(plan.changes, tuple(notes(lab, found.seen, found.want))), found.want, found.seen, have)
+    return Prepared(lab, replace(plan, notes=tuple(notes(lab, found.seen, found.want))), found.want, found.seen, have)
 
 
 def drift(name: str, lab: Assigned, stored: Stored, world: World, indexes: Indexes, others: Claims) -> tuple[list[Fact], Plan]:
     """The lab's own facts as they are, and the plan that makes them what they should be. What stands in the way is not refused:
     its place counts as empty."""
     found = _compare(name, lab, stored, lab, world, indexes, others)
-    return found.own, diff(found.want, _have(found, stored, others), indexes, found.known)
+    return found.own, _difference(found, _have(found, stored, others), indexes)
 
 
 def look_again(
@@ -152,13 +155,15 @@ def look_again(
 
 @dataclass(frozen=True, slots=True)
 class _Compared:
-    """What is wanted, what is there, whose it is; ``known`` are the keys that the last run left true."""
+    """What is wanted, what is there, whose it is; ``known`` are the keys that the last run left true. ``passages`` gives what
+    flows ought to look like; a private world takes its flows along where it goes, and there is none."""
 
     want: list[Fact]
     own: list[Fact]
     foreign: list[Fact]
     known: set[Key]
     seen: Observation
+    passages: Callable[[], Passages] | None
 
 
 def _compare(
@@ -172,15 +177,19 @@ def _compare(
 ) -> _Compared:
     most = Machine(dnsmasq=True)
     before = desired(current, most) if current is not None else []
-    if stored.journal is not None and stored.record is not None:  # a change that was killed: both states count
-        older = stored_topology(stored.record)
-        before += desired(older, most) if older is not None else []
+    # A change that was killed: both states count.
+    older = stored_topology(stored.record) if stored.journal is not None else None
+    before += desired(older, most) if older is not None else []
     # What could be there: with every tool and setting that a machine may have.
     nodes = NodeFacts(lab) if lab is not None else None
     first = desired(lab, Machine(dnsmasq=True), nodes) if lab is not None else []
+    private = isinstance(world, PrivateWorld)
+    said = cache(lambda: passages(lab, (current, older, *_killed(stored)), private, indexes.range))
+    flows = None if private and lab is None else said
     seen = Observation()
     if world is not None:
-        seen = world.call(observe, whole_scope(name, before, first, stored, indexes, lab is not None), world.paths)
+        scope = whole_scope(name, before, first, stored, indexes, lab is not None)
+        seen = world.call(observe, replace(scope, flows=flows), world.paths)
         seen.facts = _believed(seen.facts, before) if lab is None else _with_autoconf(seen.facts, before)
     seen.facts = _with_ageing(seen.facts, before)
     _look_outside(seen, world)
@@ -196,7 +205,14 @@ def _compare(
         own = filed.untold(own, want)
     if lab is not None:
         want, own = filed.with_modes(name, want, own, seen.modes)
-    return _Compared(want, own, foreign, known, seen)
+    return _Compared(want, own, foreign, known, seen, flows)
+
+
+def _killed(stored: Stored) -> list[Assigned]:
+    """What killed runs before the newest one had begun to make."""
+    newest = stored.newest
+    found = (stored_topology(replace(newest, topology=topology)) for topology in newest.killed) if newest is not None else ()
+    return [lab for lab in found if lab is not None]
 
 
 def _has_gone(fact: Fact, seen: Observation, known: set[Key]) -> bool:
@@ -208,6 +224,14 @@ def _have(found: _Compared, stored: Stored, others: Claims) -> list[Fact]:
     wanted = {fact.key for fact in found.want}
     have = _with_priors(owned(found.own, memories(stored), wanted, others.forwarders), stored, wanted, others.settings)
     return _with_texts(have, stored, found.want)
+
+
+def _difference(found: _Compared, have: list[Fact], indexes: Indexes) -> Plan:
+    plan = diff(found.want, have, indexes, found.known)
+    if found.passages is None:
+        return plan
+    flows = changes_of(found.seen.unfit, found.passages()) if found.seen.unfit else []
+    return replace(plan, changes=(*plan.changes, *flows), closing=closing(plan.changes, found.passages))
 
 
 def _look_outside(seen: Observation, world: World | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from bascule.engine import forwarding
 from bascule.engine.claims import Claims
@@ -44,7 +45,15 @@ def claimed(name: str, kind: str, slot: int, target: Assigned, stored: Stored, o
         settings=settings + [SWITCH[version] for version in versions],
         placed=old.placed if old else [],
         forwarding=forwarding.as_data(known | forwarding.memories(stored)),
+        killed=_killed(stored.journal),
     )
+
+
+def _killed(journal: Record | None) -> list[dict[str, Any]]:
+    """What killed runs were about to make: of the newest one tells the journal, which this run is about to write over."""
+    if journal is None:
+        return []
+    return [*journal.killed, *(each for each in (journal.topology,) if each is not None and each not in journal.killed)]
 
 
 def present(prepared: Prepared, stored: Stored) -> dict[str, int]:
@@ -71,4 +80,5 @@ def finished(record: Record, report: Report) -> Record:
         priors=[(node, key, value) for node, key, value in kept if key not in SWITCH.values()],
         tables={**record.tables, **report.tables},
         forwarding=forwarding.kept(replace(record, priors=kept)),
+        killed=[],
     )

@@ -12,8 +12,9 @@ from dataclasses import replace
 from bascule.engine import claims as claims_of
 from bascule.engine import worlds
 from bascule.engine.forecast import refuse_incapable
+from bascule.engine.keeping import tidy
 from bascule.engine.prepare import Prepared, choose_all, prepare, stored_topology
-from bascule.engine.work import Listener, Options, Outcome, Work, file_of, tidy
+from bascule.engine.work import Listener, Options, Outcome, Work, file_of
 from bascule.errors import Conflict, Locked, WorldError, translated
 from bascule.host.execute import Report
 from bascule.host.world import HostWorld, World

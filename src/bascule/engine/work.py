@@ -12,27 +12,27 @@ from dataclasses import dataclass
 
 from bascule import identity
 from bascule.engine import claims as claims_of
-from bascule.engine import forwarding, origin, records, worlds
+from bascule.engine import forwarding, keeping, origin, records, worlds
 from bascule.engine.forecast import left_alone, refuse_incapable
 from bascule.engine.prepare import Prepared, choose_all, foreseen, leaving_links, moved_addresses, prepare
 from bascule.engine.way_back import way_back
-from bascule.errors import BasculeError, Interrupted, KernelError, PlanFailed, StateError, unfinished
-from bascule.host import etc_links, files, keeper, namespaces, processes, service, settle, uplink
+from bascule.errors import BasculeError, Interrupted, KernelError, PlanFailed, unfinished
+from bascule.host import etc_links, files, flows, keeper, namespaces, processes, service, settle, uplink
 from bascule.host.announce import announce
 from bascule.host.execute import Report, execute
 from bascule.host.keeper import Starting
 from bascule.host.paths import Paths
 from bascule.host.spawn import Process
 from bascule.host.world import HostWorld, PrivateWorld, World
-from bascule.kernel.file import Symlink
 from bascule.kernel.forwarding import Forwarding
 from bascule.kernel.namespace import DeleteNamespace
 from bascule.kernel.op import Fact, Indexes
 from bascule.kernel.uplink import WorldUplink
 from bascule.plan.diff import Change, Plan
+from bascule.plan.flows import passages
 from bascule.plan.names import placed_links
 from bascule.plan.servers import servers_folder
-from bascule.state import kept, lock, store
+from bascule.state import lock, store
 from bascule.state.store import Keeper, Record, Stored
 from bascule.topology.model import Assigned, Topology
 
@@ -87,6 +87,7 @@ class Work:
         self.prepared: Prepared | None = None
         self.others = claims_of.Claims()
         self.begun = self.done = False  # the plan, in a world that outlives a failure
+        self.tried: Assigned | None = None
 
     def make(self, asked: Topology, current: Assigned | None) -> Outcome:
         """Up, and every change of a lab that stays."""
@@ -98,9 +99,9 @@ class Work:
                 prepared = prepare(self.name, target, self.stored, current, world, indexes, others)
                 self.prepared, self.others = prepared, others
                 self.heard.planned(prepared.plan)
-                noted = self._note_links(prepared)
+                noted = keeping.note_links(self.name, self.kind, prepared.want)
                 if not prepared.plan and self.stored.record == record:
-                    return Outcome(prepared.plan, Report(), target, self.kind, noted + self._keep(record))
+                    return Outcome(prepared.plan, Report(), target, self.kind, noted + keeping.keep(record))
                 record = dataclasses.replace(
                     record,
                     namespaces={**records.present(prepared, self.stored), **records.made(prepared.plan)},
@@ -110,7 +111,7 @@ class Work:
                 placed = sorted({*self.stored.placed, *record.placed})
                 record = dataclasses.replace(record, forwarding=forwarding.noted(record, *_told(prepared)))
                 store.begin(dataclasses.replace(record, namespaces=known, priors=foreseen(record, prepared), placed=placed))
-                self.begun = started is None
+                self.begun, self.tried = started is None, target
                 remarks = self._see_off(world, prepared.plan)
                 report = self._carry_out(world, prepared.plan)
                 self.done = True
@@ -134,35 +135,15 @@ class Work:
                     raise
                 raise told from error
             store.save(records.finished(record, report))
-            return Outcome(prepared.plan, report, target, self.kind, remarks + noted + self._keep(record))
-
-    def _note_links(self, prepared: Prepared) -> tuple[str, ...]:
-        """Links outlive a loss of power: whose they are is noted before there are any."""
-        if self.kind != "host" or not any(isinstance(fact, Symlink) for fact in prepared.want):
-            return ()
-        try:
-            etc_links.note(self.name)
-        except OSError as error:
-            why = f"{error.filename}: {error.strerror}"
-            return (f"{why}: links in /etc/netns that a loss of power leaves will be in others' way",)
-        return ()
-
-    def _keep(self, record: Record) -> tuple[str, ...]:
-        """What `restore` needs after a reboot. That it can't be kept is no reason to take the lab away: it is told."""
-        if self.kind != "host" or record.topology is None or not worlds.keeps():
-            return ()
-        try:
-            kept.keep(self.name, record.topology, record.source)
-        except StateError as error:
-            return (f"{error}: `bascule restore` will not bring {self.name} back after a reboot",)
-        return ()
+            return Outcome(prepared.plan, report, target, self.kind, remarks + noted + keeping.keep(record))
 
     def _carry_out(self, world: World, plan: Plan) -> Report:
         """All operations. What a private world can't do itself comes first, and is undone where the rest fails."""
         outer = [op for change in plan.changes if isinstance(change.fact, WorldUplink) for op in change.ops]
         if not outer or not isinstance(world, PrivateWorld):
             return world.watch(_execute, self.heard.progress, plan.ops, world.paths)
-        inside = Plan(tuple(change for change in plan.changes if not isinstance(change.fact, WorldUplink))).ops
+        within = tuple(change for change in plan.changes if not isinstance(change.fact, WorldUplink))
+        inside = dataclasses.replace(plan, changes=within).ops
         try:
             uplink.carry_out(world, [op.effect() for op in outer])  # type: ignore[misc]
             return world.watch(_execute, self.heard.progress, inside, world.paths)
@@ -198,7 +179,7 @@ class Work:
         assert world is not None  # noqa: S101 (lost worlds were left out)
         with ExitStack() as held:
             others, leaving = self._leave(record, world, held)
-            remarks = _forget_kept(self.name) if self.kind == "host" else ()
+            remarks = keeping.forget(self.name) if self.kind == "host" else ()
             prepared = prepare(self.name, None, self.stored, current, world, Indexes(record.slot), others)
             self.heard.planned(prepared.plan)
             if isinstance(world, PrivateWorld):
@@ -308,8 +289,10 @@ class Work:
         """End the journal where the kernel is as it was: nothing was done, or all was undone. Else the next run has to know.
         Returns whether it is."""
         undone = isinstance(error, Interrupted) or (isinstance(error, PlanFailed) and not error.left)
-        if self.begun and (self.done or not undone or not self._put_back(current, world)):
-            return False
+        if self.begun:
+            if self.done or not undone or not self._put_back(current, world):
+                return False
+            self._end_flows(current, world)
         if self.stored.journal is not None:
             store.begin(self.stored.journal)
             return True
@@ -319,6 +302,12 @@ class Work:
             etc_links.remove_stale()
             files.remove_made_directories()
         return True
+
+    def _end_flows(self, current: Assigned | None, world: World) -> None:
+        """After the undoing: under rules that stood for a moment flows may have begun that do not fit the old ones."""
+        own = Indexes(self.stored.newest.slot if self.stored.newest else 0).range
+        with suppress(BasculeError, OSError):  # they are seen by the next look, and end by themselves
+            world.call(flows.end_unfit, passages(current, (self.tried,), self.kind == "private", own))
 
     def _put_back(self, current: Assigned | None, world: World) -> bool:
         """After the undoing: make again what went with something that was undone. Whether all is as it was seen before."""
@@ -355,24 +344,6 @@ def file_of(stored: Stored, options: Options, changed: bool) -> str:
         advice = f"give one of them another name (`name:` in the file, or --name), or `bascule down {old.name}` first"
         raise origin.refusal(old.name, old.source, options.source, f"{advice}; with --name {old.name} this file takes its place")
     return old.source
-
-
-def tidy(name: str) -> tuple[str, ...]:
-    """Remove what could not be removed when the lab went."""
-    etc_links.remove_stale()
-    files.remove_made_directories()
-    return _forget_kept(name)
-
-
-def _forget_kept(name: str) -> tuple[str, ...]:
-    """What has to be said where that is not possible; it is no reason to let the lab stand."""
-    if not worlds.keeps() or etc_links.made(name) == "beside":  # it is another's, who is up
-        return ()
-    try:
-        kept.forget(name)
-    except StateError as error:
-        return (f"{error}: `bascule restore` would bring {name} back after a reboot; `bascule down {name}` again",)
-    return ()
 
 
 def _told(prepared: Prepared) -> tuple[Plan, list[Fact], list[Fact]]:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 from bascule import syscalls
 from bascule.errors import BasculeError, Conflict, Interrupted, KernelError, PlanFailed, as_kernel_error
-from bascule.host import files, namespaces, nft, service
+from bascule.host import files, flows, namespaces, nft, service
 from bascule.host.netlink import Netlink
 from bascule.host.paths import Paths
 from bascule.host.sysctls import NodeSettings, read_sysctl, settle, sysctl_path
@@ -25,6 +25,8 @@ from bascule.kernel.forwarding import SWITCH
 from bascule.kernel.namespace import DeleteNamespace
 from bascule.kernel.op import (
     ChangeMode,
+    DeleteFlows,
+    DeleteUnfitFlows,
     DropNamespace,
     DropRule,
     Effect,
@@ -39,7 +41,6 @@ from bascule.kernel.op import (
     WriteSysctls,
 )
 from bascule.kernel.op import Netlink as Message
-from bascule.kernel.table import digest, families
 from bascule.wire import route as rt
 from bascule.wire.message import Failure, Request
 
@@ -256,18 +257,14 @@ class _Hands:
                 if isinstance(effect, WriteFile) and effect.server:
                     self._go_home()
                     service.tell(effect.server)
-            case RunNft() | DropRule():
-                self._rules(effect)
             case RunService() | EndService():
                 self._serve(effect)
-
-    def _rules(self, effect: RunNft | DropRule) -> None:
-        self._go_home()
-        if isinstance(effect, DropRule):
-            return nft.delete_rule(effect)
-        nft.run_unless(effect.unless, effect.text)
-        if effect.table:
-            self._report.tables[effect.table] = digest(effect.made_of, nft.listing(effect.table, families(effect.made_of)))
+            case RunNft() | DropRule():
+                self._go_home()
+                self._report.tables.update(nft.carry_out(effect))
+            case DeleteFlows() | DeleteUnfitFlows():
+                self._go_home()
+                flows.carry_out(effect)
 
     def _serve(self, effect: RunService | EndService) -> None:
         self._go_home()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import socket
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from bascule import syscalls
@@ -68,19 +68,19 @@ class Netlink:
                 if reply.sequence == self._sequence:
                     return answers
 
-    def dump(self, request: Request) -> list[Reply]:
-        """All messages of a table, consistent in themselves. Raises :class:`KernelError`."""
+    def dump(self, request: Request, wanted: Callable[[Reply], bool] = lambda _reply: True) -> list[Reply]:
+        """All ``wanted`` messages of a table, consistent in themselves. Raises :class:`KernelError`."""
         for _attempt in range(_RETRIES):
             self._sequence += 1
             self._transport.send(message.encode(Request(request.kind, request.flags | DUMP, request.body), self._sequence))
-            found = self._collect(self._sequence)
+            found = self._collect(self._sequence, wanted)
             if found is not None:
                 return found
         raise KernelError(
             f"netlink dump {request.kind}", errno.EINTR, f"interrupted {_RETRIES} times", advice="the network changes too fast"
         )
 
-    def _collect(self, sequence: int) -> list[Reply] | None:
+    def _collect(self, sequence: int, wanted: Callable[[Reply], bool]) -> list[Reply] | None:
         """The replies of one dump; None where it has to be asked for again."""
         found: list[Reply] = []
         interrupted = False
@@ -103,7 +103,8 @@ class Netlink:
                         said = failure.said or _words(failure.errno)
                         raise KernelError(f"netlink dump after message {sequence}", failure.errno, said)
                     return None if interrupted else found
-                found.append(reply)
+                if wanted(reply):
+                    found.append(reply)
 
     def get(self, request: Request) -> Reply | Failure:
         """One question with one answer, or the failure."""

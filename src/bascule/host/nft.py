@@ -12,8 +12,9 @@ from contextlib import suppress
 from bascule import syscalls
 from bascule.errors import KernelError
 from bascule.host.netlink import NETFILTER, Netlink
-from bascule.kernel.op import DropRule, Key
+from bascule.kernel.op import DropRule, Key, RunNft
 from bascule.kernel.ruleset import COMMENT, FROM, TO, WITHIN, ForwardAccept
+from bascule.kernel.table import digest, families
 from bascule.wire import netfilter
 from bascule.wire.attributes import WireError
 
@@ -130,6 +131,17 @@ def _handles(rule: Key) -> tuple[int, ...]:
     """Of the rule that is this fact, as often as it is there."""
     _kind, family, table, chain, *_which = rule
     return next((found.handles for found in forward_rules(family, table, chain) if found.key == rule), ())
+
+
+def carry_out(effect: RunNft | DropRule) -> dict[str, str]:
+    """Returns the table that stands now, with its digest, if that was asked for."""
+    if isinstance(effect, DropRule):
+        delete_rule(effect)
+        return {}
+    run_unless(effect.unless, effect.text)
+    if not effect.table:
+        return {}
+    return {effect.table: digest(effect.made_of, listing(effect.table, families(effect.made_of)))}
 
 
 def run_unless(rule: Key | None, text: str) -> None:

@@ -10,7 +10,7 @@ from functools import lru_cache
 from ipaddress import ip_interface
 from typing import Any
 
-from bascule.host import adopted, files, ipv6, namespaces, node_files, resolving, routes, service, surroundings
+from bascule.host import adopted, files, flows, ipv6, namespaces, node_files, resolving, routes, service, surroundings
 from bascule.host.netlink import Netlink
 from bascule.host.paths import Paths
 from bascule.host.routes import Way
@@ -25,6 +25,7 @@ from bascule.kernel.port import HAIRPIN, ISOLATED, PortFlag
 from bascule.kernel.route import LoopbackRoute, Route
 from bascule.kernel.stray import Stray
 from bascule.kernel.sysctl import Sysctl
+from bascule.kernel.table import Table
 from bascule.names import WORLD_NETNS
 from bascule.wire import route as rt
 from bascule.wire.attributes import unpack_from
@@ -91,6 +92,9 @@ def observe(scope: Scope, paths: Paths) -> Observation:
             seen.facts.extend(_strays(name, nodes[name], world, scope))
         nodes = nodes if scope.inside else {}
     _conclude(seen, scope, world, nodes)
+    if scope.flows is not None:
+        lost = not any(isinstance(fact, Table) for fact in seen.facts)
+        seen.unfit, seen.without_flows = flows.look(scope.flows, world.routes, lost)
     node_files.look(seen, scope, paths)
     seen.facts.extend(found for prefix in scope.services if (found := service.running(prefix)) is not None)
     seen.confined = bool(scope.services) and service.is_confined()

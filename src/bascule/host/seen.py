@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from bascule.kernel.file import UsersFolder
+from bascule.kernel.flow import Unfit
 from bascule.kernel.op import Fact
+from bascule.kernel.passage import Passages
 from bascule.kernel.service import Upstream
 from bascule.wire import netfilter
 
@@ -19,7 +22,8 @@ class Scope:
     should be (``settled``). With ``inside`` False the nodes are only counted, not looked into: enough for taking them away. Not
     told are the addresses and routes of an IP version that a node gives an interface itself (``autoconf``). ``six`` are the
     interfaces of each node that are to have IPv6 addresses; ``cables`` its veth pairs: name in the world, name and MAC in the
-    node. A node whose cable is not there is looked into in any case."""
+    node. A node whose cable is not there is looked into in any case. ``flows`` gives what flows ought to
+    look like; it is asked only where there are any."""
 
     nodes: tuple[str, ...] = ()
     links: frozenset[str] = frozenset()
@@ -40,6 +44,7 @@ class Scope:
     cables: dict[str, set[tuple[str, str, str]]] = field(default_factory=dict)
     forwarding: frozenset[tuple[str, int]] = frozenset()
     settled: frozenset[tuple[str, int, bool]] = frozenset()
+    flows: Callable[[], Passages] | None = None
 
 
 @dataclass(slots=True)
@@ -53,7 +58,8 @@ class Observation:
     machine's name servers that nodes can ask, those that hear only the machine itself, and whom the lab's own ask
     (``upstream``); whether settings of the kernel can be changed, and whether dnsmasq is ``confined`` to where we don't
     write; whether settings of IPv6 are to be seen (``ipv6``), whether the kernel knows it at all, and by which setting an
-    interface (node, name) has none all the same (``without_ipv6``)."""
+    interface (node, name) has none all the same (``without_ipv6``);
+    flows that do not fit (``unfit``), and why this kernel does not tell of them, if so."""
 
     facts: list[Fact] = field(default_factory=list)
     indexes: dict[tuple[str, str], int] = field(default_factory=dict)
@@ -85,6 +91,8 @@ class Observation:
     users: dict[str, UsersFolder] = field(default_factory=dict)
     etc_writable: bool = True
     settable: bool = True
+    unfit: tuple[Unfit, ...] = ()
+    without_flows: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,10 +34,12 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Changes in the order of their making. ``notes`` are things seen that a reader of the plan should know."""
+    """Changes in the order of their making. ``notes`` are things seen that a reader of the plan should know. ``closing`` is what
+    has to be done at the end of all, and belongs to no one change."""
 
     changes: tuple[Change, ...]
     notes: tuple[str, ...] = ()
+    closing: tuple[Op, ...] = ()
 
     @property
     def ops(self) -> list[Op]:
@@ -51,7 +53,7 @@ class Plan:
                 inside, group = [], change.fact.node
             for op in change.ops:
                 (inside if op.node and change.sign != "-" else ordered).append(op)
-        return ordered + inside
+        return [*ordered, *inside, *self.closing]
 
     def __bool__(self) -> bool:
         return bool(self.changes)

@@ -47,12 +47,13 @@ class Keeper:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """``topology`` is the lab file's data with every choice made, None for a lab that is (being) taken away. ``namespaces``
-    maps a name to the cookie of the namespace (0: made or about to be made, cookie not known). ``priors`` are (node, sysctl,
-    value before bascule). ``tables`` maps a table's name to its digest (:mod:`bascule.kernel.table`). ``settings`` are sysctls
-    of the world that the lab needs. ``forwarding`` has by node ("" is the world) and IP version what was there before it was
-    turned on (:class:`bascule.kernel.forwarding.Memory`). ``slot`` numbers the lab's range of interface indexes. ``placed`` are
-    the links that were put into folders of the user's (:mod:`bascule.kernel.file`). ``host`` is the network namespace that a lab
+    """``topology`` is the lab file's data with every choice made, None for a lab that is (being) taken away, ``killed`` those
+    of runs that were killed before this one and that nothing else tells of. ``namespaces`` maps a name to the cookie of the
+    namespace (0: made or about to be made, cookie not known). ``priors`` are (node, sysctl, value before bascule). ``tables``
+    maps a table's name to its digest (:mod:`bascule.kernel.table`). ``settings`` are sysctls of the world that the lab needs.
+    ``forwarding`` has by node ("" is the world) and IP version what was there before it was turned on
+    (:class:`bascule.kernel.forwarding.Memory`). ``slot`` numbers the lab's range of interface indexes. ``placed`` are the
+    links that were put into folders of the user's (:mod:`bascule.kernel.file`). ``host`` is the network namespace that a lab
     of the host world was built in; None: not noted. One that is ``held`` was built by a program for itself, and goes with it
     (:class:`bascule.state.lock.Hold`)."""
 
@@ -72,6 +73,7 @@ class Record:
     host: Netns | None = None
     held: bool = False
     forwarding: dict[str, Any] = field(default_factory=dict)
+    killed: list[dict[str, Any]] = field(default_factory=list)
     version: int = VERSION
 
 
@@ -302,6 +304,7 @@ _GOOD: dict[str, Callable[[object], bool]] = {
     "settings": _are_texts,
     "placed": _are_texts,
     "forwarding": _is_forwarding,
+    "killed": lambda value: isinstance(value, list) and all(isinstance(each, dict) and _is_topology(each) for each in value),
 }
 
 
