@@ -18,6 +18,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from io import FileIO
 from typing import Protocol
 
 CLONE_NEWNS = 0x00020000
@@ -208,13 +209,10 @@ def kill(pidfd: int, number: int) -> None:
     signal.pidfd_send_signal(pidfd, number)
 
 
-def run(argv: Sequence[str], text: str, seconds: float) -> subprocess.CompletedProcess[str]:
-    """Run a program to its end, with ``text`` as input and nothing of our environment. Raises subprocess.TimeoutExpired too."""
+def run(argv: Sequence[str], stdin: FileIO, stdout: FileIO, stderr: FileIO) -> subprocess.Popen[bytes]:
+    """Start a program with these, and nothing of our environment."""
     _pass("run", argv)
-    clean = {"PATH": SYSTEM_PATH, "LC_ALL": "C"}
-    return subprocess.run(
-        argv, input=text, capture_output=True, encoding="utf-8", errors="surrogateescape", timeout=seconds, check=False, env=clean
-    )
+    return subprocess.Popen(argv, stdin=stdin, stdout=stdout, stderr=stderr, env={"PATH": SYSTEM_PATH, "LC_ALL": "C"})
 
 
 def become(path: str, argv: Sequence[str]) -> None:

@@ -9,6 +9,7 @@ from contextlib import suppress
 from bascule import syscalls
 from bascule.engine import look, worlds
 from bascule.errors import Elsewhere, InputError, StateError
+from bascule.host import programs
 from bascule.state import kept
 
 UNIT = "/etc/systemd/system/bascule.service"
@@ -103,6 +104,6 @@ def _systemctl(*commands: tuple[str, ...]) -> list[str]:
         return ["systemd does not run here: enable bascule.service where it does"] if commands[0] != ("daemon-reload",) else []
     said = []
     for command in commands:
-        done = syscalls.run([found, *command], "", _SECONDS)
-        said.append(f"systemctl {' '.join(command)}" + ("" if done.returncode == 0 else f": {done.stderr.strip()}"))
+        done = programs.run([found, *command], "", _SECONDS)
+        said.append(f"systemctl {' '.join(command)}" + ("" if done.code == 0 else f": {done.stderr.strip()}"))
     return said

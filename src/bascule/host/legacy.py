@@ -6,10 +6,10 @@ nft does not know them. /proc tells whether there is a filter table; only then i
 from __future__ import annotations
 
 import shutil
-import subprocess
 from contextlib import suppress
 
 from bascule import syscalls
+from bascule.host import programs
 from bascule.host.seen import OldFirewall
 
 _NAMES = {4: "/proc/thread-self/net/ip_tables_names", 6: "/proc/thread-self/net/ip6_tables_names"}
@@ -33,9 +33,9 @@ def _has_filter(version: int) -> bool:
 def _of(version: int) -> OldFirewall:
     found = shutil.which(PROGRAM[version], path=syscalls.SYSTEM_PATH)
     if found is not None:
-        with suppress(OSError, subprocess.TimeoutExpired):
-            done = syscalls.run([found, "-w", "5", "-S"], "", _SECONDS)
-            if done.returncode == 0:
+        with suppress(OSError):
+            done = programs.run([found, "-w", "5", "-S"], "", _SECONDS)
+            if done.code == 0:
                 return read(version, done.stdout)
     return OldFirewall(version)
 

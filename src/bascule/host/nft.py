@@ -5,12 +5,12 @@ from __future__ import annotations
 import errno
 import re
 import shutil
-import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
 from bascule import syscalls
 from bascule.errors import KernelError
+from bascule.host import programs
 from bascule.host.netlink import NETFILTER, Netlink
 from bascule.kernel.op import DropRule, Key, RunNft
 from bascule.kernel.ruleset import COMMENT, FROM, TO, WITHIN, ForwardAccept
@@ -32,10 +32,10 @@ def _call(arguments: list[str], text: str = "") -> str:
     if found is None:
         raise KernelError("nft", errno.ENOENT, "nft is not installed", advice="install the package nftables")
     try:
-        done = syscalls.run([found, *arguments], text, _SECONDS)
-    except subprocess.TimeoutExpired as error:
+        done = programs.run([found, *arguments], text, _SECONDS)
+    except TimeoutError as error:
         raise KernelError("nft", errno.ETIMEDOUT, f"no answer in {_SECONDS} s") from error
-    if done.returncode != 0:
+    if done.code != 0:
         said = done.stderr.strip().splitlines()
         raise KernelError(f"nft {text.strip() or ' '.join(arguments)}", errno.EINVAL, said[0] if said else "failed")
     return done.stdout

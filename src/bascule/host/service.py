@@ -7,12 +7,12 @@ import os
 import select
 import shutil
 import signal
-import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
 
 from bascule import syscalls
 from bascule.errors import KernelError
+from bascule.host import programs
 from bascule.kernel.service import PROGRAM, NameServer
 
 _OWN = "/proc/thread-self/ns/net"
@@ -83,10 +83,10 @@ def start(config: str) -> None:
     if found is None:
         raise KernelError(PROGRAM, errno.ENOENT, "dnsmasq is not installed", advice="install the package dnsmasq-base")
     try:
-        done = syscalls.run([found, f"--conf-file={config}"], "", _SECONDS)
-    except subprocess.TimeoutExpired as error:
+        done = programs.run([found, f"--conf-file={config}"], "", _SECONDS)
+    except TimeoutError as error:
         raise KernelError(PROGRAM, errno.ETIMEDOUT, f"no answer in {_SECONDS} s") from error
-    if done.returncode != 0:
+    if done.code != 0:
         said = [line for line in done.stderr.splitlines() if line.strip()]
         raise KernelError(
             f"{PROGRAM} --conf-file={config}", errno.EINVAL, said[-1].removeprefix(f"{PROGRAM}: ") if said else "failed"
@@ -173,6 +173,6 @@ def _try_to_read(found: str) -> int:
             place = f"{place}/{name}"
             syscalls.mkdir(place, 0o755)
         os.close(syscalls.create(f"{place}/out.conf", os.O_WRONLY, 0o644))
-        done = syscalls.run([found, "--test", f"--conf-file={place}/out.conf"], "", _SECONDS)
-        return _CONFINED if done.returncode and os.strerror(errno.EACCES) in done.stderr else 0
+        done = programs.run([found, "--test", f"--conf-file={place}/out.conf"], "", _SECONDS)
+        return _CONFINED if done.code and os.strerror(errno.EACCES) in done.stderr else 0
     return 0
