@@ -30,8 +30,8 @@ _LAB, _NEIGHBOUR = "docker-bridge", "neighbour"
 _MOST_NODES = 5000
 
 _WORDS: list[Any] = [
-    *("name", "world", "slot", "topology", "keeper", "pid", "start", "namespaces", "priors", "version", "boot", "host", "held"),
-    *("networks", "forwarding", "before", "interfaces", "back", "4", "6", "all", "accept_ra", "-1"),
+    *("name", "world", "slot", "topology", "keeper", "pid", "start", "first", "numbering", "namespaces", "priors", "version"),
+    *("boot", "host", "held", "networks", "forwarding", "before", "interfaces", "back", "4", "6", "all", "accept_ra", "-1"),
     *("nodes", "host", "private", "moon", _LAB, _NEIGHBOUR, "ns1", "../../etc", "/etc/passwd", "..", ".", "", "\0", "a\nb"),
     *("\x1b[2J", "\u202e", "\ud800", "x" * 300, "-rf", "10.0.0.0/24", "10.0.0.0/99", "mydocker0", "net.ipv4.ip_forward", "%s"),
     *("$(id)", "\U0001f600"),

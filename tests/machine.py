@@ -256,6 +256,8 @@ def _file(path: str) -> str:
         return "folder"
     if path.endswith(".pid"):
         return "a process"
+    if path.endswith("/.mark"):
+        return "a mark"
     if path.endswith("/lock"):
         return "a lock"  # who had it last stands in it
     try:

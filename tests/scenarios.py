@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -18,7 +19,6 @@ from bascule import syscalls
 from bascule.api import Lab
 from bascule.engine import look, worlds
 from bascule.errors import BasculeError, NotFound
-from bascule.host import service
 from bascule.plan import render
 from bascule.state import store
 from bascule.topology import edit
@@ -82,8 +82,9 @@ def wipe(empty: machine.State) -> None:
     """Make the machine as it was, by whatever means; nothing is done where it is."""
     if machine.difference(empty, machine.state()) == "":
         return
-    for prefix in glob.glob("/run/bascule/*/dns/*.pid"):
-        service.end(prefix.removesuffix(".pid"))
+    for note in glob.glob("/run/bascule/*/dns/*.pid"):
+        with suppress(OSError, ValueError):
+            os.kill(int(Path(note).read_text()), signal.SIGKILL)
     for name in set(os.listdir("/run/netns")) - {*empty["namespaces"]} if os.path.isdir("/run/netns") else ():
         subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
     for name in machine.state()["namespaces"][""]["links"]:

@@ -46,7 +46,7 @@ WRITING = {"O_CREAT", "O_WRONLY", "O_RDWR", "O_TRUNC", "O_APPEND"}
 ALLOWED = {
     ("host/world.py", "kill"): "an interrupt is handed to our own worker",
     ("host/spawn.py", "kill"): "the process ends by the signal that ended its command",
-    ("host/keeper.py", "os.open"): "/dev/null",
+    ("host/inner.py", "os.open"): "/dev/null",
 }
 
 

@@ -67,7 +67,7 @@ class NotFound(InputError):
 
 
 class Elsewhere(InputError):
-    """The lab is in another network namespace than the one that the command runs in."""
+    """The lab is in another network namespace than the one that the command runs in; a private one, in another PID namespace."""
 
 
 class KernelError(BasculeError):

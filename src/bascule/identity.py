@@ -64,6 +64,11 @@ def boot() -> str:
     return ""
 
 
+def numbering() -> str:
+    """In which PID namespace the numbers of this process are numbers (pid_namespaces(7)): elsewhere they are other processes'."""
+    return os.readlink("/proc/self/ns/pid")
+
+
 def place() -> str:
     """Where files in /run are and for how long, in three words: the boot, the first process that is to be seen (its PID namespace
     and when it began, so that a container that was started anew is another place), and the file system of /run itself."""

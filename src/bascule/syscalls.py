@@ -14,9 +14,10 @@ import fcntl
 import os
 import signal
 import stat
+import struct
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from io import FileIO
 from typing import Protocol
@@ -35,13 +36,16 @@ MNT_DETACH, UMOUNT_NOFOLLOW = 0x2, 0x8
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38
 
 _CLONE_PARENT = 0x00008000
-# The same numbers on every architecture; Linux 5.2 and 5.3 (linux/mount.h).
-_SYS_OPEN_TREE, _SYS_MOVE_MOUNT, _SYS_FSOPEN, _SYS_FSCONFIG, _SYS_FSMOUNT, _SYS_CLONE3 = 428, 429, 430, 431, 432, 435
-_AT_FDCWD, _OPEN_TREE_CLONE, _MOVE_MOUNT_F_EMPTY_PATH = -100, 0x1, 0x4  # linux/fcntl.h, linux/mount.h
+# The same numbers on every architecture; Linux 5.2 and 5.3, the last one 5.9 (linux/mount.h).
+_SYS_OPEN_TREE, _SYS_MOVE_MOUNT, _SYS_FSOPEN, _SYS_FSCONFIG, _SYS_FSMOUNT = 428, 429, 430, 431, 432
+_SYS_CLONE3, _SYS_CLOSE_RANGE = 435, 436
+_AT_FDCWD, _OPEN_TREE_CLONE = -100, 1  # linux/fcntl.h, linux/mount.h
+_MOVE_MOUNT_F_EMPTY_PATH, _MOVE_MOUNT_T_SYMLINKS = 0x4, 0x10
 _FSOPEN_CLOEXEC, _FSMOUNT_CLOEXEC, _FSCONFIG_CMD_CREATE = 1, 1, 6
 
 UNFINISHED = ".new"  # what the name of a file ends with that is being written
 _PAUSE = 0.002  # seconds between two tries of a lock
+_AFTER_STANDARD, _LAST = 3, (1 << 32) - 1  # descriptors: after stdin, stdout, stderr; and all that there can be
 
 # Where programs that we start ourselves are looked for, before $PATH: that may be anybody's.
 SYSTEM_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
@@ -76,14 +80,21 @@ _libc.unshare.argtypes = (ctypes.c_int,)
 _libc.setns.argtypes = (ctypes.c_int, ctypes.c_int)
 _libc.inotify_add_watch.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_uint32)
 _libc.sethostname.argtypes = (ctypes.c_char_p, ctypes.c_size_t)
+_libc.syscall.restype = ctypes.c_long
 _libc.prctl.argtypes = (ctypes.c_int, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong)
 
 
-def _check(result: int, subject: str) -> None:
-    """Raises OSError where a call has failed, with what it was about."""
-    if result != 0:
+def _check(result: int, subject: str) -> int:
+    """What a call gave. Raises OSError where it has failed, with what it was about."""
+    if result < 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number), subject)
+    return result
+
+
+def _syscall(number: int, *arguments: int | bytes) -> int:
+    """A call that the C library may have no name for: syscall(2), each number in a register of its own."""
+    return int(_libc.syscall(number, *(each if isinstance(each, bytes) else ctypes.c_long(each) for each in arguments)))
 
 
 # Namespaces, mounts, the process itself
@@ -107,18 +118,6 @@ def mount(source: str, target: str, kind: str, flags: int, data: str = "") -> No
     _check(_libc.mount(source.encode(), os.fsencode(target), kind.encode(), flags, data.encode()), f"mount(2) on {target}")
 
 
-def cover_link(source: str, target: str) -> None:
-    """A bind mount on a symbolic link itself, which mount(2) would follow (open_tree(2), move_mount(2), Linux 5.2)."""
-    _pass("mount", target)
-    tree = int(_libc.syscall(_SYS_OPEN_TREE, _AT_FDCWD, os.fsencode(source), _OPEN_TREE_CLONE | os.O_CLOEXEC))
-    _check(0 if tree >= 0 else -1, source)
-    try:
-        where = _AT_FDCWD, os.fsencode(target)
-        _check(_libc.syscall(_SYS_MOVE_MOUNT, tree, b"", *where, _MOVE_MOUNT_F_EMPTY_PATH), target)
-    finally:
-        os.close(tree)
-
-
 def umount(target: str, flags: int = 0) -> None:
     """umount2(2)"""
     _pass("umount", target)
@@ -127,18 +126,28 @@ def umount(target: str, flags: int = 0) -> None:
 
 def own_proc() -> int:
     """fsopen(2), fsconfig(2), fsmount(2): an instance of procfs that is mounted nowhere. Its folder goes with the descriptor."""
-    context = _called(_libc.syscall(_SYS_FSOPEN, b"proc", _FSOPEN_CLOEXEC))
+    subject = "an own procfs (fsopen(2), fsmount(2))"
+    context = _check(_syscall(_SYS_FSOPEN, b"proc", _FSOPEN_CLOEXEC), subject)
     try:
-        _called(_libc.syscall(_SYS_FSCONFIG, context, _FSCONFIG_CMD_CREATE, None, None, 0))
-        return _called(_libc.syscall(_SYS_FSMOUNT, context, _FSMOUNT_CLOEXEC, 0))
+        _check(_syscall(_SYS_FSCONFIG, context, _FSCONFIG_CMD_CREATE, 0, 0, 0), subject)
+        return _check(_syscall(_SYS_FSMOUNT, context, _FSMOUNT_CLOEXEC, 0), subject)
     finally:
         os.close(context)
 
 
-def _called(result: int) -> int:
-    if result < 0:
-        _check(result, "an own procfs (fsopen(2), fsmount(2))")
-    return result
+def clone_mount(path: str) -> int:
+    """open_tree(2): a descriptor of a new mount of what is at this path, which is nowhere yet and may be put into another mount
+    namespace, where the path itself is not to be seen (Linux 5.2)."""
+    _pass("mount", path)
+    return _check(_syscall(_SYS_OPEN_TREE, _AT_FDCWD, os.fsencode(path), _OPEN_TREE_CLONE | os.O_CLOEXEC), path)
+
+
+def move_mount(fd: int, target: str, on_link: bool = False) -> None:
+    """move_mount(2): put a mount that is nowhere yet at this place: where links lead from there, or on the link itself, which
+    mount(2) would follow (Linux 5.2)."""
+    _pass("mount", target)
+    flags = _MOVE_MOUNT_F_EMPTY_PATH | (0 if on_link else _MOVE_MOUNT_T_SYMLINKS)
+    _check(_syscall(_SYS_MOVE_MOUNT, fd, b"", _AT_FDCWD, os.fsencode(target), flags), target)
 
 
 def sethostname(name: str) -> None:
@@ -165,25 +174,12 @@ def no_new_privileges() -> None:
 
 def inotify() -> int:
     """inotify_init1(2): a descriptor that does not block."""
-    descriptor = int(_libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
-    _check(0 if descriptor >= 0 else -1, "inotify_init1(2)")
-    return descriptor
+    return _check(_libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC), "inotify_init1(2)")
 
 
 def inotify_watch(fd: int, path: str, mask: int) -> int:
     """inotify_add_watch(2): the number of the watch, the same one again where the path is watched already."""
-    number = int(_libc.inotify_add_watch(fd, os.fsencode(path), mask))
-    _check(0 if number >= 0 else -1, path)
-    return number
-
-
-class _CloneArguments(ctypes.Structure):
-    """struct clone_args, first version (clone(2), linux/sched.h)."""
-
-    _fields_ = [
-        (name, ctypes.c_uint64)
-        for name in ("flags", "pidfd", "child_tid", "parent_tid", "exit_signal", "stack", "stack_size", "tls")
-    ]
+    return _check(_libc.inotify_add_watch(fd, os.fsencode(path), mask), path)
 
 
 def fork() -> int:
@@ -192,15 +188,18 @@ def fork() -> int:
     return os.fork()
 
 
+def fork_again() -> int:
+    """fork(2) of a process that was itself forked, has one thread, and holds no lock: without what Python does in each child for
+    the threads that are not there, which takes as long as the fork itself."""
+    _pass("fork", "")
+    return _check(_holding_the_gil.fork(), "fork(2)")
+
+
 def fork_sibling() -> int:
     """Like fork(2), but the new process is a child of the caller's parent (CLONE_PARENT, Linux 5.3)."""
     _pass("fork", "")
-    arguments = _CloneArguments(flags=_CLONE_PARENT)
-    pid = int(_holding_the_gil.syscall(_SYS_CLONE3, ctypes.byref(arguments), ctypes.sizeof(arguments)))
-    if pid < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number), "clone3(2)")
-    return pid
+    arguments = struct.pack("=8Q", _CLONE_PARENT, *bytes(7))  # struct clone_args, first version (linux/sched.h)
+    return _check(_holding_the_gil.syscall(_SYS_CLONE3, arguments, len(arguments)), "clone3(2)")
 
 
 def kill(pidfd: int, number: int) -> None:
@@ -209,16 +208,38 @@ def kill(pidfd: int, number: int) -> None:
     signal.pidfd_send_signal(pidfd, number)
 
 
-def run(argv: Sequence[str], stdin: FileIO, stdout: FileIO, stderr: FileIO) -> subprocess.Popen[bytes]:
-    """Start a program with these, and nothing of our environment."""
+def run(
+    argv: Sequence[str], stdin: FileIO, stdout: FileIO, stderr: FileIO, environment: Mapping[str, str] | None = None
+) -> subprocess.Popen[bytes]:
+    """Start a program with these, and nothing of our environment, but what is given."""
     _pass("run", argv)
-    return subprocess.Popen(argv, stdin=stdin, stdout=stdout, stderr=stderr, env={"PATH": SYSTEM_PATH, "LC_ALL": "C"})
+    clean = {"PATH": SYSTEM_PATH, "LC_ALL": "C", **(environment or {})}
+    return subprocess.Popen(argv, stdin=stdin, stdout=stdout, stderr=stderr, env=clean)
 
 
-def become(path: str, argv: Sequence[str]) -> None:
-    """execve(2) with an empty environment. Does not return."""
+def become(path: str, argv: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
+    """execve(2) with nothing of our environment. Does not return."""
     _pass("exec", path)
-    os.execve(path, list(argv), {})  # noqa: S606
+    os.execve(path, list(argv), dict(environment or {}))  # noqa: S606
+
+
+def let_go() -> None:
+    """Before a program that outlives its caller: no blocked signal, the usual mask of new files, no descriptor beyond the first
+    three."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    os.umask(0o022)
+    close_all()
+
+
+def close_all() -> None:
+    """Close every descriptor but the first three: by close_range(2), and before Linux 5.9, which has it first, one by one."""
+    if _syscall(_SYS_CLOSE_RANGE, _AFTER_STANDARD, _LAST, 0) == 0:
+        return
+    with suppress(FileNotFoundError):  # /proc of a PID namespace that this process is not in
+        for name in os.listdir("/proc/self/fd"):
+            if int(name) >= _AFTER_STANDARD:
+                with suppress(OSError):  # the one by which the folder was read
+                    os.close(int(name))
 
 
 def execv(path: str, argv: Sequence[str]) -> None:

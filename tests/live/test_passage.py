@@ -11,7 +11,10 @@ import pytest
 
 import machine
 from bascule.api import Lab
+from bascule.engine import worlds
 from bascule.errors import BasculeError, Conflict, InputError
+from bascule.host import nft
+from bascule.state import store
 from helpers import as_json, bascule
 from sandbox import World, difference, require
 from traffic import Ears, Outside, bound, inside, reach, sctp_init
@@ -361,8 +364,8 @@ def test_many_ports_in_an_ordinary_users_world(world: World) -> None:
     lab = Lab.from_data(data, world="private")
     lab.up()
     assert not lab.plan()
-    with_host = Lab.from_data({**data, "nodes": {**data["nodes"], "here": {"network_mode": "host"}}}, world="private")
-    with_host.up()
-    listing = with_host.node("here").run(["nft", "list", "map", "inet", "bascule-lab", "tcp4"], capture_output=True).stdout
+    there = worlds.existing(store.load("lab"))
+    assert there is not None
+    listing = there.call(nft.listing, "bascule-lab", ("inet",))
     assert listing.count(" : 10.1.0.2 . 80") == 10_000
     lab.down()

@@ -147,7 +147,7 @@ def test_a_deaf_server_hears_again(world: World) -> None:
     config = next(path for path in Path("/run/bascule/careful/dns").glob("out-*.conf"))
     os.chmod("/run/bascule/careful/dns/out", 0o700)
     service.end("/run/bascule/careful/dns/out")
-    service.start(str(config))
+    service.start("/run/bascule/careful/dns/out", str(config))
     assert ask("a", "10.1.0.1", "b") == (NXDOMAIN, set())
     lab.up()
     _answers("a")

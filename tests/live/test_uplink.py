@@ -8,15 +8,18 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bascule import syscalls
 from bascule.api import Lab
+from bascule.engine import doctor
 from bascule.errors import Conflict, InputError, PlanFailed
-from bascule.host import uplink
+from bascule.host import keeper, uplink
+from impostor import impostor
 from sandbox import BASCULE, World, require
 from traffic import Caller, Ears, Outside, reach
 
@@ -35,12 +38,21 @@ def _data(ports: list[str]) -> dict[str, Any]:
 def machine(world: World) -> Iterator[Outside]:
     """The machine has an address, a default route, and another machine beside its router."""
     require("pasta", "nft")
+    _tun_for_everybody()
     with Outside(world, here=(HOST, "2001:db8::1"), there=("192.0.2.2", THERE, "2001:db8::2")) as outside:
         world.run("ip", "route", "add", "default", "via", "192.0.2.2")
         world.run("ip", "-6", "route", "add", "default", "via", "2001:db8::2")
         if uplink.why_not():
             pytest.skip(uplink.why_not())
         yield outside
+
+
+def _tun_for_everybody() -> None:
+    """As distributions have it, where we may make devices."""
+    with suppress(OSError):
+        syscalls.mount("tmpfs", "/dev/net", "tmpfs", 0)
+        os.mknod("/dev/net/tun", 0o020666, os.makedev(10, 200))
+        os.chmod("/dev/net/tun", 0o666)  # noqa: S103 (so it is on most machines)
 
 
 @pytest.fixture
@@ -59,7 +71,7 @@ def _pastas() -> list[int]:
                 continue
         except OSError:
             continue
-        if b"--config-net" in words and any(word.startswith(b"/run/uplink-") for word in words):
+        if b"--config-net" in words and keeper.NETWORK.encode() in words:
             found.append(int(entry))
     return found
 
@@ -156,11 +168,11 @@ def test_a_killed_one_is_back_and_another_port_is_a_restart(machine: Outside, wo
     with _serve(lab, "a", 80):
         assert _fetch(HOST, 8081, "elsewhere")
         assert _fetch(HOST, 8080, "elsewhere") is None
-    keeper = lab.record.keeper
-    assert keeper is not None
-    os.kill(keeper.pid, signal.SIGKILL)
+    kept = lab.record.keeper
+    assert kept is not None
+    os.kill(kept.pid, signal.SIGKILL)
     deadline = time.monotonic() + 30
-    while (_pastas() or Path(f"/proc/{keeper.pid}").exists()) and time.monotonic() < deadline:
+    while (_pastas() or Path(f"/proc/{kept.pid}").exists()) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert _pastas() == []
     lab.down()
@@ -236,7 +248,7 @@ def test_without_pasta_the_lab_is_cut_off_and_says_so(world: World, tmp_path: Pa
 def test_an_ordinary_user(machine: Outside, world: World) -> None:
     """Needs no more than /dev/net/tun."""
     if os.stat("/dev/net/tun").st_mode & 0o006 != 0o006:
-        pytest.skip("/dev/net/tun is not for everybody here")
+        pytest.skip("/dev/net/tun is not for everybody here, and can't be made so")
     file = Path(world.home, "out.yaml")
     file.write_text("nodes: {a: {networks: [lan], ports: ['8080:80']}}\nnetworks: {lan: {subnet: 10.1.0.0/24, nat: true}}\n")
     file.chmod(0o644)
@@ -244,4 +256,60 @@ def test_an_ordinary_user(machine: Outside, world: World) -> None:
     assert len(_pastas()) == 1
     assert world.as_ordinary_user(BASCULE, "plan", str(file)).stdout == "nothing to do: all is as it should be\n"
     world.as_ordinary_user(BASCULE, "down", "out")
+    assert _pastas() == []
+
+
+def test_it_is_started_as_every_version_of_it_allows(machine: Outside, world: World, tmp_path: Path) -> None:
+    """Newer ones close what they inherit, and profiles of AppArmor forbid files in most places: it gets its network namespace
+    under a path that they allow, writes no file, and holds nothing of the caller's."""
+    with open(tmp_path / "held", "w") as held:
+        os.set_inheritable(held.fileno(), True)
+        with Lab.from_data(_data([]), world="private"):
+            (pid,) = _pastas()
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            assert words[words.index(b"--netns") + 1].startswith(b"/run/user/0/netns/")
+            assert b"--pid" not in words
+            assert not any(word.startswith(b"/proc/") for word in words)
+            assert str(tmp_path / "held") not in [os.readlink(path) for path in Path(f"/proc/{pid}/fd").iterdir()]
+
+
+def test_an_impostor_is_not_taken_for_it(machine: Outside, world: World) -> None:
+    """CWE-290: a process of another user with its command line neither stands for the way out nor keeps it from being changed."""
+    with Lab.from_data(_data(["8080:80"]), world="private") as lab:
+        (pid,) = _pastas()
+        words = [word.decode() for word in Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").split(b"\0")]
+        _kill(pid)
+        with impostor(*words) as other:
+            assert lab.plan()
+            lab.up()
+            assert not lab.plan()
+            Lab.from_data(_data(["8081:80"]), world="private").up()
+            assert len(_pastas()) == 2  # that one, too
+            lab.down()
+            assert other.poll() is None
+
+
+def _script(world: World, text: str) -> str:
+    path = Path(world.home, "pasta")
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [('echo "Couldn\'t open network namespace" >&2; exit 1', "Couldn't open network namespace"), ("exit 0", "it ended at once")],
+)
+def test_one_that_does_not_work_is_told_from_one_that_does(
+    machine: Outside, world: World, monkeypatch: pytest.MonkeyPatch, text: str, said: str
+) -> None:
+    """`doctor` tries it, and `up` says the same."""
+    assert [finding.verdict for finding in doctor.examine() if finding.what == "pasta"] == ["ok"]
+    path = _script(world, text)
+    monkeypatch.setattr(uplink, "program", lambda: path)
+    (finding,) = [finding for finding in doctor.examine() if finding.what == "pasta"]
+    assert finding.verdict == "no"
+    assert said in finding.found
+    with pytest.raises(PlanFailed, match=said):
+        Lab.from_data(_data([]), world="private").up()
     assert _pastas() == []

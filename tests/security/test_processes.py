@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -130,37 +129,29 @@ def test_another_user_can_t_join(world: World) -> None:
 
 
 ATTACK = """
-import ctypes, os, time
+import ctypes, os, sys
 libc = ctypes.CDLL(None, use_errno=True)
-tried = set()
-end = time.monotonic() + 4
-while time.monotonic() < end:
+print("ready", flush=True)
+while not os.path.exists(sys.argv[1]):
     for pid in os.listdir("/proc"):
-        if pid.isdigit() and int(pid) not in (1, os.getpid()) and pid not in tried:
-            try:
-                line = open(f"/proc/{pid}/cmdline", "rb").read()
-            except OSError:
-                continue
-            if b"worker-to-trace" not in line:
-                continue
-            tried.add(pid)
+        if pid.isdigit() and int(pid) not in (1, os.getpid()):
             answer = libc.ptrace(16, int(pid), 0, 0)  # PTRACE_ATTACH
-            print("traced" if answer == 0 else f"refused {ctypes.get_errno()}", flush=True)
+            print(pid, "traced" if answer == 0 else f"refused {ctypes.get_errno()}", flush=True)
 """
-CALLER = "from bascule.engine import look\nfor _ in range(60): look.show('docker-bridge')\n"
+CALLER = "from bascule.engine import look\nfor _ in range(20): look.show('docker-bridge')\n"
 
 
-def test_root_of_a_world_can_t_trace_our_worker(world: World) -> None:
+def test_root_of_a_node_does_not_even_see_our_worker(world: World, tmp_path: Path) -> None:
     """CWE-502: what the worker answers is believed outside; a process in a node that is root there may not put words into it."""
     with (
         Lab.load(SEED, world="private") as lab,
-        lab.node("ns1").popen([sys.executable, "-c", ATTACK], stdout=subprocess.PIPE) as attacker,
+        lab.node("ns1").popen([sys.executable, "-c", ATTACK, str(tmp_path / "end")], stdout=subprocess.PIPE) as attacker,
     ):
-        subprocess.run([sys.executable, "-c", CALLER, "worker-to-trace"], check=True, timeout=60)
-        attacker.send_signal(signal.SIGTERM)
-        said = attacker.communicate()[0]
-        assert b"refused" in said  # and not hanging in a stopped worker: the caller came back
-        assert b"traced" not in said
+        assert attacker.stdout is not None
+        assert attacker.stdout.readline() == b"ready\n"
+        subprocess.run([sys.executable, "-c", CALLER], check=True, timeout=60)
+        (tmp_path / "end").touch()
+        assert attacker.stdout.read() == b""
 
 
 def test_our_own_programs_come_from_the_system(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

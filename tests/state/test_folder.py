@@ -182,3 +182,11 @@ def test_an_empty_folder_that_nobody_may_use_is_made_anew(tmp_path: Path, monkey
     monkeypatch.setenv("BASCULE_STATE_DIR", str(chosen))
     folder.ensure(str(chosen))
     assert chosen.stat().st_mode & 0o7777 == 0o711
+
+
+def test_what_nodes_are_not_to_see(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The whole state directory; but where somebody has his home in it, no more than the lab's own folder."""
+    monkeypatch.setenv("HOME", "/home/me")
+    for state, hidden in (("/home/me/state", "/home/me/state"), ("/home", "/home/lab"), ("/home/me", "/home/me/lab")):
+        monkeypatch.setenv("BASCULE_STATE_DIR", state)
+        assert folder.not_for_nodes("lab") == (hidden,)

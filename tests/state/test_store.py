@@ -88,8 +88,9 @@ def test_what_is_written_can_be_read_by_others() -> None:
     path = Path(folder.lab("lab"), "lab.json")
     assert json.loads(path.read_text()) == {
         "name": "lab", "world": "private", "slot": 3, "topology": {"name": "lab"}, "source": "/x/lab.yaml", "command": "up",
-        "boot": "", "keeper": {"pid": 7, "start": 8}, "namespaces": {"a": 1}, "priors": [["a", "net.x", "0"]], "version": 1,
-            "settings": [], "tables": {}, "placed": [], "forwarding": {}, "killed": [],
+        "boot": "", "keeper": {"pid": 7, "start": 8, "first": [0, 0], "numbering": ""}, "namespaces": {"a": 1},
+        "priors": [["a", "net.x", "0"]], "version": 1, "settings": [], "tables": {}, "placed": [], "forwarding": {},
+        "killed": [],
     }  # fmt: skip
     assert path.stat().st_mode & 0o777 == 0o600
     assert store.load("lab").record == record
@@ -183,6 +184,10 @@ REPAIR = (
         (KEPT | {"host": [4, 1]}, " has wrong host" + REPAIR),
         (KEPT | {"host": [4, 1, -1]}, " has wrong host" + REPAIR),
         (KEPT | {"host": {"inode": 1}}, " has wrong host" + REPAIR),
+        (KEPT | {"keeper": {"pid": 1, "start": 1, "first": [1]}}, " has wrong keeper" + REPAIR),
+        (KEPT | {"keeper": {"pid": 1, "start": 1, "first": [1, -1]}}, " has wrong keeper" + REPAIR),
+        (KEPT | {"keeper": {"pid": 1, "start": 1, "first": {"0": 1, "1": 2}}}, " has wrong keeper" + REPAIR),
+        (KEPT | {"keeper": {"pid": 1, "start": 1, "numbering": 7}}, " has wrong keeper" + REPAIR),
         (KEPT | {"namespaces": []}, " has wrong namespaces" + REPAIR),
         (KEPT | {"namespaces": {"a": "x"}}, " has wrong namespaces" + REPAIR),
         (KEPT | {"namespaces": {"../../etc/x": 0}}, " has wrong namespaces" + REPAIR),
@@ -379,3 +384,14 @@ def test_a_record_whose_folder_goes_while_it_is_read_is_none(state: Path, monkey
 
     monkeypatch.setattr(folder, "check", vanishing)
     assert store.load("lab") == store.Stored(None, None)
+
+
+def test_a_keeper_comes_back_as_it_was_written() -> None:
+    """With what it is in which PID namespace; one of the first version tells less."""
+    os.makedirs(folder.lab("lab"), 0o700)
+    record = Record("lab", "private", 0, None, keeper=Keeper(7, 8, (9, 10), "pid:[1]"))
+    store.save(record)
+    assert store.load("lab").record == record
+    assert store.parse(store.text(record).encode(), "x", "lab") == record
+    _put(KEPT | {"keeper": {"pid": 7, "start": 8}})
+    assert store.load("lab").newest == Record("lab", "host", 0, None, keeper=Keeper(7, 8, (0, 0), ""))

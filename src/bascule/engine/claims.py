@@ -17,6 +17,7 @@ from bascule.engine import worlds
 from bascule.engine.adoption import world_key
 from bascule.engine.forwarding import memories, of_the_world, remembered
 from bascule.errors import Conflict, StateError
+from bascule.host import inner
 from bascule.host.observe import interfaces
 from bascule.host.world import World
 from bascule.kernel.forwarding import SWITCH, Memory
@@ -91,10 +92,11 @@ def of_others(name: str) -> Claims:
 
 
 def _world(keeper: int) -> Iterator[str]:
-    """A private world, by its user namespace: what belongs to that is not to be a node of another lab."""
-    with suppress(OSError):
-        status = os.stat(f"/proc/{keeper}/ns/user")
-        yield world_key((status.st_dev, status.st_ino))
+    """A private world, by its user namespaces: what belongs to them is not to be a node of another lab."""
+    for path in (f"/proc/{keeper}/ns/user", f"/proc/{keeper}/root{inner.PINS}/user"):
+        with suppress(OSError):
+            status = os.stat(path)
+            yield world_key((status.st_dev, status.st_ino))
 
 
 def _need(claims: Claims, stored: Stored) -> None:

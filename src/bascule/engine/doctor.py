@@ -13,8 +13,8 @@ from typing import Literal
 from bascule import syscalls
 from bascule.engine import legacy
 from bascule.engine.prepare import stored_topology
-from bascule.errors import BasculeError
-from bascule.host import abilities, flows, keeper, nft, service
+from bascule.errors import BasculeError, KernelError
+from bascule.host import abilities, flows, ids, keeper, nft, service, uplink
 from bascule.host.keeper import Starting
 from bascule.host.legacy import PROGRAM
 from bascule.host.netlink import Netlink
@@ -26,6 +26,7 @@ from bascule.kernel.link import AddBridge, AddVeth, Bridge, Veth
 from bascule.kernel.op import Netlink as Message
 from bascule.kernel.op import Op
 from bascule.kernel.ruleset import FROM, TO
+from bascule.plan.uplink import WITHOUT_PORTS
 from bascule.state import folder, store
 from bascule.topology.model import Assigned
 
@@ -88,14 +89,43 @@ def _private_world() -> Iterator[Finding]:
     """private world."""
     try:
         with Starting() as started:
-            world = PrivateWorld(started.pid, started.start)
+            world = PrivateWorld(started.keeper, started.first)
             yield Finding("private world", "ok", "a user namespace was made and joined")
+            yield _ids(sum(row.size for row in world.call(ids.own)))
             yield from world.call(_links)
+            yield _way_out(world)
+            if os.geteuid() != 0 and world.call(service.is_confined):  # for root it is told with the program
+                yield Finding("dnsmasq", "note", service.CONFINED, service.LET_IT)
             fresh = world.call(_is_fresh)
         if not fresh:
             yield Finding("own /proc and /sys", "note", "the kernel refuses fresh ones here", "nodes see the host's; harmless")
     except BasculeError as error:
         yield Finding("private world", "no", str(error), keeper.why_forbidden())
+
+
+def _ids(count: int) -> Finding:
+    if count > 1:
+        return Finding("user ids", "ok", f"{count} in a private world: programs there may become other users")
+    return Finding(
+        "user ids",
+        "note",
+        "one in a private world: programs that become another user fail there (tcpdump, nginx, sshd, FRR)",
+        ids.how_to_get_more(),
+    )
+
+
+def _way_out(world: PrivateWorld) -> Finding:
+    """Some have a pasta that does not work: an old or a new one, a profile of AppArmor that forbids what it needs."""
+    why = uplink.why_not()
+    if why:
+        return Finding("pasta", "note", why, "without it private worlds are cut off: no `nat`, no `ports`")
+    try:
+        uplink.start(world, WITHOUT_PORTS)
+    except KernelError as error:
+        return Finding(
+            "pasta", "no", f"tried, and failed: {error.said}", "see the system's journal, and `aa-status` for AppArmor"
+        )
+    return Finding("pasta", "ok", f"{uplink.program()}: tried in a private world")
 
 
 def _is_fresh() -> bool:
@@ -140,7 +170,6 @@ _PROGRAMS: tuple[tuple[str, str, Verdict, str], ...] = (
     ("ip", "iproute2", "note", "`bascule script` prints ip commands"),
     ("nft", "nftables", "note", "needed for nat, isolation and ports, and where the machine's firewall drops what is forwarded"),
     ("dnsmasq", "dnsmasq-base", "note", "needed for name servers; without it names are in /etc/hosts only"),
-    ("pasta", "passt", "note", "the way out of private worlds, and ports into them; without it they are cut off"),
     ("ping", "iputils-ping", "note", "`bascule exec NODE -- ping …`; `bascule ping` needs no program"),
     ("brctl", "bridge-utils", "note", "`bascule script --classic` prints brctl commands"),
     ("sleep", "coreutils", "no", "keeps private worlds alive"),

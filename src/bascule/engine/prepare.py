@@ -29,6 +29,7 @@ from bascule.kernel.ruleset import is_plain
 from bascule.kernel.service import Upstream
 from bascule.kernel.sysctl import Sysctl
 from bascule.kernel.table import Table, digest
+from bascule.kernel.uplink import WorldUplink
 from bascule.plan import filed, owner
 from bascule.plan.desired import Machine, NodeFacts, desired
 from bascule.plan.diff import Plan, diff
@@ -242,8 +243,7 @@ def _look_outside(seen: Observation, world: World | None) -> None:
     resolving.from_outside(seen, addresses())
     if world is None:
         seen.dnsmasq = service.program() is not None
-    elif isinstance(world, PrivateWorld) and (found := uplink.running(world)) is not None:
-        seen.facts.append(found)
+    elif any(isinstance(fact, WorldUplink) for fact in seen.facts):
         seen.without_uplink = ""  # what works is not given up, even if it could not be started now
     if seen.without_uplink:
         seen.resolvers, seen.upstream = (), Upstream("")

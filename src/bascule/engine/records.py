@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from bascule import identity
 from bascule.engine import forwarding
 from bascule.engine.claims import Claims
 from bascule.engine.prepare import Prepared
 from bascule.host.execute import Report
+from bascule.host.keeper import Starting
 from bascule.kernel.forwarding import SWITCH, Forwarding
 from bascule.kernel.namespace import AddNamespace, AttachNamespace, Namespace
 from bascule.kernel.op import WORLD
@@ -17,7 +19,7 @@ from bascule.plan.diff import Plan
 from bascule.plan.firewall import Surroundings
 from bascule.plan.passage import passage
 from bascule.state import store
-from bascule.state.store import Record, Stored
+from bascule.state.store import Keeper, Record, Stored
 from bascule.topology.dump import to_data
 from bascule.topology.model import Assigned
 
@@ -54,6 +56,11 @@ def _killed(journal: Record | None) -> list[dict[str, Any]]:
     if journal is None:
         return []
     return [*journal.killed, *(each for each in (journal.topology,) if each is not None and each not in journal.killed)]
+
+
+def keeper_of(started: Starting) -> Keeper:
+    """The process that keeps a private world, as it is written down."""
+    return Keeper(started.keeper.pid, started.keeper.start, started.first, identity.numbering())
 
 
 def present(prepared: Prepared, stored: Stored) -> dict[str, int]:

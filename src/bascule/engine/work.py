@@ -32,8 +32,8 @@ from bascule.plan.diff import Change, Plan
 from bascule.plan.flows import passages
 from bascule.plan.names import placed_links
 from bascule.plan.servers import servers_folder
-from bascule.state import lock, store
-from bascule.state.store import Keeper, Record, Stored
+from bascule.state import folder, lock, store
+from bascule.state.store import Record, Stored
 from bascule.topology.model import Assigned, Topology
 
 _PASSES = 3
@@ -110,7 +110,8 @@ class Work:
                 known = {**self.stored.namespaces, **record.namespaces}
                 placed = sorted({*self.stored.placed, *record.placed})
                 record = dataclasses.replace(record, forwarding=forwarding.noted(record, *_told(prepared)))
-                store.begin(dataclasses.replace(record, namespaces=known, priors=foreseen(record, prepared), placed=placed))
+                journal = dataclasses.replace(record, namespaces=known, priors=foreseen(record, prepared), placed=placed)
+                store.begin(journal)
                 self.begun, self.tried = started is None, target
                 remarks = self._see_off(world, prepared.plan)
                 report = self._carry_out(world, prepared.plan)
@@ -134,7 +135,8 @@ class Work:
                 if told is error:
                     raise
                 raise told from error
-            store.save(records.finished(record, report))
+            record = records.finished(record, report)
+            store.save(record)
             return Outcome(prepared.plan, report, target, self.kind, remarks + noted + keeping.keep(record))
 
     def _carry_out(self, world: World, plan: Plan) -> Report:
@@ -184,7 +186,7 @@ class Work:
             self.heard.planned(prepared.plan)
             if isinstance(world, PrivateWorld):
                 remarks = self._see_off(world, prepared.plan) if self.options.kill else ()  # else all end with the keeper
-                keeper.end(world.pid, world.start, Process.reap)
+                keeper.end(world.keeper, Process.reap)
                 self.heard.progress(len(prepared.plan.ops))
                 store.forget(self.name)
                 return Outcome(prepared.plan, Report(done=len(prepared.plan.ops)), None, "private", remarks)
@@ -248,8 +250,8 @@ class Work:
         if world is not None or self.kind == "host":
             yield world or HostWorld(), None
             return
-        with Starting() as started:
-            yield PrivateWorld(started.pid, started.start), started
+        with Starting(folder.not_for_nodes(self.name)) as started:
+            yield PrivateWorld(started.keeper, started.first), started
 
     def _claim(
         self, asked: Topology, current: Assigned | None, world: World, started: Starting | None, held: ExitStack
@@ -280,7 +282,7 @@ class Work:
         return dataclasses.replace(
             records.claimed(self.name, self.kind, slot, target, self.stored, others),
             source=self.source,
-            keeper=Keeper(started.pid, started.start) if started else old.keeper if old else None,
+            keeper=records.keeper_of(started) if started else old.keeper if old else None,
             host=identity.netns() if self.kind == "host" else None,
             held=self.options.hold is not None or (old is not None and old.held and lock.has_holder(self.name)),
         )

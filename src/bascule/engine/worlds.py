@@ -1,7 +1,8 @@
 """Which world a lab runs in, whether it is still there, and whether we are.
 
-Of a lab of the host world the record says in which network namespace it was built. Who runs in another one (inside a node, in a
-container that shares /run) would look for it where it is not, and is told where it is.
+Of a lab of the host world the record says in which network namespace it was built, and of a private one in which PID namespace
+its keeper has its number. Who runs in another one (inside a node, in a container that shares /run) would look for it where it is
+not, and is told where it is.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from typing import Literal
 
 from bascule import identity
 from bascule.errors import Elsewhere, InputError
-from bascule.host import keeper, namespaces
+from bascule.host import lasting, namespaces
+from bascule.host.lasting import Process
 from bascule.host.world import HostWorld, PrivateWorld, World
 from bascule.state import folder, kept
 from bascule.state.store import Record, Stored
@@ -38,21 +40,35 @@ def choose(asked: str | None, stored: Stored) -> Kind:
 
 
 def has_world(record: Record) -> bool:
-    """Whether the record's world exists: the host always does, a private one as long as its keeper."""
-    if record.world == "host":
+    """Whether the record's world exists: the host always does, a private one as long as its keeper, and for all that can
+    be told here where that is out of sight."""
+    if record.world == "host" or _is_out_of_sight(record):
         return True
-    return record.keeper is not None and keeper.alive(record.keeper.pid, record.keeper.start)
+    return record.keeper is not None and lasting.alive(Process(record.keeper.pid, record.keeper.start))
+
+
+def _is_out_of_sight(record: Record) -> bool:
+    """Whether the keeper's number is one of another PID namespace: nobody here can tell then whether it runs."""
+    return record.keeper is not None and record.keeper.numbering not in ("", identity.numbering())
 
 
 def is_here(record: Record, here: identity.Netns | None = None) -> bool:
     """Whether the lab's world can be worked in from where the calling thread is, or is ``here``."""
+    if record.keeper is not None:
+        return not _is_out_of_sight(record)
     return record.host is None or record.host.is_same(here or identity.netns())
 
 
 def _refuse_elsewhere(record: Record) -> None:
-    if record.host is None or is_here(record):
+    if is_here(record):
         return
+    if record.keeper is not None:
+        raise Elsewhere(
+            f"lab {record.name} is in another PID namespace ({record.keeper.numbering}) than this one ({identity.numbering()}); "
+            f"run the command there; if it has ended (a container that was started anew), remove {folder.lab(record.name)}"
+        )
     here = identity.netns()
+    assert record.host is not None  # noqa: S101 (else it is here)
     path = namespaces.way_to(record.host[:2])
     if path:
         advice = f"run the command there: nsenter --net={path} bascule …"
@@ -74,13 +90,14 @@ def existing(stored: Stored) -> World | None:
     record = stored.newest
     if record is None or not has_world(record):
         return None
+    _refuse_elsewhere(record)
     if record.keeper is None:
-        _refuse_elsewhere(record)
         return HostWorld()
-    return PrivateWorld(record.keeper.pid, record.keeper.start)
+    return PrivateWorld(Process(record.keeper.pid, record.keeper.start), Process(*record.keeper.first))
 
 
 def without_lost(stored: Stored) -> Stored:
-    """What is stored, less what went with a private world whose keeper has ended."""
+    """What is stored, less what went with a private world whose keeper has ended. What can't be ended from here is not forgotten:
+    :class:`Elsewhere` is raised for it when it is to be worked in."""
     kept = [record if record is not None and has_world(record) else None for record in (stored.record, stored.journal)]
     return Stored(*kept)

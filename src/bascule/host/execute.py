@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 from bascule import syscalls
 from bascule.errors import BasculeError, Conflict, Interrupted, KernelError, PlanFailed, as_kernel_error
-from bascule.host import files, flows, namespaces, nft, service
+from bascule.host import files, flows, inner, namespaces, nft, service
 from bascule.host.netlink import Netlink
 from bascule.host.paths import Paths
 from bascule.host.sysctls import NodeSettings, read_sysctl, settle, sysctl_path
@@ -195,6 +195,7 @@ class _Hands:
         self._coming_back = namespaces.coming_back()
         self._nodes: dict[str, tuple[int, Netlink]] = {}
         self._inside = ""
+        self._maker: inner.Maker | None = None  # in a private world a node's namespace is not the engine's own
         self._ready = False
         self._settings = NodeSettings()
         self._unsettled: set[str] = set()  # where something is still to be put back
@@ -207,6 +208,8 @@ class _Hands:
     def __exit__(self, *error: object) -> None:
         self._world.close()
         self._settings.close()
+        if self._maker is not None:
+            self._maker.close()
         for node in list(self._nodes):
             self._forget(node)
         self._coming_back.__exit__(None, None, None)
@@ -270,7 +273,7 @@ class _Hands:
         self._go_home()
         service.end(effect.prefix)
         if isinstance(effect, RunService):
-            service.start(effect.config)
+            service.start(effect.prefix, effect.config)
 
     def _send(self, group: list[Op], effects: list[Effect], acknowledged: list[Op]) -> None:
         messages = [effect for effect in effects if isinstance(effect, Message)]
@@ -323,8 +326,10 @@ class _Hands:
         if source:
             files.attach_namespace(name, source)
         else:
+            if self._paths.private and self._maker is None:
+                self._maker = inner.Maker()
             self._settings.enter()
-            files.make_namespace(name, lambda: self._settings.give(settings))
+            files.make_namespace(name, lambda: self._settings.give(settings), self._maker)
         _descriptor, socket = self._keep(name, os.open(namespaces.pin_path(name), os.O_RDONLY | os.O_CLOEXEC))
         self._report.cookies[name] = socket.cookie()
 

@@ -107,14 +107,14 @@ def _mount() -> None:
         namespaces.share_directory()
 
 
-def make_namespace(name: str, prepare: Callable[[], None]) -> None:
+def make_namespace(name: str, prepare: Callable[[], None], maker: namespaces.Maker | None = None) -> None:
     """A namespace with its pin in /run/netns, which it gets when ``prepare`` has been called in it. The thread is inside
     afterwards."""
     try:
-        namespaces.make(name, prepare)
+        namespaces.make(name, prepare, maker)
     except FileNotFoundError:
         ready_for_namespaces()
-        in_folder(namespaces.DIRECTORY, lambda: namespaces.make(name, prepare))
+        in_folder(namespaces.DIRECTORY, lambda: namespaces.make(name, prepare, maker))
 
 
 def attach_namespace(name: str, source: str) -> None:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from bascule.host import keeper, netlink
+from bascule.host import lasting, netlink
 from bascule.host.inotify import Folders, Inotify, watch
 from bascule.host.world import PrivateWorld, World
 
@@ -37,7 +37,7 @@ class Monitor:
         self.ended = False
         self._sockets = _sockets_of(world)
         self._files = _inotify()
-        self._keeper = keeper.open_keeper(world.pid, world.start) if isinstance(world, PrivateWorld) else None
+        self._keeper = lasting.hold(world.keeper) if isinstance(world, PrivateWorld) else None
 
     def close(self) -> None:
         """Close all descriptors. A socket that stays open keeps a private world's network alive."""

@@ -19,6 +19,8 @@ _MOUNTS = "/proc/{}/ns/mnt"
 _NSFS_MAGIC = 0x6E736673
 _NS_GET_NSTYPE = 0xB703  # ioctl_ns(2)
 
+Maker = Callable[[], int]  # gives a descriptor of a network namespace that nobody has yet
+
 
 def pin_path(name: str) -> str:
     """Where a namespace of this name is pinned."""
@@ -64,20 +66,30 @@ def enter_pin(name: str) -> int | None:
     return None
 
 
-def make(name: str, prepare: Callable[[], None]) -> None:
-    """Make a namespace, call ``prepare`` in it, pin it, and leave the thread inside it. Raises FileExistsError where the name is
-    taken, and what ``prepare`` raises.
+def make(name: str, prepare: Callable[[], None], maker: Maker | None = None) -> None:
+    """Make a namespace, or have it made, call ``prepare`` in it, pin it, and leave the thread inside it. Raises FileExistsError
+    where the name is taken, and what ``prepare`` raises.
 
     A file without a namespace under it (left by a crash between the steps) is taken over. So what has its pin is prepared.
     """
     path = _new_pin(name)
     try:
-        syscalls.unshare(CLONE_NEWNET)
+        if maker is None:
+            syscalls.unshare(CLONE_NEWNET)
+        else:
+            _enter_new(maker())
         prepare()
         syscalls.mount(_OWN, path, "none", MS_BIND)
     except OSError:
         syscalls.unlink(path)
         raise
+
+
+def _enter_new(descriptor: int) -> None:
+    try:
+        syscalls.setns(descriptor, CLONE_NEWNET)
+    finally:
+        os.close(descriptor)
 
 
 def _new_pin(name: str) -> str:

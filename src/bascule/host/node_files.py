@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import replace
 from posixpath import dirname
 
-from bascule.host import abilities, etc_links, files
+from bascule.host import abilities, etc_links, files, service
 from bascule.host.paths import ETC, RUN, Paths
 from bascule.host.seen import Observation, Scope
 from bascule.kernel.file import NODE_FILES, Symlink, TextFile, UsersFolder, mended
@@ -17,7 +17,7 @@ from bascule.kernel.op import Fact
 
 _MOST_BYTES = 1 << 24
 _STATE = "/run/bascule"
-_NOTE = ".pid"  # a server's own note, which goes with it
+_NOTES = (".pid", service.MARK)  # which go with the server
 
 
 def look(seen: Observation, scope: Scope, paths: Paths) -> None:
@@ -74,7 +74,7 @@ def _lab(scope: Scope, seen: Observation) -> tuple[list[str], list[str]]:
     for top in scope.folders:
         for place, _folders, names in os.walk(top):
             folders.append(place)
-            ours += [f"{place}/{name}" for name in names if not name.endswith(_NOTE)]
+            ours += [f"{place}/{name}" for name in names if not name.endswith(_NOTES)]
     for view in _names_in(scope.views):
         if not os.path.isdir(view):
             seen.strays.append(view)

@@ -10,7 +10,7 @@ from functools import lru_cache
 from ipaddress import ip_interface
 from typing import Any
 
-from bascule.host import adopted, files, flows, ipv6, namespaces, node_files, resolving, routes, service, surroundings
+from bascule.host import adopted, files, flows, ipv6, namespaces, node_files, resolving, routes, service, surroundings, uplink
 from bascule.host.netlink import Netlink
 from bascule.host.paths import Paths
 from bascule.host.routes import Way
@@ -97,6 +97,8 @@ def observe(scope: Scope, paths: Paths) -> Observation:
         seen.unfit, seen.without_flows = flows.look(scope.flows, world.routes, lost)
     node_files.look(seen, scope, paths)
     seen.facts.extend(found for prefix in scope.services if (found := service.running(prefix)) is not None)
+    if paths.private and (way_out := uplink.running()) is not None:
+        seen.facts.append(way_out)
     seen.confined = bool(scope.services) and service.is_confined()
     seen.dnsmasq = service.program() is not None and not seen.confined
     if not paths.private:

@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from bascule import syscalls
-from bascule.host.keeper import start_time
+from bascule.host.lasting import start_time
 
 Place = tuple[int, int]  # device and inode of a namespace: its identity as long as it lives (namespaces(7))
 

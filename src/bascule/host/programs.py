@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import select
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from io import FileIO
 from typing import NamedTuple
@@ -23,11 +23,11 @@ class Ended(NamedTuple):
     stderr: str
 
 
-def run(argv: Sequence[str], text: str, seconds: float) -> Ended:
-    """Run a program with ``text`` as input and nothing of our environment. Raises OSError, and TimeoutError where it does not
-    end within ``seconds``; it is killed then."""
+def run(argv: Sequence[str], text: str, seconds: float, environment: Mapping[str, str] | None = None) -> Ended:
+    """Run a program with ``text`` as input and nothing of our environment, but what is given. Raises OSError, and TimeoutError
+    where it does not end within ``seconds``; it is killed then."""
     with _in_memory(text) as given, _in_memory() as out, _in_memory() as said:
-        process = syscalls.run(argv, given, out, said)
+        process = syscalls.run(argv, given, out, said, environment)
         try:
             if not _ends(process.pid, seconds):
                 raise TimeoutError(f"{argv[0]} has not ended in {seconds} s")

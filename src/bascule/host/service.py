@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import select
 import shutil
 import signal
 from collections.abc import Iterator
@@ -12,11 +11,13 @@ from contextlib import suppress
 
 from bascule import syscalls
 from bascule.errors import KernelError
-from bascule.host import programs
+from bascule.host import lasting, programs
+from bascule.host.lasting import Found
 from bascule.kernel.service import PROGRAM, NameServer
 
 _OWN = "/proc/thread-self/ns/net"
-_SECONDS, _PATIENCE = 20, 2000  # to start; milliseconds to end by itself
+MARK = ".mark"
+_SECONDS = 20  # to start
 _TRIES = 5
 _PROFILES, _CONFINED = "/etc/apparmor.d", 13
 CONFINED = "AppArmor's profile for dnsmasq does not let it read /run/bascule"
@@ -33,24 +34,21 @@ def program() -> str | None:
 
 def running(prefix: str) -> NameServer | None:
     """The server whose configurations begin like this, in the network namespace of the calling thread."""
-    found = next(_processes(prefix), None)
-    return None if found is None else NameServer(prefix, found[1], stopped=_is_stopped(found[0]))
+    found, config = next(_servers(prefix), (None, ""))
+    return None if found is None else NameServer(prefix, config, stopped=lasting.is_stopped(found))
 
 
-def _is_stopped(pid: int) -> bool:
-    """By its state (proc_pid_stat(5), field 3). One that a debugger holds, `t`, will go on."""
-    with suppress(OSError), open(f"/proc/{pid}/stat", errors="replace") as file:
-        return file.read().rpartition(")")[2].split()[0] == "T"
-    return False
+def _servers(prefix: str) -> Iterator[tuple[Found, str]]:
+    """Each with its configuration; normally the one whose number stands in its file."""
+    for found in lasting.find(lasting.mark_in(_mark(prefix)), (PROGRAM,), _noted(prefix)):
+        config = found.words[1].removeprefix("--conf-file=") if len(found.words) > 1 else ""
+        if config.startswith(f"{prefix}-") and _is_here(found):
+            yield found, config
 
 
-def _processes(prefix: str) -> Iterator[tuple[int, str]]:
-    """Number and configuration of each; normally the one that its file names."""
-    noted = _noted(prefix)
-    for pid in [noted] if noted and _config(noted, prefix) else _all():
-        config = _config(pid, prefix)
-        if config:
-            yield pid, config
+def _mark(prefix: str) -> str:
+    """Where the mark of all of a lab's servers is."""
+    return os.path.join(os.path.dirname(prefix), MARK)
 
 
 def _noted(prefix: str) -> int:
@@ -59,90 +57,61 @@ def _noted(prefix: str) -> int:
     return 0
 
 
-def _all() -> Iterator[int]:
-    return (int(name) for name in os.listdir("/proc") if name.isdigit())
-
-
-def _config(pid: int, prefix: str) -> str:
-    """The configuration that a process runs with, where it is such a server and in our network namespace."""
-    option = f"--conf-file={prefix}-"
+def _is_here(found: Found) -> bool:
     try:
-        with open(f"/proc/{pid}/cmdline", "rb") as file:
-            words = file.read(1000).decode("utf-8", "replace").split("\0")
-        if len(words) < 2 or os.path.basename(words[0]) != PROGRAM or not words[1].startswith(option):
-            return ""
-        same = os.stat(f"/proc/{pid}/ns/net").st_ino == os.stat(_OWN).st_ino
+        return os.stat(f"/proc/{found.entry}/ns/net").st_ino == os.stat(_OWN).st_ino
     except OSError:
-        return ""  # it has ended, or is not ours to look into
-    return words[1].removeprefix("--conf-file=") if same else ""
+        return False  # it has just ended
 
 
-def start(config: str) -> None:
+def start(prefix: str, config: str) -> None:
     """Returns when it answers. Raises :class:`KernelError` with what it says, which is mostly that its port is taken."""
     found = program()
     if found is None:
         raise KernelError(PROGRAM, errno.ENOENT, "dnsmasq is not installed", advice="install the package dnsmasq-base")
+    mark = _mark(prefix)
     try:
-        done = programs.run([found, f"--conf-file={config}"], "", _SECONDS)
+        done = programs.run([found, f"--conf-file={config}"], "", _SECONDS, lasting.environment(lasting.make_mark(mark)))
     except TimeoutError as error:
         raise KernelError(PROGRAM, errno.ETIMEDOUT, f"no answer in {_SECONDS} s") from error
     if done.code != 0:
-        said = [line for line in done.stderr.splitlines() if line.strip()]
-        raise KernelError(
-            f"{PROGRAM} --conf-file={config}", errno.EINVAL, said[-1].removeprefix(f"{PROGRAM}: ") if said else "failed"
-        )
+        _forget_mark(mark)
+        said = ["failed", *(line for line in done.stderr.splitlines() if line.strip())][-1].removeprefix(f"{PROGRAM}: ")
+        advice = LET_IT if os.strerror(errno.EACCES) in said else ""
+        raise KernelError(f"{PROGRAM} --conf-file={config}", errno.EINVAL, said, advice=advice)
 
 
 def tell(prefix: str) -> None:
     """Have it read again what it reads only then (SIGHUP)."""
-    for pid, _config_path in list(_processes(prefix)):
-        with suppress(ProcessLookupError):
-            descriptor = os.pidfd_open(pid)
-            try:
-                if _config(pid, prefix):
-                    syscalls.kill(descriptor, signal.SIGHUP)
-            finally:
-                os.close(descriptor)
+    for found, _config in list(_servers(prefix)):
+        lasting.tell(found, lasting.mark_in(_mark(prefix)), signal.SIGHUP)
 
 
 def end(prefix: str) -> None:
     """End it, and wait for that; and any other of its kind that a killed run has left."""
     for _attempt in range(_TRIES):
-        found = list(_processes(prefix))
+        found = list(_servers(prefix))
         if not found:
             break
-        for pid, _config_path in found:
-            _end(pid, prefix)
+        for each, _config in found:
+            lasting.end(each, lasting.mark_in(_mark(prefix)))
     with suppress(FileNotFoundError):
         syscalls.unlink(f"{prefix}.pid")
+    _forget_mark(_mark(prefix))
+
+
+def _forget_mark(path: str) -> None:
+    """Where no server carries it any more."""
+    if os.path.lexists(path) and next(lasting.find(lasting.mark_in(path), (PROGRAM,)), None) is None:
+        syscalls.unlink(path)
 
 
 def forget_ended(folder: str) -> None:
-    """Remove the files in which servers that have ended left their numbers: who ends one may be killed before that."""
+    """Remove the notes of servers that have ended: who ends one may be killed before that."""
     for name in os.listdir(folder) if os.path.isdir(folder) else ():
-        if name.endswith(".pid") and next(_processes(os.path.join(folder, name.removesuffix(".pid"))), None) is None:
+        if name.endswith(".pid") and next(_servers(os.path.join(folder, name.removesuffix(".pid"))), None) is None:
             syscalls.unlink(os.path.join(folder, name))
-
-
-def _end(pid: int, prefix: str) -> None:
-    try:
-        descriptor = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    try:
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            if not _config(pid, prefix):  # the descriptor holds the number: what has it now is what was looked at
-                return
-            with suppress(ProcessLookupError):
-                syscalls.kill(descriptor, number)
-                if _is_stopped(pid):
-                    syscalls.kill(descriptor, signal.SIGCONT)  # until then it does not heed the other
-            poll = select.poll()
-            poll.register(descriptor, select.POLLIN)
-            if poll.poll(_PATIENCE):
-                return
-    finally:
-        os.close(descriptor)
+    _forget_mark(os.path.join(folder, MARK))
 
 
 def is_confined() -> bool:

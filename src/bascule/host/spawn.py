@@ -1,8 +1,10 @@
 """A command inside a node: joined to its namespaces, with the node's own host name, /sys and files of /etc.
 
 Each command gets mount and UTS namespaces of its own, as ``ip netns exec`` does it: nothing has to be kept per node, and
-nothing can be left behind. In a private world the command also enters the keeper's PID namespace. Only a new process can be
-inside, so that the one that joined makes a sibling, which becomes the command and is the caller's own child, and ends.
+nothing can be left behind. In a private world the command also enters the nodes' PID namespace. Only a new process can be
+inside, so that the one that joined makes a sibling, which becomes the command and is the caller's own child, and ends. Until it
+has become the command it is a copy of the caller, among processes that are root where it is: they can't trace it, nor see what
+it has open (PR_SET_DUMPABLE).
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from weakref import WeakSet
 from bascule import syscalls
 from bascule.errors import BasculeError, KernelError, NotFound, WorldError
 from bascule.host import bind, namespaces
-from bascule.host.world import World
+from bascule.host.world import WayIn, World
 from bascule.names import shown
 from bascule.syscalls import CLONE_NEWNS, CLONE_NEWUTS, MS_REC, MS_SLAVE
 
@@ -39,13 +41,18 @@ class Process(subprocess.Popen[Any]):
     """A command inside a node: a :class:`subprocess.Popen` in every respect. ``last`` is called inside, right before the process
     becomes the command."""
 
+    _joined = 0
     _started: ClassVar[WeakSet[Process]] = WeakSet()
-    _forgotten: ClassVar[set[int]] = set()  # numbers of those that nobody has any more, and that may run on
+    # Numbers of those that nobody has any more, and that may run on; and of those that have made a sibling, and have nothing to
+    # do but to end. Nobody waits for that before the command itself has ended.
+    _forgotten: ClassVar[set[int]] = set()
 
     def __init__(self, world: World, node: str, argv: Sequence[str], last: Last, hostname: str = "", **options: Any) -> None:
+        self._bury()
         hear, tell = os.pipe()
         try:
-            super().__init__(argv, preexec_fn=lambda: _enter_as_sibling(world, node, hostname, tell, last), **options)
+            with world.way_in() as way_in:
+                super().__init__(argv, preexec_fn=lambda: _enter_as_sibling(world, way_in, node, hostname, tell, last), **options)
         except BaseException as error:
             os.close(tell)
             if why := _take_leave(hear, node):
@@ -54,8 +61,8 @@ class Process(subprocess.Popen[Any]):
         os.close(tell)
         told = _told(hear) if world.kind == "private" else {}
         if _SIBLING in told:  # else the one that joined was killed
-            joined, self.pid = self.pid, int(told[_SIBLING])
-            os.waitpid(joined, 0)
+            self._joined, self.pid = self.pid, int(told[_SIBLING])
+            self._forgotten.add(self._joined)
         os.close(hear)
         self._started.add(self)
 
@@ -70,11 +77,21 @@ class Process(subprocess.Popen[Any]):
         from ending."""
         for process in list(cls._started):
             process.poll()
+        cls._bury()
+
+    @classmethod
+    def _bury(cls, last: int = 0) -> None:
         for pid in list(cls._forgotten):
             with suppress(ChildProcessError):
-                if os.waitpid(pid, os.WNOHANG) == (0, 0):
+                if os.waitpid(pid, 0 if pid == last else os.WNOHANG) == (0, 0):
                     continue
             cls._forgotten.discard(pid)
+
+    def wait(self, timeout: float | None = None) -> int:
+        """:meth:`subprocess.Popen.wait`"""
+        code = super().wait(timeout)
+        self._bury(self._joined)
+        return code
 
 
 def _tell(descriptor: int, word: str, text: str) -> None:
@@ -100,19 +117,23 @@ def _take_leave(hear: int, node: str) -> Exception | None:
     return None
 
 
-def _enter_as_sibling(world: World, node: str, hostname: str, tell: int, last: Last) -> None:
+def _enter_as_sibling(world: World, way_in: WayIn, node: str, hostname: str, tell: int, last: Last) -> None:
     """Between fork and exec: join the node. In a private world go on as a sibling, and tell the caller its number."""
+    sibling = 0
     try:
-        enter(world, node, hostname)
-        sibling = syscalls.fork_sibling() if world.kind == "private" else 0
+        if world.kind == "private":
+            syscalls.not_dumpable()
+        enter(world, way_in, node, hostname)
+        if world.kind == "private":
+            syscalls.no_new_privileges()
+            sibling = syscalls.fork_sibling()
     except (OSError, BasculeError) as error:
         _tell(tell, _APART, str(error))
         raise
     if sibling:
         _tell(tell, _SIBLING, str(sibling))
+        syscalls.close_all()  # the caller waits until nobody holds its pipe any more, and not until all of this one is gone
         os._exit(0)
-    if world.kind == "private":
-        syscalls.no_new_privileges()
     try:
         last()
     except OSError as error:
@@ -149,7 +170,7 @@ def replace(world: World, node: str, argv: Sequence[str], last: Last, hostname: 
     if world.kind == "private":
         _wait_like_a_shell(world, node, argv, last, hostname)
     try:
-        enter(world, node, hostname)
+        enter(world, world.way_in(), node, hostname)
     except OSError as error:
         said = f"{error.filename or 'a system call'}: {os.strerror(error.errno or 0)}"
         advice = "`bascule doctor` tells what this process may not do"
@@ -245,19 +266,22 @@ def _end_alike(code: int) -> NoReturn:
     os._exit(128 - code)
 
 
-def enter(world: World, node: str, hostname: str = "") -> None:
+def enter(world: World, way_in: WayIn, node: str, hostname: str = "") -> None:
     """Put this process into the node; in a private world, into all but the PID namespace, which takes children only."""
     here = _folder()
-    world.join()
+    way_in.join()
     descriptor = namespaces.enter_pin(node)
     if descriptor is None:
         raise WorldError(f"node {node} has no namespace; run `bascule up`")
     os.close(descriptor)
+    sources = bind.take(node, world.paths)
+    way_in.descend()
     syscalls.unshare(CLONE_NEWNS | CLONE_NEWUTS)
-    syscalls.mount("none", "/", "none", MS_REC | MS_SLAVE)
+    if world.kind == "host":
+        syscalls.mount("none", "/", "none", MS_REC | MS_SLAVE)
     syscalls.sethostname(hostname or node)
     _mount_sys()
-    bind.bind_etc(node, world.paths)
+    bind.put(sources)
     if here and _folder() != here:
         with suppress(OSError):
             os.chdir(here)
@@ -272,7 +296,7 @@ def _folder() -> str:
 
 
 def _mount_sys() -> None:
-    """/sys shows the devices of the namespace in which it is mounted."""
+    """/sys shows the devices of the namespace in which it is mounted. The one below stays: in a private world it is locked."""
     # A container may forbid it: then the old one stays, which shows the wrong devices, and all else works.
     with suppress(OSError):
         syscalls.mount("sysfs", "/sys", "sysfs", 0)

@@ -1,32 +1,39 @@
-"""Start, find and end the pasta of a private world. All of it happens on the machine's side, in the caller.
+"""Start, find and end the pasta of a private world. It is started by the caller, whose sockets it is to have; to be found and
+ended, it is like any program of the world.
 
 pasta gets the world's namespaces but one, and keeps the machine's network namespace: so it may configure the one and open sockets
-in the other, and ends with the keeper. The world's network namespace is handed to it as a descriptor, because it could not
-look into the keeper's /proc itself.
+in the other, and ends with the keeper. It finds the world's network namespace under a path in the world's own /run: newer ones
+close every descriptor that they inherit, and a profile of AppArmor lets it look into few places. No file is written for us, for
+the same reason: it is found again by a mark (:mod:`bascule.host.lasting`).
 """
 
 from __future__ import annotations
 
 import errno
 import os
-import select
 import shutil
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import NoReturn
 
 from bascule import syscalls
 from bascule.errors import KernelError, WorldError
-from bascule.host import keeper
+from bascule.host import keeper, lasting
 from bascule.host.world import PrivateWorld
 from bascule.kernel.op import Outside, RunUplink
 from bascule.kernel.uplink import PROGRAM, WorldUplink
 
 _TUN = "/dev/net/tun"
-_PATIENCE = 2000  # milliseconds
-_MOST_SAID, _MOST_WORDS = 4000, 1 << 22
+_MARK = "/run/bascule/.uplink"  # in the world
+_NAMES = (PROGRAM, "passt")  # the file that a link called pasta leads to
+_MOST_SAID = 4000
 _NETNS = "--netns"  # what follows in a command line is not the lab's wish but the way to its world
+# pasta takes root of a world with all users for the machine's, and would become nobody before it has joined.
+_OWN = (_NETNS, keeper.NETWORK, "--netns-only", "--runas", "0:0")
+# What comes to the machine's loopback arrives at the world's, where its rules expect it. Those before 2024_10_30 do not know the
+# word, and do so anyway.
+_LOOPBACK = "--host-lo-to-ns-lo"
 
 
 def program() -> str | None:
@@ -67,26 +74,14 @@ def least_port() -> int:
         return 1024
 
 
-def running(world: PrivateWorld) -> WorldUplink | None:
-    """The one that serves this world."""
-    found = next(_processes(world), None)
-    return None if found is None else WorldUplink(found[1])
+def running() -> WorldUplink | None:
+    """The one that serves this world: looked for inside."""
+    found = next(lasting.find(lasting.mark_in(_MARK), _NAMES), None)
+    return None if found is None else WorldUplink(_options(found.words))
 
 
-def _processes(world: PrivateWorld) -> Iterator[tuple[int, tuple[str, ...]]]:
-    """Numbers and options of what was started for this world."""
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            with suppress(OSError):
-                with open(f"/proc/{name}/cmdline", "rb") as file:
-                    words = file.read(_MOST_WORDS).decode("utf-8", "replace").rstrip("\0").split("\0")
-                if os.path.basename(words[0]).startswith(PROGRAM) and _NETNS in words and _mark(world) in words:
-                    yield int(name), tuple(words[1 : words.index(_NETNS)])
-
-
-def _mark(world: PrivateWorld) -> str:
-    """A word that tells whose it is: pasta writes its number, which nobody reads, to a file in the world's own /run."""
-    return f"/run/uplink-{world.pid}-{world.start}"
+def _options(words: tuple[str, ...]) -> tuple[str, ...]:
+    return words[1 : words.index(_NETNS)] if _NETNS in words else ()
 
 
 def start(world: PrivateWorld, options: tuple[str, ...]) -> None:
@@ -94,44 +89,52 @@ def start(world: PrivateWorld, options: tuple[str, ...]) -> None:
     found = program()
     if found is None:
         raise KernelError(PROGRAM, errno.ENOENT, "pasta is not installed", advice="install the package passt")
+    mark = world.call(lasting.make_mark, _MARK)
+    said = _run(world, found, [PROGRAM, *options, *_OWN, _LOOPBACK], mark)
+    if said is not None and _LOOPBACK in said:
+        said = _run(world, found, [PROGRAM, *options, *_OWN], mark)
+    command = f"{PROGRAM} {' '.join(options)}"
+    if said is not None:
+        lines = [line for line in said.splitlines() if line.strip() and "syslog" not in line]
+        raise KernelError(command, errno.EINVAL, lines[-1] if lines else "failed")
+    if world.call(running) is None:
+        raise KernelError(command, errno.ESRCH, "it ended at once", advice="see the system's journal")
+
+
+def _run(world: PrivateWorld, found: str, argv: list[str], mark: str) -> str | None:
+    """None where it has put itself into the background, else what it said."""
     reading, writing = os.pipe()
     child = syscalls.fork()
     if child == 0:
         os.close(reading)
-        _become(world, found, options, writing)
+        _become(world, found, argv, mark, writing)
     os.close(writing)
     try:
         said = b"".join(iter(lambda: os.read(reading, _MOST_SAID), b"")).decode("utf-8", "replace")
     finally:
         os.close(reading)
         _pid, status = os.waitpid(child, 0)
-    if status:
-        lines = [line for line in said.splitlines() if line.strip() and "syslog" not in line]
-        raise KernelError(f"{PROGRAM} {' '.join(options)}", errno.EINVAL, lines[-1] if lines else "failed")
+    return said if status else None
 
 
-def _become(world: PrivateWorld, found: str, options: tuple[str, ...], writing: int) -> NoReturn:
+def _become(world: PrivateWorld, found: str, argv: list[str], mark: str, writing: int) -> NoReturn:
     """In the child: join, and fork once more, because only a child is in the PID namespace."""
     code = 1
     try:
-        descriptor = keeper.open_keeper(world.pid, world.start)
+        descriptor = lasting.hold(world.keeper)
         if descriptor is None:
             raise WorldError("the keeper of this lab has ended")
-        netns = os.open(f"/proc/{world.pid}/ns/net", os.O_RDONLY)
         null = os.open("/dev/null", os.O_RDONLY)
         for number, place in ((null, 0), (null, 1), (writing, 2)):
             os.dup2(number, place)
         syscalls.setns(descriptor, syscalls.CLONE_NEWUSER | syscalls.CLONE_NEWPID | syscalls.CLONE_NEWNS)
-        worker = syscalls.fork()
+        worker = syscalls.fork_again()
         if worker == 0:
-            os.set_inheritable(netns, True)
             # Python ignores it, and pasta before 2023_11 takes what signal(2) tells of that for an error.
             signal.signal(signal.SIGPIPE, signal.SIG_DFL)
             os.chdir("/")
-            # pasta takes root of a world with all users for the machine's, and would become nobody before it has joined.
-            own = (_NETNS, f"/proc/self/fd/{netns}", "--netns-only", "--runas", "0:0", "--pid", _mark(world))
-            argv = [PROGRAM, *options, *own]
-            syscalls.become(found, argv)
+            syscalls.let_go()
+            syscalls.become(found, argv, lasting.environment(mark))
         _pid, status = os.waitpid(worker, 0)
         code = os.waitstatus_to_exitcode(status) & 0xFF
     except BaseException as error:  # everything belongs to the caller
@@ -146,23 +149,11 @@ def carry_out(world: PrivateWorld, effects: Iterable[Outside]) -> None:
         if isinstance(effect, RunUplink):
             start(world, effect.options)
         else:
-            end(world)
+            world.call(end)
 
 
-def end(world: PrivateWorld) -> None:
-    """End what serves this world, and wait for that."""
-    for pid, _options in list(_processes(world)):
-        try:
-            descriptor = os.pidfd_open(pid)
-        except ProcessLookupError:
-            continue
-        try:
-            for number in (signal.SIGTERM, signal.SIGKILL):
-                with suppress(ProcessLookupError):
-                    syscalls.kill(descriptor, number)
-                poll = select.poll()
-                poll.register(descriptor, select.POLLIN)
-                if poll.poll(_PATIENCE):
-                    break
-        finally:
-            os.close(descriptor)
+def end() -> None:
+    """End what serves this world, and wait for that: called inside."""
+    mark = lasting.mark_in(_MARK)
+    for found in list(lasting.find(mark, _NAMES)):
+        lasting.end(found, mark)

@@ -18,7 +18,8 @@ from typing import Any, Literal, NoReturn, Protocol, TypeVar
 
 from bascule import syscalls
 from bascule.errors import WorldError
-from bascule.host import keeper
+from bascule.host import inner, keeper, lasting
+from bascule.host.lasting import Process
 from bascule.host.paths import Paths
 
 T = TypeVar("T")
@@ -42,9 +43,57 @@ class World(Protocol):
         """Like :meth:`call` for a function whose last parameter takes a progress callback."""
         ...
 
-    def join(self) -> None:
-        """Put the calling process, which has one thread and will not come back, into the world."""
+    def way_in(self) -> WayIn:
+        """What a process needs that goes into the world. Raises :class:`WorldError`."""
         ...
+
+
+class WayIn:
+    """What a child needs to go into a world, opened by its parent: what is forked does as little as it can, because each page
+    that it touches is copied first. This one is of the host world, where there is nothing to do."""
+
+    def __enter__(self) -> WayIn:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close it, in the parent."""
+
+    def join(self) -> None:
+        """In the child, which has one thread and will not come back: go to where the engine works."""
+
+    def descend(self) -> None:
+        """From there, go on to where the commands of nodes live."""
+
+    def is_closed(self) -> bool:
+        """Whether the world has ended."""
+        return False
+
+
+class _PrivateWayIn(WayIn):
+    """Descriptors of the keeper and of process 1 of the inner namespaces."""
+
+    def __init__(self, keeper: int, first: int | None) -> None:
+        self._keeper = keeper
+        self._first = first
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._keeper)
+        if self._first is not None:
+            os.close(self._first)
+
+    def join(self) -> None:
+        try:
+            syscalls.setns(self._keeper, keeper.NAMESPACES)
+        except OSError as error:
+            raise keeper.explain(error) from error
+
+    def descend(self) -> None:
+        if self._first is None:
+            raise WorldError("the first process of the lab's nodes has ended; run `bascule down` and `bascule up`")
+        inner.descend(self._first)
+
+    def is_closed(self) -> bool:
+        return lasting.ended(self._keeper, 0)
 
 
 class HostWorld:
@@ -59,40 +108,41 @@ class HostWorld:
     def watch(self, function: Callable[..., T], progress: Progress, *arguments: object) -> T:
         return function(*arguments, progress)
 
-    def join(self) -> None:
-        """Nothing to do: we are there."""
+    def way_in(self) -> WayIn:
+        return WayIn()
 
     def __repr__(self) -> str:
         return "<HostWorld>"
 
 
 class PrivateWorld:
-    """The namespaces of a keeper."""
+    """The namespaces of a keeper, and those of the ``first`` process of its nodes (:mod:`bascule.host.inner`)."""
 
     kind: Literal["host", "private"] = "private"
     paths = Paths(private=True)
 
-    def __init__(self, pid: int, start: int) -> None:
-        self.pid = pid
-        self.start = start
+    def __init__(self, keeper: Process, first: Process) -> None:
+        self.keeper = keeper
+        self.first = first
 
     def __repr__(self) -> str:
-        return f"<PrivateWorld keeper={self.pid}>"
+        return f"<PrivateWorld keeper={self.keeper.pid}>"
 
     def call(self, function: Callable[..., T], *arguments: object) -> T:
         return self.watch(lambda *given: function(*given[:-1]), lambda _count: None, *arguments)
 
     def watch(self, function: Callable[..., T], progress: Progress, *arguments: object) -> T:
-        reading, writing = os.pipe()
-        try:
-            child = syscalls.fork()
-        except OSError:
-            os.close(reading)
-            os.close(writing)
-            raise
-        if child == 0:
-            os.close(reading)
-            self._serve(writing, function, arguments)
+        with self.way_in() as way_in:
+            reading, writing = os.pipe()
+            try:
+                child = syscalls.fork()
+            except OSError:
+                os.close(reading)
+                os.close(writing)
+                raise
+            if child == 0:
+                os.close(reading)
+                self._serve(way_in, writing, function, arguments)
         os.close(writing)
         try:
             result: T = self._hear(reading, progress)
@@ -101,26 +151,21 @@ class PrivateWorld:
             os.close(reading)
             os.waitpid(child, 0)
 
-    def join(self) -> None:
-        descriptor = keeper.open_keeper(self.pid, self.start)
-        if descriptor is None:
+    def way_in(self) -> WayIn:
+        held = lasting.hold(self.keeper)
+        if held is None:
             raise _lost()
-        try:
-            syscalls.setns(descriptor, keeper.NAMESPACES)
-        except OSError as error:
-            raise keeper.explain(error) from error
-        finally:
-            os.close(descriptor)
+        return _PrivateWayIn(held, lasting.hold(self.first))
 
-    def _serve(self, writing: int, function: Callable[..., object], arguments: tuple[object, ...]) -> NoReturn:
+    def _serve(self, way_in: WayIn, writing: int, function: Callable[..., object], arguments: tuple[object, ...]) -> NoReturn:
         """In the child: join, and fork the worker, because only a child is inside the PID namespace that /proc shows."""
         try:
             syscalls.die_with_parent(signal.SIGKILL)
-            # Who is root in the world could else trace the worker, whose answers the caller believes (ptrace(2)).
+            # What answers nodes' packets in the world is not to trace the worker, whose answers the caller believes (ptrace(2)).
             syscalls.not_dumpable()
-            self.join()
+            way_in.join()
             told, tell = os.pipe()
-            worker = syscalls.fork()
+            worker = syscalls.fork_again()
             if worker == 0:
                 os.read(told, 1)  # the pipe to the caller has one writer at a time
                 _work(writing, function, arguments)
@@ -131,7 +176,7 @@ class PrivateWorld:
             os.waitpid(worker, 0)
         except BaseException as error:  # everything belongs to the caller
             # fork(2) says ENOMEM in a PID namespace whose process 1 has ended.
-            _send(writing, _ERROR, error if keeper.alive(self.pid, self.start) else _lost())
+            _send(writing, _ERROR, _lost() if way_in.is_closed() else error)
         finally:
             os._exit(0)
 

@@ -1,7 +1,8 @@
 """Programs that serve a lab for as long as it is up: its name servers (dnsmasq(8)).
 
-A server is known by its command line, which names its configuration, and by the network namespace that it runs in: no note of
-ours has to be believed. The configuration's name holds a digest of its text, so that another text is another server.
+A server is known by the lab's mark, which it carries in its environment, and by the network namespace that it runs in; which one
+it is says its command line, which names its configuration. The configuration's name holds a digest of its text, so that another
+text is another server.
 """
 
 from __future__ import annotations

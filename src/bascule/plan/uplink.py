@@ -12,6 +12,7 @@ from bascule.topology.ports import bound_to, families
 _ALWAYS = ("--config-net", "--quiet", "--no-map-gw")
 _NAMES = "53"  # the machine's name server on 127.0.0.1, as the world's
 _OPTIONS = {"tcp": "-t", "udp": "-u"}
+WITHOUT_PORTS = (*_ALWAYS, "-T", "none", "-U", "none", "-t", "none", "-u", "none")
 
 
 def wants_uplink(lab: Assigned) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import stat
-import tempfile
 from contextlib import suppress
 
 from bascule import syscalls
@@ -32,6 +31,8 @@ def root() -> str:
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     if runtime and os.path.isdir(runtime):
         return os.path.join(runtime, "bascule")
+    import tempfile  # brings a third of what `exec` has to read, and few need it
+
     return os.path.join(tempfile.gettempdir(), f"bascule-{os.geteuid()}")
 
 
@@ -91,6 +92,13 @@ def lab(name: str) -> str:
     if problem:
         raise InputError(problem)
     return os.path.join(root(), name)
+
+
+def not_for_nodes(name: str) -> tuple[str, ...]:
+    """What commands in the nodes of a private lab are not to see: with a record of the user's in their hands they would decide
+    what the next command does. The whole state directory, unless the user's home is in it: then the lab's own folder."""
+    home = os.path.abspath(os.path.expanduser("~"))
+    return (lab(name),) if os.path.commonpath((root(), home)) == root() else (root(),)
 
 
 def labs() -> list[str]:

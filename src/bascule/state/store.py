@@ -39,10 +39,13 @@ _MOST_SLOT = 2_499  # kernel/op.py: Indexes.SLOTS
 @dataclass(frozen=True, slots=True)
 class Keeper:
     """The process that keeps a private world alive. ``start`` (field 22 of proc_pid_stat(5)) tells it from a later
-    process with the same number."""
+    process with the same number; ``numbering`` is the PID namespace in which that is its number. ``first`` (number, start) is the
+    first process of the namespaces in which commands of nodes live."""
 
     pid: int
     start: int
+    first: tuple[int, int] = (0, 0)
+    numbering: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,14 +161,19 @@ def boot_id() -> str:
     return identity.boot()
 
 
-def _write(record: Record, file: str, otherwise: str) -> None:
-    path = os.path.join(folder.lab(record.name), file)
+def text(record: Record) -> str:
+    """The record as it stands in a file."""
     values = {item.name: getattr(record, item.name) for item in fields(Record)}  # asdict() would copy the topology
     values["keeper"] = asdict(record.keeper) if record.keeper else None
     for unsaid in ("host", "held"):
         if not values[unsaid]:
             del values[unsaid]
-    data = json.dumps(values, separators=(",", ":")).encode()
+    return json.dumps(values, separators=(",", ":"))
+
+
+def _write(record: Record, file: str, otherwise: str) -> None:
+    path = os.path.join(folder.lab(record.name), file)
+    data = text(record).encode()
     try:
         syscalls.replace(path, data)
     except OSError as error:
@@ -185,20 +193,21 @@ def _read(name: str, file: str) -> Record | None:
                 raise _damaged(path, "is no plain file")
             if status.st_size > _MOST_BYTES:
                 raise _damaged(path, f"is larger than {_MOST_BYTES >> 20} MiB")
-            text = opened.read(_MOST_BYTES)
+            data = opened.read(_MOST_BYTES)
     except (FileNotFoundError, NotADirectoryError, folder.Gone):  # at any moment: another command takes the lab down
         return None
     except OSError as error:
         raise StateError(f"{path}: {error.strerror}") from error
+    return parse(data, path, name)
+
+
+def parse(read: bytes, path: str, name: str) -> Record:
+    """The record of this lab in what was read from ``path``. Raises :class:`StateError`: state files are input like any other,
+    and nothing of a record is used before all of it has been looked at."""
     try:
-        data = json.loads(text)
+        data = json.loads(read)
     except (ValueError, RecursionError) as error:
         raise _damaged(path, "is no JSON") from error
-    return _record(data, path, name)
-
-
-def _record(data: object, path: str, name: str) -> Record:
-    """State files are input like any other: nothing of a record is used before all of it has been looked at."""
     if not isinstance(data, dict):
         raise _damaged(path, "holds no object")
     if data.get("version") != VERSION:
@@ -216,7 +225,9 @@ def _record(data: object, path: str, name: str) -> Record:
         raise _damaged(path, "does not describe this lab")
     values = {key: data[key] for key in (*_GOOD, "version") if key in data}
     if values.get("keeper") is not None:
-        values["keeper"] = Keeper(data["keeper"]["pid"], data["keeper"]["start"])
+        told = data["keeper"]
+        pid, start = told.get("first", (0, 0))
+        values["keeper"] = Keeper(told["pid"], told["start"], (pid, start), told.get("numbering", ""))
     values["host"] = Netns(*data["host"]) if values.get("host") else None
     values["priors"] = [(node, key, value) for node, key, value in values.get("priors", ())]
     return Record(**values)
@@ -241,7 +252,15 @@ def _is_topology(value: object) -> bool:
 def _is_keeper(value: object) -> bool:
     if value is None:
         return True
-    return isinstance(value, dict) and _is_number(value.get("pid"), _MOST_PID) and _is_number(value.get("start"), _MOST_U64)
+    if not isinstance(value, dict) or not _is_text(value.get("numbering", "")):
+        return False
+    first = value.get("first", [0, 0])
+    whole = isinstance(first, list) and len(first) == 2
+    return whole and all(_is_process(*each) for each in ((value.get("pid"), value.get("start")), first))
+
+
+def _is_process(pid: object, start: object) -> bool:
+    return _is_number(pid, _MOST_PID) and _is_number(start, _MOST_U64)
 
 
 def _is_netns(value: object) -> bool:
