@@ -15,7 +15,7 @@ from itertools import permutations
 from pathlib import Path
 from typing import Any
 
-from bascule.engine import find, look, origin, run
+from bascule.engine import find, known, look, origin, run
 from bascule.engine.prepare import stored_topology
 from bascule.engine.work import Listener, Options, Outcome
 from bascule.errors import InputError, KernelError, NotFound
@@ -23,7 +23,6 @@ from bascule.host import icmp, spawn
 from bascule.host.icmp import Echo, Target
 from bascule.names import printable, problem_with_lab_name, shown
 from bascule.plan.diff import Plan
-from bascule.state import store
 from bascule.state.lock import Hold
 from bascule.state.store import Record
 from bascule.topology import edit
@@ -257,7 +256,7 @@ class Lab:
     @property
     def record(self) -> Record:
         """The stored record. Raises :class:`NotFound` where the lab is not up."""
-        record = store.load(self.name).newest
+        record = known.load(self.name).newest
         if record is None:
             raise NotFound(f"lab {self.name} is not up; call up(), or run `bascule up`")
         return record

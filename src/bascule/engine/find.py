@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from bascule.engine import worlds
+from collections.abc import Iterator
+
+from bascule.engine import known, worlds
 from bascule.errors import BasculeError, NotFound, StateError, translated
 from bascule.host.world import World
 from bascule.names import HOSTNAME_BYTES, problem_with_node_name, shown
@@ -27,7 +29,17 @@ def hostname_of(record: Record, node: str) -> str:
 @translated
 def find_node(node: str, lab: str | None = None) -> Record:
     """The record of the lab that has this node. Raises :class:`NotFound` where none or more than one has."""
-    found = []
+    found = [record for record in _recorded(lab) if _has(record, node)]
+    if not found:
+        found = [record for record in known.unrecorded(lab or "") if _has(record, node)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise NotFound(f"several labs have a node {shown(node)}; choose with --lab: {', '.join(r.name for r in found)}")
+    raise NotFound(_no_such_node(node, lab))
+
+
+def _recorded(lab: str | None) -> Iterator[Record]:
     for name in [lab] if lab else folder.labs():
         try:
             record = store.load(name).newest
@@ -35,13 +47,12 @@ def find_node(node: str, lab: str | None = None) -> Record:
             if lab:
                 raise
             continue
-        if record is not None and node in (record.topology or {}).get("nodes", {}):
-            found.append(record)
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise NotFound(f"several labs have a node {shown(node)}; choose with --lab: {', '.join(r.name for r in found)}")
-    raise NotFound(_no_such_node(node, lab))
+        if record is not None:
+            yield record
+
+
+def _has(record: Record, node: str) -> bool:
+    return node in (record.topology or {}).get("nodes", {})
 
 
 def _no_such_node(node: str, lab: str | None) -> str:

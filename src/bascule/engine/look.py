@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bascule import identity
-from bascule.engine import worlds
+from bascule.engine import known, worlds
 from bascule.engine.prepare import stored_topology
 from bascule.engine.scope import scope_of
 from bascule.errors import NotFound, StateError, translated
@@ -31,7 +31,7 @@ from bascule.topology.ports import port_text
 @dataclass(frozen=True, slots=True)
 class LabInfo:
     """One line of `ls`. ``state`` is ``up``, ``unfinished`` (a run was killed), ``lost`` (the keeper has ended), ``elsewhere``
-    (in another network namespace) or ``damaged``."""
+    (in another network namespace, or a private world in another PID namespace) or ``damaged``."""
 
     name: str
     state: str
@@ -62,7 +62,10 @@ def labs() -> list[LabInfo]:
             if not worlds.is_here(record, here):
                 state = "elsewhere"
             found.append(_info(record, state if worlds.has_world(record) else "lost"))
-    return found
+    for record in known.unrecorded():
+        problem = f"its record has gone from {folder.root()}; `bascule up` writes it anew"
+        found.append(replace(_info(record, "up"), problem=problem))
+    return sorted(found, key=lambda info: info.name)
 
 
 def _info(record: Record, state: str) -> LabInfo:
@@ -77,7 +80,7 @@ def _info(record: Record, state: str) -> LabInfo:
 @translated
 def running(name: str) -> tuple[Assigned, World, Record]:
     """The topology, the world and the record of a lab that is there. Raises :class:`NotFound`."""
-    stored = worlds.without_lost(store.load(name))
+    stored = worlds.without_lost(known.load(name))
     record = stored.newest
     lab = stored_topology(record)
     world = worlds.existing(stored)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from bascule.engine import claims as claims_of
-from bascule.engine import worlds
+from bascule.engine import known, worlds
 from bascule.engine.forecast import refuse_incapable
 from bascule.engine.keeping import tidy
 from bascule.engine.prepare import Prepared, choose_all, prepare, stored_topology
@@ -33,14 +33,14 @@ def preview(name: str, edit: Edit, options: Options) -> Prepared:
     """The plan of a run, without the lock and without touching anything. Where another command changes the lab between the look
     at its record and the look at the kernel, the two do not fit: then both are looked at again."""
     for _attempt in range(_LOOKS):
-        read = store.load(name)
+        read = known.load(name)
         try:
             prepared = _preview(name, edit, options, worlds.without_lost(read))
         except (Conflict, WorldError):
-            if store.load(name) == read:
+            if known.load(name) == read:
                 raise
             continue
-        if store.load(name) == read:
+        if known.load(name) == read:
             return prepared
     raise Locked(f"lab {name} changes all the time: other commands work on it; try again")
 
@@ -69,7 +69,7 @@ def apply(name: str, edit: Edit, options: Options, listener: Listener | None = N
     """
     heard = listener or Listener()
     with lock.lab_lock(name, options.command, options.wait, heard.waiting):
-        stored = worlds.without_lost(store.load(name))
+        stored = worlds.without_lost(known.load(name))
         _refuse_held(stored, options)
         current = stored_topology(stored.newest)
         asked = edit(current)
@@ -91,7 +91,7 @@ def enter(asked: Topology, options: Options, listener: Listener | None = None) -
     assert options.hold is not None  # noqa: S101 (it is what this is about)
     with lock.lab_lock(name, options.command, options.wait, heard.waiting):
         options.hold.take()
-        stored = worlds.without_lost(store.load(name))
+        stored = worlds.without_lost(known.load(name))
         if stored.newest is not None:
             if not stored.newest.held:
                 advice = f"`bascule down {name}` first, choose another name, or call up() and down() in place of `with`"

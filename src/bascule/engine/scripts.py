@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bascule.engine import claims, worlds
+from bascule.engine import claims, known, worlds
 from bascule.engine.forwarding import memories, of_the_world
 from bascule.engine.prepare import choose_all, machine_of, prepare, stored_topology
 from bascule.host.observe import observe
@@ -14,13 +14,12 @@ from bascule.kernel.op import Fact, Indexes
 from bascule.plan import classic, render
 from bascule.plan.desired import Machine, desired
 from bascule.plan.diff import Plan, diff
-from bascule.state import store
 from bascule.topology.model import Topology
 
 
 def script(topology: Topology, by_hand: bool, teardown: bool) -> str:
     """The script of a topology: what `up` does, or with ``teardown`` the way back; ``by_hand`` in the classic spelling."""
-    stored = worlds.without_lost(store.load(topology.name))
+    stored = worlds.without_lost(known.load(topology.name))
     others = claims.of_others(topology.name)
     lab = choose_all(topology, stored_topology(stored.newest), HostWorld(), others)
     facts = desired(lab, _machine(others.forwarding | of_the_world(memories(stored))))
@@ -57,7 +56,7 @@ def _indexes(facts: list[Fact]) -> Indexes:
 
 def teardown_plan(name: str) -> Plan:
     """What `down` would do."""
-    stored = worlds.without_lost(store.load(name))
+    stored = worlds.without_lost(known.load(name))
     world = worlds.existing(stored)
     slot = stored.newest.slot if stored.newest else 0
     others = claims.around(name, world)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from bascule import identity
 from bascule.engine import claims as claims_of
 from bascule.engine import forwarding, keeping, origin, records, worlds
+from bascule.engine import known as known_labs
 from bascule.engine.forecast import left_alone, refuse_incapable
 from bascule.engine.prepare import Prepared, choose_all, foreseen, leaving_links, moved_addresses, prepare
 from bascule.engine.way_back import way_back
@@ -112,6 +113,7 @@ class Work:
                 record = dataclasses.replace(record, forwarding=forwarding.noted(record, *_told(prepared)))
                 journal = dataclasses.replace(record, namespaces=known, priors=foreseen(record, prepared), placed=placed)
                 store.begin(journal)
+                unnoted = known_labs.note(journal)
                 self.begun, self.tried = started is None, target
                 remarks = self._see_off(world, prepared.plan)
                 report = self._carry_out(world, prepared.plan)
@@ -137,7 +139,8 @@ class Work:
                 raise told from error
             record = records.finished(record, report)
             store.save(record)
-            return Outcome(prepared.plan, report, target, self.kind, remarks + noted + keeping.keep(record))
+            unnoted = known_labs.note(record) or unnoted
+            return Outcome(prepared.plan, report, target, self.kind, (*remarks, *noted, *keeping.keep(record), *unnoted))
 
     def _carry_out(self, world: World, plan: Plan) -> Report:
         """All operations. What a private world can't do itself comes first, and is undone where the rest fails."""

@@ -44,6 +44,7 @@ NETWORK = "/run/user/0/netns/world"
 OURS = "/run/bascule"
 _HIGHEST_OF_PING = (1 << 31) - 1  # ping_group_range, net/ipv4/sysctl_net_ipv4.c
 _NS_GET_PARENT = 0xB702  # ioctl_ns(2)
+_PF_EXITING = 0x4  # linux/sched.h
 _ATTEMPTS, _PAUSE, _PATIENT = 200, 50, 6  # looks whether a world has ended; milliseconds; looks until one wonders why not
 
 
@@ -238,9 +239,17 @@ def _live_below(space: int) -> bool:
     another program has not waited for holds the first processes of these namespaces, and nothing else of the world."""
     for name in os.listdir("/proc"):
         with suppress(OSError, LookupError):
-            if name.isdigit() and lasting.numbers(name)[-1] != 1 and _is_below(name, space) and lasting.start_time(int(name)):
+            if name.isdigit() and _is_below(name, space) and lasting.start_time(int(name)) and not _waits_for_others(name):
                 return True
     return False
+
+
+def _waits_for_others(entry: str) -> bool:
+    """Whether this is the first process of a PID namespace, which has been killed and waits until all others have been reaped. By
+    its flags (proc_pid_stat(5), field 9)."""
+    with open(f"/proc/{entry}/stat", errors="replace") as file:
+        flags = int(file.read().rpartition(")")[2].split()[6])
+    return lasting.numbers(entry)[-1] == 1 and bool(flags & _PF_EXITING)
 
 
 def _is_below(entry: str, space: int) -> bool:
