@@ -10,11 +10,11 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
-import subprocess
 from contextlib import suppress
 from typing import NamedTuple
 
 from bascule import syscalls
+from bascule.host import programs
 
 _SECONDS = 10
 _HELPERS = {"uid_map": ("newuidmap", "/etc/subuid"), "gid_map": ("newgidmap", "/etc/subgid")}
@@ -103,6 +103,6 @@ def _by_helper(pid: int, kind: str, own_id: int) -> bool:
         return False
     words = [str(number) for row in (Row(0, own_id, 1), *rows) for number in row]
     try:
-        return syscalls.run([found, str(pid), *words], "", _SECONDS).returncode == 0
-    except (OSError, subprocess.TimeoutExpired):
+        return programs.run([found, str(pid), *words], "", _SECONDS).code == 0
+    except OSError:
         return False
