@@ -11,7 +11,7 @@
 # VENV=/some/folder uses a virtual environment that is ready, as .ci/run does, and leaves its contents alone.
 
 VENV ?= .venv
-JOBS ?= 6
+JOBS ?= 8
 SEED ?= 1
 
 # Debian keeps ip and nft where an ordinary user does not look.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
+import pkgutil
 import select
 import shlex
 import signal
@@ -13,8 +15,13 @@ import traceback
 from pathlib import Path
 from typing import Any, NoReturn
 
+import bascule as package
 from bascule.cli.main import main
 from sandbox import BASCULE, World
+
+# All at once: what a command imports late, each child would read again.
+for _module in pkgutil.walk_packages(package.__path__, "bascule."):
+    importlib.import_module(_module.name)
 
 EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.yaml"))
 SEED = Path(__file__).parents[1] / "examples" / "docker-bridge.yaml"

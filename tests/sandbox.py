@@ -421,8 +421,7 @@ def _link_local_missing(up: list[dict[str, Any]]) -> bool:
     wanted = {row["ifname"] for row in up if "LOWER_UP" in row["flags"] and row.get("link_type") == "ether"}
     wanted = {name for name in wanted if _reads(f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6") == "0"}
     wanted = {name for name in wanted if _reads(f"/proc/sys/net/ipv6/conf/{name}/addr_gen_mode") == "0"}
-    rows = _json("ip", "-j", "-6", "addr", "show", "scope", "link") if wanted else []
-    return not wanted <= {row["ifname"] for row in rows if row}
+    return not wanted <= {row["ifname"] for row in up if any(map(_drawn, row.get("addr_info", ())))}
 
 
 def _reads(path: str) -> str:

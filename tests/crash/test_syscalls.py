@@ -22,7 +22,7 @@ from helpers import SEED
 from sandbox import BASCULE, World, require
 
 FULL = os.environ.get("CRASH") == "full"
-EVERY = 1 if FULL else 60
+EVERY = 1 if FULL else 250
 _CALL = re.compile(r"^\d+ +(\w+)\((.*)")
 # strace can't put a fault into these: they do not return, or it needs them itself.
 _NOT_THESE = {"exit_group", "exit", "execve", "rt_sigreturn", "vfork"}

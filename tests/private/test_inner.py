@@ -242,6 +242,18 @@ def test_the_nodes_first_process_has_ended(world: World) -> None:
         assert lab.node("ns1").run(["true"]).returncode == 0
 
 
+def test_down_while_the_keeper_is_ending(world: World) -> None:
+    """Killed a moment before: what can't be looked into any more is no reason not to let it go."""
+    lab = Lab.load(SEED, world="private")
+    for _attempt in range(8):
+        lab.up()
+        kept = lab.record.keeper
+        assert kept is not None
+        os.kill(kept.pid, 9)
+        lab.down()
+        assert not look.labs()
+
+
 def test_a_world_that_was_not_to_stay_has_ended(world: World) -> None:
     """At once, and not soon: its note would be taken for that of a lab that runs."""
     with Starting() as started:

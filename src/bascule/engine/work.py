@@ -17,7 +17,7 @@ from bascule.engine import known as known_labs
 from bascule.engine.forecast import left_alone, refuse_incapable
 from bascule.engine.prepare import Prepared, choose_all, foreseen, leaving_links, moved_addresses, prepare
 from bascule.engine.way_back import way_back
-from bascule.errors import BasculeError, Interrupted, KernelError, PlanFailed, unfinished
+from bascule.errors import BasculeError, Interrupted, KernelError, PlanFailed, WorldError, unfinished
 from bascule.host import etc_links, files, flows, keeper, namespaces, processes, service, settle, uplink
 from bascule.host.announce import announce
 from bascule.host.execute import Report, execute
@@ -181,22 +181,33 @@ class Work:
         record = self.stored.newest
         world = worlds.existing(self.stored)
         assert record is not None  # noqa: S101 (apply() has looked)
-        assert world is not None  # noqa: S101 (lost worlds were left out)
+        if world is None:  # it has ended since apply() has looked
+            store.forget(self.name)
+            return Outcome(Plan(()), Report(), None, "none")
         with ExitStack() as held:
             others, leaving = self._leave(record, world, held)
             remarks = keeping.forget(self.name) if self.kind == "host" else ()
-            prepared = prepare(self.name, None, self.stored, current, world, Indexes(record.slot), others)
+            try:
+                prepared = prepare(self.name, None, self.stored, current, world, Indexes(record.slot), others)
+            except WorldError:
+                if isinstance(world, PrivateWorld):  # it is ending, or nobody can go in any more
+                    return self._end(world, Plan(()))
+                raise
             self.heard.planned(prepared.plan)
             if isinstance(world, PrivateWorld):
-                remarks = self._see_off(world, prepared.plan) if self.options.kill else ()  # else all end with the keeper
-                keeper.end(world.keeper, Process.reap)
-                self.heard.progress(len(prepared.plan.ops))
-                store.forget(self.name)
-                return Outcome(prepared.plan, Report(done=len(prepared.plan.ops)), None, "private", remarks)
+                return self._end(world, prepared.plan)
             noted = dataclasses.replace(leaving, forwarding=forwarding.noted(leaving, *_told(prepared)))
             if noted != leaving:
                 store.begin(noted)
             return self._all_away(prepared, record, world, held, remarks)
+
+    def _end(self, world: PrivateWorld, plan: Plan) -> Outcome:
+        """A private world goes as a whole: all ends with the keeper."""
+        remarks = self._see_off(world, plan) if self.options.kill else ()
+        keeper.end(world.keeper, Process.reap)
+        self.heard.progress(len(plan.ops))
+        store.forget(self.name)
+        return Outcome(plan, Report(done=len(plan.ops)), None, "private", remarks)
 
     def _leave(self, record: Record, world: World, held: ExitStack) -> tuple[claims_of.Claims, Record]:
         """The journal that gives up every claim, and what the others claim. Of several labs that leave at once, the last puts

@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 
@@ -13,11 +14,13 @@ from bascule import syscalls
 from bascule.errors import KernelError
 from bascule.host import lasting, programs
 from bascule.host.lasting import Found
+from bascule.host.programs import Ended
 from bascule.kernel.service import PROGRAM, NameServer
 
 _OWN = "/proc/thread-self/ns/net"
 MARK = ".mark"
 _SECONDS = 20  # to start
+_DYING, _PAUSE = 1.0, 0.02  # seconds
 _TRIES = 5
 _PROFILES, _CONFINED = "/etc/apparmor.d", 13
 CONFINED = "AppArmor's profile for dnsmasq does not let it read /run/bascule"
@@ -70,15 +73,26 @@ def start(prefix: str, config: str) -> None:
     if found is None:
         raise KernelError(PROGRAM, errno.ENOENT, "dnsmasq is not installed", advice="install the package dnsmasq-base")
     mark = _mark(prefix)
-    try:
-        done = programs.run([found, f"--conf-file={config}"], "", _SECONDS, lasting.environment(lasting.make_mark(mark)))
-    except TimeoutError as error:
-        raise KernelError(PROGRAM, errno.ETIMEDOUT, f"no answer in {_SECONDS} s") from error
+    done = _run([found, f"--conf-file={config}"], lasting.environment(lasting.make_mark(mark)))
     if done.code != 0:
         _forget_mark(mark)
         said = ["failed", *(line for line in done.stderr.splitlines() if line.strip())][-1].removeprefix(f"{PROGRAM}: ")
         advice = LET_IT if os.strerror(errno.EACCES) in said else ""
         raise KernelError(f"{PROGRAM} --conf-file={config}", errno.EINVAL, said, advice=advice)
+
+
+def _run(argv: list[str], environment: dict[str, str]) -> Ended:
+    """A server that is just being killed has its sockets for a moment longer than anything that tells who it is: the port is
+    tried again."""
+    deadline = time.monotonic() + _DYING
+    while True:
+        try:
+            done = programs.run(argv, "", _SECONDS, environment)
+        except TimeoutError as error:
+            raise KernelError(PROGRAM, errno.ETIMEDOUT, f"no answer in {_SECONDS} s") from error
+        if os.strerror(errno.EADDRINUSE) not in done.stderr or time.monotonic() > deadline:
+            return done
+        time.sleep(_PAUSE)
 
 
 def tell(prefix: str) -> None:
