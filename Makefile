@@ -30,7 +30,9 @@ endif
 demo: run-tools $(STAMP)
 	@tools/demo.sh $(VENV)/bin/bascule
 
+# Compiled once: where PYTHONDONTWRITEBYTECODE is set, each of a thousand commands would compile all modules for itself.
 test: setup
+	if [ -d src ]; then $(VENV)/bin/python -m compileall -q src; fi
 	$(VENV)/bin/pytest -n $(JOBS) --maxschedchunk=1 -q tests
 
 # A test of an hour's run is not stuck after two minutes.
