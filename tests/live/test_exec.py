@@ -200,6 +200,18 @@ def waiting(world: World) -> Iterator[subprocess.Popen[bytes]]:
         _reap(command)
 
 
+@pytest.mark.parametrize("locale", [None, "C", "C.UTF-8"])
+def test_an_ordinary_user_in_the_c_locale(world: World, locale: str | None) -> None:
+    """Who enters a private world is out of others' reach by then, and can't look up any more what it was started with."""
+    Path(world.home, "lab.yaml").write_text("nodes: {a: {networks: [lan]}}\nnetworks: {lan: {subnet: 10.1.0.0/24}}\n")
+    Path(world.home, "lab.yaml").chmod(0o644)
+    given = f"LC_CTYPE={locale}" if locale else "A=1"
+    plain = f'env -u LC_ALL -u LANG -u LC_CTYPE {given} "$0"'
+    done = world.as_ordinary_user("sh", "-c", f'{plain} up lab.yaml && {plain} exec a env; "$0" down lab', BASCULE)
+    assert [line for line in done.stdout.splitlines() if line.startswith("LC_")] == ([given] if locale else [])
+    assert "PATH=" in done.stdout
+
+
 def test_the_command_is_in_the_session_and_group_of_who_waits(waiting: subprocess.Popen[bytes]) -> None:
     """So that a terminal's signals reach it."""
     command = _command_of(waiting.pid)

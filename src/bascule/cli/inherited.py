@@ -7,12 +7,14 @@ One thing can't be found again: whether SIGPIPE and SIGXFSZ were ignored before 
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 
 _WRONG_WAY = ((0, os.O_WRONLY), (1, os.O_RDONLY), (2, os.O_RDONLY))
 _COERCED = ("C.UTF-8", "C.utf8", "UTF-8")  # PEP 538: what Python makes of LC_CTYPE in the C locale, in the environment, too
 
 _taken: list[int] = []
 _deaf = False
+_locale: bytes | None = None
 
 
 def take_closed() -> None:
@@ -39,6 +41,17 @@ def hear_of_children() -> None:
         _deaf = True
 
 
+def note_locale() -> None:
+    """Of two entries of one name the first counts; the kernel shows what the process was started with (proc_pid_environ(5)), but
+    not to one that has made itself out of others' reach, as on the way into a private world."""
+    global _locale
+    if os.environ.get("LC_CTYPE") in _COERCED:
+        entries: list[bytes] = []
+        with suppress(OSError), open("/proc/self/environ", "rb") as file:
+            entries = file.read().split(b"\0")
+        _locale = next((entry.partition(b"=")[2] for entry in entries if entry.startswith(b"LC_CTYPE=")), None)
+
+
 def give_back() -> None:
     """Right before another program takes over this process."""
     import signal
@@ -54,11 +67,7 @@ def give_back() -> None:
 
 
 def _give_back_locale() -> None:
-    """Of two entries of one name the first counts; the kernel shows what the process was started with (proc_pid_environ(5))."""
-    with open("/proc/self/environ", "rb") as file:
-        entries = [entry.partition(b"=") for entry in file.read().split(b"\0")]
-    given = next((value for name, _, value in entries if name == b"LC_CTYPE"), None)
-    if given is None:
+    if _locale is None:
         del os.environ["LC_CTYPE"]
     else:
-        os.environb[b"LC_CTYPE"] = given
+        os.environb[b"LC_CTYPE"] = _locale

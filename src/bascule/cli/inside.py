@@ -34,6 +34,7 @@ def _replace(arguments: Arguments, argv: list[str]) -> int:
 
     record = find.find_node(arguments.node, arguments.lab or os.environ.get("BASCULE_LAB"))
     hostname = find.hostname_of(record, arguments.node)
+    inherited.note_locale()
     spawn.replace(find.world_of(record), arguments.node, argv, inherited.give_back, hostname)
 
 
