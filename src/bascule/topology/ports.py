@@ -48,7 +48,7 @@ def _host(text: str) -> IPAddress:
     found = address(text)
     mapped = found.ipv4_mapped if isinstance(found, IPv6Address) else None
     if mapped is not None:
-        raise Wrong(f"'{shown(text)}' is an IPv4 address written as IPv6; write {mapped}")
+        raise Wrong(f"'::ffff:{mapped}' is an IPv4 address written as IPv6; write {mapped}")
     if found.is_multicast or found == IPv4Address("255.255.255.255"):
         raise Wrong(f"'{shown(text)}' is the address of many machines; publish on one address of this machine, or leave it out")
     if found.version == 6 and found.is_link_local:

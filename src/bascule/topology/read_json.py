@@ -38,6 +38,13 @@ class _NoConstant(ValueError):
     """NaN or an infinity."""
 
 
+def _trailing_comma(text: str, position: int) -> int:
+    """Where there is one beside this place, that of the comma or of the bracket behind it; else -1."""
+    before = text[: position + 1].rstrip(" \t\r\n}]")
+    comma = len(before) - 1
+    return comma if before.endswith(",") and text[comma + 1 :].lstrip(" \t\r\n")[:1] in ("}", "]") else -1
+
+
 def read(text: str, filename: str) -> tuple[Tree | None, list[Mistake]]:
     """The tree and the mistakes that do not end the reading (a key given twice). Raises :class:`TopologyError`."""
     _bound(text, filename)
@@ -45,6 +52,10 @@ def read(text: str, filename: str) -> tuple[Tree | None, list[Mistake]]:
         # Numbers are only looked at here: Python refuses to make integers of more than 4,300 digits.
         json.loads(text, parse_int=len, parse_float=len, parse_constant=_no_constant)
     except json.JSONDecodeError as error:
+        comma = _trailing_comma(text, error.pos)
+        if comma >= 0:  # each Python says that in other words, and of another place
+            place = place_in(text, comma)
+            raise refuse(filename, "not valid JSON: a comma before a closing bracket; remove it", *place) from error
         hint = next((f" ({hint})" for sign, hint in _HINTS if sign in error.msg), "")
         raise refuse(filename, f"not valid JSON: {error.msg.removesuffix(' at')}{hint}", error.lineno, error.colno) from error
     except _NoConstant as error:

@@ -18,6 +18,7 @@ _LONGEST_DOMAIN = 253  # RFC 1035 section 2.3.4, as text
 _RESOLVER_OPTION = re.compile(r"[A-Za-z0-9][A-Za-z0-9:._-]*\Z")
 _ROUTE_WORDS = ("via", "dev", "metric")
 
+_MAPPED = "::ffff:0:0/96"  # which Python spells otherwise from 3.13 on
 _SPECIAL: tuple[tuple[Prefix, str], ...] = (
     (IPv4Network("0.0.0.0/8"), "'this network'"),
     (IPv4Network("127.0.0.0/8"), "loopback"),
@@ -25,7 +26,7 @@ _SPECIAL: tuple[tuple[Prefix, str], ...] = (
     (IPv4Network("224.0.0.0/4"), "multicast"),
     (IPv4Network("240.0.0.0/4"), "reserved"),
     (IPv6Network("::/127"), "unspecified and loopback"),
-    (IPv6Network("::ffff:0:0/96"), "IPv4-mapped"),
+    (IPv6Network(_MAPPED), "IPv4-mapped"),
     (IPv6Network("fe80::/10"), "link-local"),
     (IPv6Network("ff00::/8"), "multicast"),
 )
@@ -62,7 +63,8 @@ def subnet(text: str) -> Prefix:
     for special, name in _SPECIAL:
         if special.version == found_prefix.version and special.overlaps(found_prefix):
             like = "10.1.0.0/24" if special.version == 4 else "fd00:1::/64"
-            raise Wrong(f"{found_prefix} holds {name} addresses ({special}); choose a subnet outside, like {like}")
+            which = _MAPPED if name == "IPv4-mapped" else special
+            raise Wrong(f"'{shown(text)}' holds {name} addresses ({which}); choose a subnet outside, like {like}")
     return found_prefix
 
 
