@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sandbox import NOBODY, started_by_root
+from sandbox import NOBODY, require_python_for_everybody, started_by_root
 
 # A process whose command line and name are what it likes: the words are written over those that it was started with (proc(5)).
 _IMPOSTOR = """
@@ -27,6 +27,8 @@ signal.pause()
 @contextmanager
 def impostor(*words: str, env: dict[str, str] | None = None) -> Iterator[subprocess.Popen[str]]:
     """Somebody else's process that calls itself so; root's tests have another user for it."""
+    if started_by_root():
+        require_python_for_everybody()
     become = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--"] if started_by_root() else []
     argv = [*become, sys.executable, "-c", _IMPOSTOR, *words, " " * 200]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, cwd="/", env={**os.environ, **(env or {})}) as made:

@@ -235,8 +235,7 @@ class World:
     ) -> subprocess.CompletedProcess[str]:
         """Run a command as somebody without privileges, in that user's :attr:`home`. ``env`` comes on top of ours."""
         if started_by_root():
-            if not _everybody_can_reach(sys.prefix):
-                _missing(f"an ordinary user can't reach {sys.prefix} or the Python behind it")
+            require_python_for_everybody()
             become = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--inh-caps=-all", "--"]
         else:
             # We are uid 0 of a map with one row: another id needs another map, and loses its privileges with execve(2).
@@ -597,6 +596,12 @@ def require(*needs: str, allowed: Mapping[str, str] | None = None) -> None:
         if what in reasons:
             pytest.skip(f"{what} is missing: {reasons[what]}")
         _missing(f"{what} is missing on this system")
+
+
+def require_python_for_everybody() -> None:
+    """Skip where another user can't run our Python: one below somebody's home folder."""
+    if not _everybody_can_reach(sys.prefix):
+        _missing(f"an ordinary user can't reach {sys.prefix} or the Python behind it")
 
 
 def _missing(text: str) -> NoReturn:
