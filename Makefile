@@ -1,5 +1,8 @@
 # make demo         the network of the tutorial, up and down again (root: on this machine; others: in a private world)
 # make test         all tests; JOBS=12 for more at a time
+# make quick        the tests that need nothing of the kernel: twenty seconds
+# make golden       write the files anew that tests compare with; read the diff before it is committed
+# make test-python  all tests with each Python from 3.11 on that is installed
 # make test-crash   the whole crash sweep, races, random lives, leaks: an hour and a half on two processors (JOBS=8 helps); writes its figures into docs/reliability.md
 #                   (CARRY_ON=1 goes on with one that was cut short)
 # make mutation     change plan/, topology/ and state/ in eight thousand places and see whether the tests notice: half an hour
@@ -25,7 +28,7 @@ STAMP = .venv/.installed
 endif
 
 .DELETE_ON_ERROR:
-.PHONY: demo test test-crash fuzz mutation lint bench bench-peers setup clean
+.PHONY: demo test quick golden test-python test-crash fuzz mutation lint bench bench-peers setup clean
 
 demo: run-tools $(STAMP)
 	@tools/demo.sh $(VENV)/bin/bascule
@@ -34,6 +37,28 @@ demo: run-tools $(STAMP)
 test: setup
 	if [ -d src ]; then $(VENV)/bin/python -m compileall -q src; fi
 	$(VENV)/bin/pytest -n $(JOBS) --maxschedchunk=1 -q tests
+
+# What needs nothing of the kernel.
+QUICK = tests/wire tests/topology tests/plan tests/broken tests/state tests/cli/test_pure.py tests/test_seam.py tests/test_fuzz.py
+quick: $(STAMP)
+	$(VENV)/bin/pytest -n $(JOBS) -q $(QUICK)
+
+# The files that tests compare with, written anew: read the diff before it is committed.
+golden: setup
+	$(VENV)/bin/python tests/plan/test_golden.py
+	$(VENV)/bin/python tests/topology/test_mistakes.py
+	$(VENV)/bin/python tests/broken/test_broken.py
+	BASCULE_WRITE=1 $(VENV)/bin/pytest -q tests/live/test_firewall_manual.py
+	git diff --stat
+
+# Each Python from 3.11 on that is installed (PATH, pyenv), in an environment of its own.
+test-python: setup-tools
+	set -e; for python in $$(tools/pythons.sh); do \
+		"$$python" --version; venv=.venv-$$("$$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
+		test -x $$venv/bin/python || "$$python" -m venv $$venv; \
+		$$venv/bin/pip install -q --disable-pip-version-check -e '.[test]'; \
+		$$venv/bin/pytest -n $(JOBS) --maxschedchunk=1 -q tests; \
+	done
 
 # A test of an hour's run is not stuck after two minutes.
 LONG = -q -o faulthandler_timeout=1800
@@ -86,5 +111,5 @@ setup-tools: run-tools
 	@touch $@
 
 clean:
-	rm -rf .venv build dist mutants .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache fuzz/found
+	rm -rf .venv .venv-* build dist mutants .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache fuzz/found
 	find bench fuzz src tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
