@@ -71,7 +71,7 @@ def test_the_mark_is_nobody_else_s_to_read(world: World) -> None:
 
 
 def test_a_mark_that_a_killed_run_has_only_begun(tmp_path: Path) -> None:
-    """Is none, and made anew; what is whole stays."""
+    """Is none, and made anew; what is whole stays. A link is replaced, and what it leads to is left alone."""
     place = str(tmp_path / "mark")
     assert lasting.mark_in(place) == ""
     Path(place).write_text("abc")
@@ -82,8 +82,9 @@ def test_a_mark_that_a_killed_run_has_only_begun(tmp_path: Path) -> None:
     os.rename(place, f"{place}.old")
     os.symlink(f"{place}.old", place)
     assert lasting.mark_in(place) == ""
-    with pytest.raises(OSError, match="symbolic links"):
-        lasting.make_mark(place)
+    assert lasting.make_mark(place) == lasting.mark_in(place) != mark
+    assert not os.path.islink(place)
+    assert lasting.mark_in(f"{place}.old") == mark
 
 
 def _in_another_pid_namespace(world: World, *command: str) -> subprocess.CompletedProcess[str]:

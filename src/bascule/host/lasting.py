@@ -89,11 +89,7 @@ def make_mark(path: str) -> str:
     mark = mark_in(path)
     if not mark:
         mark = os.urandom(_DIGITS // 2).hex()
-        descriptor = syscalls.create(path, os.O_WRONLY | os.O_TRUNC, 0o600)
-        try:
-            syscalls.write(descriptor, mark.encode())
-        finally:
-            os.close(descriptor)
+        syscalls.replace(path, mark.encode())  # whole or not at all: without it nobody knows who serves the lab
     return mark
 
 
