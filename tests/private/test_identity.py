@@ -87,9 +87,10 @@ def test_a_mark_that_a_killed_run_has_only_begun(tmp_path: Path) -> None:
     assert lasting.mark_in(f"{place}.old") == mark
 
 
-def _in_another_pid_namespace(world: World, *command: str) -> subprocess.CompletedProcess[str]:
+def _in_another_pid_namespace(world: World, *command: str, proc: bool = True) -> subprocess.CompletedProcess[str]:
     user = [] if os.geteuid() == 0 and started_by_root() else ["--user", "--map-root-user"]
-    return world.run("unshare", *user, "--pid", "--fork", "--mount-proc", BASCULE, *command, check=False)
+    own = ["--mount-proc"] if proc else []
+    return world.run("unshare", *user, "--pid", "--fork", *own, BASCULE, *command, check=False)
 
 
 def test_from_another_pid_namespace_a_lab_is_not_forgotten(world: World) -> None:
@@ -106,6 +107,31 @@ def test_from_another_pid_namespace_a_lab_is_not_forgotten(world: World) -> None
         assert store.load(lab.name) == before
     assert lab.node("ns1").run(["true"]).returncode == 0
     lab.down()
+
+
+def test_name_servers_of_another_pid_namespace_are_not_left_behind(world: World) -> None:
+    """On the machine itself: who can neither see nor end a lab's servers does not take it down, nor builds it anew; and a server
+    that has ended keeps nobody from either."""
+    require("dnsmasq", "dig")
+    lan = "{subnet: [10.1.0.0/24, 'fd00:1::/64'], dns: true, dhcp: true}"
+    Path("named.yaml").write_text(f"name: named\nnetworks: {{lan: {lan}}}\nnodes: {{a: [lan], b: [lan]}}\n")
+    bascule(world, "up", "named.yaml", "--world", "host")
+    before = store.load("named")
+    for proc in (True, False):  # without a /proc of its own it shows other numbers than system calls take
+        for command in (("down", "named"), ("up", "named.yaml"), ("plan", "named.yaml"), ("node", "rm", "b", "--lab", "named")):
+            done = _in_another_pid_namespace(world, *command, proc=proc)
+            assert done.returncode == 2, (command, done.stdout)
+            assert "its name server is not to be seen from here; run the command there" in done.stderr, done.stderr
+    assert store.load("named") == before
+    for address in ("10.1.0.1", "fd00:1::1"):
+        asked = bascule(world, "exec", "a", "--", "dig", "+short", "+time=2", "+tries=1", "b", f"@{address}")
+        assert asked.stdout.strip() == "10.1.0.3"
+    (found,) = lasting.find(Path("/run/bascule/named/dns/.mark").read_text(), ("dnsmasq",))
+    with open(os.pidfd_open(found.pid)) as held:
+        os.kill(found.pid, signal.SIGKILL)
+        assert select.select([held], [], [], 5)[0]
+    assert _in_another_pid_namespace(world, "down", "named").returncode == 0
+    assert look.labs() == []
 
 
 def _session_ends() -> None:

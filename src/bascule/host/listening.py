@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
+from bascule.host import lasting
 from bascule.topology.model import IPAddress, Port
 
 _LISTEN, _UNCONNECTED = "0A", "07"  # TCP_LISTEN and TCP_CLOSE, net/tcp_states.h; a UDP socket without a peer is in the latter
@@ -14,18 +17,39 @@ _FILES = (("tcp", "tcp", _LISTEN), ("tcp6", "tcp", _LISTEN), ("udp", "udp", _UNC
 
 def listening() -> list[Port]:
     """A port for each socket that takes what comes to it. ``target`` is 0."""
-    found: dict[Port, None] = {}
+    return list(dict.fromkeys(port for port, _inode in sockets()))
+
+
+def sockets() -> Iterator[tuple[Port, int]]:
+    """The same, each with the inode of its socket."""
     for file, protocol, state in _FILES:
         try:
             with open(f"/proc/thread-self/net/{file}") as opened:
                 next(opened)
-                rows = [line.split(None, 4) for line in opened]
+                rows = [line.split(None, 10) for line in opened]
         except (OSError, StopIteration):
             continue  # a kernel without IPv6
         for row in rows:
             if row[3] == state:
-                found.update(dict.fromkeys(_ports(protocol, row[1])))
-    return list(found)
+                yield from ((port, int(row[9])) for port in _ports(protocol, row[1]))
+
+
+def held() -> set[int]:
+    """The inodes of the sockets that processes have which can be told of by a number of ours."""
+    found: set[int] = set()
+    for entry in os.listdir("/proc"):
+        with suppress(OSError, LookupError):
+            if entry.isdigit() and lasting.number(entry):
+                found.update(_held_by(f"/proc/{entry}/fd"))
+    return found
+
+
+def _held_by(folder: str) -> Iterator[int]:
+    for name in os.listdir(folder):
+        with suppress(OSError):
+            kind, _, inode = os.readlink(f"{folder}/{name}").partition(":[")
+            if kind == "socket":
+                yield int(inode.rstrip("]"))
 
 
 def _ports(protocol: str, place: str) -> Iterator[Port]:

@@ -7,21 +7,23 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 
 from bascule import syscalls
 from bascule.errors import KernelError
-from bascule.host import lasting, programs
+from bascule.host import lasting, listening, programs
 from bascule.host.lasting import Found
 from bascule.host.programs import Ended
 from bascule.kernel.service import PROGRAM, NameServer
+from bascule.topology.model import IPAddress
 
 _OWN = "/proc/thread-self/ns/net"
 MARK = ".mark"
 _SECONDS = 20  # to start
 _DYING, _PAUSE = 1.0, 0.02  # seconds
 _TRIES = 5
+_NAMES, _LEASES = 53, (67, 547)
 _PROFILES, _CONFINED = "/etc/apparmor.d", 13
 CONFINED = "AppArmor's profile for dnsmasq does not let it read /run/bascule"
 LET_IT = (
@@ -126,6 +128,28 @@ def forget_ended(folder: str) -> None:
         if name.endswith(".pid") and next(_servers(os.path.join(folder, name.removesuffix(".pid"))), None) is None:
             syscalls.unlink(os.path.join(folder, name))
     _forget_mark(os.path.join(folder, MARK))
+
+
+def is_out_of_reach(folder: str, addresses: Collection[IPAddress]) -> bool:
+    """Whether a server of this folder's lab serves here that can't be found nor ended: its number is one of another PID namespace
+    (a container, ``unshare --pid``). It has sockets then, and no process that we see has them."""
+    names = os.listdir(folder) if os.path.isdir(folder) else ()
+    prefixes = [os.path.join(folder, name.removesuffix(".pid")) for name in names if name.endswith(".pid")]
+    if all(next(_servers(prefix), None) for prefix in prefixes):
+        return False
+    deadline = time.monotonic() + _DYING
+    while set(_sockets(addresses)) - listening.held():
+        if time.monotonic() > deadline:
+            return True
+        time.sleep(_PAUSE)  # as above: it is just ending
+    return False
+
+
+def _sockets(addresses: Collection[IPAddress]) -> Iterator[int]:
+    """Those that may be a server's on bridges with these addresses. Where it gives leases it hears what has no address yet."""
+    for port, inode in listening.sockets():
+        if (port.published == _NAMES and port.host in addresses) or (port.published in _LEASES and port.protocol == "udp"):
+            yield inode
 
 
 def is_confined() -> bool:
