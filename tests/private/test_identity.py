@@ -175,6 +175,27 @@ def test_a_lab_that_has_lost_its_record_is_taken_down(world: World) -> None:
         assert look.labs() == []
 
 
+def test_a_lab_is_found_from_outside_of_the_session_that_built_it(world: World) -> None:
+    """After a logout $XDG_RUNTIME_DIR is not only empty: cron and su have none. Who chose a directory has labs of his own."""
+    shutil.copy(SEED, f"{world.home}/lab.yaml")
+    world.as_ordinary_user("mkdir", "session", "chosen")
+    session = {"XDG_RUNTIME_DIR": f"{world.home}/session"}
+    none = {"XDG_RUNTIME_DIR": ""}
+    world.as_ordinary_user(BASCULE, "up", "lab.yaml", env=session)
+    world.as_ordinary_user("rm", "-r", "session")
+    chosen = world.as_ordinary_user(BASCULE, "ls", "--json", env={**none, "BASCULE_STATE_DIR": f"{world.home}/chosen/state"})
+    assert json.loads(chosen.stdout) == []
+    (info,) = json.loads(world.as_ordinary_user(BASCULE, "ls", "--json", env=none).stdout)
+    assert (info["name"], info["state"]) == ("docker-bridge", "up")
+    with open(os.pidfd_open(info["keeper"])) as held:
+        for ping in (["ping"], ["exec", "ns1", "--", "ping", "-c1", "-W2", "ns2"]):
+            assert world.as_ordinary_user(BASCULE, *ping, env=none).returncode == 0
+        assert "nothing to do" in world.as_ordinary_user(BASCULE, "up", "lab.yaml", env=none).stderr
+        assert not select.select([held], [], [], 0)[0]
+        assert "is down" in world.as_ordinary_user(BASCULE, "down", "docker-bridge", env=none).stderr
+        assert select.select([held], [], [], 5)[0]
+
+
 def test_whose_lab_it_is(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of other state directories, and of other networks, labs are not found: one may have several, with labs of one name."""
     lab = Lab.load(SEED, world="private")

@@ -35,6 +35,23 @@ def test_the_place_by_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert folder.root() == "/tmp/elsewhere/bascule-1234"
 
 
+def test_every_shell_finds_the_session_s_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that was not told of it (su, cron), and one that was told of another where something is built already."""
+    monkeypatch.delenv("BASCULE_STATE_DIR", raising=False)
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    monkeypatch.setattr("os.geteuid", lambda: 1234)
+    monkeypatch.setattr(folder, "_SESSIONS", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", "/tmp/elsewhere")
+    assert folder.root() == "/tmp/elsewhere/bascule-1234"
+    (tmp_path / "1234").mkdir()
+    assert folder.root() == f"{tmp_path}/1234/bascule"
+    (tmp_path / "other").mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "other"))
+    assert folder.root() == f"{tmp_path}/other/bascule"
+    (tmp_path / "1234" / "bascule").mkdir()
+    assert folder.root() == f"{tmp_path}/1234/bascule"
+
+
 def test_only_its_owner_reads_and_writes_a_folder(state: Path) -> None:
     """And synced into the folder above, so that a loss of power does not take it; a second time nothing happens."""
     calls: list[tuple[str, object]] = []

@@ -1,14 +1,17 @@
 """The labs that there are: those of the state directory, and private ones whose record has gone from there while they run.
 
 Such a lab is known from the note in its own world (:mod:`bascule.host.keepers`). A note is believed that was written for this
-state directory and from this network: a user may have labs of one name in several of either, and they are not the same.
+state directory and from this network: a user may have labs of one name in several of either, and they are not the same. Where
+nobody chose the directory, it is another one after a logout: then a note counts, too, whose own directory holds no record of it.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Iterator
+from typing import Any
 
 from bascule import identity
 from bascule.errors import BasculeError, StateError
@@ -56,14 +59,24 @@ def note(record: Record) -> tuple[str, ...]:
 
 
 def _origin() -> dict[str, object]:
-    return {"state": folder.root(), "network": list(identity.netns())}
+    return {"state": folder.root(), "chosen": folder.is_chosen(), "network": list(identity.netns())}
+
+
+def _is_ours(told: dict[str, Any]) -> bool:
+    own = _origin()
+    if told["network"] != own["network"]:
+        return False
+    if told["state"] == own["state"]:
+        return True
+    chosen = own["chosen"] or told.get("chosen", True)
+    return not chosen and not os.path.lexists(os.path.join(told["state"], told["lab"]))
 
 
 def _noted(keeper: Process, data: bytes) -> Record | None:
     """The record in a note, with the keeper that it was found with; None where it is of somebody else's lab, or damaged."""
     try:
         told = json.loads(data)
-        if {key: told[key] for key in _origin()} != _origin() or problem_with_lab_name(told["lab"]) is not None:
+        if problem_with_lab_name(told["lab"]) is not None or not _is_ours(told):
             return None
         record = store.parse(told["record"].encode(), "the note in a world", told["lab"])
     except (BasculeError, ValueError, LookupError, TypeError, AttributeError):

@@ -1,6 +1,7 @@
 """The state directory: where it is, and that nobody else can write to it.
 
-/run/bascule for root, $XDG_RUNTIME_DIR/bascule for others, and a folder of the user's own in /tmp where that is not set.
+/run/bascule for root, $XDG_RUNTIME_DIR/bascule for others, and a folder of the user's own in /tmp where they have no session. A
+shell that was not told of the session (su, cron) finds it where the system keeps it.
 All of these are gone after a reboot, and so are namespaces, bridges and keepers: state never outlives what it describes.
 """
 
@@ -14,6 +15,7 @@ from bascule import syscalls
 from bascule.errors import InputError, StateError
 from bascule.names import problem_with_lab_name
 
+_SESSIONS = "/run/user"
 _MODE = 0o711  # a name server, which is not root, goes through to what it reads
 
 
@@ -28,12 +30,24 @@ def root() -> str:
         return os.path.abspath(chosen)
     if os.geteuid() == 0:
         return "/run/bascule"
-    runtime = os.environ.get("XDG_RUNTIME_DIR")
-    if runtime and os.path.isdir(runtime):
-        return os.path.join(runtime, "bascule")
+    places = _of_the_session()
+    if places:
+        return next((place for place in places if os.path.isdir(place)), places[0])
     import tempfile  # brings a third of what `exec` has to read, and few need it
 
     return os.path.join(tempfile.gettempdir(), f"bascule-{os.geteuid()}")
+
+
+def is_chosen() -> bool:
+    """Whether somebody said which folder it is. Else it is a matter of what the calling shell knows of the session."""
+    return bool(os.environ.get("BASCULE_STATE_DIR"))
+
+
+def _of_the_session() -> list[str]:
+    """Where it is to be, or is already, in the folder of the user's session (pam_systemd(8)): what one shell has built there
+    another finds that was told of another place, or of none."""
+    places = [os.environ.get("XDG_RUNTIME_DIR", ""), f"{_SESSIONS}/{os.geteuid()}"]
+    return [os.path.join(place, "bascule") for place in places if os.access(place, os.W_OK | os.X_OK)]
 
 
 def ensure(path: str) -> None:
