@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import select
+import shutil
 import socket
 import subprocess
 import sys
@@ -21,7 +23,7 @@ from bascule.api import Lab
 from bascule.engine import look
 from bascule.host import lasting
 from bascule.host.keeper import Starting
-from helpers import SEED
+from helpers import SEED, bascule
 from sandbox import BASCULE, World, has
 
 ESCAPES = Path(__file__).with_name("escapes.py").read_text()
@@ -225,21 +227,36 @@ def test_commands_of_several_threads(world: World) -> None:
         assert not [pid for pid in _below(os.getpid()) if Path(f"/proc/{pid}/comm").read_text().startswith("python")]
 
 
-def test_the_nodes_first_process_has_ended(world: World) -> None:
-    """As by a machine without memory: it is said, and the lab can be taken down and built again."""
-    with Lab.load(SEED, world="private") as lab:
-        kept = lab.record.keeper
-        assert kept is not None
-        with open(os.pidfd_open(kept.first[0])) as held:
-            os.kill(kept.first[0], 9)
-            import select
+def _end_first(lab: Lab) -> int:
+    """As by a machine without memory. Gives a descriptor of the keeper."""
+    kept = lab.record.keeper
+    assert kept is not None
+    keeper = os.pidfd_open(kept.pid)
+    with open(os.pidfd_open(kept.first[0])) as held:
+        os.kill(kept.first[0], 9)
+        assert select.select([held], [], [], 5)[0]
+    return keeper
 
-            assert select.select([held], [], [], 5)[0]
-        with pytest.raises(Exception, match="first process of the lab's nodes has ended; run `bascule down` and `bascule up`"):
-            lab.node("ns1").run(["true"])
-        lab.down()
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_the_nodes_first_process_has_ended(world: World, recorded: bool) -> None:
+    """Nobody gets into the nodes any more: the lab is lost, and all say so. `up` builds it anew, `down` leaves nothing of it."""
+    for command in ("up", "down"):
+        lab = Lab.load(SEED, world="private")
         lab.up()
-        assert lab.node("ns1").run(["true"]).returncode == 0
+        with open(_end_first(lab)) as keeper:
+            if not recorded:
+                shutil.rmtree("/run/bascule")
+            assert [(info.name, info.state) for info in look.labs()] == [("docker-bridge", "lost")]
+            assert bascule(world, "plan", SEED, "--world", "private").stdout.endswith("16 to add, 0 to change, 0 to remove\n")
+            assert bascule(world, "exec", "ns1", "true", check=False).stderr.endswith("has ended; run `bascule up` again\n")
+            if command == "up":
+                lab.up()
+                assert lab.node("ns1").run(["ping", "-c1", "-W2", "-q", "ns2"], capture_output=True).returncode == 0
+                assert select.select([keeper], [], [], 5)[0]
+            lab.down()
+            assert select.select([keeper], [], [], 5)[0]
+        assert look.labs() == []
 
 
 def test_down_while_the_keeper_is_ending(world: World) -> None:

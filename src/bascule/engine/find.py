@@ -16,7 +16,7 @@ def world_of(record: Record) -> World:
     """The world of a record that has one. Raises :class:`NotFound`."""
     world = worlds.existing(store.Stored(record, None))
     if world is None:
-        raise NotFound(f"the keeper of lab {record.name} has ended, and its world with it; run `bascule up` again")
+        raise NotFound(f"the world of lab {record.name} has ended; run `bascule up` again")
     return world
 
 

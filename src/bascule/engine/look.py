@@ -30,8 +30,8 @@ from bascule.topology.ports import port_text
 
 @dataclass(frozen=True, slots=True)
 class LabInfo:
-    """One line of `ls`. ``state`` is ``up``, ``unfinished`` (a run was killed), ``lost`` (the keeper has ended), ``elsewhere``
-    (in another network namespace, or a private world in another PID namespace) or ``damaged``."""
+    """One line of `ls`. ``state`` is ``up``, ``unfinished`` (a run was killed), ``lost`` (a private world has ended),
+    ``elsewhere`` (in another network namespace, or a private world in another PID namespace) or ``damaged``."""
 
     name: str
     state: str
@@ -64,7 +64,7 @@ def labs() -> list[LabInfo]:
             found.append(_info(record, state if worlds.has_world(record) else "lost"))
     for record in known.unrecorded():
         problem = f"its record has gone from {folder.root()}; `bascule up` writes it anew"
-        found.append(replace(_info(record, "up"), problem=problem))
+        found.append(replace(_info(record, "up" if worlds.has_world(record) else "lost"), problem=problem))
     return sorted(found, key=lambda info: info.name)
 
 

@@ -73,7 +73,7 @@ def apply(name: str, edit: Edit, options: Options, listener: Listener | None = N
     """
     heard = listener or Listener()
     with lock.lab_lock(name, options.command, options.wait, heard.waiting):
-        stored = worlds.without_lost(known.load(name))
+        stored = _load(name)
         _refuse_held(stored, options)
         current = stored_topology(stored.newest)
         _refuse_unseen(stored, current)
@@ -96,13 +96,20 @@ def enter(asked: Topology, options: Options, listener: Listener | None = None) -
     assert options.hold is not None  # noqa: S101 (it is what this is about)
     with lock.lab_lock(name, options.command, options.wait, heard.waiting):
         options.hold.take()
-        stored = worlds.without_lost(known.load(name))
+        stored = _load(name)
         if stored.newest is not None:
             if not stored.newest.held:
                 advice = f"`bascule down {name}` first, choose another name, or call up() and down() in place of `with`"
                 raise Conflict(f"lab {name} is up already, and stays when a program ends; {advice}")
             Work(name, stored, replace(options, world=None, kill=True), heard).take_away(stored_topology(stored.newest))
         return Work(name, Stored(None, None), options, heard).make(asked, None)
+
+
+def _load(name: str) -> Stored:
+    """With the lab's lock held."""
+    stored = known.load(name)
+    worlds.end_headless(stored)
+    return worlds.without_lost(stored)
 
 
 def _refuse_held(stored: Stored, options: Options) -> None:

@@ -12,7 +12,7 @@ from typing import Literal
 
 from bascule import identity
 from bascule.errors import Elsewhere, InputError
-from bascule.host import lasting, namespaces
+from bascule.host import keeper, lasting, namespaces
 from bascule.host.lasting import Process
 from bascule.host.world import HostWorld, PrivateWorld, World
 from bascule.state import folder, kept
@@ -40,11 +40,30 @@ def choose(asked: str | None, stored: Stored) -> Kind:
 
 
 def has_world(record: Record) -> bool:
-    """Whether the record's world exists: the host always does, a private one as long as its keeper, and for all that can
-    be told here where that is out of sight."""
+    """Whether the record's world exists: the host always does, a private one as long as its keeper and the first process of its
+    nodes, without which nobody gets into these; and for all that can be told here where they are out of sight."""
     if record.world == "host" or _is_out_of_sight(record):
         return True
+    return _is_kept(record) and not _is_headless(record)
+
+
+def _is_kept(record: Record) -> bool:
     return record.keeper is not None and lasting.alive(Process(record.keeper.pid, record.keeper.start))
+
+
+def _is_headless(record: Record) -> bool:
+    """Whether the first process of its nodes has ended, by a machine without memory or by somebody's hand."""
+    first = Process(*record.keeper.first) if record.keeper is not None else Process(0, 0)
+    return first.pid > 0 and not lasting.alive(first)
+
+
+def end_headless(stored: Stored) -> None:
+    """What is left of a private world that nobody can use any more goes before it is built again, or forgotten. Raises what
+    :func:`bascule.host.keeper.end` raises."""
+    for record in (stored.record, stored.journal):
+        if record is not None and not _is_out_of_sight(record) and _is_kept(record) and _is_headless(record):
+            assert record.keeper is not None  # noqa: S101 (it is kept)
+            keeper.end(Process(record.keeper.pid, record.keeper.start))
 
 
 def _is_out_of_sight(record: Record) -> bool:

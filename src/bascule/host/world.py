@@ -89,7 +89,7 @@ class _PrivateWayIn(WayIn):
 
     def descend(self) -> None:
         if self._first is None:
-            raise WorldError("the first process of the lab's nodes has ended; run `bascule down` and `bascule up`")
+            raise WorldError("the first process of the lab's nodes has ended")
         inner.descend(self._first)
 
     def is_closed(self) -> bool:
