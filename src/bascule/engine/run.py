@@ -9,20 +9,17 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 
-from bascule import identity
 from bascule.engine import claims as claims_of
-from bascule.engine import known, worlds
+from bascule.engine import known, unseen, worlds
 from bascule.engine.forecast import refuse_incapable
 from bascule.engine.keeping import tidy
 from bascule.engine.prepare import Prepared, choose_all, prepare, stored_topology
 from bascule.engine.work import Listener, Options, Outcome, Work, file_of
-from bascule.errors import Conflict, Elsewhere, Locked, WorldError, translated
-from bascule.host import service
+from bascule.errors import Conflict, Locked, WorldError, translated
 from bascule.host.execute import Report
 from bascule.host.world import HostWorld, World
 from bascule.kernel.op import Indexes
 from bascule.plan.diff import Plan
-from bascule.plan.servers import servers_folder
 from bascule.state import lock, store
 from bascule.state.store import Stored
 from bascule.topology.model import Assigned, Topology
@@ -50,7 +47,7 @@ def preview(name: str, edit: Edit, options: Options) -> Prepared:
 
 def _preview(name: str, edit: Edit, options: Options, stored: Stored) -> Prepared:
     current = stored_topology(stored.newest)
-    _refuse_unseen(stored, current)
+    unseen.refuse(stored, current)
     asked = edit(current)
     kind = worlds.choose(options.world, stored)
     world: World | None = worlds.existing(stored) or (HostWorld() if kind == "host" else None)
@@ -76,7 +73,7 @@ def apply(name: str, edit: Edit, options: Options, listener: Listener | None = N
         stored = _load(name)
         _refuse_held(stored, options)
         current = stored_topology(stored.newest)
-        _refuse_unseen(stored, current)
+        unseen.refuse(stored, current)
         asked = edit(current)
         if asked is None and stored.newest is None:
             store.forget(name)  # a private lab whose keeper has ended
@@ -117,17 +114,3 @@ def _refuse_held(stored: Stored, options: Options) -> None:
     record = stored.newest
     if record is not None and record.held and options.hold is None and lock.is_held_by_others(record.name):
         raise lock.held(record.name)
-
-
-def _refuse_unseen(stored: Stored, lab: Assigned | None) -> None:
-    """Raises :class:`Elsewhere` for a lab of the host world whose servers can be neither found nor ended from this PID namespace:
-    they would live on when it goes, and keep their ports when it comes again."""
-    record = stored.newest
-    if record is None or record.keeper is not None or lab is None or not worlds.is_here(record):
-        return
-    gateways = {gateway for network in lab.networks for gateway in network.gateways}
-    if service.is_out_of_reach(servers_folder(record.name), gateways):
-        raise Elsewhere(
-            f"lab {record.name} is in another PID namespace than this one ({identity.numbering()}): "
-            "its name server is not to be seen from here; run the command there"
-        )

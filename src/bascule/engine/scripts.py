@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bascule.engine import claims, known, worlds
+from bascule.engine import claims, known, unseen, worlds
 from bascule.engine.forwarding import memories, of_the_world
 from bascule.engine.prepare import choose_all, machine_of, prepare, stored_topology
 from bascule.host.observe import observe
@@ -57,7 +57,9 @@ def _indexes(facts: list[Fact]) -> Indexes:
 def teardown_plan(name: str) -> Plan:
     """What `down` would do."""
     stored = worlds.without_lost(known.load(name))
+    current = stored_topology(stored.newest)
     world = worlds.existing(stored)
+    unseen.refuse(stored, current)
     slot = stored.newest.slot if stored.newest else 0
     others = claims.around(name, world)
-    return prepare(name, None, stored, stored_topology(stored.newest), world, Indexes(slot), others).plan
+    return prepare(name, None, stored, current, world, Indexes(slot), others).plan
