@@ -93,17 +93,41 @@ def test_root_keeps_all_ids_that_it_has(world: World) -> None:
         ("me:100:10\n7:300:5\n", [(1, 100, 10), (11, 300, 5)]),
         ("me:100:0\nme:x:10\nme:100\nme\n\n#me:1:1\n", []),
         ("them:1:2\n", []),
+        ("me:100:10\n7:100:10\n", [(1, 100, 10)]),
+        ("me:100:10\nme:95:20\nme:105:30\n", [(1, 100, 10), (11, 95, 5), (16, 110, 5), (21, 115, 20)]),
+        ("me:0:10\n", [(1, 0, 7), (8, 8, 2)]),
+        ("me:4294967290:10\nme:4294967296:1\n", [(1, 4294967290, 5)]),
     ],
 )
 def test_what_is_granted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, expected: list[tuple[int, int, int]]
 ) -> None:
-    """Rows of the user's name and number count, in their order (subuid(5)); lines that are none are passed over."""
+    """Rows of the user's name and number count, in their order (subuid(5)); lines that are none are passed over. No id counts
+    twice, the user's own least of all."""
     monkeypatch.setattr(ids, "_name_of", lambda _user: "me")
     monkeypatch.setattr("shutil.which", lambda _name, path=None: "/usr/bin/newuidmap")
     (tmp_path / "subuid").write_text(text)
     monkeypatch.setattr(ids, "_HELPERS", {"uid_map": ("newuidmap", str(tmp_path / "subuid"))})
     assert [tuple(row) for row in ids.granted("uid_map", 7)] == expected
+
+
+@pytest.mark.parametrize(
+    ("rows", "least"),
+    [
+        (f"{NOBODY}:100000:65536\nNAME:100000:65536\n", 65537),
+        (f"{NOBODY}:{NOBODY - 10}:20\n{NOBODY}:{NOBODY + 5}:1000\n", 1000),
+        ("".join(f"{NOBODY}:{1000000000 + number * 20}:10\n" for number in range(400)), 1000),
+    ],
+    ids=["twice", "overlapping", "many"],
+)
+def test_what_the_kernel_takes(world: World, rows: str, least: int) -> None:
+    """Rows that say the same, overlap each other or the user's own id, or are too many for one map: what can be had is mapped."""
+    require("newuidmap", "newgidmap")
+    _grant(rows.replace("NAME", pwd.getpwuid(NOBODY).pw_name))
+    said, finding = _become_another(world)
+    assert said[-4:] == ["33", "became", "0", "33"]
+    assert finding["verdict"] == "ok"
+    assert int(finding["found"].split()[0]) >= least
 
 
 def test_the_helpers_here_are_what_the_tests_need() -> None:

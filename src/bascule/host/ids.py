@@ -18,7 +18,8 @@ from bascule.host import programs
 
 _SECONDS = 10
 _HELPERS = {"uid_map": ("newuidmap", "/etc/subuid"), "gid_map": ("newgidmap", "/etc/subgid")}
-_MOST_ROWS = 340  # UID_GID_MAP_MAX_EXTENTS, linux/user_namespace.h
+_MOST_ROWS, _MOST_BYTES = 340, 4095  # UID_GID_MAP_MAX_EXTENTS, linux/user_namespace.h; less than a page is written
+_HIGHEST = (1 << 32) - 2  # the last number is none (credentials(7))
 
 
 class Row(NamedTuple):
@@ -62,7 +63,8 @@ def highest(kind: str) -> int:
 def granted(kind: str, user: int) -> list[Row]:
     """The ids that the machine grants this user beside its own, numbered from 1 on; none where there is no helper."""
     program, file = _HELPERS[kind]
-    return _rows_of(file, user) if shutil.which(program, path=syscalls.SYSTEM_PATH) else []
+    own_id = user if kind == "uid_map" else os.getegid()
+    return _rows(_ranges_of(file, user), own_id) if shutil.which(program, path=syscalls.SYSTEM_PATH) else []
 
 
 def _name_of(user: int) -> str:
@@ -72,17 +74,45 @@ def _name_of(user: int) -> str:
         return str(user)
 
 
-def _rows_of(file: str, user: int) -> list[Row]:
+def _ranges_of(file: str, user: int) -> list[range]:
     names = {str(user), _name_of(user)}
-    rows, inside = list[Row](), 1
+    found = []
     with suppress(OSError), open(file) as opened:
         for line in opened:
             owner, _, numbers = line.strip().partition(":")
             first, _, count = numbers.partition(":")
-            if owner in names and first.isdecimal() and count.isdecimal() and int(count):
-                rows.append(Row(inside, int(first), int(count)))
-                inside += int(count)
-    return rows[: _MOST_ROWS - 1]
+            if owner in names and first.isdecimal() and count.isdecimal():
+                found.append(range(int(first), min(int(first) + int(count), _HIGHEST + 1)))
+    return found
+
+
+def _rows(ranges: list[range], own_id: int) -> list[Row]:
+    """The kernel takes no map in which an id stands twice, and rows of the user's name and of its number often say the same. Nor
+    does it take one that is too long."""
+    taken, rows = [range(own_id, own_id + 1)], list[Row]()
+    inside, room = 1, _MOST_BYTES - len(f"0 {own_id} 1\n")
+    for each in ranges:
+        for part in _without(each, taken):
+            row = Row(inside, part.start, len(part))
+            room -= max(
+                len(f"{inside} {outside} {row.size}\n") for outside in (inside, row.outside)
+            )  # the inner map, and this one
+            if room < 0 or len(rows) == _MOST_ROWS - 1:
+                return rows
+            rows.append(row)
+            inside += len(part)
+        taken.append(each)
+    return rows
+
+
+def _without(given: range, taken: list[range]) -> list[range]:
+    """What is left of a range, in its order."""
+    parts = [given]
+    for other in taken:
+        below = [range(part.start, min(part.stop, other.start)) for part in parts]
+        above = [range(max(part.start, other.stop), part.stop) for part in parts]
+        parts = [part for part in (*below, *above) if part]
+    return sorted(parts, key=lambda part: part.start)
 
 
 def how_to_get_more() -> str:
@@ -90,7 +120,7 @@ def how_to_get_more() -> str:
     steps = []
     if any(shutil.which(program, path=syscalls.SYSTEM_PATH) is None for program, _file in _HELPERS.values()):
         steps.append("apt install uidmap")
-    if not all(_rows_of(file, os.geteuid()) for _program, file in _HELPERS.values()):
+    if not all(any(_ranges_of(file, os.geteuid())) for _program, file in _HELPERS.values()):
         steps.append(f"usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {_name_of(os.geteuid())}")
     return "as root: " + " && ".join(steps) if steps else "newuidmap may not: it has to be setuid (nosuid, no_new_privs)"
 
