@@ -109,17 +109,21 @@ def test_one_namespace_is_one_node(world: World) -> None:
 
 
 def test_a_private_world_is_nobodys_node(world: World) -> None:
-    """Neither the world itself nor a node in it."""
+    """Neither the world itself nor a node in it, nor what commands in its nodes make."""
     private = Lab.from_data({"name": "secret", "networks": {"n": {}}, "nodes": {"p": ["n"]}}, world="private")
     private.up()
     keeper = private.record.keeper
     assert keeper is not None
     before = private.show()
-    with private.node("p").popen(["sleep", "60"]) as process:
-        for pid in (keeper.pid, process.pid):
+    deeper = ["unshare", "--user", "--map-root-user", "--net", "sh", "-c", "echo; exec sleep 60"]
+    with private.node("p").popen(["sleep", "60"]) as process, private.node("p").popen(deeper, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"\n"
+        for pid in (keeper.pid, process.pid, other.pid):
             with pytest.raises(InputError, match=f"^node a: /proc/{pid}/ns/net belongs to the private world of lab secret$"):
                 _lab(a=f"/proc/{pid}/ns/net").up()
         process.kill()
+        other.kill()
     assert private.show() == before
     private.down()
 

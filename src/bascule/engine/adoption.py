@@ -41,7 +41,7 @@ def _problem(name: str, source: Source, own: set[str], taken: dict[tuple[int, in
             return f"node {name}: {source.path} is node {pin} of this lab; write its networks there"
         if owner := owners.get(("namespace", pin)):
             return f"node {name}: {source.path} is node {pin} of lab {owner}; a namespace is a node of one lab"
-    world = owners.get(("world", world_key(source.user))) if source.user else None
+    world = next((owners[key] for user in source.users if (key := ("world", world_key(user))) in owners), None)
     return f"node {name}: {source.path} belongs to the private world of lab {world}" if world else ""
 
 

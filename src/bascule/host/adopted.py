@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Iterator
 from contextlib import suppress
 
 from bascule.host import namespaces
 from bascule.host.seen import Source
 from bascule.names import WORLD_NETNS
 
-_NS_GET_USERNS = 0xB701  # ioctl_ns(2)
+_NS_GET_USERNS, _NS_GET_PARENT = 0xB701, 0xB702  # ioctl_ns(2)
 
 
 def sources(adopted: tuple[tuple[str, str], ...]) -> dict[str, Source]:
@@ -30,21 +31,24 @@ def _source(path: str, pins: dict[tuple[int, int], list[str]]) -> Source:
     try:
         status = os.fstat(descriptor)
         place = status.st_dev, status.st_ino
-        return Source(path, place, _owner(descriptor), tuple(pins.get(place, ())), namespaces.plays_host(place))
+        return Source(path, place, tuple(_owners(descriptor)), tuple(pins.get(place, ())), namespaces.plays_host(place))
     finally:
         os.close(descriptor)
 
 
-def _owner(descriptor: int) -> tuple[int, int] | None:
-    """Device and inode of the user namespace whose root the network namespace belongs to; None where we may not know."""
-    with suppress(OSError):
-        user = fcntl.ioctl(descriptor, _NS_GET_USERNS)
-        try:
-            status = os.fstat(user)
-        finally:
-            os.close(user)
-        return status.st_dev, status.st_ino
-    return None
+def _owners(descriptor: int) -> Iterator[tuple[int, int]]:
+    """Device and inode of the user namespace whose root the network namespace belongs to, and of those around it, as far
+    as we may know."""
+    step, held = _NS_GET_USERNS, os.dup(descriptor)
+    try:
+        with suppress(OSError):
+            while True:
+                lower, held = held, fcntl.ioctl(held, step)  # EPERM at the end, above the one that we are in
+                os.close(lower)
+                status, step = os.fstat(held), _NS_GET_PARENT
+                yield status.st_dev, status.st_ino
+    finally:
+        os.close(held)
 
 
 def _pins() -> dict[tuple[int, int], list[str]]:

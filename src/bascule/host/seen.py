@@ -121,10 +121,11 @@ class Foreign:
 @dataclass(frozen=True, slots=True)
 class Source:
     """What is at the ``path`` of a node to adopt: the ``place`` (device, inode) of a network namespace, or nothing; the user
-    namespace that it belongs to (``user``), its names in /run/netns (``pins``), and whether it plays the host."""
+    namespaces that it belongs to, the innermost first (``users``), its names in /run/netns (``pins``), and whether it plays the
+    host."""
 
     path: str
     place: tuple[int, int] | None = None
-    user: tuple[int, int] | None = None
+    users: tuple[tuple[int, int], ...] = ()
     pins: tuple[str, ...] = ()
     is_host: bool = False
