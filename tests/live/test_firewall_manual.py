@@ -45,7 +45,8 @@ says nothing: whoever guesses the numbers of somebody else's flow would pass by 
 
 1. *From a node to the machine.* What a bridge hands to the machine's own network stack passes the chain `entering` before
    anything else sees it (frames between nodes don't). A source that is not at home on that bridge ends there, and so do ICMP
-   redirects. So the address of a packet tells its network, and a packet can only belong to flows of that network.
+   redirects. So the address of a packet tells its network, and a packet can only belong to flows of that network. What stands
+   behind two VLAN tags, which would be taken off later, does not come in.
 2. *From one network to another.* Going the way of a flow's opener, a packet needs a pair of networks for which the file lets
    connections be opened. Coming back, it needs a flow that was let through: it bears a label of ours (`ct label` 120: to or from
    outside, 121: between two networks of labs), its opener is at home where the packet goes, and whom it was opened to is at home
@@ -67,7 +68,7 @@ off |
 | `icc: false` | nodes reach the bridge and not each other: their ports are isolated in the bridge, and routing round \
 it is dropped, but to published ports |
 | `guard: true` | each node sends with its own MAC and addresses only, and speaks for no others (ARP, neighbour discovery, \
-DHCP, router advertisements); it is on with `icc: false` |
+DHCP, router advertisements), and without VLAN tags; it is on with `icc: false` |
 | `reach: [other]` | connections may be opened to `other`; answers come back, and nothing else does |
 | `ports` | a port of the machine leads to the node, for everybody who reaches the machine: other machines, the machine itself, \
 nodes of every network that is not `internal`, also of other labs, and the node itself. The node sees the client's own address, \
@@ -101,6 +102,9 @@ What it needs: Linux 5.10 (the ingress hook in the family `inet`) with connectio
 
 """
 REASONS = (
+    (r"^meta protocol \{", "Two tags or more: the kernel would take them off after the bridge's rules have looked."),
+    (r"^arp saddr ip 0|^ip6 saddr :: icmpv6", "asks for itself only whether an address is free,"),
+    (r"udp dport 67 ", "Nor does it ask for others' leases; in pieces, that could not be seen."),
     (r"set ours", "The lab's bridges."),
     (r"set shut", "Bridges (or ports) from and to which nothing is passed on: `internal`, or without a gateway."),
     (r"set natted", "Bridges whose nodes leave with the machine's address."),
@@ -126,6 +130,7 @@ REASONS = (
     (r"set guarded", "Ports of nodes that send with their own addresses only."),
     (r"set macs", "Which MAC is at which port."),
     (r"set addresses\d", "Which addresses, also the link-local one that follows from the MAC."),
+    (r"set clients", "In whose name it may ask for a lease."),
     (r"set targets", "For which addresses a node may speak in neighbour discovery."),
     (r"set leasing", "Uplinks of networks whose leases are the lab's own affair."),
     (r"set announcing", "Uplinks of networks where the bridge is the nodes' router."),
@@ -209,11 +214,12 @@ REASONS = (
     (r"^snat ", "Out, with the chosen address."),
     (r"^masquerade", "Out, with the address of the interface by which it goes."),
     (r"jump guard", "Before anything else looks at a frame."),
+    (r"^ether type", "Whatever stands behind a tag would not be seen."),
     (r"vmap @lent", "What a node says to the machine, on a bridge with an uplink."),
     (r"ether saddr|arp saddr ether", "Its own MAC,"),
     (r"arp saddr ip|saddr != @addresses", "its own addresses,"),
     (r"nd-neighbor-advert", "and it speaks for itself only."),
-    (r"nd-router-advert, nd-redirect|udp sport \{ 67", "A guarded node is neither router nor DHCP server."),
+    (r"nd-router-advert, nd-redirect|udp sport \{ 67|udp dport \{ 68", "A guarded node is neither router nor DHCP server."),
     (r"@(leasing|announcing)", "Neither questions nor answers of the lab's own servers pass by an uplink."),
     (r"^drop$", "Everything else."),
 )

@@ -170,7 +170,7 @@ def test_segments_fit_the_uplink(outside: Outside, mtu: int, largest: int) -> No
     lab = Lab.from_data({"name": "lab", **data}, world="host")
     lab.up()
     outside.world.run("ip", "link", "set", "up0", "mtu", str(mtu))
-    assert [change.fact.describe() for change in lab.plan().changes] == ["nft table inet bascule-lab"] * (mtu < 1500)
+    assert [change.fact.describe() for change in lab.plan().changes] == ["nft table inet and bridge bascule-lab"] * (mtu < 1500)
     lab.up()
     for client, server, target, port in (("a", "elsewhere", ELSEWHERE[0], 7), ("elsewhere", "a", HOST[0], 80)):
         with bound(server, "0.0.0.0", port) as listening:  # noqa: S104 (in a throwaway namespace)
@@ -342,7 +342,7 @@ def test_a_plain_lab_is_apart_from_others(world: World) -> None:
     data = {"name": "lab", "networks": {"lan": {"subnet": "10.1.0.0/24"}}, "nodes": {"a": ["lan"]}}
     lab = Lab.from_data(data, world="host")
     lab.up()
-    assert world.run("nft", "list", "tables").stdout == "table inet bascule-lab\n"
+    assert world.run("nft", "list", "tables").stdout == "table inet bascule-lab\ntable bridge bascule-lab\n"
     assert world.run("sysctl", "-n", "net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding").stdout == "0\n0\n"
     Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
     other = Lab.from_data({"name": "o", "networks": {"net": {"subnet": "10.2.0.0/24"}}, "nodes": {"b": ["net"]}}, world="host")

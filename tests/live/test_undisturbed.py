@@ -111,7 +111,9 @@ def test_what_the_firewalls_owner_flushes_comes_back_alone(world: World) -> None
     world.run("nft", "flush", "ruleset")
     world.run("nft", "-f", "-", input=foreign)
     before = world.run("nft", "-s", "list", "table", "inet", "other").stdout
-    assert [(change.sign, change.fact.describe()) for change in lab.plan().changes] == [("+", "nft table inet bascule-quiet")]
+    assert [(change.sign, change.fact.describe()) for change in lab.plan().changes] == [
+        ("+", "nft table inet and bridge bascule-quiet")
+    ]
     lab.up()
     assert world.run("nft", "-s", "list", "table", "inet", "bascule-quiet").stdout == ours
     assert world.run("nft", "-s", "list", "table", "inet", "other").stdout == before

@@ -50,8 +50,8 @@ def entering(network: Network) -> Iterator[str]:
     own = {address.version: str(address) for address, _length in gateways(network)}
     if not is_shut(network) and 4 in own:  # most of it
         yield from (f"meta l4proto != icmp ip saddr {subnet} ip saddr != {own[4]} accept" for subnet in inside[4])
-    yield "icmp type redirect drop"
-    yield "icmpv6 type nd-redirect drop"
+    yield "meta protocol ip icmp type redirect drop"  # or the bridge's table would ask for the type in the frame, a tag's
+    yield "meta protocol ip6 icmpv6 type nd-redirect drop"
     for version in (4, 6):
         if version in own:
             yield f"{IP[version]} saddr {own[version]} drop"
