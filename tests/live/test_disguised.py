@@ -13,9 +13,9 @@ import pytest
 
 import frames
 from bascule.api import Lab
-from frames import MARK, bridge_nf, icmp, mac_of, send_frames, snooping, udp
+from frames import MARK, bridge_nf, icmp, mac_of, send, send_frames, snooping, udp
 from sandbox import World, require
-from traffic import Outside, bound
+from traffic import Outside, bound, reach
 
 LAB: dict[str, Any] = {
     "name": "demo",
@@ -26,7 +26,12 @@ LAB: dict[str, Any] = {
     },
     "nodes": {"web": {"networks": ["lan"], "ports": ["8000:80/udp"]}, "v1": ["vault"], "g1": ["safe"], "g2": ["safe"]},
 }
-HOST = {4: "192.0.2.1", 6: "2001:db8::1"}
+OTHER: dict[str, Any] = {
+    "name": "other",
+    "networks": {"net": {"subnet": ["10.9.0.0/24", "fd00:9::/64"]}},
+    "nodes": {"b1": ["net"]},
+}
+HOST, THERE = {4: "192.0.2.1", 6: "2001:db8::1"}, {4: "192.0.2.2", 6: "2001:db8::2"}
 ARP, Q, AD = 0x0806, 0x8100, 0x88A8
 NOBODY = "0.0.0.0"  # noqa: S104 (nothing is bound)
 TAGS = [(Q,), (AD,), (Q, Q), (AD, Q), (Q, AD), (Q, Q, Q)]
@@ -155,3 +160,85 @@ def test_who_speaks_in_anothers_name(lab: Lab) -> None:
         send_frames("g1", [*bad, *good])
         for ear in ears.values():
             assert [frame for frame in ear.until(good[-1]) if frame[6:12] == frames._mac(own)] == good
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_a_flow_of_a_nodes_from_beside(lab: Lab, outside: Outside, version: int) -> None:
+    """Another of the machine's networks, from which nothing passes, says that it is a node with an open flow."""
+    run = outside.world.run
+    run("ip", "netns", "add", "beside")
+    run("ip", "link", "add", "mg0", "up", "type", "veth", "peer", "name", "eth0", "netns", "beside")
+    run("ip", "-n", "beside", "link", "set", "eth0", "up")
+    run("ip", "address", "add", "10.77.0.1/24", "dev", "mg0")
+    run("ip", "address", "add", "2001:db8:77::1/64", "dev", "mg0", "nodad")
+    for name in ("all", "mg0"):
+        run("sysctl", "-qw", f"net.ipv4.conf.{name}.rp_filter=0")
+    home = {4: "10.1.0.2", 6: "fd00:1::2"}[version]
+    with bound("elsewhere", THERE[version], 5353, socket.SOCK_DGRAM) as server, ExitStack() as stack:
+        client = stack.enter_context(bound("web", home, 4444, socket.SOCK_DGRAM))
+        client.sendto(b"hello", (THERE[version], 5353))
+        data, peer = server.recvfrom(10)
+        server.sendto(b"welcome", peer)
+        assert (data, client.recv(10)) == (b"hello", b"welcome")
+        send("beside", [udp((home, 4444), (THERE[version], 5353))], mac_of("", "mg0"))
+        assert _heard(server, (THERE[version], 5353)) == []
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_another_labs_node_as_the_source(lab: Lab, outside: Outside, version: int) -> None:
+    """Somebody in the LAN asks a published port in the name of another lab's node: it would get an answer that it has not asked
+    for. In its own name, he gets one."""
+    other = Lab.from_data(OTHER, world="host")
+    other.up()
+    for name in ("all", "up0"):
+        outside.world.run("sysctl", "-qw", f"net.ipv4.conf.{name}.rp_filter=0")
+    home = {4: "10.9.0.2", 6: "fd00:9::2"}[version]
+    with bound("web", {4: "10.1.0.2", 6: "fd00:1::2"}[version], 80, socket.SOCK_DGRAM) as server:
+        send("elsewhere", [udp((home, 5), (HOST[version], 8000))], mac_of("", "up0"))
+        assert reach("elsewhere", HOST[version], 8000, server) == THERE[version]
+        assert reach("b1", HOST[version], 8000, server) == home
+    other.down()
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_a_flow_of_a_nodes_from_behind_an_uplink(outside: Outside, version: int) -> None:
+    """Who is behind an uplink takes no part in flows between nodes of other networks and the outside, in neither direction, and
+    does not speak to the machine as one of them."""
+    run = outside.world.run
+    run("ip", "netns", "add", "behind")
+    run("ip", "link", "add", "up1", "up", "type", "veth", "peer", "name", "eth0", "netns", "behind")
+    run("ip", "-n", "behind", "link", "set", "eth0", "up")
+    lab = Lab.from_data(
+        {
+            "name": "demo",
+            "networks": {
+                "lan": {"subnet": ["10.1.0.0/24", "fd00:1::/64"], "nat": True, "dns": False},
+                "wire": {"subnet": ["10.5.0.0/24", "fd00:5::/64"], "uplink": "up1"},
+            },
+            "nodes": {"web": ["lan"], "desk": ["wire"]},
+        },
+        world="host",
+    )
+    lab.up()
+    for name in ("all", "wire"):
+        run("sysctl", "-qw", f"net.ipv4.conf.{name}.rp_filter=0")
+    home, gateway = {4: ("10.1.0.2", "10.1.0.1"), 6: ("fd00:1::2", "fd00:1::1")}[version]
+    with ExitStack() as stack:
+        server, client, own = (
+            stack.enter_context(bound(node, address, port, socket.SOCK_DGRAM))
+            for node, address, port in (("elsewhere", THERE[version], 5353), ("web", home, 4444), ("", gateway, 7777))
+        )
+        client.sendto(b"hello", (THERE[version], 5353))
+        _data, peer = server.recvfrom(10)
+        server.sendto(b"welcome", peer)
+        assert client.recv(10) == b"welcome"
+        forged = [
+            udp((home, 4444), (THERE[version], 5353)),
+            udp((THERE[version], 5353), (HOST[version], 4444)),
+            udp((home, 5), (gateway, 7777)),
+        ]
+        send("behind", forged, mac_of("", "wire"))
+        assert _heard(server, (THERE[version], 5353)) == []
+        assert _heard(client, (home, 4444)) == []
+        assert _heard(own, (gateway, 7777)) == []
+    lab.down()

@@ -103,6 +103,9 @@ What it needs: Linux 5.10 (the ingress hook in the family `inet`) with connectio
 """
 REASONS = (
     (r"^meta protocol \{", "Two tags or more: the kernel would take them off after the bridge's rules have looked."),
+    (r"^iifname @uplinked jump", "From behind an uplink: by its source first."),
+    (r"@uplinked fib", "From behind an uplink, as a node of another network: likewise."),
+    (r"fib saddr oif \d", "From elsewhere, as a node of any lab: where no way leads back, it is forged."),
     (r"^arp saddr ip 0|^ip6 saddr :: icmpv6", "asks for itself only whether an address is free,"),
     (r"udp dport 67 ", "Nor does it ask for others' leases; in pieces, that could not be seen."),
     (r"set ours", "The lab's bridges."),
@@ -177,8 +180,8 @@ REASONS = (
     (r"@apart .* == 0x0+ drop", "From port to port only that."),
     (r"@apart .*mark set", "The mark has done its work."),
     (r"jump translated", "Most packets: of a flow that was translated on its way, so that it was let through."),
-    (r"^oif != [-\d]+ accept", "To the outside: such a flow of a node of ours."),
-    (r"^ip6? saddr != @home\d accept", "From the outside, likewise: a flow between two nodes is theirs."),
+    (r"^iif [-\d]+ oif != [-\d]+ accept", "To the outside: such a flow of a node of ours."),
+    (r"^iif != [-\d]+ ip6? saddr != @home\d accept", "From the outside, likewise: a flow between two nodes is theirs."),
     (r"ct state new ct status dnat", "To a published port, from outside."),
     (r"jump round", "To a published port from the same bridge or from 127.0.0.1: the answer has to come by the machine, too."),
     (r"oifname . ip6? saddr @inside\d masquerade", "The bridge's address takes the place of the neighbour's."),

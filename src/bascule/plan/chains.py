@@ -134,6 +134,7 @@ def _input(ports: bool) -> Iterator[str]:
         yield f"iifname @ours ip daddr {_LOOPBACK[4]} ct state established ct direction reply ct status dnat accept"
     yield f"iifname @ours ip daddr {_LOOPBACK[4]} drop"
     yield f"iif != {LABS} iif != lo jump claiming"
+    yield f"iifname @uplinked fib saddr oif {LABS} fib saddr . iif oif missing drop"
     for version in (4, 6):
         ip = IP[version]
         yield f"{ip} daddr . meta l4proto . th dport @served{version} iif != lo iifname . {ip} daddr != @servers{version} drop"
@@ -161,6 +162,7 @@ def _forward(alone: frozenset[int]) -> Iterator[str]:
     yield "iifname @shut oifname != @shut drop"
     yield "oifname @shut iifname != @shut drop"
     yield "tcp flags syn / fin,syn,rst jump clamp"
+    yield "iifname @uplinked jump leaving"
     yield "ct state established ct status snat,dnat jump translated"
     yield "iifname @ours jump leaving"
     yield "oifname @ours jump coming"
@@ -171,9 +173,9 @@ def _forward(alone: frozenset[int]) -> Iterator[str]:
 def _translated() -> Iterator[str]:
     """With the outside: both addresses are those of the flow, and tell that it is the one that was let through. Two nodes have
     such flows as well; nobody outside has an address of theirs."""
-    yield f"oif != {LABS} accept"
+    yield f"iif {LABS} oif != {LABS} accept"
     for version in (4, 6):
-        yield f"{IP[version]} saddr != @home{version} accept"
+        yield f"iif != {LABS} {IP[version]} saddr != @home{version} accept"
 
 
 def _leaving() -> Iterator[str]:
@@ -211,6 +213,7 @@ def _opening() -> Iterator[str]:
 
 def _coming() -> Iterator[str]:
     """From elsewhere to a network of this lab."""
+    yield f"ct state new iif != {LABS} fib saddr oif {LABS} fib saddr . iif oif missing drop"
     for version in (4, 6):
         yield f"ct state new ct status dnat {IP[version]} saddr != @home{version} accept"
     yield "ct state invalid,untracked drop"
