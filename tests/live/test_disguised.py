@@ -242,3 +242,21 @@ def test_a_flow_of_a_nodes_from_behind_an_uplink(outside: Outside, version: int)
         assert _heard(client, (home, 4444)) == []
         assert _heard(own, (gateway, 7777)) == []
     lab.down()
+
+
+def test_a_node_is_none_of_its_bridges_addresses(outside: Outside) -> None:
+    """Not one of several, either."""
+    gateways = ["10.4.0.1", "10.5.0.1", "fd00:4::1", "fd00:5::1"]
+    subnets = ["10.4.0.0/24", "10.5.0.0/24", "fd00:4::/64", "fd00:5::/64"]
+    data = {"name": "lab", "networks": {"lan": {"subnet": subnets, "gateway": gateways}}, "nodes": {"a": ["lan"]}}
+    lab = Lab.from_data(data, world="host")
+    lab.up()
+    assert not lab.plan()
+    with ExitStack() as stack:
+        ends = {version: stack.enter_context(bound("", HOST[version], 7777, socket.SOCK_DGRAM)) for version in (4, 6)}
+        send("a", [udp((each, 5), (HOST[6 if ":" in each else 4], 7777)) for each in gateways], mac_of("", "lan"))
+        assert {version: _heard(end, (HOST[version], 7777)) for version, end in ends.items()} == {4: [], 6: []}
+        own = ["10.4.0.2", "fd00:4::2"]
+        send("a", [udp((each, 5), (HOST[6 if ":" in each else 4], 7777)) for each in own], mac_of("", "lan"))
+        assert {version: _heard(end, (HOST[version], 7777)) for version, end in ends.items()} == {4: [MARK], 6: [MARK]}
+    lab.down()

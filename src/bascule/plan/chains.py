@@ -47,14 +47,14 @@ def chains(bridges: Sequence[Network], alone: frozenset[int], ports: bool, nat: 
 def entering(network: Network) -> Iterator[str]:
     """What nodes of a network may say to the machine."""
     inside = {version: [str(subnet) for subnet in network.subnets if subnet.version == version] for version in (4, 6)}
-    own = {address.version: str(address) for address, _length in gateways(network)}
-    if not is_shut(network) and 4 in own:  # most of it
-        yield from (f"meta l4proto != icmp ip saddr {subnet} ip saddr != {own[4]} accept" for subnet in inside[4])
+    own = {version: [str(each) for each, _length in gateways(network) if each.version == version] for version in (4, 6)}
+    if not is_shut(network) and own[4]:  # most of it
+        others = " ".join(f"ip saddr != {address}" for address in own[4])
+        yield from (f"meta l4proto != icmp ip saddr {subnet} {others} accept" for subnet in inside[4])
     yield "meta protocol ip icmp type redirect drop"  # or the bridge's table would ask for the type in the frame, a tag's
     yield "meta protocol ip6 icmpv6 type nd-redirect drop"
     for version in (4, 6):
-        if version in own:
-            yield f"{IP[version]} saddr {own[version]} drop"
+        yield from (f"{IP[version]} saddr {address} drop" for address in own[version])
         yield _outside(f"{IP[version]} saddr", (*inside[version], *_NOBODY[version]))
         if is_shut(network):
             yield _outside(f"{IP[version]} daddr", (*inside[version], *_EVERYBODY[version]))
