@@ -58,7 +58,7 @@ def test_json_of_everything_that_reads(up: World) -> None:
     assert json.loads(_bascule(up, "ping", "--json"))[0]["milliseconds"] > 0
     assert json.loads(_bascule(up, "plan", str(SEED), "--json")) == {"changes": [], "notes": []}
     assert {item["what"] for item in json.loads(up.run(BASCULE, "doctor", "--json", check=False).stdout)} >= {
-        *("kernel", "nft", "flows"),
+        *("kernel", "nft", "rules", "rules of bridges", "flows"),
     }
 
 

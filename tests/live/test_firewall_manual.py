@@ -98,7 +98,8 @@ through it. The machine's 127.0.0.1 is out of reach for nodes.
 Ports answer to `::1` by a route, `local ::1 dev BRIDGE`, that lets answers come in by the bridge; but not as long as
 `net.bridge.bridge-nf-call-ip6tables` is 1 on the machine (Docker and Kubernetes load what sets it), which `plan` says.
 
-What it needs: Linux 5.10 (the ingress hook in the family `inet`) with connection tracking and its labels, and nft.
+What it needs: Linux 5.10 (the ingress hook in the family `inet`) with connection tracking and its labels, nf_tables
+for bridges, and nft. `doctor` tries it.
 
 """
 REASONS = (

@@ -143,7 +143,33 @@ def _links() -> list[Finding]:
     descriptor = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     pair = AddVeth(Veth("doctor1", "x", "doctor2", "doctor0", 1500, "02:00:00:00:00:02", "02:00:00:00:00:03"), 901, 902, 900)
     with Netlink() as socket:
-        return [_try(socket, "bridge", bridge, descriptor), _try(socket, "veth", pair, descriptor), _flows()]
+        return [_try(socket, "bridge", bridge, descriptor), _try(socket, "veth", pair, descriptor), *_rules(), _flows()]
+
+
+# What a lab's tables are made of, and what a kernel lacks that does not take it.
+_TABLES = (
+    (
+        "rules",
+        "table inet doctor { chain way { type filter hook forward priority 0; ct label 120 fib daddr type local accept; }\n"
+        "chain in { type filter hook ingress device lo priority 0; }\n}\n",
+        "Linux 5.10 with nf_tables, connection tracking and its labels, nft_fib_inet",
+    ),
+    (
+        "rules of bridges",
+        "table bridge doctor { chain in { type filter hook input priority 0; ether type 8021q drop; }\n}\n",
+        "nf_tables for bridges (CONFIG_NF_TABLES_BRIDGE)",
+    ),
+)
+
+
+def _rules() -> Iterator[Finding]:
+    for what, text, lacking in _TABLES if nft.program() else ():
+        try:
+            nft.run(text)
+        except KernelError as error:
+            yield Finding(what, "no", error.said, f"labs on the machine need {lacking}")
+        else:
+            yield Finding(what, "ok", "tried in a world of its own")
 
 
 def _flows() -> Finding:

@@ -34,7 +34,8 @@ def coming_back() -> Iterator[int]:
     try:
         yield home
     finally:
-        syscalls.setns(home, CLONE_NEWNET)
+        if not os.path.samestat(os.fstat(home), os.stat(_OWN)):  # who has not moved needs no right to move
+            syscalls.setns(home, CLONE_NEWNET)
         os.close(home)
 
 

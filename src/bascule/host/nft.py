@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 import shutil
 from collections.abc import Iterator, Sequence
@@ -19,6 +20,7 @@ from bascule.wire import netfilter
 from bascule.wire.attributes import WireError
 
 _SECONDS = 30
+LACKING = "this kernel lacks something that the rules need; `bascule doctor` says what"
 _TOO_LONG, _ELEMENTS = "Message too long", 1000
 
 
@@ -37,7 +39,9 @@ def _call(arguments: list[str], text: str = "") -> str:
         raise KernelError("nft", errno.ETIMEDOUT, f"no answer in {_SECONDS} s") from error
     if done.code != 0:
         said = done.stderr.strip().splitlines()
-        raise KernelError(f"nft {text.strip() or ' '.join(arguments)}", errno.EINVAL, said[0] if said else "failed")
+        advice = LACKING if os.strerror(errno.EOPNOTSUPP) in done.stderr else ""
+        command = f"nft {text.strip() or ' '.join(arguments)}"
+        raise KernelError(command, errno.EINVAL, said[0] if said else "failed", advice=advice)
     return done.stdout
 
 
