@@ -15,6 +15,7 @@ import select
 import shlex
 import signal
 import subprocess
+import sys
 import termios
 import time
 from collections.abc import Callable, Iterator
@@ -226,6 +227,30 @@ def test_who_signals_the_one_that_waits_means_the_command(waiting: subprocess.Po
     assert waiting.wait(20) == -number
     assert select.select([command], [], [], 20)[0]
     os.close(command)
+
+
+# As when a whole process group is signalled: the command has ended by it and has been waited for, and then our handler runs.
+LATE = """
+import os, signal, sys
+wait = os.waitpid
+
+def late(*arguments):
+    ended = wait(*arguments)
+    if callable(signal.getsignal(signal.SIGTERM)):
+        os.kill(os.getpid(), signal.SIGTERM)
+    return ended
+
+os.waitpid = late
+from bascule.cli.main import main
+sys.exit(main(["exec", "ns1", "--", "sh", "-c", "exit 7"]))
+"""
+
+
+def test_a_signal_for_a_command_that_has_just_ended(world: World) -> None:
+    """The exit code is the command's."""
+    with Lab.load(SEED, world="private"):
+        done = subprocess.run([sys.executable, "-c", LATE], capture_output=True, text=True, timeout=20, check=False)
+        assert (done.returncode, done.stderr) == (7, "")
 
 
 def _heard_of(child: int, kind: int) -> bool:

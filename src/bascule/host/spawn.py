@@ -244,7 +244,8 @@ def _wait_like_a_shell(world: World, node: str, argv: Sequence[str], last: Last,
 
     def hand_down(number: int, _frame: object) -> None:
         if number not in _THE_TERMINALS:
-            os.kill(command.pid, number)
+            with suppress(ProcessLookupError):  # it has just ended: by the same signal, where a whole group was sent it
+                os.kill(command.pid, number)
 
     for each in heard:
         signal.signal(each, hand_down)
