@@ -134,6 +134,7 @@ class Lab:
         self.source = ""
         self._named = False  # beside its file
         self._hold: Hold | None = None  # as a context
+        self._holder = 0
         self.topology = Topology(name)
 
     def __repr__(self) -> str:
@@ -239,12 +240,16 @@ class Lab:
         except BaseException:
             hold.release()
             raise
-        self._hold = hold
+        self._hold, self._holder = hold, os.getpid()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Take it away, and end what still runs in its nodes."""
+        """Take it away, and end what still runs in its nodes. A child that came into the block by a fork leaves it, and no more:
+        the lab is its parent's."""
         hold, self._hold = self._hold, None
+        if hold is not None and self._holder != os.getpid():
+            hold.release()
+            return
         try:
             run.apply(self.name, lambda _current: None, Options(None, command="bascule down", kill=True, hold=hold))
         finally:

@@ -215,3 +215,33 @@ def test_what_could_not_be_built_is_not_held(world: World, kind: str) -> None:
     assert machine.difference(before, machine.state()) == ""
     with _lab(kind):
         pass
+
+
+# The child leaves the block as its code says: by an exception, as sys.exit() is one.
+FORKS = """
+import json, os, sys
+from bascule.api import Lab
+with Lab.from_data(json.loads(sys.argv[1]), world=sys.argv[2]) as lab:
+    child = os.fork()
+    if not child:
+        sys.exit(3)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 3
+    assert all(echo.seconds is not None for echo in lab.ping())
+    again = Lab.from_data(json.loads(sys.argv[1]), world=sys.argv[2])
+    try:
+        again.__enter__()
+    except Exception as error:
+        print(type(error).__name__)
+"""
+
+
+@WORLDS
+def test_a_child_that_leaves_the_block_takes_nothing_away(world: World, kind: str) -> None:
+    """Packets pass as before, the lab is held as before, and it goes with the parent's block."""
+    data = {**DATA, "networks": {"lan": {"subnet": ["10.1.0.0/24", "fd00:1::/64"]}}}
+    before = machine.state()
+    done = subprocess.run(
+        [sys.executable, "-c", FORKS, json.dumps(data), kind], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "Locked\n", "")
+    assert machine.difference(before, machine.state()) == ""
