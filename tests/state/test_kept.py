@@ -185,3 +185,11 @@ def test_a_folder_that_goes_between_two_looks_keeps_nothing(folder: Path, monkey
     monkeypatch.setattr("os.listdir", vanishing)
     assert kept.names() == []
     assert kept.names() == []
+
+
+def test_another_place_is_advised_by_its_own_variable(folder: Path) -> None:
+    """BASCULE_STATE_DIR would not help."""
+    folder.write_text("")
+    for call in (lambda: kept.keep("a", TOPOLOGY, ""), kept.names):
+        with pytest.raises(StateError, match=r"is not a folder; remove it, or set BASCULE_KEEP_DIR$"):
+            call()

@@ -23,7 +23,7 @@ def note_links(name: str, kind: str, want: Iterable[Fact]) -> tuple[str, ...]:
     try:
         etc_links.note(name)
     except OSError as error:
-        why = f"{error.filename}: {error.strerror}"
+        why = f"{error.filename or etc_links.path(name)}: {error.strerror}"
         return (f"{why}: links in /etc/netns that a loss of power leaves will be in others' way",)
     return ()
 

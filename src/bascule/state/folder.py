@@ -16,6 +16,7 @@ from bascule.errors import InputError, StateError
 from bascule.names import problem_with_lab_name
 
 _SESSIONS = "/run/user"
+_SETTING = "BASCULE_STATE_DIR"
 _MODE = 0o711  # a name server, which is not root, goes through to what it reads
 
 
@@ -25,7 +26,7 @@ class Gone(StateError):
 
 def root() -> str:
     """The state directory of the calling user."""
-    chosen = os.environ.get("BASCULE_STATE_DIR")
+    chosen = os.environ.get(_SETTING)
     if chosen:
         return os.path.abspath(chosen)
     if os.geteuid() == 0:
@@ -40,7 +41,7 @@ def root() -> str:
 
 def is_chosen() -> bool:
     """Whether somebody said which folder it is. Else it is a matter of what the calling shell knows of the session."""
-    return bool(os.environ.get("BASCULE_STATE_DIR"))
+    return bool(os.environ.get(_SETTING))
 
 
 def _of_the_session() -> list[str]:
@@ -50,8 +51,8 @@ def _of_the_session() -> list[str]:
     return [os.path.join(place, "bascule") for place in places if os.access(place, os.W_OK | os.X_OK)]
 
 
-def ensure(path: str) -> None:
-    """Make the folder if it is missing. Raises :class:`StateError` where it is not safely ours."""
+def ensure(path: str, setting: str = _SETTING) -> None:
+    """Make the folder if it is missing. Raises :class:`StateError` where it is not safely ours; ``setting`` chooses another."""
     try:
         if not os.path.lexists(path):
             with suppress(FileExistsError):
@@ -60,8 +61,8 @@ def ensure(path: str) -> None:
                     syscalls.sync_folder(os.path.dirname(path))
         _mend(path)
     except OSError as error:
-        raise _unusable(path, error) from error
-    check(path)
+        raise _unusable(path, error, setting) from error
+    check(path, setting)
 
 
 def _mend(path: str) -> None:
@@ -74,30 +75,30 @@ def _mend(path: str) -> None:
             syscalls.mkdir(path, _MODE)
 
 
-def check(path: str) -> None:
+def check(path: str, setting: str = _SETTING) -> None:
     """Raises :class:`StateError` for a link, and for a folder that is somebody else's or that others may write to: whoever can
     put files there decides what a command of ours does. :class:`Gone` where there is none."""
     try:
         status = os.lstat(path)
     except FileNotFoundError as error:
-        raise Gone(_said(path, error)) from error
+        raise Gone(_said(path, error, setting)) from error
     except OSError as error:
-        raise _unusable(path, error) from error
+        raise _unusable(path, error, setting) from error
     if not stat.S_ISDIR(status.st_mode):
-        raise StateError(f"{path} is not a folder; remove it, or set BASCULE_STATE_DIR")
+        raise StateError(f"{path} is not a folder; remove it, or set {setting}")
     if status.st_uid != os.geteuid() or status.st_mode & 0o022:
         raise StateError(
             f"{path} belongs to user {status.st_uid} or others may write to it (mode {status.st_mode & 0o7777:o}); "
-            "remove it, or set BASCULE_STATE_DIR"
+            f"remove it, or set {setting}"
         )
 
 
-def _unusable(path: str, error: OSError) -> StateError:
-    return StateError(_said(path, error))
+def _unusable(path: str, error: OSError, setting: str) -> StateError:
+    return StateError(_said(path, error, setting))
 
 
-def _said(path: str, error: OSError) -> str:
-    return f"{path}: {error.strerror}; set BASCULE_STATE_DIR to a folder that you can write to"
+def _said(path: str, error: OSError, setting: str) -> str:
+    return f"{path}: {error.strerror}; set {setting} to a folder that you can write to"
 
 
 def lab(name: str) -> str:

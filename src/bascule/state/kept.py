@@ -17,6 +17,7 @@ from bascule.names import problem_with_lab_name
 from bascule.state import folder
 
 _DIRECTORY = "/var/lib/bascule"
+_SETTING = "BASCULE_KEEP_DIR"
 _SUFFIX = ".json"
 _MOST_BYTES = 64 << 20
 _VERSION = 1
@@ -24,12 +25,12 @@ _VERSION = 1
 
 def directory() -> str:
     """Where: $BASCULE_KEEP_DIR, or /var/lib/bascule."""
-    return os.environ.get("BASCULE_KEEP_DIR") or _DIRECTORY
+    return os.environ.get(_SETTING) or _DIRECTORY
 
 
 def is_chosen() -> bool:
     """Whether it is another folder than the machine's, because somebody said so."""
-    return bool(os.environ.get("BASCULE_KEEP_DIR"))
+    return bool(os.environ.get(_SETTING))
 
 
 def _path(name: str) -> str:
@@ -40,7 +41,7 @@ def _path(name: str) -> str:
 def names() -> list[str]:
     """The labs that are kept. Raises :class:`StateError` where the folder is not safely ours."""
     try:
-        folder.check(directory())
+        folder.check(directory(), _SETTING)
         found = [entry.removesuffix(_SUFFIX) for entry in os.listdir(directory()) if entry.endswith(_SUFFIX)]
     except (FileNotFoundError, folder.Gone):  # `down` of the last lab takes the folder along
         return []
@@ -51,7 +52,7 @@ def load(name: str) -> tuple[dict[str, Any], str]:
     """Topology and source of a kept lab. Raises :class:`StateError` for a file that is missing, not ours, or damaged."""
     path = _path(name)
     try:
-        folder.check(directory())
+        folder.check(directory(), _SETTING)
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode) or status.st_size > _MOST_BYTES:
@@ -77,7 +78,7 @@ def keep(name: str, topology: dict[str, Any], source: str) -> None:
         with suppress(OSError), open(path, "rb") as there:
             if there.read(_MOST_BYTES) == text:
                 return
-        folder.ensure(directory())
+        folder.ensure(directory(), _SETTING)
         syscalls.replace(path, text)
     except OSError as error:
         raise StateError(f"{path}: {error.strerror}") from error
