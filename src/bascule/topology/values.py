@@ -15,6 +15,8 @@ _SYSCTL_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\Z")
 NO_DOMAIN = "."
 _DOMAIN = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?\Z")
 _LONGEST_DOMAIN = 253  # RFC 1035 section 2.3.4, as text
+# What inet_aton(3) takes for an IPv4 address, so that no resolver ever looks it up.
+_NUMBERS = re.compile(r"(0[xX][0-9a-fA-F]*|[0-9]+)(\.(0[xX][0-9a-fA-F]*|[0-9]+)){0,3}\Z")
 _RESOLVER_OPTION = re.compile(r"[A-Za-z0-9][A-Za-z0-9:._-]*\Z")
 _ROUTE_WORDS = ("via", "dev", "metric")
 
@@ -83,10 +85,13 @@ def span(text: str) -> Span:
 
 
 def hostname(text: str) -> str:
-    """A further name of a node: what could be a node's own."""
+    """A further name of a node: what could be a node's own. A node that is called by a number has NODE.NETWORK, too; these have
+    nothing else."""
     problem = problem_with_node_name(text[:_LONGEST])
     if problem:
         raise Wrong(problem.replace("node name", "host name"))
+    if _NUMBERS.match(text):
+        raise Wrong(f"'{shown(text)}' would be mistaken for an address, as every number is; choose another name")
     return text
 
 
