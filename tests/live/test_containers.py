@@ -44,8 +44,26 @@ DOCKERS = (  # what `docker run` leaves to root (moby, profiles and oci/defaults
     *("mknod", "audit_write", "setfcap"),
 )
 CALLS = {
-    "x86_64": {"unshare": 272, "mount": 165, "setns": 308, "socket": 41},
-    "aarch64": {"unshare": 97, "mount": 40, "setns": 268, "socket": 198},
+    "x86_64": {
+        "unshare": 272,
+        "mount": 165,
+        "setns": 308,
+        "socket": 41,
+        "umount2": 166,
+        "sethostname": 170,
+        "pidfd_open": 434,
+        "memfd_create": 319,
+    },
+    "aarch64": {
+        "unshare": 97,
+        "mount": 40,
+        "setns": 268,
+        "socket": 198,
+        "umount2": 39,
+        "sethostname": 161,
+        "pidfd_open": 434,
+        "memfd_create": 279,
+    },
 }
 # A filter as a container has it (seccomp(2)): EPERM for these calls, then the command.
 DENY = """
@@ -95,6 +113,10 @@ FORBIDDEN = {
         ["unshare(2) of a network namespace: Operation", "unshare(2) of a mount namespace: Operation"],
     ),
     "no setns(2)": (_denied("setns"), ["setns(2): Operation not permitted; a security rule"]),
+    "no umount(2)": (_denied("umount2"), ["umount(2): Operation not permitted; a security rule"]),
+    "no sethostname(2)": (_denied("sethostname"), ["sethostname(2): Operation not permitted; a security rule"]),
+    "no pidfd_open(2)": (_denied("pidfd_open"), ["pidfd_open(2): Operation not permitted; a security rule"]),
+    "no memfd_create(2)": (_denied("memfd_create"), ["memfd_create(2): Operation not permitted; a security rule"]),
 }
 
 

@@ -131,8 +131,14 @@ def _refused() -> Iterator[str]:
     yield from _tried("setns(2)", lambda: syscalls.setns(home, CLONE_NEWNET))
     # Without mounts of its own it would mount on the machine.
     forbidden = list(_tried("unshare(2) of a mount namespace", lambda: syscalls.unshare(CLONE_NEWNS)))
-    yield from forbidden or _tried("mount(2)", _mount)
-    yield from _tried("unshare(2) of a host name", lambda: syscalls.unshare(CLONE_NEWUTS))
+    forbidden = forbidden or list(_tried("mount(2)", _mount))
+    yield from forbidden or _tried("umount(2)", lambda: syscalls.umount(os.devnull))
+    # Without a host name of its own it would change the machine's.
+    forbidden = list(_tried("unshare(2) of a host name", lambda: syscalls.unshare(CLONE_NEWUTS)))
+    yield from forbidden or _tried("sethostname(2)", lambda: syscalls.sethostname("node"))
+    # How nft is run (host/programs.py).
+    yield from _tried("memfd_create(2)", lambda: os.memfd_create("bascule"))
+    yield from _tried("pidfd_open(2)", lambda: os.pidfd_open(os.getpid()))
 
 
 def _tried(call: str, attempt: Callable[[], object]) -> Iterator[str]:
