@@ -274,6 +274,36 @@ def test_who_waits_stops_and_goes_on_with_the_command(waiting: subprocess.Popen[
     assert waiting.wait(20) == -signal.SIGTERM
 
 
+def _typed(terminal: int, text: bytes, until: bytes) -> None:
+    """Type, and wait for what the terminal shows then."""
+    os.write(terminal, text)
+    shown, deadline = b"", time.monotonic() + 20
+    while until not in shown:
+        assert time.monotonic() < deadline, shown
+        if select.select([terminal], [], [], 0.1)[0]:
+            shown += os.read(terminal, 4096)
+
+
+def test_ctrl_z_stops_both_and_fg_continues_both(world: World) -> None:
+    """Once: the one that waits was stopped by the terminal, and then again, since the command was."""
+    with Lab.load(SEED, world="private"):
+        pid, terminal = pty.fork()
+        if not pid:
+            os.execv("/bin/bash", ["bash", "--norc", "-i"])  # noqa: S606 (a shell, and no shell around it)
+        try:
+            for _each in range(6):
+                _typed(terminal, f"{BASCULE} exec ns1 -- sh -c 'echo r''uns; exec cat'\n".encode(), b"runs\r\n")
+                _typed(terminal, b"\x1a", b"Stopped")
+                _typed(terminal, b"fg\n", b"cat'\r\n")
+                _typed(terminal, b"he''re\n", b"he''re\r\nhe''re")
+                _typed(terminal, b"\x03", b"# ")
+                _typed(terminal, b"echo c''ode $?\n", b"code 130")
+        finally:
+            os.kill(pid, signal.SIGKILL)
+            os.close(terminal)
+            os.waitpid(pid, 0)
+
+
 @WORLDS
 def test_nohup(lab: Lab, kind: str) -> None:
     """What the caller has ignored does not end the command, nor the one that waits for it."""

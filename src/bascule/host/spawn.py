@@ -26,6 +26,8 @@ from bascule.names import shown
 from bascule.syscalls import CLONE_NEWNS, CLONE_NEWUTS, MS_REC, MS_SLAVE
 
 _HANDED_DOWN = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+# The terminal sends them to us as well as to the command, which may mind or not: who waits stops when the command has, once.
+_STOPPING = (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
 _THE_TERMINALS = (signal.SIGINT, signal.SIGQUIT)
 _NOT_FOUND, _NOT_EXECUTABLE = 127, 126
 _SHELL = "/bin/sh"
@@ -229,7 +231,7 @@ def _wait_like_a_shell(world: World, node: str, argv: Sequence[str], last: Last,
 
     Signals that come while the command is being started wait until it is: it is hit by those that all of us were sent.
     """
-    heard = [each for each in (*_HANDED_DOWN, *_THE_TERMINALS) if signal.getsignal(each) is not signal.SIG_IGN]
+    heard = [each for each in (*_HANDED_DOWN, *_STOPPING, *_THE_TERMINALS) if signal.getsignal(each) is not signal.SIG_IGN]
     before = signal.pthread_sigmask(signal.SIG_BLOCK, heard)
 
     def become() -> NoReturn:
@@ -243,7 +245,7 @@ def _wait_like_a_shell(world: World, node: str, argv: Sequence[str], last: Last,
     command = Process(world, node, argv, become, hostname, restore_signals=False, close_fds=False)
 
     def hand_down(number: int, _frame: object) -> None:
-        if number not in _THE_TERMINALS:
+        if number in _HANDED_DOWN:
             with suppress(ProcessLookupError):  # it has just ended: by the same signal, where a whole group was sent it
                 os.kill(command.pid, number)
 
