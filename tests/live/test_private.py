@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from bascule.api import Lab
+from bascule.host import world as worlds
 from helpers import EXAMPLES, SEED, bascule
 from sandbox import BASCULE, World, difference
 
@@ -182,3 +186,41 @@ def test_what_doctor_tells_an_ordinary_user(world: World) -> None:
     assert "not permitted" not in found["bridged frames"]["found"]
     for what in ("private world", "bridge", "veth", "rules", "rules of bridges", "flows"):
         assert found[what]["verdict"] == "ok", found[what]
+
+
+def _children(pid: int) -> list[int]:
+    with suppress(OSError):
+        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return []
+
+
+def test_an_interrupt_at_a_terminal(world: World) -> None:
+    """It comes to the command and to the process that works in the world; whichever ends first, it is told as an interrupt."""
+    data = {"name": "l", "networks": {"lan": {"subnet": "10.1.0.0/24"}}, "nodes": {"a": ["lan"], "b": ["lan"]}}
+    with Lab.from_data(data, world="private") as lab:
+        lab.node("b").run(["ip", "link", "set", "eth0", "down"], check=True)
+        for _attempt in range(3):
+            child, terminal = pty.fork()
+            if child == 0:
+                os.execv(BASCULE, [BASCULE, "ping", "--timeout", "30", "a", "b"])  # noqa: S606 (no shell is meant)
+            while not any(_children(each) for each in _children(child)):  # who works there is a grandchild
+                time.sleep(0.01)
+            os.write(terminal, b"\x03")
+            said = b""
+            with suppress(OSError):  # EIO: the other side is closed
+                while part := os.read(terminal, 4096):
+                    said += part
+            os.close(terminal)
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 130, said
+            assert b"bascule: interrupted" in said
+
+
+def test_an_interrupt_when_the_worker_has_just_ended() -> None:
+    """Its number is nobody's any more."""
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+    with pytest.raises(KeyboardInterrupt), worlds._interrupts_go_to(child):
+        signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

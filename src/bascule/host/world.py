@@ -217,7 +217,14 @@ def _interrupts_go_to(child: int) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGINT, lambda _number, _frame: os.kill(child, signal.SIGINT))
+
+    def hand_down(_number: int, _frame: object) -> None:
+        try:
+            os.kill(child, signal.SIGINT)
+        except ProcessLookupError:  # it has just ended, by the same interrupt of a terminal's or of itself
+            raise KeyboardInterrupt from None
+
+    before = signal.signal(signal.SIGINT, hand_down)
     try:
         yield
     finally:
