@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from helpers import bascule
 from sandbox import BASCULE, World
 
 SEED = Path(__file__).parents[2] / "examples" / "docker-bridge.yaml"
@@ -23,7 +24,7 @@ def up(world: World) -> World:
 
 
 def _bascule(world: World, *arguments: str) -> str:
-    return world.run(BASCULE, *arguments).stdout
+    return bascule(world, *arguments).stdout
 
 
 def test_show_is_a_table_in_a_pipe(up: World) -> None:

@@ -159,7 +159,8 @@ def test_who_speaks_in_anothers_name(lab: Lab) -> None:
     with snooping("g2", ("", "safe")) as ears:
         send_frames("g1", [*bad, *good])
         for ear in ears.values():
-            assert [frame for frame in ear.until(good[-1]) if frame[6:12] == frames._mac(own)] == good
+            # What g1's kernel says by itself does not count.
+            assert [frame for frame in ear.until(good[-1]) if frame in (*bad, *good)] == good
 
 
 @pytest.mark.parametrize("version", [4, 6])
