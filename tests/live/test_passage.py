@@ -356,6 +356,25 @@ def test_a_plain_lab_is_apart_from_others(world: World) -> None:
         lab.show()
 
 
+def test_many_networks_in_an_ordinary_users_world(world: World) -> None:
+    """The same: each bridge has a chain of its own where packets come in, and they are more than fit into one message."""
+    require("nft")
+    names = [f"n{number}" for number in range(300)]
+    networks = {name: {"subnet": f"10.{number >> 8}.{number & 255}.0/24"} for number, name in enumerate(names)}
+    lab = Lab.from_data({"networks": networks, "nodes": {"a": ["n0"], "b": ["n299"]}}, world="private")
+    lab.up()
+    assert not lab.plan()
+    there = worlds.existing(store.load("lab"))
+    assert there is not None
+    listing = there.call(nft.listing, "bascule-lab", ("inet",))
+    assert listing.count(" hook ingress ") == 300
+    assert lab.node("b").run(["ping", "-qc1", "-W5", "10.1.43.1"], capture_output=True).returncode == 0
+    lab.node("b").run(["ip", "address", "add", "10.9.9.9/32", "dev", "lo"], check=True)
+    forged = lab.node("b").run(["ping", "-qc1", "-W1", "-I", "10.9.9.9", "10.1.43.1"], capture_output=True)
+    assert forged.returncode != 0
+    lab.down()
+
+
 def test_many_ports_in_an_ordinary_users_world(world: World) -> None:
     """A user namespace has little room for one message (net.core.wmem_max), and 10,000 ports need more: they come in parts."""
     require("nft")

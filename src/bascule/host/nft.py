@@ -21,7 +21,7 @@ from bascule.wire.attributes import WireError
 
 _SECONDS = 30
 LACKING = "this kernel lacks something that the rules need; `bascule doctor` says what"
-_TOO_LONG, _ELEMENTS = "Message too long", 1000
+_TOO_LONG, _ELEMENTS, _GUARDS = "Message too long", 1000, 50
 
 
 def program() -> str | None:
@@ -48,8 +48,8 @@ def _call(arguments: list[str], text: str = "") -> str:
 def run(text: str) -> None:
     """One transaction. Raises :class:`KernelError` with nft's first line.
 
-    A user namespace has little room for one message (net.core.wmem_max): what does not fit goes in parts, first all but the
-    elements of large sets and maps. What is killed in between is seen by the next look, as any table that is not whole.
+    A user namespace has little room for one message (net.core.wmem_default): what does not fit goes in parts. What is killed in
+    between is seen by the next look, as any table that is not whole.
     """
     try:
         _call(["-f", "-"], text)
@@ -62,11 +62,13 @@ def run(text: str) -> None:
 
 
 def in_parts(text: str) -> Iterator[str]:
-    """The same as several transactions: the table with empty maps, then the elements, a thousand at a time."""
+    """The same as several transactions: the table with empty maps and without the chains of single devices, then these chains, a
+    few at a time, then the elements, a thousand at a time."""
+    rest, guards = _without_guards(text.splitlines())
     kept, later = list[str](), list[str]()
     name = table = ""
     elements: list[str] | None = None
-    for line in text.splitlines():
+    for line in rest:
         words = line.split()
         if words[:1] == ["table"]:
             table = f"{words[1]} {words[2]}"
@@ -84,7 +86,26 @@ def in_parts(text: str) -> Iterator[str]:
         else:
             elements.append(line)
     yield "\n".join([*kept, ""])
+    for start in range(0, len(guards), _GUARDS):
+        yield "".join(guards[start : start + _GUARDS])
     yield from later
+
+
+def _without_guards(lines: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The lines, and each chain at the ingress of a device as a text of its own."""
+    rest, guards = list[str](), list[str]()
+    table, guard = "", list[str]()
+    for line, after in zip(lines, [*lines[1:], ""], strict=True):
+        if line.startswith("table"):
+            table = line
+        if guard or (line.strip().startswith("chain") and "hook ingress" in after):
+            guard.append(line)
+        else:
+            rest.append(line)
+        if guard and line.strip() == "}":
+            guards.append("\n".join([table, *guard, "}", ""]))
+            guard = []
+    return rest, guards
 
 
 def listing(table: str, families: Sequence[str]) -> str:
