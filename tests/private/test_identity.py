@@ -131,7 +131,10 @@ def test_name_servers_of_another_pid_namespace_are_not_left_behind(world: World)
     with open(os.pidfd_open(found.pid)) as held:
         os.kill(found.pid, signal.SIGKILL)
         assert select.select([held], [], [], 5)[0]
-    assert _in_another_pid_namespace(world, "down", "named").returncode == 0
+    if started_by_root():  # others have no rights over the machine's network from the user namespace that it takes
+        assert _in_another_pid_namespace(world, "down", "named").returncode == 0
+    else:
+        bascule(world, "down", "named")
     assert look.labs() == []
 
 
@@ -178,6 +181,8 @@ def test_a_lab_that_has_lost_its_record_is_taken_down(world: World) -> None:
 
 def test_a_lab_is_found_from_outside_of_the_session_that_built_it(world: World) -> None:
     """After a logout $XDG_RUNTIME_DIR is not only empty: cron and su have none. Who chose a directory has labs of his own."""
+    if not started_by_root():
+        pytest.skip("here an ordinary user is another one in each call")
     shutil.copy(SEED, f"{world.home}/lab.yaml")
     world.as_ordinary_user("mkdir", "session", "chosen")
     session = {"XDG_RUNTIME_DIR": f"{world.home}/session"}
