@@ -33,7 +33,9 @@ endif
 demo: run-tools $(STAMP)
 	@tools/demo.sh $(VENV)/bin/bascule
 
-# Compiled once: where PYTHONDONTWRITEBYTECODE is set, each of a thousand commands would compile all modules for itself.
+# Compiled once: where PYTHONDONTWRITEBYTECODE is set, each of a thousand commands would compile all modules for itself, and each
+# worker of pytest all tests.
+test: export PYTHONDONTWRITEBYTECODE =
 test: setup
 	if [ -d src ]; then $(VENV)/bin/python -m compileall -q src; fi
 	$(VENV)/bin/pytest -n $(JOBS) --maxschedchunk=1 -q tests

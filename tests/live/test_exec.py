@@ -120,6 +120,8 @@ def _handed(argv: list[str], condition: Callable[[], None], env: dict[str, str] 
     """What the probe finds under this condition, without what is another thing in a private world."""
     folder.mkdir()
     terminal = pty.openpty() if condition is _on_a_terminal else None
+    name = os.ttyname(terminal[1]) if terminal else ""
+    number = os.stat(name).st_rdev if terminal else 0
     process = subprocess.Popen(
         [*argv, "sh", "-c", PROBE],
         stdin=terminal[1] if terminal else subprocess.DEVNULL,
@@ -134,8 +136,9 @@ def _handed(argv: list[str], condition: Callable[[], None], env: dict[str, str] 
         os.close(descriptor)
     assert process.returncode == 0, text
     text = text.replace(str(folder), "FOLDER")
-    if terminal:  # which of them leads the session is another number each time
+    if terminal:  # which of them leads the session is another number each time, and who gets which terminal is anybody's guess
         text = re.sub(rf"(group|session|foreground) {process.pid}\b", r"\1 LEADER", text)
+        text = re.sub(rf"{name}\b", "TERMINAL", text).replace(f" terminal {number} ", " terminal TERMINAL ")
     lines = [line for line in text.splitlines() if not (line.startswith("descriptor") and line.endswith((" ", "]")))]
     if kind == "host":
         return lines

@@ -23,7 +23,6 @@ from bascule.host.world import World
 from bascule.kernel.forwarding import SWITCH, Memory
 from bascule.kernel.op import Indexes
 from bascule.state import folder, store
-from bascule.state.store import Stored
 from bascule.topology.model import Assigned, Port, Prefix
 from bascule.topology.ports import Taken, port
 
@@ -86,8 +85,11 @@ def of_others(name: str) -> Claims:
                 claims.priors.update({key: value for node, key, value in record.priors if not node})
                 claims.forwarding = of_the_world(remembered(record)) | claims.forwarding
                 _claim(claims, other, record.topology or {})
-        if stored.newest is not None and stored.newest.world == "host" and worlds.is_here(stored.newest, here):
-            _need(claims, stored)
+        newest = stored.newest
+        if newest is not None and newest.world == "host" and worlds.is_here(newest, here):
+            # What a lab needs is what its newest run says: of two labs that are leaving, neither counts on the other.
+            claims.settings.update(newest.settings)
+            claims.forwarders.update(each for each in of_the_world(memories(stored)) if SWITCH[each] in newest.settings)
     return claims
 
 
@@ -97,14 +99,6 @@ def _world(keeper: int) -> Iterator[str]:
         with suppress(OSError):
             status = os.stat(path)
             yield world_key((status.st_dev, status.st_ino))
-
-
-def _need(claims: Claims, stored: Stored) -> None:
-    """The settings that a lab needs are what the newest run says: of two labs that are leaving, neither counts on the other."""
-    record = stored.newest
-    if record is not None:
-        claims.settings.update(record.settings)
-        claims.forwarders.update(each for each in of_the_world(memories(stored)) if SWITCH[each] in record.settings)
 
 
 def _claim(claims: Claims, lab: str, topology: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ from typing import Literal
 
 from bascule import identity
 from bascule.errors import Elsewhere, InputError
-from bascule.host import keeper, lasting, namespaces
+from bascule.host import keeper, lasting, namespaces, spawn
 from bascule.host.lasting import Process
 from bascule.host.world import HostWorld, PrivateWorld, World
 from bascule.state import folder, kept
@@ -63,7 +63,7 @@ def end_headless(stored: Stored) -> None:
     for record in (stored.record, stored.journal):
         if record is not None and not _is_out_of_sight(record) and _is_kept(record) and _is_headless(record):
             assert record.keeper is not None  # noqa: S101 (it is kept)
-            keeper.end(Process(record.keeper.pid, record.keeper.start))
+            keeper.end(Process(record.keeper.pid, record.keeper.start), spawn.Process.reap)
 
 
 def _is_out_of_sight(record: Record) -> bool:

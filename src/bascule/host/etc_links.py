@@ -70,7 +70,7 @@ def remove_stale() -> None:
         with suppress(OSError):
             used.add(lab_of(os.readlink(link)))
     for lab in _labs() - used:
-        notes = (path(lab),) * (made(lab) in ("here", "before"))
+        notes = [path(lab)] if made(lab) in ("here", "before") else []
         for each in (*notes, path(lab) + syscalls.UNFINISHED):
             with suppress(OSError):  # a note too many says nothing wrong, and the next `down` of any lab tries again
                 if os.path.lexists(each):

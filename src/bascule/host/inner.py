@@ -77,8 +77,7 @@ def receive(said: socket.socket) -> Process:
         raise WorldError("the keeper ended before its inner namespaces were made")
     (descriptor,) = descriptors
     try:
-        with open(f"/proc/self/fdinfo/{descriptor}") as file:
-            pid = next(int(line.split()[1]) for line in file if line.startswith("Pid:"))
+        pid = lasting.number_held(descriptor)
     finally:
         os.close(descriptor)
     return Process(pid, lasting.start_time(pid))

@@ -281,10 +281,15 @@ def why_forbidden() -> str:
     return "user namespaces may be forbidden here (a container, or a security module): run as root with --world host"
 
 
+def lost() -> WorldError:
+    """What to say of a lab whose keeper has ended."""
+    return WorldError("the keeper of this lab has ended, and its world with it; run `bascule up` again")
+
+
 def explain(error: OSError) -> WorldError:
     """An error of joining a world, in words."""
     if error.errno == errno.ESRCH:  # it is just ending
-        return WorldError("the keeper of this lab has ended, and its world with it; run `bascule up` again")
+        return lost()
     if error.errno == errno.EPERM:
         return WorldError(f"joining the world: {error.strerror}; it belongs to another user, or {why_forbidden()}")
     return WorldError(f"joining the world: {error.strerror}")

@@ -28,13 +28,7 @@ def _note(entry: str) -> str:
 
 def leave_note(keeper: Process, data: bytes) -> None:
     """Write it into the keeper's world, whole or not at all. Raises OSError."""
-    path = _note(str(keeper.pid))
-    descriptor = syscalls.create(f"{path}.new", os.O_WRONLY | os.O_TRUNC, 0o600)
-    try:
-        syscalls.write(descriptor, data)
-    finally:
-        os.close(descriptor)
-    syscalls.rename(f"{path}.new", path)
+    syscalls.replace(_note(str(keeper.pid)), data)
 
 
 def living() -> Iterator[tuple[Process, bytes]]:

@@ -193,10 +193,16 @@ def _is_held(descriptor: int, found: Found, mark: str) -> bool:
     """Whether the descriptor is of the process that was found, which carries the mark now."""
     try:
         marked = _carries(found.entry, mark)
-        with open(f"/proc/self/fdinfo/{descriptor}") as file:  # "Pid:" is -1 for a process that has ended
-            return marked and f"Pid:\t{found.entry}\n" in file.read()
+        return marked and number_held(descriptor) == int(found.entry)
     except OSError:
         return False
+
+
+def number_held(descriptor: int) -> int:
+    """Of the process that a pidfd means, in the PID namespace that /proc shows; less than 1 for none (pidfd_open(2))."""
+    with suppress(OSError, ValueError, StopIteration), open(f"/proc/self/fdinfo/{descriptor}") as file:
+        return int(next(line for line in file if line.startswith("Pid:")).split()[1])
+    return 0
 
 
 def ended(descriptor: int, milliseconds: int) -> bool:

@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from bascule import syscalls
-from bascule.host.lasting import start_time
+from bascule.host.lasting import number_held, start_time
 
 Place = tuple[int, int]  # device and inode of a namespace: its identity as long as it lives (namespaces(7))
 
@@ -119,7 +119,7 @@ class _Ending:
         where /proc shows another PID namespace than ours, a number means two processes."""
         with suppress(OSError):
             descriptor = os.pidfd_open(found.pid)
-            if _number(descriptor) == found.pid and start_time(found.pid) == found.start:
+            if number_held(descriptor) == found.pid and start_time(found.pid) == found.start:
                 self._open[found] = descriptor
             else:
                 os.close(descriptor)
@@ -142,10 +142,3 @@ class _Ending:
         for descriptor, _event in poll.poll(milliseconds):
             del self._open[numbers[descriptor]]
             os.close(descriptor)
-
-
-def _number(descriptor: int) -> int:
-    """Of the process that a pidfd means, in the PID namespace that /proc shows; 0 for none (pidfd_open(2))."""
-    with suppress(OSError, ValueError, StopIteration), open(f"/proc/self/fdinfo/{descriptor}") as file:
-        return int(next(line for line in file if line.startswith("Pid:")).split()[1])
-    return 0

@@ -4,13 +4,13 @@ at a pipe would wake up for each."""
 from __future__ import annotations
 
 import os
-import select
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from io import FileIO
 from typing import NamedTuple
 
 from bascule import syscalls
+from bascule.host import lasting
 
 _MFD_NOEXEC_SEAL = 0x8  # linux/memfd.h
 
@@ -29,7 +29,7 @@ def run(argv: Sequence[str], text: str, seconds: float, environment: Mapping[str
     with _in_memory(text) as given, _in_memory() as out, _in_memory() as said:
         process = syscalls.run(argv, given, out, said, environment)
         try:
-            if not _ends(process.pid, seconds):
+            if not _has_ended(process.pid, seconds):
                 raise TimeoutError(f"{argv[0]} has not ended in {seconds} s")
         except BaseException:
             process.kill()
@@ -55,13 +55,11 @@ def _from_start(file: FileIO) -> str:
     return file.read().decode("utf-8", "surrogateescape")
 
 
-def _ends(pid: int, seconds: float) -> bool:
+def _has_ended(pid: int, seconds: float) -> bool:
     with suppress(ProcessLookupError):  # it has, and whoever called us ignores SIGCHLD
         descriptor = os.pidfd_open(pid)
         try:
-            waiting = select.poll()
-            waiting.register(descriptor, select.POLLIN)
-            return bool(waiting.poll(seconds * 1000))
+            return lasting.ended(descriptor, int(seconds * 1000))
         finally:
             os.close(descriptor)
     return True

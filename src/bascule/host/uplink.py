@@ -18,7 +18,7 @@ from contextlib import suppress
 from typing import NoReturn
 
 from bascule import syscalls
-from bascule.errors import KernelError, WorldError
+from bascule.errors import KernelError
 from bascule.host import keeper, lasting
 from bascule.host.world import PrivateWorld
 from bascule.kernel.op import Outside, RunUplink
@@ -123,7 +123,7 @@ def _become(world: PrivateWorld, found: str, argv: list[str], mark: str, writing
     try:
         descriptor = lasting.hold(world.keeper)
         if descriptor is None:
-            raise WorldError("the keeper of this lab has ended")
+            raise keeper.lost()
         null = os.open("/dev/null", os.O_RDONLY)
         for number, place in ((null, 0), (null, 1), (writing, 2)):
             os.dup2(number, place)

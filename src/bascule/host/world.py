@@ -154,7 +154,7 @@ class PrivateWorld:
     def way_in(self) -> WayIn:
         held = lasting.hold(self.keeper)
         if held is None:
-            raise _lost()
+            raise keeper.lost()
         return _PrivateWayIn(held, lasting.hold(self.first))
 
     def _serve(self, way_in: WayIn, writing: int, function: Callable[..., object], arguments: tuple[object, ...]) -> NoReturn:
@@ -176,7 +176,7 @@ class PrivateWorld:
             os.waitpid(worker, 0)
         except BaseException as error:  # everything belongs to the caller
             # fork(2) says ENOMEM in a PID namespace whose process 1 has ended.
-            _send(writing, _ERROR, _lost() if way_in.is_closed() else error)
+            _send(writing, _ERROR, keeper.lost() if way_in.is_closed() else error)
         finally:
             os._exit(0)
 
@@ -192,10 +192,6 @@ class PrivateWorld:
                 if kind == _ERROR:
                     raise value
                 progress(value)
-
-
-def _lost() -> WorldError:
-    return WorldError("the keeper of this lab has ended, and its world with it; run `bascule up` again")
 
 
 def _work(writing: int, function: Callable[..., object], arguments: tuple[object, ...]) -> NoReturn:

@@ -236,8 +236,9 @@ def passing(lab: Assigned, bridged: bool) -> Iterator[tuple[str, str]]:
     through = {network.name for network in lab.networks if network.nat or network.reach or is_guarded(network, lab)}
     through |= {other for network in lab.networks for other in network.reach}
     for network in lab.networks:
-        ways = (WITHIN,) * bridged + (FROM, TO) * (network.name in through)
-        yield from ((network.name, way) for way in ways)
+        within = [WITHIN] if bridged else []
+        out_and_in = [FROM, TO] if network.name in through else []
+        yield from ((network.name, way) for way in (*within, *out_and_in))
 
 
 def _accepted(lab: Assigned, machine: Machine) -> Iterator[Fact]:

@@ -20,17 +20,20 @@ _NUMBERS = re.compile(r"(0[xX][0-9a-fA-F]*|[0-9]+)(\.(0[xX][0-9a-fA-F]*|[0-9]+))
 _RESOLVER_OPTION = re.compile(r"[A-Za-z0-9][A-Za-z0-9:._-]*\Z")
 _ROUTE_WORDS = ("via", "dev", "metric")
 
-_MAPPED = "::ffff:0:0/96"  # which Python spells otherwise from 3.13 on
-_SPECIAL: tuple[tuple[Prefix, str], ...] = (
-    (IPv4Network("0.0.0.0/8"), "'this network'"),
-    (IPv4Network("127.0.0.0/8"), "loopback"),
-    (IPv4Network("169.254.0.0/16"), "link-local"),
-    (IPv4Network("224.0.0.0/4"), "multicast"),
-    (IPv4Network("240.0.0.0/4"), "reserved"),
-    (IPv6Network("::/127"), "unspecified and loopback"),
-    (IPv6Network(_MAPPED), "IPv4-mapped"),
-    (IPv6Network("fe80::/10"), "link-local"),
-    (IPv6Network("ff00::/8"), "multicast"),
+# As text, too: Python spells mapped addresses otherwise from 3.13 on.
+_SPECIAL: tuple[tuple[Prefix, str, str], ...] = tuple(
+    (ip_network(text), text, name)
+    for text, name in (
+        ("0.0.0.0/8", "'this network'"),
+        ("127.0.0.0/8", "loopback"),
+        ("169.254.0.0/16", "link-local"),
+        ("224.0.0.0/4", "multicast"),
+        ("240.0.0.0/4", "reserved"),
+        ("::/127", "unspecified and loopback"),
+        ("::ffff:0:0/96", "IPv4-mapped"),
+        ("fe80::/10", "link-local"),
+        ("ff00::/8", "multicast"),
+    )
 )
 
 
@@ -62,11 +65,10 @@ def subnet(text: str) -> Prefix:
     most = found_prefix.max_prefixlen - 2
     if found_prefix.prefixlen > most:
         raise Wrong(f"{found_prefix} is too small for a network: a bridge and a node need /{most} or wider")
-    for special, name in _SPECIAL:
+    for special, range_text, name in _SPECIAL:
         if special.version == found_prefix.version and special.overlaps(found_prefix):
             like = "10.1.0.0/24" if special.version == 4 else "fd00:1::/64"
-            which = _MAPPED if name == "IPv4-mapped" else special
-            raise Wrong(f"'{shown(text)}' holds {name} addresses ({which}); choose a subnet outside, like {like}")
+            raise Wrong(f"'{shown(text)}' holds {name} addresses ({range_text}); choose a subnet outside, like {like}")
     return found_prefix
 
 
