@@ -28,10 +28,10 @@ def _mine(fact: Fact, namespaces: dict[str, int] | None = None, seen: dict[tuple
 @pytest.mark.parametrize(
     ("index", "mine"),
     [
-        (1_001_199_999, False),
-        (1_001_200_000, True),
-        (1_001_599_999, True),
-        (1_001_600_000, False),
+        (Indexes.FIRST + 1_199_999, False),
+        (Indexes.FIRST + 1_200_000, True),
+        (Indexes.FIRST + 1_599_999, True),
+        (Indexes.FIRST + 1_600_000, False),
         (101_200_000, False),
         (7, False),
         (None, False),
@@ -45,7 +45,7 @@ def test_a_link_is_known_by_its_index(link: Fact, index: int | None, mine: bool)
 
 def test_a_link_of_a_node_does_not_speak_for_one_of_the_world() -> None:
     """Names are by namespace: `lan` inside a node is another link."""
-    assert not _mine(BRIDGE, {}, {("a", "lan"): 1_001_200_000})
+    assert not _mine(BRIDGE, {}, {("a", "lan"): Indexes.FIRST + 1_200_000})
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_what_is_looked_for_by_our_own_mark_is_ours(fact: Fact) -> None:
 def test_what_lies_in_a_foreign_namespace_is_foreign_whatever_comes_first() -> None:
     """A veth may bear our index: its other end is in somebody's node."""
     facts: list[Fact] = [Address("a", "eth0", "10.0.0.2", 24), VETH, Address("", "lan", "10.0.0.1", 24), BRIDGE, Namespace("a")]
-    seen = {("", "veth-a"): 1_001_200_001, ("", "lan"): 1_001_200_000}
+    seen = {("", "veth-a"): Indexes.FIRST + 1_200_001, ("", "lan"): Indexes.FIRST + 1_200_000}
     ordered = sorted(facts, key=lambda fact: fact.key[0] != "namespace")
     own, foreign = owner.split("lab", ordered, {}, Indexes(3), seen)
     assert own == [BRIDGE, Address("", "lan", "10.0.0.1", 24)]

@@ -31,10 +31,13 @@ class Need(NamedTuple):
 
 def needs(lab: Assigned, bridged: dict[int, bool], dnsmasq: bool) -> Iterator[Need]:
     """All that a lab may need. ``bridged``: the IP versions of which frames within a bridge pass the firewall."""
+    ways: dict[tuple[int, str], list[str]] = {}
+    for version, through in bridged.items():
+        for name, way in passing(lab, through):
+            ways.setdefault((version, name), []).append(way)
     for network in lab.networks:
         for version in sorted({subnet.version for subnet in network.subnets}):
-            ways = [way for name, way in passing(lab, bridged[version]) if name == network.name]
-            yield from forward(version, network.name, ways)
+            yield from forward(version, network.name, ways.get((version, network.name), []))
         yield from _input(network.name, {each.version for each in network.gateways}, serves_names(network, dnsmasq), network.dhcp)
 
 

@@ -28,10 +28,10 @@ from bascule.kernel.passage import Passages
 from bascule.kernel.ruleset import is_plain
 from bascule.kernel.service import Upstream
 from bascule.kernel.sysctl import Sysctl
-from bascule.kernel.table import Table, digest
+from bascule.kernel.table import Table, noted
 from bascule.kernel.uplink import WorldUplink
 from bascule.plan import filed, owner
-from bascule.plan.desired import Machine, NodeFacts, desired
+from bascule.plan.desired import Costly, Machine, desired, places
 from bascule.plan.diff import Plan, diff
 from bascule.plan.firewall import LEASES
 from bascule.plan.flows import changes_of, closing, passages
@@ -132,7 +132,7 @@ def prepare(
     clashes = owner.conflicts(found.want, found.own, found.foreign, found.seen.indexes, others.owners)
     if clashes:
         raise Conflict("\n".join(clashes))
-    have = _have(found, stored, others)
+    have = _have(found, stored, others, world if lab is not None else None)
     plan = _difference(found, have, indexes)
     if lab is not None and world is not None and not found.seen.settable:
         refuse_settings(plan, world)
@@ -151,7 +151,7 @@ def look_again(
 ) -> list[Fact]:
     """What is there now of what ``before`` was made from."""
     assert before.lab is not None  # noqa: S101 (taking away is not undone)
-    return _have(_compare(before.lab.name, before.lab, stored, current, world, indexes, others), stored, others)
+    return _have(_compare(before.lab.name, before.lab, stored, current, world, indexes, others), stored, others, world)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,14 +176,12 @@ def _compare(
     indexes: Indexes,
     others: Claims,
 ) -> _Compared:
-    most = Machine(dnsmasq=True)
-    before = desired(current, most) if current is not None else []
+    before = places(current) if current is not None else []
     # A change that was killed: both states count.
     older = stored_topology(stored.record) if stored.journal is not None else None
-    before += desired(older, most) if older is not None else []
-    # What could be there: with every tool and setting that a machine may have.
-    nodes = NodeFacts(lab) if lab is not None else None
-    first = desired(lab, Machine(dnsmasq=True), nodes) if lab is not None else []
+    before += places(older) if older is not None else []
+    made = Costly(lab) if lab is not None else None
+    first = places(lab, made) if lab is not None else []
     private = isinstance(world, PrivateWorld)
     said = cache(lambda: passages(lab, (current, older, *_killed(stored)), private, indexes.range))
     flows = None if private and lab is None else said
@@ -198,7 +196,7 @@ def _compare(
         indexes.learn(node, interface, index)
     known = {fact.key for fact in before}
     remembered = others.forwarding | of_the_world(memories(stored))
-    want = desired(lab, machine_of(seen, remembered), nodes) if lab is not None else []
+    want = desired(lab, machine_of(seen, remembered), made) if lab is not None else []
     want = [fact for fact in want if not _has_gone(fact, seen, known)]
     own, foreign = owner.split(name, seen.facts, stored.namespaces, indexes, seen.indexes)
     want, own = filed.without_users(want, own, seen.strays)
@@ -221,10 +219,11 @@ def _has_gone(fact: Fact, seen: Observation, known: set[Key]) -> bool:
     return isinstance(fact, Uplink) and fact.name not in seen.others and fact.key in known
 
 
-def _have(found: _Compared, stored: Stored, others: Claims) -> list[Fact]:
+def _have(found: _Compared, stored: Stored, others: Claims, world: World | None = None) -> list[Fact]:
+    """The lab's own facts. With a ``world`` they hold what leads back to them."""
     wanted = {fact.key for fact in found.want}
     have = _with_priors(owned(found.own, memories(stored), wanted, others.forwarders), stored, wanted, others.settings)
-    return _with_texts(have, stored, found.want)
+    return _with_texts(have, stored, found.want, world)
 
 
 def _difference(found: _Compared, have: list[Fact], indexes: Indexes) -> Plan:
@@ -304,14 +303,17 @@ def _with_ageing(seen: list[Fact], before: list[Fact]) -> list[Fact]:
     return [fact for fact in told if fact is not None]
 
 
-def _with_texts(have: list[Fact], stored: Stored, want: list[Fact]) -> list[Fact]:
-    """A table whose digest is the recorded one has the text that it was made of."""
+def _with_texts(have: list[Fact], stored: Stored, want: list[Fact], world: World | None) -> list[Fact]:
+    """A table of which the kernel tells the same as when it was made has the text that it was made of. Of another one only nft
+    can say how to make it again; it is asked in the ``world``."""
     texts = {fact.name: fact.text for fact in want if isinstance(fact, Table)}
     known = stored.newest.tables if stored.newest else {}
 
     def told(table: Table) -> Fact:
         text = texts.get(table.name, "")
-        return replace(table, text=text if known.get(table.name) == digest(text, table.listing) else "")
+        if table.image and known.get(table.name) == noted(text, table.image):
+            return replace(table, text=text)
+        return replace(table, listing=world.call(nft.listing, table.name, table.there)) if world is not None else table
 
     return [told(fact) if isinstance(fact, Table) else fact for fact in have]
 

@@ -16,7 +16,6 @@ from bascule.kernel.namespace import AddNamespace, AttachNamespace, Namespace
 from bascule.kernel.op import WORLD
 from bascule.kernel.sysctl import Sysctl
 from bascule.plan.diff import Plan
-from bascule.plan.firewall import Surroundings
 from bascule.plan.passage import passage
 from bascule.state import store
 from bascule.state.store import Keeper, Record, Stored
@@ -27,7 +26,7 @@ from bascule.topology.model import Assigned
 def claimed(name: str, kind: str, slot: int, target: Assigned, stored: Stored, others: Claims) -> Record:
     """Every choice made, with what is known of the settings of the world that the lab needs from before any lab came."""
     old = stored.newest
-    needed = list(passage(target, Surroundings()))
+    needed = list(passage(target))
     settings = sorted(fact.name for fact in needed if isinstance(fact, Sysctl))
     priors = {(node, key): value for node, key, value in (old.priors if old else []) if key not in SWITCH.values()}
     for key in settings:

@@ -72,9 +72,9 @@ def _renamed(key: str, interface: str) -> str:
 
 
 def _comparable(fact: Fact) -> Fact:
-    """A table is what nft prints of it: nobody knows what text others made it of. The kernel makes an address's route anew."""
+    """A table that others made is what nft prints of it: nobody knows of what text. The kernel makes an address's route anew."""
     if isinstance(fact, Table):
-        return replace(fact, text=fact.listing)
+        return replace(fact, text=fact.text or fact.listing)
     if isinstance(fact, NameServer):
         return replace(fact, deaf=False, stopped=False)
     return replace(fact, routed=True) if isinstance(fact, Address) else fact

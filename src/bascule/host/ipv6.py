@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 
 _OF_MODULE = "/sys/module/ipv6/parameters/disable_ipv6"
@@ -24,7 +24,7 @@ def is_known() -> bool:
     return True
 
 
-def off_here(node: str, interfaces: Iterable[str]) -> Iterator[tuple[tuple[str, str], str]]:
+def off_here(node: str, interfaces: Collection[str]) -> Iterator[tuple[tuple[str, str], str]]:
     """Of these interfaces in the namespace that the thread is in, which has this name: those that have no IPv6, or would be made
     without, each with the setting that says so."""
     for name in interfaces:
@@ -33,9 +33,9 @@ def off_here(node: str, interfaces: Iterable[str]) -> Iterator[tuple[tuple[str, 
             yield (node, name), f"net.ipv6.conf.{name if own else 'default'}.disable_ipv6"
 
 
-def off_in_new(node: str, interfaces: Iterable[str]) -> Iterator[tuple[tuple[str, str], str]]:
+def off_in_new(node: str, interfaces: Collection[str]) -> Iterator[tuple[tuple[str, str], str]]:
     """The same for a namespace that is still to be made."""
-    if _value(_OF_MODULE) == "1":
+    if interfaces and _value(_OF_MODULE) == "1":
         yield from (((node, name), "ipv6.disable_ipv6") for name in interfaces)
 
 

@@ -11,11 +11,11 @@ from contextlib import suppress
 
 from bascule import syscalls
 from bascule.errors import KernelError
-from bascule.host import programs
+from bascule.host import programs, tables
 from bascule.host.netlink import NETFILTER, Netlink
 from bascule.kernel.op import DropRule, Key, RunNft
 from bascule.kernel.ruleset import COMMENT, FROM, TO, WITHIN, ForwardAccept
-from bascule.kernel.table import digest, families
+from bascule.kernel.table import families, noted
 from bascule.wire import netfilter
 from bascule.wire.attributes import WireError
 
@@ -159,14 +159,14 @@ def _handles(rule: Key) -> tuple[int, ...]:
 
 
 def carry_out(effect: RunNft | DropRule) -> dict[str, str]:
-    """Returns the table that stands now, with its digest, if that was asked for."""
+    """Returns the table that stands now, with what tells it from others, if that was asked for."""
     if isinstance(effect, DropRule):
         delete_rule(effect)
         return {}
     run_unless(effect.unless, effect.text)
     if not effect.table:
         return {}
-    return {effect.table: digest(effect.made_of, listing(effect.table, families(effect.made_of)))}
+    return {effect.table: noted(effect.made_of, tables.image(effect.table, families(effect.made_of)))}
 
 
 def run_unless(rule: Key | None, text: str) -> None:

@@ -25,7 +25,7 @@ from bascule.kernel.port import HAIRPIN, ISOLATED, PortFlag
 from bascule.kernel.route import LoopbackRoute, Route
 from bascule.kernel.stray import Stray
 from bascule.kernel.sysctl import Sysctl
-from bascule.kernel.table import FAMILY, Table, families
+from bascule.kernel.table import FAMILY, Table
 from bascule.names import WORLD_NETNS
 from bascule.wire import route as rt
 from bascule.wire.attributes import unpack_from
@@ -93,7 +93,7 @@ def observe(scope: Scope, paths: Paths) -> Observation:
         nodes = nodes if scope.inside else {}
     _conclude(seen, scope, world, nodes)
     if scope.flows is not None:
-        lost = not any(isinstance(fact, Table) and FAMILY in families(fact.listing) for fact in seen.facts)
+        lost = not any(isinstance(fact, Table) and FAMILY in fact.there for fact in seen.facts)
         seen.unfit, seen.without_flows = flows.look(scope.flows, world.routes, lost)
     node_files.look(seen, scope, paths)
     seen.facts.extend(found for prefix in scope.services if (found := service.running(prefix)) is not None)

@@ -8,13 +8,14 @@ from collections.abc import Collection, Iterator, Mapping
 from bascule import syscalls
 from bascule.errors import KernelError
 from bascule.host import abilities, legacy, namespaces, nft
+from bascule.host import tables as lab_tables
 from bascule.host.netlink import NETFILTER, Netlink
 from bascule.host.seen import Observation, Scope
 from bascule.host.sysctls import read_sysctl
 from bascule.kernel.forwarding import ALL, DEFAULT, OF_ALL, OF_DEFAULT, OF_EACH, SWITCH, Forwarding, Settings, sysctl
 from bascule.kernel.op import WORLD
 from bascule.kernel.sysctl import Sysctl
-from bascule.kernel.table import FAMILIES, Table, comment, table_name
+from bascule.kernel.table import table_name
 from bascule.wire import netfilter
 
 _RTF_DEFAULT, _RTF_ADDRCONF = 0x10000, 0x40000
@@ -76,12 +77,8 @@ def forwarding(seen: Observation, scope: Scope) -> None:
             chains = [netfilter.base_chain(reply) for reply in socket.dump(netfilter.list_chains())]
     except (OSError, KernelError):
         return  # a kernel without nf_tables
-    families = [family for family in FAMILIES if (family, scope.table) in tables]
-    if families and nft.program() is not None:
-        listing = nft.listing(scope.table, families)
-        owned = listing.count(f'comment "{comment(scope.table.removeprefix(table_name("")))}"') == len(families)
-        if listing:  # it may go between one look and the next
-            seen.facts.append(Table(scope.table, "", listing, owned))
+    if (own := lab_tables.look(scope.table, tables)) is not None:
+        seen.facts.append(own)
     others = [chain for chain in chains if chain is not None and not chain.table.startswith(table_name(""))]
     seen.forward_chains = [chain for chain in others if chain.forwards]
     seen.input_chains = [chain for chain in others if chain.shuts_in]

@@ -142,7 +142,8 @@ class Veth:
         return (self.key, ("link", self.node, self.peer))
 
     def describe(self) -> str:
-        return f"veth {self.name} ({self.bridge or 'no bridge'}) to {self.peer} ({self.node or 'nowhere'})"
+        end = f" to {self.peer} ({self.node or 'nowhere'})" if self.peer else ""  # unseen, in a namespace of others
+        return f"veth {self.name} ({self.bridge or 'no bridge'}){end}"
 
     def create(self, indexes: Indexes) -> tuple[Op, ...]:
         master = indexes.of(WORLD, self.bridge) if self.bridge else 0

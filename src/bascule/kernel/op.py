@@ -206,11 +206,13 @@ class Indexes:
     An index chosen here spares the look-up after each creation. In the world's namespace a lab takes its indexes from a
     range of its own, so that a link tells by its index who made it. The kernel gives out the others by counting
     (dev_index_reserve() in net/core/dev.c) and takes one again only after 2³¹: a machine that starts containers all day comes to
-    a hundred thousand within months, but never to a billion.
+    a hundred thousand within months, but never to a billion. One bit tells the interfaces of all labs from the others: for nft
+    to compare with a range costs twice as much.
     """
 
     SLOT_SIZE = 400_000  # twice MAX_ATTACHMENTS of topology/load.py: as many bridges again
-    FIRST = 1_000_000_000
+    BIT = 0x40000000
+    FIRST = BIT
     SLOTS = 2_500
     ALL = range(FIRST, FIRST + SLOTS * SLOT_SIZE)  # of all labs
     FIRST_IN_NODE = 100  # above lo and the fallback devices that modules such as sit put into each namespace

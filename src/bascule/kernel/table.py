@@ -3,8 +3,8 @@
 There are two of one name, which come and go together: one of the family ``inet``, and where something is bound to a bridge's port
 one of the family ``bridge``.
 
-What nft prints of a table is not what was written: elements are sorted, words replaced. So a table is known to be as it was
-left by a digest of both, its text and what nft printed right after, which the record keeps.
+What the kernel tells of a table is not what was written. So a table is known to be as it was left by two digests, of its text and
+of what the kernel told right after (its image), which the record keeps.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import re
 import shlex
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from bascule.kernel.op import WORLD, Effect, Fact, Indexes, Key, Op, RunNft
@@ -30,9 +31,9 @@ def comment(lab: str) -> str:
     return f"bascule lab {lab}"
 
 
-def digest(text: str, listing: str) -> str:
+def noted(text: str, image: str) -> str:
     """What the record keeps."""
-    return hashlib.sha256(f"{text}\0{listing}".encode()).hexdigest()
+    return f"{hashlib.sha256(text.encode()).hexdigest()} {image}"
 
 
 def families(text: str) -> tuple[str, ...]:
@@ -40,20 +41,29 @@ def families(text: str) -> tuple[str, ...]:
     return tuple(re.findall(r"^table (\w+) ", text, re.MULTILINE))
 
 
-def _removal(name: str, *texts: str) -> str:
-    """The transaction that takes away the tables of all these texts. Deleting needs a table that is there: it is made first
+def _removal(name: str, there: Iterable[str]) -> str:
+    """The transaction that takes away the tables of these families. Deleting needs a table that is there: it is made first
     (`destroy` needs nft 1.0.7 and Linux 6.3)."""
-    found = dict.fromkeys(family for text in texts for family in families(text))
-    return "".join(f"table {family} {name}\ndelete table {family} {name}\n" for family in found)
+    return "".join(f"table {family} {name}\ndelete table {family} {name}\n" for family in dict.fromkeys(there))
+
+
+def _creation(name: str, text: str) -> str:
+    """What makes the transaction fail where there is such a table already, which the text would be added to. A comment counts
+    only where a table is made."""
+    found = re.findall(r"^table (\w+) .*\n\s*(comment .*)", text, re.MULTILINE)
+    return "".join(f"create table {family} {name} {{ {comment}; }}\n" for family, comment in found)
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The tables NAME. ``text`` is what makes them, empty where the kernel has others than were left there. ``listing`` is what
-    nft prints of them now; ``owned`` is False where one of them lacks our comment."""
+    """The tables NAME. ``text`` is what makes them, empty where the kernel has others than were left there. Of those that are
+    ``there`` now (their families), ``image`` is what tells them from others, and ``listing`` what nft prints of them, where that
+    was asked for; ``owned`` is False where one of them lacks our comment."""
 
     name: str
     text: str
+    image: str = field(default="", compare=False, repr=False)
+    there: tuple[str, ...] = field(default=(), compare=False)
     listing: str = field(default="", compare=False, repr=False)
     owned: bool = field(default=True, compare=False)
 
@@ -74,16 +84,17 @@ class Table:
         return (self.key,)
 
     def describe(self) -> str:
-        return f"nft table {' and '.join(families(self.text or self.listing) or (FAMILY,))} {self.name}"
+        return f"nft table {' and '.join(families(self.text) or self.there or (FAMILY,))} {self.name}"
 
     def create(self, indexes: Indexes) -> tuple[Op, ...]:
-        return (SetTable(self.name, self.text, ""),)
+        return (SetTable(self.name, self.text),)
 
     def remove(self, indexes: Indexes) -> tuple[Op, ...]:
-        return (DeleteTable(self.name, self.listing or self.text),)
+        return (DeleteTable(self.name, self.there or families(self.text), self.listing),)
 
     def change_from(self, old: Fact, indexes: Indexes) -> tuple[Op, ...] | None:
-        return (SetTable(self.name, self.text, old.listing if isinstance(old, Table) else ""),)
+        there, listing = (old.there, old.listing) if isinstance(old, Table) else ((), "")
+        return (SetTable(self.name, self.text, there, listing),)
 
     def differences(self, old: Fact) -> tuple[str, ...]:
         return ("its rules are others",)
@@ -91,19 +102,22 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class SetTable:
-    """``nft -f -`` with the whole tables. ``old`` is what nft printed of those before."""
+    """``nft -f -`` with the whole tables, in the place of those ``there`` (their families), of which nft printed ``old``."""
 
     name: str
     text: str
-    old: str = field(repr=False)
+    there: tuple[str, ...] = ()
+    old: str = field(default="", repr=False)
 
     @property
     def node(self) -> str:
         return WORLD
 
     def script(self) -> str:
-        """What nft reads."""
-        return _removal(self.name, self.text, self.old) + self.text
+        """What nft reads. To take tables away costs the kernel a grace period or two (some 12 ms): so not where none is."""
+        if not self.there:
+            return _creation(self.name, self.text) + self.text
+        return _removal(self.name, (*families(self.text), *self.there)) + self.text
 
     def effect(self) -> Effect:
         return RunNft(self.script(), self.name, self.text)
@@ -112,25 +126,27 @@ class SetTable:
         return (f"nft -f - <<'END'\n{self.script()}END",)
 
     def undo(self) -> Op | None:
-        return SetTable(self.name, self.old, self.text) if self.old else DeleteTable(self.name, self.text)
+        made = families(self.text)
+        return SetTable(self.name, self.old, made, self.text) if self.old else DeleteTable(self.name, made, self.text)
 
 
 @dataclass(frozen=True, slots=True)
 class DeleteTable:
-    """``nft delete table``"""
+    """``nft delete table`` for each of those ``there``, of which nft printed ``old``."""
 
     name: str
-    old: str = field(repr=False)
+    there: tuple[str, ...]
+    old: str = field(default="", repr=False)
 
     @property
     def node(self) -> str:
         return WORLD
 
     def effect(self) -> Effect:
-        return RunNft(_removal(self.name, self.old))
+        return RunNft(_removal(self.name, self.there))
 
     def shell(self) -> tuple[str, ...]:
-        return tuple(f"nft delete table {family} {shlex.quote(self.name)}" for family in families(self.old))
+        return tuple(f"nft delete table {family} {shlex.quote(self.name)}" for family in self.there)
 
     def undo(self) -> Op | None:
-        return SetTable(self.name, self.old, "") if self.old else None
+        return SetTable(self.name, self.old) if self.old else None

@@ -28,7 +28,7 @@ _EARLY = "priority -300"
 _NOBODY = {4: "0.0.0.0", 6: "::"}  # noqa: S104 (nothing is bound)
 _TARGET = "@th,64,128"  # of a neighbour solicitation or advertisement (RFC 4861 sections 4.3 and 4.4)
 _CLIENT = "@th,288,48"  # chaddr of a DHCP question, behind the UDP header (RFC 2131 section 2)
-_TAGS = "{ 8021q, 8021ad }"
+_TAGS = ("8021q", "8021ad")  # a rule for each: a set costs three times what two comparisons do
 Port = tuple[Attachment, Network]
 
 
@@ -76,8 +76,8 @@ def _chains(lab: Assigned) -> Iterator[Chain]:
     # Nobody but the lab's own nodes asks the lab's servers, and the answers do not leave by the uplink either.
     six = "meta protocol ip6 icmpv6 type"
     heard = ("iifname @leasing udp dport { 67, 547 } drop", f"iifname @announcing {six} nd-router-solicit drop")
-    hidden = f"meta protocol {_TAGS} iif {LABS} drop"
-    yield Chain("input", f"filter hook input {_EARLY}", (hidden, "meta pkttype != host iifname vmap @lent", *heard))
+    hidden = (f"meta protocol {tag} iif {LABS} drop" for tag in _TAGS)
+    yield Chain("input", f"filter hook input {_EARLY}", (*hidden, "meta pkttype != host iifname vmap @lent", *heard))
     said = ("oifname @leasing udp sport { 67, 547 } drop", f"oifname @announcing {six} nd-router-advert drop")
     yield Chain("output", f"filter hook output {_EARLY}", said)
     asked = (rule.replace("iifname", "oifname") for rule in heard)
@@ -97,7 +97,7 @@ def _apart() -> Iterator[str]:
 
 
 def _guard() -> Iterator[str]:
-    yield f"ether type {_TAGS} drop"
+    yield from (f"ether type {tag} drop" for tag in _TAGS)
     yield "iifname . ether saddr != @macs drop"
     yield "iifname . arp saddr ether != @macs drop"
     yield f"iifname . arp saddr ip != @addresses4 arp saddr ip != {_NOBODY[4]} drop"

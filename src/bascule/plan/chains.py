@@ -3,9 +3,10 @@ left out. The theory is in :mod:`bascule.plan.firewall`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
-from bascule.plan.rules import IP, LABS, MARK, Chain
+from bascule.plan.rules import IP, LABS, MARK, OTHERS, Chain
 from bascule.topology.model import PROTOCOLS, Network
 from bascule.topology.ways import gateways, is_shut
 
@@ -18,16 +19,29 @@ _NOBODY = {4: ("0.0.0.0",), 6: ("::", "fe80::/10")}  # noqa: S104 (nothing is bo
 _EVERYBODY = {4: ("224.0.0.0/4", "255.255.255.255"), 6: ("fe80::/10", "ff00::/8")}
 
 
-def chains(bridges: Sequence[Network], alone: frozenset[int], ports: bool, nat: bool, narrow: bool) -> Iterator[Chain]:
-    """All chains. ``bridges`` are judged where packets come in. ``alone``: the IP versions that the machine passes on for labs
-    only. ``ports`` are published, addresses translated (``nat``). ``narrow``: connections have to be told of a smaller link."""
-    for network in bridges:
+class Traffic(NamedTuple):
+    """What the rules have to deal with. ``bridges`` are judged where packets come in. ``alone``: the IP versions that the machine
+    passes on for labs only. ``ports``: those for which ports are published. ``served``: the ports of the lab's own servers, by IP
+    version. Addresses are translated (``nat``). ``narrow``: connections have to be told of a smaller link."""
+
+    bridges: Sequence[Network]
+    alone: frozenset[int]
+    ports: frozenset[int]
+    served: Mapping[int, Sequence[int]]
+    nat: bool
+    narrow: bool
+
+
+def chains(traffic: Traffic) -> Iterator[Chain]:
+    """All chains."""
+    alone, ports, narrow = traffic.alone, traffic.ports, traffic.narrow
+    for network in traffic.bridges:
         hook = f'filter hook ingress device "{network.name}" priority filter'
         yield Chain(f"from-{network.name}", hook, tuple(entering(network)))
-    yield from _translation(ports)
-    yield Chain("input", "filter hook input priority filter", tuple(_input(ports)))
+    yield from _translation(ports, traffic.served)
+    yield Chain("input", "filter hook input priority filter", tuple(_input(bool(ports))))
     yield Chain("errors", "", tuple(_errors()))
-    yield Chain("unplaced", "", tuple(_unplaced(ports or nat)))
+    yield Chain("unplaced", "", tuple(_unplaced(bool(ports) or traffic.nat)))
     yield Chain("forward", "filter hook forward priority filter", tuple(_forward(alone)))
     yield Chain("clamp", "", tuple(f"{side} {LABS} tcp option maxseg size set rt mtu" for side in ("iif", "oif") if narrow))
     yield Chain("translated", "", tuple(_translated()))
@@ -64,12 +78,13 @@ def _outside(field: str, prefixes: Sequence[str]) -> str:
     return " ".join((*(f"{field} != {prefix}" for prefix in prefixes), "drop"))
 
 
-def _translation(ports: bool) -> Iterator[Chain]:
+def _translation(ports: frozenset[int], served: Mapping[int, Sequence[int]]) -> Iterator[Chain]:
     """Addresses: published ports, and what leaves."""
     itself = tuple(
-        f"{IP[version]} daddr . meta l4proto . th dport @served{version} "
+        f"th dport {port} {IP[version]} daddr . meta l4proto . th dport @served{version} "  # most is told from it by its port
         f"dnat {IP[version]} to {IP[version]} daddr map @itself{version}"
         for version in (4, 6)
+        for port in served.get(version, ())
     )
     yield Chain("served", "nat hook prerouting priority dstnat - 1", itself)
     yield Chain("asked", "nat hook output priority -101", itself)
@@ -77,22 +92,23 @@ def _translation(ports: bool) -> Iterator[Chain]:
     chosen = (f"dnat {IP[version]} to {IP[version]} daddr . {protocol} dport map @{name}_at" for protocol, version, name in maps)
     yield Chain("chosen", "", tuple(chosen))
     yield Chain("published", "", tuple(f"dnat {IP[version]} to {protocol} dport map @{name}" for protocol, version, name in maps))
-    yield Chain("prerouting", "nat hook prerouting priority dstnat", tuple(_arriving()))
+    yield Chain("prerouting", "nat hook prerouting priority dstnat", tuple(_arriving(ports)))
     yield Chain("marking", "filter hook prerouting priority dstnat + 1", tuple(_marking()))
     yield Chain("output", "nat hook output priority -100", ("oif != lo return", "jump chosen", "jump published"))
-    yield Chain("postrouting", "nat hook postrouting priority srcnat", tuple(_postrouting(ports)))
+    yield Chain("postrouting", "nat hook postrouting priority srcnat", tuple(_postrouting(bool(ports))))
     yield Chain("round", "", tuple(_round()))
     yield Chain("out", "", tuple(_out()))
 
 
-def _arriving() -> Iterator[str]:
+def _arriving(versions: frozenset[int]) -> Iterator[str]:
     """Published ports, from other machines and from nodes."""
-    for version in (4, 6):
+    for version in sorted(versions):
         # A port of 127.0.0.1 is not for a neighbour who routes 127.0.0.1 to this machine: here, everything has come from outside.
         yield f"{IP[version]} daddr {_LOOPBACK[version]} return"
     yield "fib daddr type != local return"
     # Nobody could answer from elsewhere: such a source is not passed on (RFC 4291 section 2.5.6).
-    yield "ip6 daddr fe80::/10 return"
+    if 6 in versions:
+        yield "ip6 daddr fe80::/10 return"
     yield "jump chosen"
     yield f"iif {LABS} iifname != @ours fib daddr . iif type local return"
     yield "jump published"
@@ -108,7 +124,7 @@ def _postrouting(ports: bool) -> Iterator[str]:
     if ports:
         yield f"iif {LABS} oif {LABS} ct status dnat jump round"
         yield f"iif {_NOWHERE} ct status dnat jump round"
-    yield f"iif {LABS} iifname @natted oif != {LABS} jump out"
+    yield f"iif {LABS} iifname @natted oif {OTHERS} jump out"
 
 
 def _round() -> Iterator[str]:
@@ -133,12 +149,12 @@ def _input(ports: bool) -> Iterator[str]:
     if ports:
         yield f"iifname @ours ip daddr {_LOOPBACK[4]} ct state established ct direction reply ct status dnat accept"
     yield f"iifname @ours ip daddr {_LOOPBACK[4]} drop"
-    yield f"iif != {LABS} iif != lo jump claiming"
+    yield f"iif {OTHERS} iif != lo jump claiming"
     yield f"iifname @uplinked fib saddr oif {LABS} fib saddr . iif oif missing drop"
     for version in (4, 6):
         ip = IP[version]
         yield f"{ip} daddr . meta l4proto . th dport @served{version} iif != lo iifname . {ip} daddr != @servers{version} drop"
-    yield f"iif != {LABS} meta l4proto tcp ct state invalid jump unplaced"
+    yield f"iif {OTHERS} meta l4proto tcp ct state invalid jump unplaced"
 
 
 def _unplaced(translating: bool) -> Iterator[str]:
@@ -167,15 +183,15 @@ def _forward(alone: frozenset[int]) -> Iterator[str]:
     yield "iifname @ours jump leaving"
     yield "oifname @ours jump coming"
     for version in sorted(alone):
-        yield f"iif != {LABS} oif != {LABS} meta nfproto ipv{version} jump others{version}"
+        yield f"iif {OTHERS} oif {OTHERS} meta nfproto ipv{version} jump others{version}"
 
 
 def _translated() -> Iterator[str]:
     """With the outside: both addresses are those of the flow, and tell that it is the one that was let through. Two nodes have
     such flows as well; nobody outside has an address of theirs."""
-    yield f"iif {LABS} oif != {LABS} accept"
+    yield f"iif {LABS} oif {OTHERS} accept"
     for version in (4, 6):
-        yield f"iif != {LABS} {IP[version]} saddr != @home{version} accept"
+        yield f"iif {OTHERS} {IP[version]} saddr != @home{version} accept"
 
 
 def _leaving() -> Iterator[str]:
@@ -193,7 +209,7 @@ def _leaving() -> Iterator[str]:
     yield "ct status dnat accept"
     yield "oifname . iifname @reach accept"
     for version in (4, 6):
-        yield f"oif != {LABS} meta nfproto ipv{version} iifname @inward{version} accept"
+        yield f"oif {OTHERS} meta nfproto ipv{version} iifname @inward{version} accept"
     yield "drop"
 
 
@@ -213,11 +229,11 @@ def _opening() -> Iterator[str]:
 
 def _coming() -> Iterator[str]:
     """From elsewhere to a network of this lab."""
-    yield f"ct state new iif != {LABS} fib saddr oif {LABS} fib saddr . iif oif missing drop"
+    yield f"ct state new iif {OTHERS} fib saddr oif {LABS} fib saddr . iif oif missing drop"
     for version in (4, 6):
         yield f"ct state new ct status dnat {IP[version]} saddr != @home{version} accept"
     yield "ct state invalid,untracked drop"
-    yield f"iif != {LABS} jump claiming"
+    yield f"iif {OTHERS} jump claiming"
     yield "ct state related jump about"
     yield "ct direction original jump calling"
     yield f"iif {LABS} ct status dnat accept"
@@ -245,7 +261,7 @@ def _about(one: str, other: str) -> Iterator[str]:
         ends = (("iif", f"ct {one} {IP[version]} saddr"), ("oif", f"ct {other} {IP[version]} saddr"))
         for side, end in ends:
             yield f"{side}name @ours {side}name . {end} != @inside{version} drop"
-            yield f"{side} != {LABS} {end} @home{version} drop"
+            yield f"{side} {OTHERS} {end} @home{version} drop"
 
 
 def _others(version: int) -> Iterator[str]:

@@ -21,9 +21,9 @@ from bascule.kernel.ruleset import FROM, TO, WITHIN, ForwardAccept
 from bascule.kernel.service import Upstream
 from bascule.kernel.sysctl import Sysctl
 from bascule.names import derived_mac
-from bascule.plan.firewall import Surroundings, is_guarded
+from bascule.plan.firewall import Surroundings, guarded
 from bascule.plan.names import Etc, names
-from bascule.plan.passage import passage
+from bascule.plan.passage import needs_rules, outline, passage, rules
 from bascule.plan.servers import serves_names
 from bascule.plan.uplink import world_uplink
 from bascule.topology.autoconf import own_versions
@@ -65,15 +65,23 @@ class Machine:
     settable: bool = True
 
 
-class NodeFacts:
-    """The facts of a lab's nodes: most of its facts, and the same for most machines. They are made once for all that ask."""
+class Costly:
+    """The facts of a lab that take time, which are the same for most machines: those of its nodes, and its rules. They are made
+    once for all that ask."""
 
     def __init__(self, lab: Assigned) -> None:
         self._lab = lab
         self._networks = {network.name: network for network in lab.networks}
         self._made: dict[tuple[bool, ...], list[Fact]] = {}
+        self._rules: dict[Surroundings, list[Fact]] = {}
 
-    def on(self, machine: Machine) -> list[Fact]:
+    def rules(self, around: Surroundings) -> list[Fact]:
+        """The lab's tables, in these surroundings."""
+        if around not in self._rules:
+            self._rules[around] = list(rules(self._lab, around))
+        return self._rules[around]
+
+    def nodes(self, machine: Machine) -> list[Fact]:
         """On this machine."""
         key = machine.ipv6, machine.bridged, machine.settable  # all that they depend on
         if key not in self._made:
@@ -82,16 +90,24 @@ class NodeFacts:
         return self._made[key]
 
 
-def desired(lab: Assigned, machine: Machine | None = None, nodes: NodeFacts | None = None) -> list[Fact]:
-    """All facts of a lab. ``nodes`` are made before, for another machine."""
-    machine = machine or Machine()
+def places(lab: Assigned, made: Costly | None = None) -> list[Fact]:
+    """All facts that a lab could have, with every tool and setting that a machine may have: to know where to look. Its rules have
+    no text."""
+    return desired(lab, Machine(dnsmasq=True), made, texts=False)
+
+
+def desired(lab: Assigned, machine: Machine | None = None, made: Costly | None = None, texts: bool = True) -> list[Fact]:
+    """All facts of a lab. Some may be ``made`` before, for another machine."""
+    machine, made = machine or Machine(), made or Costly(lab)
     facts: list[Fact] = []
     for network in lab.networks:
         facts.extend(_network(network, machine))
     narrow = any(0 < machine.least_mtu < network.mtu for network in lab.networks)
     around = Surroundings(machine.own_forwarding, machine.routers, machine.private, machine.bridged, narrow)
-    facts.extend(passage(lab, around, machine.rules))
-    facts.extend((nodes or NodeFacts(lab)).on(machine))
+    if needs_rules(lab, around.private, machine.rules):
+        facts.extend(made.rules(around) if texts else outline(lab))
+    facts.extend(passage(lab))
+    facts.extend(made.nodes(machine))
     facts.extend(names(lab, machine.dnsmasq, machine.resolvers, machine.alone, machine.upstream, machine.etc))
     facts.extend(_accepted(lab, machine))
     if machine.private and machine.pasta:
@@ -233,7 +249,7 @@ def _device_towards(via: IPAddress | None, node: Node, networks: dict[str, Netwo
 def passing(lab: Assigned, bridged: bool) -> Iterator[tuple[str, str]]:
     """What has to pass other programs' chains, by network and way: where ``bridged`` frames pass them, what stays within one; and
     what the lab's own table lets through."""
-    through = {network.name for network in lab.networks if network.nat or network.reach or is_guarded(network, lab)}
+    through = guarded(lab).union(network.name for network in lab.networks if network.reach)
     through |= {other for network in lab.networks for other in network.reach}
     for network in lab.networks:
         within = [WITHIN] if bridged else []

@@ -37,7 +37,7 @@ from dataclasses import dataclass
 
 from bascule.kernel.table import FAMILY, comment, table_name
 from bascule.plan.bound import bound
-from bascule.plan.chains import chains
+from bascule.plan.chains import Traffic, chains
 from bascule.plan.rules import ADDR, Elements, quoted, table
 from bascule.plan.servers import serves_names
 from bascule.topology.model import PROTOCOLS, Assigned, IPAddress, Network, Node, Port
@@ -68,11 +68,11 @@ def forwarded_families(lab: Assigned) -> set[int]:
     return versions | {version for _port, version, _target in published(lab)}
 
 
-def is_guarded(network: Network, lab: Assigned) -> bool:
-    """Whether the outside reaches this network's nodes by published ports only: where addresses are translated, and where ports
-    are published."""
-    ports = any(node.ports and any(item.network == network.name for item in node.attachments) for node in lab.nodes)
-    return network.nat or ports
+def guarded(lab: Assigned) -> set[str]:
+    """The networks whose nodes the outside reaches by published ports only: where addresses are translated, and where ports are
+    published."""
+    translated = {network.name for network in lab.networks if network.nat}
+    return translated.union(item.network for node in lab.nodes if node.ports for item in node.attachments)
 
 
 def published(lab: Assigned) -> Iterator[tuple[Port, int, IPAddress]]:
@@ -113,9 +113,17 @@ def ruleset(lab: Assigned, around: Surroundings) -> str:
     name, words = table_name(lab.name), comment(lab.name)
     bridges = [network for network in lab.networks if not network.uplink]
     alone = frozenset(forwarded_families(lab) - around.open)
-    ports, nat = any(node.ports for node in lab.nodes), any(network.nat for network in lab.networks)
+    ports = frozenset(version for _port, version, _target in published(lab))
+    nat = any(network.nat for network in lab.networks)
+    served = {version: _served(lab, version) for version in (4, 6)}
     sets = [*_sets(lab, around, bool(alone)), *_maps(lab, around.private)]
-    return table(FAMILY, name, words, sets, chains(bridges, alone, ports, nat, around.narrow)) + bound(lab, around.bridged)
+    traffic = Traffic(bridges, alone, ports, served, nat, around.narrow)
+    return table(FAMILY, name, words, sets, chains(traffic)) + bound(lab, around.bridged)
+
+
+def _served(lab: Assigned, version: int) -> list[int]:
+    """The ports of the lab's own servers."""
+    return list(dict.fromkeys(port for network in lab.networks for _protocol, port in _services(network, version)))
 
 
 def _sets(lab: Assigned, around: Surroundings, alone: bool) -> Iterator[Elements]:
@@ -134,12 +142,13 @@ def _sets(lab: Assigned, around: Surroundings, alone: bool) -> Iterator[Elements
         yield Elements(name, "ifname . ifname", tuple(pairs))
     reach = (f'"{each.name}" . "{other}"' for each in lab.networks for other in each.reach)
     yield Elements("reach", "ifname . ifname", tuple(reach))
+    closed = guarded(lab)
     for version in (4, 6):
         yield from _of_version(lab, version)
         free = [each for each in lab.networks if not is_shut(each) and version in around.open]
         yield names(f"outward{version}", (each for each in lab.networks if each.nat or each in free))
-        yield names(f"inward{version}", (each for each in free if not is_guarded(each, lab)))
-        yield names(f"bare{version}", (each for each in free if is_guarded(each, lab) and not each.nat))
+        yield names(f"inward{version}", (each for each in free if each.name not in closed))
+        yield names(f"bare{version}", (each for each in free if each.name in closed and not each.nat))
 
 
 def _of_version(lab: Assigned, version: int) -> Iterator[Elements]:

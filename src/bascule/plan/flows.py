@@ -12,7 +12,7 @@ from bascule.kernel.op import Indexes, Op
 from bascule.kernel.passage import ANY, GATEWAY, PROTOCOLS, Passage, Passages, packed
 from bascule.kernel.table import Table
 from bascule.plan.diff import Change
-from bascule.plan.firewall import LEASES, is_guarded, published
+from bascule.plan.firewall import LEASES, guarded, published
 from bascule.plan.servers import serves_names
 from bascule.topology.model import Assigned, Network, Node
 from bascule.topology.ports import bound_to
@@ -45,7 +45,7 @@ def passage(lab: Assigned, private: bool) -> Passage:
         reach=frozenset((network.name, other) for network in lab.networks for other in network.reach),
         internal=named(network for network in lab.networks if network.internal),
         apart=named(network for network in lab.networks if not network.icc),
-        guarded=named(network for network in lab.networks if is_guarded(network, lab)),
+        guarded=frozenset(guarded(lab)),
         uplinked=named(network for network in lab.networks if network.uplink),
         routers=frozenset(item.network for node in lab.nodes if _may_route(node) for item in node.attachments)
         | named(network for network in lab.networks if not network.has_gateway),

@@ -26,12 +26,25 @@ def _asks(network: Network) -> bool:
     return network.nat or network.internal or bool(network.reach) or served or is_guarded_port(network) or lent or not network.icc
 
 
-def passage(lab: Assigned, around: Surroundings, rules: bool = True) -> Iterator[Fact]:
-    """The table, and the settings without which its rules lead nowhere. The rules come first, before anything is passed on.
-    ``rules`` False: this machine can't have any, and a lab that asks for none does without."""
-    alone = around.private and len([network for network in lab.networks if network.has_gateway]) < 2
-    if lab.networks and (asks(lab) or (rules and not alone)):
-        yield Table(table_name(lab.name), ruleset(lab, around))
+def needs_rules(lab: Assigned, private: bool, possible: bool) -> bool:
+    """Whether there are to be rules. ``possible`` False: this machine can't have any, and a lab that asks for none does without
+    them."""
+    alone = private and len([network for network in lab.networks if network.has_gateway]) < 2
+    return bool(lab.networks) and (asks(lab) or (possible and not alone))
+
+
+def rules(lab: Assigned, around: Surroundings) -> Iterator[Fact]:
+    """The lab's tables. They come first, before anything is passed on."""
+    yield Table(table_name(lab.name), ruleset(lab, around))
+
+
+def outline(lab: Assigned) -> Iterator[Fact]:
+    """The same without their text."""
+    yield Table(table_name(lab.name), "")
+
+
+def passage(lab: Assigned) -> Iterator[Fact]:
+    """The settings without which the rules lead nowhere."""
     for version in sorted(forwarded_families(lab)):
         yield Forwarding(version)
     # Answers to connections that 127.0.0.1 and ::1 opened come back on the bridge; ip-sysctl.rst, route_localnet.

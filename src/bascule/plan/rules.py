@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Literal, NamedTuple
 
 from bascule.kernel.op import Indexes
@@ -12,7 +12,8 @@ IP = {4: "ip", 6: "ip6"}
 ADDR = {4: "ipv4_addr", 6: "ipv6_addr"}
 # Marks a frame whose address was translated to a neighbour's, from there to the bridge's port (skb->mark).
 MARK = 0x20000000
-LABS = f"{Indexes.ALL.start}-{Indexes.ALL.stop - 1}"  # the indexes of all interfaces of all labs
+# The indexes of all interfaces of all labs, and all others: `iif {LABS}`.
+LABS, OTHERS = f"& {Indexes.BIT:#x} != 0", f"& {Indexes.BIT:#x} == 0"
 
 
 _MOST_DYNAMIC = 65535
@@ -60,10 +61,15 @@ def quoted(names: Iterable[str]) -> tuple[str, ...]:
 
 def table(family: str, name: str, comment: str, sets: Iterable[Elements], chains: Iterable[Chain]) -> str:
     """The table's text. Sets and maps without elements are left out, and with them the rules that would look there and the chains
-    to which nothing leads. Empty where no chain on a hook is left."""
+    to which nothing leads. A set with one element stands in the rules themselves: to look into a set costs four times as much as
+    to compare. Empty where no chain on a hook is left."""
     there = [each for each in sets if each.elements or each.kept]
     names = {each.name for each in there}
-    left = [each._replace(rules=tuple(rule for rule in each.rules if names.issuperset(_used(rule)))) for each in chains]
+    single = {each.name: each.elements[0] for each in there if _is_single(each)}
+    left = [
+        each._replace(rules=tuple(_written_in(rule, single) for rule in each.rules if names.issuperset(_used(rule))))
+        for each in chains
+    ]
     left = _connected(left, there)
     if not left:
         return ""
@@ -72,6 +78,24 @@ def table(family: str, name: str, comment: str, sets: Iterable[Elements], chains
     for block in (*(each.lines() for each in there if each.name in looked), *(each.lines() for each in left)):
         lines += ["", *(f"\t{line}" for line in block)]
     return "\n".join([*lines, "}", ""])
+
+
+def _is_single(each: Elements) -> bool:
+    """Whether a rule can say it itself."""
+    return len(each.elements) == 1 and not each.of and ":" not in each.kind.split()
+
+
+def _written_in(rule: str, single: Mapping[str, str]) -> str:
+    """The rule with each set's one element in its place; of a pair, which can't be denied in one rule, only where it is asked
+    for."""
+    rows = {name: element.split(" . ") for name, element in single.items()}
+
+    def pair(found: re.Match[str]) -> str:
+        row = rows.get(found[3], [])
+        return f"{found[1]} {row[0]} {found[2]} {row[1]}" if len(row) == 2 else found[0]
+
+    rule = re.sub(r"([io]ifname) \. ([^@!]+) @(\w+)", pair, rule)
+    return re.sub(r"(?<! \. )@(\w+)", lambda found: rows[found[1]][0] if len(rows.get(found[1], ())) == 1 else found[0], rule)
 
 
 def _used(rule: str) -> list[str]:

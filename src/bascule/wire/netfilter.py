@@ -9,6 +9,7 @@ rule: what iptables has written in its own terms (a comment, for one) it prints 
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from bascule.wire.attributes import Table, be32, nest, raw, text
@@ -21,7 +22,7 @@ GETRULE = _NFNL_SUBSYS_NFTABLES << 8 | 7
 # struct nfgenmsg { __u8 nfgen_family; __u8 version; __be16 res_id; }
 NFGEN = struct.Struct("=BBH")
 
-_TABLE = Table(name=(1, text))
+_TABLE = Table(name=(1, text), userdata=(6, raw))
 _HOOK = Table(hooknum=(1, be32), priority=(2, be32))
 _CHAIN = Table(table=(1, text), name=(3, text), hook=(4, nest(_HOOK)), policy=(5, be32))
 
@@ -74,8 +75,7 @@ class Accept(NamedTuple):
 
 def list_rules(family: str, table: str, chain: str) -> Request:
     """The dump request for the rules of a chain."""
-    number = next(number for number, name in FAMILIES.items() if name == family)
-    return Request(GETRULE, DUMP, NFGEN.pack(number, 0, 0) + _RULE.encode({"table": table, "chain": chain}))
+    return Request(GETRULE, DUMP, NFGEN.pack(_number(family), 0, 0) + _RULE.encode({"table": table, "chain": chain}))
 
 
 def accept(reply: Reply) -> Accept | None:
@@ -132,16 +132,68 @@ def list_chains() -> Request:
     return Request(GETCHAIN, DUMP, NFGEN.pack(0, 0, 0))
 
 
+# What a table consists of, by the message that asks for it, and what counts of each: no handles, counters, numbers of users.
+CHAINS, RULES, SETS, OBJECTS, FLOWTABLES = (_NFNL_SUBSYS_NFTABLES << 8 | number for number in (4, 7, 10, 19, 23))
+_ELEMENTS_OF = _NFNL_SUBSYS_NFTABLES << 8 | 13  # NFT_MSG_GETSETELEM
+_COUNTS = {
+    GETTABLE: (2, 6),  # NFTA_TABLE_FLAGS, _USERDATA
+    CHAINS: (3, 4, 5, 7, 10, 12),  # NFTA_CHAIN_NAME, _HOOK, _POLICY, _TYPE, _FLAGS, _USERDATA
+    RULES: (2, 4, 7),  # NFTA_RULE_CHAIN, _EXPRESSIONS, _USERDATA
+    SETS: (2, 3, 4, 5, 6, 7, 8, 9, 11, 13),  # NFTA_SET_NAME, _FLAGS, _KEY_TYPE to _DATA_LEN, _POLICY, _DESC, _TIMEOUT, _USERDATA
+    OBJECTS: (2, 3),  # NFTA_OBJ_NAME, _TYPE
+    FLOWTABLES: (2, 3),  # NFTA_FLOWTABLE_NAME, _HOOK
+}
+_OF = Table(of=(1, text))
+_SET = Table(of=(1, text), name=(2, text), flags=(3, be32), elements=(3, raw))
+_SET_EVAL = 0x20  # rules fill it
+_PART = {kind: Table(of=(1, text), **{str(number): (number, raw) for number in numbers}) for kind, numbers in _COUNTS.items()}
+PARTS = tuple(_COUNTS)
+
+
+def list_parts(kind: int, family: str, table: str) -> Request:
+    """The dump request for what a table has of this kind (one of PARTS). Some kernels tell of all tables of the family."""
+    return Request(kind, DUMP, NFGEN.pack(_number(family), 0, 0) + _OF.encode({"of": table}))
+
+
+def part(kind: int, reply: Reply, table: str) -> bytes | None:
+    """What counts of it, as bytes to be compared; None for what another table has. Raises :class:`WireError`."""
+    found = _PART[kind].decode(reply.body[NFGEN.size :])
+    if found.pop("of", "") != table:
+        return None
+    return b"".join(b"%s:%d:%s;" % (name.encode(), len(value), value) for name, value in sorted(found.items()))
+
+
+def is_filled_by_rules(reply: Reply) -> bool:
+    """Whether the elements of this set come from rules (``flags dynamic``)."""
+    return bool(_SET.decode(reply.body[NFGEN.size :], ("flags",)).get("flags", 0) & _SET_EVAL)
+
+
+def list_elements(of: Reply, family: str, table: str) -> Request:
+    """The dump request for the elements of a set or map, told by its own message."""
+    name = _SET.decode(of.body[NFGEN.size :], ("name",)).get("name", "")
+    return Request(_ELEMENTS_OF, DUMP, NFGEN.pack(_number(family), 0, 0) + _SET.encode({"of": table, "name": name}))
+
+
+def elements(reply: Reply) -> Iterator[bytes]:
+    """Those of one message, as bytes to be compared."""
+    yield from Table.payloads(_SET.decode(reply.body[NFGEN.size :], ("elements",)).get("elements", b""), _ELEMENT)
+
+
+def _number(family: str) -> int:
+    return next(number for number, name in FAMILIES.items() if name == family)
+
+
 def list_tables() -> Request:
     """The dump request for all tables of all families."""
     return Request(GETTABLE, DUMP, NFGEN.pack(0, 0, 0))
 
 
-def table(reply: Reply) -> tuple[str, str] | None:
-    """Family and name of a dumped table."""
+def table(reply: Reply) -> tuple[str, str, str] | None:
+    """Family, name and comment of a dumped table."""
     if len(reply.body) < NFGEN.size:
         return None
-    return FAMILIES.get(reply.body[0], ""), _TABLE.decode(reply.body[NFGEN.size :]).get("name", "")
+    found = _TABLE.decode(reply.body[NFGEN.size :])
+    return FAMILIES.get(reply.body[0], ""), found.get("name", ""), _comment(found.get("userdata", b"")) or ""
 
 
 def base_chain(reply: Reply) -> BaseChain | None:
