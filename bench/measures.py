@@ -1,4 +1,5 @@
-"""One measurement a process, in namespaces of its own; prints one line of JSON, times in milliseconds."""
+"""One measurement a process, in namespaces of its own; prints one line of JSON, times in
+milliseconds."""
 
 from __future__ import annotations
 
@@ -21,10 +22,15 @@ BASCULE = os.environ.get("BASCULE", "bascule")
 
 
 def _own_machine() -> None:
-    """Namespaces in which this process, a child of the one that calls, plays root on a machine of its own. Like root of a whole
-    one, it may mount procfs, which takes a PID namespace."""
+    """Namespaces in which this process, a child of the one that calls, plays root on a machine of
+    its own. Like root of a whole one, it may mount procfs, which takes a PID namespace."""
     uid, gid = os.getuid(), os.getgid()
-    syscalls.unshare(syscalls.CLONE_NEWNET | syscalls.CLONE_NEWNS | syscalls.CLONE_NEWUSER | syscalls.CLONE_NEWPID)
+    syscalls.unshare(
+        syscalls.CLONE_NEWNET
+        | syscalls.CLONE_NEWNS
+        | syscalls.CLONE_NEWUSER
+        | syscalls.CLONE_NEWPID
+    )
     for file, text in (("setgroups", "deny"), ("uid_map", f"0 {uid} 1"), ("gid_map", f"0 {gid} 1")):
         Path(f"/proc/self/{file}").write_text(text)
     child = os.fork()
@@ -35,7 +41,9 @@ def _own_machine() -> None:
     syscalls.mount("tmpfs", "/run", "tmpfs", 0)
     for layer in ("upper", "work"):
         os.mkdir(f"/run/{layer}")
-    syscalls.mount("overlay", "/etc", "overlay", 0, "lowerdir=/etc,upperdir=/run/upper,workdir=/run/work")
+    syscalls.mount(
+        "overlay", "/etc", "overlay", 0, "lowerdir=/etc,upperdir=/run/upper,workdir=/run/work"
+    )
 
 
 def _timed(function: Callable[[], object]) -> float:
@@ -45,7 +53,10 @@ def _timed(function: Callable[[], object]) -> float:
 
 
 def _data(count: int) -> dict[str, object]:
-    return {"networks": {"lan": {"subnet": "10.1.0.0/16"}}, "nodes": {"n": {"count": count, "networks": ["lan"]}}}
+    return {
+        "networks": {"lan": {"subnet": "10.1.0.0/16"}},
+        "nodes": {"n": {"count": count, "networks": ["lan"]}},
+    }
 
 
 def cycle(count: int) -> dict[str, float]:
@@ -60,7 +71,8 @@ def cycle(count: int) -> dict[str, float]:
 
 
 def _namespaces_freed() -> None:
-    """Wait until the kernel has freed all but ours: our user namespace may have one more, and a child tries to make it."""
+    """Wait until the kernel has freed all but ours: our user namespace may have one more, and a
+    child tries to make it."""
     Path("/proc/sys/user/max_net_namespaces").write_text("2")
     for _attempt in range(60_000):
         child = os.fork()
@@ -96,9 +108,12 @@ def command(count: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "lab.yaml"
         file.write_text(
-            f"name: bench\nnetworks: {{lan: {{subnet: 10.1.0.0/16}}}}\nnodes: {{n: {{count: {count}, networks: [lan]}}}}\n"
+            f"name: bench\nnetworks: {{lan: {{subnet: 10.1.0.0/16}}}}\nnodes: {{n: {{count: "
+            f"{count}, networks: [lan]}}}}\n"
         )
-        up = _timed(lambda: subprocess.run([BASCULE, "up", str(file)], check=True, capture_output=True))
+        up = _timed(
+            lambda: subprocess.run([BASCULE, "up", str(file)], check=True, capture_output=True)
+        )
         subprocess.run([BASCULE, "down", "bench"], check=True, capture_output=True)
     return {"up": up}
 
@@ -124,7 +139,9 @@ def _calls(world: str) -> dict[str, float]:
     with bascule.Lab.from_data(_data(2), world=world, name="bench") as lab:
         node = lab.node("n1")
         node.run(["/bin/true"])
-        call = min(_timed(lambda: [node.run(["/bin/true"]) for _ in range(20)]) / 20 for _ in range(3))
+        call = min(
+            _timed(lambda: [node.run(["/bin/true"]) for _ in range(20)]) / 20 for _ in range(3)
+        )
         argv = [BASCULE, "exec", "n1", "/bin/true"]
         command = min(_timed(lambda: subprocess.run(argv, check=True)) for _ in range(8))
     return {"call": call, "command": command}
@@ -143,7 +160,10 @@ def private(_count: int) -> dict[str, float]:
 def version(_count: int) -> dict[str, float]:
     """What the smallest command costs."""
     return {
-        "version": min(_timed(lambda: subprocess.run([BASCULE, "--version"], check=True, capture_output=True)) for _ in range(10))
+        "version": min(
+            _timed(lambda: subprocess.run([BASCULE, "--version"], check=True, capture_output=True))
+            for _ in range(10)
+        )
     }
 
 
@@ -175,14 +195,22 @@ def ip_batch(count: int) -> dict[str, float]:
                 _flag, node, rest = line.split(" ", 2)
                 inside.setdefault(node, []).append(rest)
         for node, lines in inside.items():
-            subprocess.run(["ip", "-n", node, "-batch", "-"], input="\n".join(lines), text=True, check=True)
+            subprocess.run(
+                ["ip", "-n", node, "-batch", "-"], input="\n".join(lines), text=True, check=True
+            )
 
     return {"up": _timed(build)}
 
 
 def by_hand(count: int) -> dict[str, float]:
     """One `ip` process a step, as tutorials have it."""
-    return {"up": _timed(lambda: [subprocess.run(["ip", *line.split()], check=True) for line in _shell_lines(count)])}
+    return {
+        "up": _timed(
+            lambda: [
+                subprocess.run(["ip", *line.split()], check=True) for line in _shell_lines(count)
+            ]
+        )
+    }
 
 
 def pyroute2(count: int) -> dict[str, float]:
@@ -197,13 +225,23 @@ def pyroute2(count: int) -> dict[str, float]:
             ip.link("set", index=lan, state="up")
             for number in range(count):
                 netns.create(f"n{number}")
-                ip.link("add", ifname=f"v{number}", kind="veth", peer={"ifname": "eth0", "net_ns_fd": f"n{number}"})
+                ip.link(
+                    "add",
+                    ifname=f"v{number}",
+                    kind="veth",
+                    peer={"ifname": "eth0", "net_ns_fd": f"n{number}"},
+                )
                 ip.link("set", index=ip.link_lookup(ifname=f"v{number}")[0], master=lan, state="up")
                 with NetNS(f"n{number}") as inside:
                     eth0 = inside.link_lookup(ifname="eth0")[0]
                     inside.link("set", index=1, state="up")
                     inside.link("set", index=eth0, state="up")
-                    inside.addr("add", index=eth0, address=f"10.1.{(number + 2) >> 8}.{(number + 2) & 255}", prefixlen=16)
+                    inside.addr(
+                        "add",
+                        index=eth0,
+                        address=f"10.1.{(number + 2) >> 8}.{(number + 2) & 255}",
+                        prefixlen=16,
+                    )
                     inside.route("add", dst="default", gateway="10.1.0.1")
 
     return {"up": _timed(build)}
@@ -220,14 +258,17 @@ def mininet(count: int) -> dict[str, float]:
         f"[net.addLink(net.addHost(f'h{{i}}'), s) for i in range({count})]\n"
         "net.start(); spent = time.perf_counter() - start; net.stop(); print(spent * 1000)\n"
     )
-    done = subprocess.run(["/usr/bin/python3", "-c", script], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["/usr/bin/python3", "-c", script], capture_output=True, text=True, check=False
+    )
     if done.returncode:
         raise SystemExit(done.stderr.strip().splitlines()[-1])
     return {"up": float(done.stdout.splitlines()[-1])}
 
 
 def cni(count: int) -> dict[str, float]:
-    """The CNI bridge plugin with host-local addresses, one process a node, as a container runtime calls it."""
+    """The CNI bridge plugin with host-local addresses, one process a node, as a container runtime
+    calls it."""
     folder = "/usr/lib/cni"
     if not os.path.exists(f"{folder}/bridge"):
         raise SystemExit("the CNI plugins are not installed")
@@ -248,10 +289,19 @@ def cni(count: int) -> dict[str, float]:
     def build() -> None:
         for number in range(count):
             subprocess.run(["ip", "netns", "add", f"n{number}"], check=True)
-            names = {"CNI_COMMAND": "ADD", "CNI_CONTAINERID": f"n{number}", "CNI_NETNS": f"/run/netns/n{number}"}
+            names = {
+                "CNI_COMMAND": "ADD",
+                "CNI_CONTAINERID": f"n{number}",
+                "CNI_NETNS": f"/run/netns/n{number}",
+            }
             environment = {**os.environ, **names, "CNI_IFNAME": "eth0", "CNI_PATH": folder}
             subprocess.run(
-                [f"{folder}/bridge"], input=json.dumps(network), text=True, env=environment, check=True, capture_output=True
+                [f"{folder}/bridge"],
+                input=json.dumps(network),
+                text=True,
+                env=environment,
+                check=True,
+                capture_output=True,
             )
 
     return {"up": _timed(build)}
@@ -263,7 +313,10 @@ def networks(count: int) -> dict[str, float]:
 
     names = [f"lan{number}" for number in range(count)]
     data = {
-        "networks": {name: {"subnet": f"10.{number >> 8}.{number & 255}.0/24"} for number, name in enumerate(names)},
+        "networks": {
+            name: {"subnet": f"10.{number >> 8}.{number & 255}.0/24"}
+            for number, name in enumerate(names)
+        },
         "nodes": {f"n{number}": [names[number // 2]] for number in range(2 * count)},
     }
     lab = bascule.Lab.from_data(data, world="host", name="bench")
@@ -281,7 +334,9 @@ def _published(count: int) -> dict[str, object]:
         "nodes": {
             f"n{node}": {
                 "networks": ["lan"],
-                "ports": [f"{10_000 + node * share + number}:{80 + number}" for number in range(share)],
+                "ports": [
+                    f"{10_000 + node * share + number}:{80 + number}" for number in range(share)
+                ],
             }
             for node in range(nodes)
         },
@@ -323,7 +378,9 @@ def _neighbour() -> None:
 
 
 def _socket_in(name: str) -> socket.socket:
-    home, there = (os.open(path, os.O_RDONLY) for path in ("/proc/thread-self/ns/net", f"/run/netns/{name}"))
+    home, there = (
+        os.open(path, os.O_RDONLY) for path in ("/proc/thread-self/ns/net", f"/run/netns/{name}")
+    )
     syscalls.setns(there, syscalls.CLONE_NEWNET)
     made = socket.socket()
     syscalls.setns(home, syscalls.CLONE_NEWNET)
@@ -333,8 +390,9 @@ def _socket_in(name: str) -> socket.socket:
 
 
 def _connections(node: str, port: int, rounds: int = 2000) -> float:
-    """The median of connect(2) from outside through a port of the machine, in microseconds: the whole handshake happens in it. On
-    one processor: to be moved to another costs more than all the rules."""
+    """The median of connect(2) from outside through a port of the machine, in microseconds: the
+    whole handshake happens in it. On one processor: to be moved to another costs more than all the
+    rules."""
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     server = _socket_in(node)
     server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -361,7 +419,9 @@ def latency(count: int) -> dict[str, float]:
     data = _published(count)
     last = list(data["nodes"])[-1]  # type: ignore[call-overload]
     with bascule.Lab.from_data(data, world="host", name="bench") as lab:
-        port = next(each for node in lab.topology.nodes if node.name == last for each in node.ports).published
+        port = next(
+            each for node in lab.topology.nodes if node.name == last for each in node.ports
+        ).published
         return {"connect": _connections(last, port)}
 
 
@@ -377,9 +437,19 @@ def latency_bare(_count: int) -> dict[str, float]:
     _neighbour()
     _hand_made(1)
     Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
-    rules = "table ip t { chain pre { type nat hook prerouting priority dstnat; tcp dport 10000 dnat to 10.1.0.2:80; }\n"
-    rules += 'chain post { type nat hook postrouting priority srcnat; oifname "up0" masquerade; }\n}\n'
-    subprocess.run(["nft", "-f", "-"], input=rules.replace("; }", "\n}").replace("dstnat;", "dstnat\n"), text=True, check=True)
+    rules = (
+        "table ip t { chain pre { type nat hook prerouting priority dstnat; tcp dport 10000 "
+        "dnat to 10.1.0.2:80; }\n"
+    )
+    rules += (
+        'chain post { type nat hook postrouting priority srcnat; oifname "up0" masquerade; }\n}\n'
+    )
+    subprocess.run(
+        ["nft", "-f", "-"],
+        input=rules.replace("; }", "\n}").replace("dstnat;", "dstnat\n"),
+        text=True,
+        check=True,
+    )
     return {"connect": _connections("n0", 10_000)}
 
 
@@ -407,7 +477,8 @@ def _stream(source: str, target: str, address: str, seconds: float = 2) -> float
 
 
 def _bridged(value: int) -> None:
-    """Whether bridged frames pass the firewall (br_netfilter), as they do where Docker or Kubernetes has been."""
+    """Whether bridged frames pass the firewall (br_netfilter), as they do where Docker or
+    Kubernetes has been."""
     place = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
     if place.exists():
         place.write_text(str(value))

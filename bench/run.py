@@ -1,7 +1,9 @@
-"""Speed as ratios, all from one run: bascule beside a C program that sends exactly its messages, and beside its peers.
+"""Speed as ratios, all from one run: bascule beside a C program that sends exactly its messages,
+and beside its peers.
 
-Each measurement runs in network and mount namespaces of its own, in a process of its own; each figure is the median of several,
-taken in turn with what it is compared to, because machines drift. Nothing here is a test: `make test` measures no time.
+Each measurement runs in network and mount namespaces of its own, in a process of its own; each
+figure is the median of several, taken in turn with what it is compared to, because machines drift.
+Nothing here is a test: `make test` measures no time.
 """
 
 from __future__ import annotations
@@ -33,7 +35,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         floor = str(Path(folder) / "floor")
         subprocess.run(["cc", "-O2", "-o", floor, str(HERE / "floor.c")], check=True)
-        rows = [row for name, row in _rows(floor, given.rounds) if given.only in name for row in [row()]]
+        rows = [
+            row for name, row in _rows(floor, given.rounds) if given.only in name for row in [row()]
+        ]
     text = _table(rows)
     print(text)
     if given.out:
@@ -41,20 +45,37 @@ def main() -> None:
 
 
 def _rows(floor: str, rounds: int) -> list[tuple[str, Callable[[], Row]]]:
-    def against(name: str, what: list[str], base: list[str], key: str, base_key: str, target: float, unit: str = "") -> Row:
+    def against(
+        name: str,
+        what: list[str],
+        base: list[str],
+        key: str,
+        base_key: str,
+        target: float,
+        unit: str = "",
+    ) -> Row:
         pairs = [(_run(what)[key], _run(base)[base_key]) for _ in range(rounds)]
         ratio = statistics.median(a / b for a, b in pairs)
         mine, other = (statistics.median(pair[i] for pair in pairs) for i in (0, 1))
         own_unit = unit if unit and not unit.startswith("(") else "ms"
         after = f" {unit}" if unit.startswith("(") else ""
-        return (name, f"{mine:.1f} {own_unit}", f"{other:.1f} {own_unit}{after}", f"{ratio:.2f} x", f"<= {target:.2f} x")
+        return (
+            name,
+            f"{mine:.1f} {own_unit}",
+            f"{other:.1f} {own_unit}{after}",
+            f"{ratio:.2f} x",
+            f"<= {target:.2f} x",
+        )
 
     def absolute(name: str, what: list[str], key: str, target: float, unit: str = "ms") -> Row:
         found = statistics.median(_run(what)[key] for _ in range(rounds))
         return (name, f"{found:.3g} {unit}", "", "", f"<= {target:g} {unit}")
 
     def whole(count: int) -> Row:
-        pairs = [(_run(_python("command", count))["up"], _run([floor, str(count), "cycle"])["up_ms"]) for _ in range(rounds)]
+        pairs = [
+            (_run(_python("command", count))["up"], _run([floor, str(count), "cycle"])["up_ms"])
+            for _ in range(rounds)
+        ]
         over = statistics.median(a - 1.25 * b for a, b in pairs)
         mine, other = (statistics.median(pair[i] for pair in pairs) for i in (0, 1))
         return (
@@ -67,12 +88,21 @@ def _rows(floor: str, rounds: int) -> list[tuple[str, Callable[[], Row]]]:
 
     def peer(name: str, count: int) -> Row:
         try:
-            pairs = [(_run(_python("cycle", count))["up"], _run(_python(name, count))["up"]) for _ in range(max(2, rounds // 2))]
+            pairs = [
+                (_run(_python("cycle", count))["up"], _run(_python(name, count))["up"])
+                for _ in range(max(2, rounds // 2))
+            ]
         except subprocess.CalledProcessError as error:
             reason = error.stderr.strip().splitlines()[-1] if error.stderr else "failed"
             return (f"peer: {name}", "", f"not measured: {reason[:60]}", "", "")
         mine, other = (statistics.median(pair[i] for pair in pairs) / count for i in (0, 1))
-        return (f"peer: {name}, {count} nodes", f"{mine:.2f} ms a node", f"{other:.2f} ms a node", f"{mine / other:.2f} x", "")
+        return (
+            f"peer: {name}, {count} nodes",
+            f"{mine:.2f} ms a node",
+            f"{other:.2f} ms a node",
+            f"{mine / other:.2f} x",
+            "",
+        )
 
     def stream(name: str, bridged: int) -> Row:
         bare, ours = _python("throughput-bare", bridged), _python("throughput", bridged)
@@ -80,22 +110,70 @@ def _rows(floor: str, rounds: int) -> list[tuple[str, Callable[[], Row]]]:
 
     cycle = _python("cycle", 200)
     return [
-        ("up 200", lambda: against("up by call, 200 nodes", cycle, [floor, "200", "cycle"], "up", "up_ms", 1.25)),
-        ("up 500", lambda: against("up by call, 500 nodes", _python("cycle", 500), [floor, "500", "cycle"], "up", "up_ms", 1.35)),
+        (
+            "up 200",
+            lambda: against(
+                "up by call, 200 nodes", cycle, [floor, "200", "cycle"], "up", "up_ms", 1.25
+            ),
+        ),
+        (
+            "up 500",
+            lambda: against(
+                "up by call, 500 nodes",
+                _python("cycle", 500),
+                [floor, "500", "cycle"],
+                "up",
+                "up_ms",
+                1.35,
+            ),
+        ),
         ("command", lambda: whole(200)),
-        ("again", lambda: against("up again, 200 nodes", cycle, cycle, "again", "up", 0.25, "(first up)")),
-        ("one more", lambda: absolute("one node more into 500, beyond a look at all", _python("more", 500), "more", 3)),
-        ("down", lambda: against("down, 200 nodes", cycle, [floor, "200", "cycle"], "down", "down_ms", 1.2)),
-        ("down 500", lambda: against("down, 500 nodes", _python("cycle", 500), [floor, "500", "cycle"], "down", "down_ms", 1.2)),
+        (
+            "again",
+            lambda: against("up again, 200 nodes", cycle, cycle, "again", "up", 0.25, "(first up)"),
+        ),
+        (
+            "one more",
+            lambda: absolute(
+                "one node more into 500, beyond a look at all", _python("more", 500), "more", 3
+            ),
+        ),
+        (
+            "down",
+            lambda: against(
+                "down, 200 nodes", cycle, [floor, "200", "cycle"], "down", "down_ms", 1.2
+            ),
+        ),
+        (
+            "down 500",
+            lambda: against(
+                "down, 500 nodes",
+                _python("cycle", 500),
+                [floor, "500", "cycle"],
+                "down",
+                "down_ms",
+                1.2,
+            ),
+        ),
         (
             "networks",
             lambda: against(
-                "200 networks with 2 nodes", _python("networks", 200), [floor, "400", "cycle", "pins", "2"], "up", "up_ms", 1.6
+                "200 networks with 2 nodes",
+                _python("networks", 200),
+                [floor, "400", "cycle", "pins", "2"],
+                "up",
+                "up_ms",
+                1.6,
             ),
         ),
         (
             "ports",
-            lambda: absolute("10,000 published ports, beyond the same lab without", _python("ports", 10_000), "more", 1500),
+            lambda: absolute(
+                "10,000 published ports, beyond the same lab without",
+                _python("ports", 10_000),
+                "more",
+                1500,
+            ),
         ),
         (
             "latency",
@@ -122,13 +200,27 @@ def _rows(floor: str, rounds: int) -> list[tuple[str, Callable[[], Row]]]:
             ),
         ),
         ("throughput", lambda: stream("a MB of TCP, node to node, by hand and here", 0)),
-        ("throughput bridged", lambda: stream("the same where bridged frames pass the firewall", 1)),
-        ("ping", lambda: absolute("every pair of 100 nodes, a pair", _python("ping", 100), "pair", 0.05)),
+        (
+            "throughput bridged",
+            lambda: stream("the same where bridged frames pass the firewall", 1),
+        ),
+        (
+            "ping",
+            lambda: absolute("every pair of 100 nodes, a pair", _python("ping", 100), "pair", 0.05),
+        ),
         ("exec", lambda: absolute("exec as a command", _python("exec", 2), "command", 45)),
         ("call", lambda: absolute("node.run as a call", _python("exec", 2), "call", 4)),
-        ("call private", lambda: absolute("node.run as a call, private world", _python("private", 2), "call", 4)),
+        (
+            "call private",
+            lambda: absolute("node.run as a call, private world", _python("private", 2), "call", 4),
+        ),
         ("version", lambda: absolute("bascule --version", _python("version", 1), "version", 35)),
-        ("memory", lambda: absolute("memory of the builder, 500 nodes", _python("cycle", 500), "rss", 60, "MB")),
+        (
+            "memory",
+            lambda: absolute(
+                "memory of the builder, 500 nodes", _python("cycle", 500), "rss", 60, "MB"
+            ),
+        ),
         ("ip -batch", lambda: peer("ip-batch", 100)),
         ("by hand", lambda: peer("by-hand", 50)),
         ("pyroute2", lambda: peer("pyroute2", 50)),
@@ -144,7 +236,9 @@ def _python(name: str, count: int) -> list[str]:
 def _run(command: list[str]) -> dict[str, float]:
     environment = {**os.environ, "BASCULE": BASCULE}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package has its byte code
-    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=600, env=environment)
+    done = subprocess.run(
+        command, check=True, capture_output=True, text=True, timeout=600, env=environment
+    )
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return found
 
@@ -152,7 +246,10 @@ def _run(command: list[str]) -> dict[str, float]:
 def _table(rows: list[Row]) -> str:
     headings: Row = ("what", "bascule", "compared with", "ratio", "target")
     widths = [max(len(row[i]) for row in [headings, *rows]) for i in range(5)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in [headings, *rows]]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in [headings, *rows]
+    ]
     return "\n".join(lines)
 
 

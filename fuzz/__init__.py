@@ -1,1 +1,2 @@
-"""Fuzzers for everything that comes in from outside: `make fuzz`, or `python -m fuzz.run --help`."""
+"""Fuzzers for everything that comes in from outside: `make fuzz`, or `python -m fuzz.run
+--help`."""

@@ -1,7 +1,8 @@
 """The command line: every argument of every command, with a lab that is up (on paper) and without.
 
-The engine's runs, looks at the kernel and commands in nodes are stubs: what is tried is everything before them. Beside not
-falling over: exit code 0, 1 or 2, printable lines only, valid JSON where it was asked for, nothing written, nothing started.
+The engine's runs, looks at the kernel and commands in nodes are stubs: what is tried is everything
+before them. Beside not falling over: exit code 0, 1 or 2, printable lines only, valid JSON where it
+was asked for, nothing written, nothing started.
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ from unittest.mock import patch
 from bascule.cli import main as cli
 from bascule.cli import watch
 from bascule.cli.arguments import ROWS, Row
-from bascule.engine import boot, doctor, look, prepare, run, scripts, work, worlds
-from bascule.engine.work import Outcome, Report
+from bascule.engine import boot, doctor, look, prepare, run, scripts, worlds
+from bascule.engine.options import Options, Outcome
 from bascule.errors import BasculeError, Conflict
 from bascule.host import icmp, keeper, spawn
+from bascule.host.hands import Report
 from bascule.host.observe import Observation
 from bascule.plan.diff import Plan
 from bascule.state import kept, store
@@ -42,18 +44,110 @@ _ENVIRONMENT = {"COLUMNS": "80", "BASCULE_LAB": "", "SHELL": "/bin/sh"}
 _MOST_OUTPUT = 1 << 20
 
 _WORDS = [
-    *("ns1", "ns2", "mydocker0", "docker-bridge", "lan", "a", "host", "private", "none", "10.9.0.0/24", "10.9.0.1", "fd09::/64"),
-    *("172.16.1.9", "fd00::9", "fe80::1%eth0", "fe80::1%\x1b[31m", "02:00:00:00:00:01", "net.ipv4.ip_forward=1", "=", "=1"),
-    *("default via 172.16.1.1", "10.7.0.0/16 via 172.16.1.2", "1500", "-1", "0", "67", "1e999", "nan", "inf"),
+    *(
+        "ns1",
+        "ns2",
+        "mydocker0",
+        "docker-bridge",
+        "lan",
+        "a",
+        "host",
+        "private",
+        "none",
+        "10.9.0.0/24",
+        "10.9.0.1",
+        "fd09::/64",
+    ),
+    *(
+        "172.16.1.9",
+        "fd00::9",
+        "fe80::1%eth0",
+        "fe80::1%\x1b[31m",
+        "02:00:00:00:00:01",
+        "net.ipv4.ip_forward=1",
+        "=",
+        "=1",
+    ),
+    *(
+        "default via 172.16.1.1",
+        "10.7.0.0/16 via 172.16.1.2",
+        "1500",
+        "-1",
+        "0",
+        "67",
+        "1e999",
+        "nan",
+        "inf",
+    ),
     *("-inf", "0x10", "1_0"),
-    *("9" * 5000, "\u0661\u0662", "2.5", "", " ", "-", "--", "---", "-h", "--help", "--version", "--json", "--yaml", "--all"),
+    *(
+        "9" * 5000,
+        "\u0661\u0662",
+        "2.5",
+        "",
+        " ",
+        "-",
+        "--",
+        "---",
+        "-h",
+        "--help",
+        "--version",
+        "--json",
+        "--yaml",
+        "--all",
+    ),
     *("-l", "-lns1"),
-    *("--lab=", "--lab=docker-bridge", "--world=moon", "--mtu=", "--force", "--dry-run", "--explain", "--no-wait", "--classic"),
-    *(".", "..", "/", "/dev/null", "/nonexistent", "examples/seed.yaml", "../../etc/passwd", "x.yaml"),
+    *(
+        "--lab=",
+        "--lab=docker-bridge",
+        "--world=moon",
+        "--mtu=",
+        "--force",
+        "--dry-run",
+        "--explain",
+        "--no-wait",
+        "--classic",
+    ),
+    *(
+        ".",
+        "..",
+        "/",
+        "/dev/null",
+        "/nonexistent",
+        "examples/seed.yaml",
+        "../../etc/passwd",
+        "x.yaml",
+    ),
     *("./x.toml", "~", "*", "@file"),
-    *("\0", "a\0b", "a\nb", "a\rb", "\x1b[2J", "\x1b]0;x\x07", "\x9b31m", "\u202eabc", "\u2028", "\x85", "\x0b"),
+    *(
+        "\0",
+        "a\0b",
+        "a\nb",
+        "a\rb",
+        "\x1b[2J",
+        "\x1b]0;x\x07",
+        "\x9b31m",
+        "\u202eabc",
+        "\u2028",
+        "\x85",
+        "\x0b",
+    ),
     *("\ud800", "\udcff", "\U0001f600"),
-    *("%s%n", "{0}", "${HOME}", "$(id)", "`id`", "; id", "x" * 300, "y" * 100_000, "é" * 70, "[red]", "\\", "'", '"'),
+    *(
+        "%s%n",
+        "{0}",
+        "${HOME}",
+        "$(id)",
+        "`id`",
+        "; id",
+        "x" * 300,
+        "y" * 100_000,
+        "é" * 70,
+        "[red]",
+        "\\",
+        "'",
+        '"',
+    ),
 ]
 
 
@@ -73,7 +167,11 @@ class _Arguments:
         self._record = door_of(_RECORD.read_bytes(), {"record": None})[1]
 
     def make(self, random: Random) -> bytes:
-        argv = _built(random, self._rows) if random.random() < 0.5 else list(random.choice(self._lines))
+        argv = (
+            _built(random, self._rows)
+            if random.random() < 0.5
+            else list(random.choice(self._lines))
+        )
         for _ in range(int(random.random() * 4)):
             _change(random, argv)
         return random.choice(list(_DOORS)).encode() + b"\n" + json.dumps(argv).encode()
@@ -81,7 +179,10 @@ class _Arguments:
     def run(self, case: bytes) -> None:
         door, text = door_of(case, _DOORS)
         for line in text.splitlines():
-            with tempfile.TemporaryDirectory() as root, patch.dict(os.environ, _ENVIRONMENT | {"BASCULE_STATE_DIR": root}):
+            with (
+                tempfile.TemporaryDirectory() as root,
+                patch.dict(os.environ, _ENVIRONMENT | {"BASCULE_STATE_DIR": root}),
+            ):
                 if door == "lab":
                     os.mkdir(f"{root}/docker-bridge", 0o700)
                     with open(f"{root}/docker-bridge/lab.json", "wb") as file:
@@ -104,11 +205,16 @@ def _run(argv: list[str]) -> None:
             code: object = cli.main(argv)
         except SystemExit as error:
             code = error.code
-    _judge(argv, code, *(stream.buffer.getvalue().decode() for stream in (out, errors) if not stream.flush()))  # type: ignore[attr-defined]  # a BytesIO
+    _judge(
+        argv,
+        code,
+        *(stream.buffer.getvalue().decode() for stream in (out, errors) if not stream.flush()),
+    )  # type: ignore[attr-defined]  # a BytesIO
 
 
 def _judge(argv: list[str], code: object, said: str, errors: str) -> None:
-    promise(code in (0, 1, 2) or (code == 130 and "events" in argv), f"exit code {code!r}")  # it ends by an interrupt only
+    # it ends by an interrupt only
+    promise(code in (0, 1, 2) or (code == 130 and "events" in argv), f"exit code {code!r}")
     promise(len(said) + len(errors) < _MOST_OUTPUT, "a flood")
     for line in errors.split("\n") + said.split("\n"):
         promise(line.isprintable() or argv[:1] == ["completion"], f"not printable: {line!r}")
@@ -147,15 +253,20 @@ def _stubs() -> Iterator[None]:
 def _failed(error: BasculeError) -> int:
     """One line for each thing that is wrong, whatever the words are made of."""
     lines = str(error).split("\n")
-    promise(len(lines) == len(getattr(error, "mistakes", "1")) or isinstance(error, Conflict), f"more lines: {lines}")
-    promise(all(0 < len(line) < 20_000 and line.isprintable() for line in lines), f"bad words: {lines}")
+    promise(
+        len(lines) == len(getattr(error, "mistakes", "1")) or isinstance(error, Conflict),
+        f"more lines: {lines}",
+    )
+    promise(
+        all(0 < len(line) < 20_000 and line.isprintable() for line in lines), f"bad words: {lines}"
+    )
     return _report(error)
 
 
 _report = cli._failed
 
 
-def _apply(name: str, edit: run.Edit, options: work.Options, listener: object = None) -> Outcome:
+def _apply(name: str, edit: run.Edit, options: Options, listener: object = None) -> Outcome:
     """As far as a run goes before it needs the kernel."""
     promise(isinstance(options.wait, bool), "wait or not")
     stored = worlds.without_lost(store.load(name))
@@ -163,10 +274,15 @@ def _apply(name: str, edit: run.Edit, options: work.Options, listener: object = 
     if asked is None:
         return Outcome(Plan(()), Report(), None, "none")
     kind = worlds.choose(options.world, stored)
-    return Outcome(Plan(()), Report(), prepare.choose_all(asked, None, None, run.claims_of.of_others(name)), kind)
+    return Outcome(
+        Plan(()),
+        Report(),
+        prepare.choose_all(asked, None, None, run.claims_of.of_others(name)),
+        kind,
+    )
 
 
-def _preview(name: str, edit: run.Edit, options: work.Options) -> prepare.Prepared:
+def _preview(name: str, edit: run.Edit, options: Options) -> prepare.Prepared:
     return prepare.Prepared(_apply(name, edit, options).lab, Plan(()), [])
 
 
@@ -175,7 +291,10 @@ def _nothing(*_: object) -> Observation:
 
 
 def _replace(_world: object, node: str, argv: list[str], _last: object, hostname: str) -> NoReturn:
-    promise(node in ("ns1", "ns2", "ns3") and len(argv) > 0 and hostname == node, f"a command in {node} ({hostname}): {argv}")
+    promise(
+        node in ("ns1", "ns2", "ns3") and len(argv) > 0 and hostname == node,
+        f"a command in {node} ({hostname}): {argv}",
+    )
     sys.exit(0)
 
 
@@ -185,7 +304,9 @@ def _ping(_pairs: object, timeout: float) -> list[icmp.Echo]:
     return [icmp.Echo("ns1", where, None, "no answer"), icmp.Echo("ns1", where, 0.1, "")]
 
 
-def _all_rows(above: tuple[str, ...], rows: tuple[Row, ...]) -> Iterator[tuple[tuple[str, ...], Row]]:
+def _all_rows(
+    above: tuple[str, ...], rows: tuple[Row, ...]
+) -> Iterator[tuple[tuple[str, ...], Row]]:
     for row in rows:
         if row.children:
             yield from _all_rows((*above, row.name), row.children)

@@ -1,7 +1,8 @@
-"""Bytes that claim to be netlink: torn, lying about their lengths, nested, huge. They become facts, or a WireError.
+"""Bytes that claim to be netlink: torn, lying about their lengths, nested, huge. They become facts,
+or a WireError.
 
-The corpus is what a kernel said of a small lab, in hexadecimal: one message's body, or with the door ``dump`` the three dumps
-(links, addresses, routes) of which facts are made.
+The corpus is what a kernel said of a small lab, in hexadecimal: one message's body, or with the
+door ``dump`` the three dumps (links, addresses, routes) of which facts are made.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 
 from bascule.errors import KernelError
 from bascule.host import flows, observe, routes
+from bascule.host import inside as inside_of
 from bascule.host.netlink import Netlink
 from bascule.host.observe import Observation, Scope
 from bascule.kernel.flow import Flows
@@ -20,7 +22,7 @@ from bascule.kernel.passage import Judge, Passage, Passages
 from bascule.names import printable
 from bascule.plan import render
 from bascule.plan.diff import diff
-from bascule.wire import conntrack, message, netfilter
+from bascule.wire import conntrack, message, netfilter, rows
 from bascule.wire import route as rt
 from bascule.wire.attributes import Table, WireError
 from bascule.wire.message import Reply, Request
@@ -43,7 +45,13 @@ _TABLES = (
 _MOST_BYTES = 1 << 16
 _NFGEN = netfilter.NFGEN.size
 _HEADS = {
-    **{"link": rt.IFINFO.size, "address": rt.IFADDR.size, "route": rt.RTMSG.size, "chain": _NFGEN, "flow": _NFGEN},
+    **{
+        "link": rt.IFINFO.size,
+        "address": rt.IFADDR.size,
+        "route": rt.RTMSG.size,
+        "chain": _NFGEN,
+        "flow": _NFGEN,
+    },
     **{"messages": 0, "text": 0},
 }
 
@@ -67,7 +75,7 @@ class Canned:
 
 
 class Dumps:
-    """What :func:`observe._look` needs of a socket: its three dumps come from memory."""
+    """What :func:`inside_of.look` needs of a socket: its three dumps come from memory."""
 
     def __init__(self, *dumps: bytes) -> None:
         self._dumps = list(dumps)
@@ -79,10 +87,12 @@ class Dumps:
 def facts_of(world: tuple[bytes, ...], nodes: dict[str, tuple[bytes, ...]]) -> Observation:
     """What is seen of a machine with these dumps, of the whole of it."""
     seen = Observation()
-    there = observe._look(Dumps(*world), whole=True)  # type: ignore[arg-type]  # only dump() is called
-    inside = {name: observe._look(Dumps(*dumps)) for name, dumps in nodes.items()}  # type: ignore[arg-type]  # as above
+    there = inside_of.look(Dumps(*world), whole=True)  # type: ignore[arg-type]  # only dump() is called
+    inside = {name: inside_of.look(Dumps(*dumps)) for name, dumps in nodes.items()}  # type: ignore[arg-type]  # as above
     interfaces = {(name, link.name) for name, one in inside.items() for link in one.links.values()}
-    scope = Scope(tuple(nodes), frozenset(link.name for link in there.links.values()), frozenset(interfaces))
+    scope = Scope(
+        tuple(nodes), frozenset(link.name for link in there.links.values()), frozenset(interfaces)
+    )
     observe._conclude(seen, scope, there, inside)
     return seen
 
@@ -121,7 +131,7 @@ _REQUEST = Request(rt.GETLINK, 0, b"")
 
 
 def _link(data: bytes) -> None:
-    link = observe._link(Reply(rt.NEWLINK, 0, 1, data), observe._LINK_FIELDS)
+    link = rows.decode_link(Reply(rt.NEWLINK, 0, 1, data))
     promise(len(link.name) <= 4 * len(data), "a name longer than what it was read from")
     for table in _TABLES:
         try:
@@ -131,19 +141,24 @@ def _link(data: bytes) -> None:
 
 
 def _address(data: bytes) -> None:
-    inside = observe._Inside({index: _LO for index in (1, 2, 3, 100, 100001)}, [Reply(rt.NEWADDR, 0, 1, data)])
+    inside = inside_of.Inside(
+        {index: _LO for index in (1, 2, 3, 100, 100001)},
+        [rows.decode_address(Reply(rt.NEWADDR, 0, 1, data))],
+    )
     seen = Observation()
     observe._addresses(seen, "", inside, set(inside.links), [])
     judge(seen)
 
 
-_LO = observe._Link(1, True, "lo", 65536, "", 0, 0, "")
+_LO = rows.Link(1, rt.IFF_UP, "lo", 65536, "", 0)
 
 
 def _route(data: bytes) -> None:
-    inside = observe._Inside({index: _LO for index in (1, 2, 3, 100, 100001)}, [], [Reply(rt.NEWROUTE, 0, 1, data)])
+    inside = inside_of.Inside(
+        {index: _LO for index in (1, 2, 3, 100, 100001)}, [], [Reply(rt.NEWROUTE, 0, 1, data)]
+    )
     seen = Observation()
-    decoded = list(observe._decoded_routes(inside))
+    decoded = list(inside_of.main_routes(inside))
     seen.facts.extend(observe._routes("a", inside, set(inside.links), decoded))
     seen.prefixes = list(observe._prefixes(set(), list(routes.ways(inside.routes, None))))
     for text in seen.prefixes:
@@ -169,11 +184,18 @@ def _flow(data: bytes) -> None:
     passages = Passages(_LAB, (_LAB, Passage({"10.2.0.0/24": "dmz"})))
     why = Judge(passages, flows.places([], passages)).why_wrong(flow)
     line = Flows(flow.reply.src, True, (flow,))
-    for text in (why, line.describe(), *(line for op in line.remove(Indexes()) for line in op.shell())):
+    for text in (
+        why,
+        line.describe(),
+        *(line for op in line.remove(Indexes()) for line in op.shell()),
+    ):
         promise(text.isprintable(), f"not printable: {text!r}")
 
 
-_LAB = Passage({"192.0.2.0/24": "lan", "2001:db8::/64": "lan"}, ports={(17, "0.0.0.0", 5000): ("192.0.2.2", 80)})  # noqa: S104
+_LAB = Passage(
+    {"192.0.2.0/24": "lan", "2001:db8::/64": "lan"},
+    ports={(17, "0.0.0.0", 5000): ("192.0.2.2", 80)},  # noqa: S104
+)
 
 
 def _text(data: bytes) -> None:
@@ -186,7 +208,15 @@ def _dump(data: bytes) -> None:
 
 
 _DOORS: dict[str, Callable[[bytes], None]] = {
-    **{"messages": _messages, "link": _link, "address": _address, "route": _route, "chain": _chain, "flow": _flow, "text": _text},
+    **{
+        "messages": _messages,
+        "link": _link,
+        "address": _address,
+        "route": _route,
+        "chain": _chain,
+        "flow": _flow,
+        "text": _text,
+    },
     "dump": _dump,
 }
 
@@ -215,7 +245,9 @@ class _Decoder:
             return b"dump\n" + b"\n\n".join(part.hex().encode() for part in parts)
         door, body = self._bodies[int(random.random() * len(self._bodies))]
         if lot < 0.15:
-            body = body[: _HEADS[door]] + attributes(random, _TABLES[int(random.random() * len(_TABLES))], 0)
+            body = body[: _HEADS[door]] + attributes(
+                random, _TABLES[int(random.random() * len(_TABLES))], 0
+            )
         else:
             body = mutate.of_bytes(random, body, self._others)
         return door.encode() + b"\n" + body.hex().encode()
@@ -242,14 +274,23 @@ def _parts(text: bytes) -> list[bytes]:
 
 
 def attributes(random: Random, table: Table, depth: int) -> bytes:
-    """Attributes that the table knows, and some that it does not, with values of all lengths and lengths that lie."""
+    """Attributes that the table knows, and some that it does not, with values of all lengths and
+    lengths that lie."""
     out = bytearray()
     numbers = [row.number for row in table.rows.values()]
     for _ in range(1 + int(random.random() * 6)):
-        number = numbers[int(random.random() * len(numbers))] if random.random() < 0.9 else int(random.random() * 0x10000)
+        number = (
+            numbers[int(random.random() * len(numbers))]
+            if random.random() < 0.9
+            else int(random.random() * 0x10000)
+        )
         lot = random.random()
         if lot < 0.3 and depth < 30:
-            payload = attributes(random, _TABLES[int(random.random() * len(_TABLES))], depth + 1 + int(random.random() * 10))
+            payload = attributes(
+                random,
+                _TABLES[int(random.random() * len(_TABLES))],
+                depth + 1 + int(random.random() * 10),
+            )
         elif lot < 0.31:
             payload = random.randbytes(int(random.random() * _MOST_BYTES))
         else:
@@ -257,7 +298,11 @@ def attributes(random: Random, table: Table, depth: int) -> bytes:
         size = len(payload) + 4
         if random.random() < 0.05:
             size = int(random.random() * 0x10000)
-        out += _header(size, number | (0x8000 if random.random() < 0.3 else 0)) + payload + bytes(-size & 3)
+        out += (
+            _header(size, number | (0x8000 if random.random() < 0.3 else 0))
+            + payload
+            + bytes(-size & 3)
+        )
         if len(out) > _MOST_BYTES:
             break
     return bytes(out[:_MOST_BYTES])

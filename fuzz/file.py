@@ -1,6 +1,7 @@
 """The lab file: text in YAML, JSON and TOML, and plain data; loaded, checked, and given addresses.
 
-Beside not falling over: every mistake is one printable line of bearable length that points into the text, and they are bounded.
+Beside not falling over: every mistake is one printable line of bearable length that points into the
+text, and they are bounded.
 """
 
 from __future__ import annotations
@@ -25,10 +26,21 @@ from fuzz.target import GUARD, corpus, door_of, promise
 _DOORS = ("yaml", "json", "toml", "data")
 _MOST_MISTAKES = 201
 _LONGEST_MESSAGE = 2000
-_MOST_NODES = 5000  # of a lab that is given addresses: a hundred thousand are allowed, and take seconds
+# of a lab that is given addresses: a hundred thousand are allowed, and take seconds
+_MOST_NODES = 5000
 
 _PIECES = [
-    *(b"&a ", b"*a", b"*a ", b"<<: *a", b"!!python/object/apply:os.system ['id']", b"!t ", b"---\n", b"...\n", b"%YAML 1.1\n"),
+    *(
+        b"&a ",
+        b"*a",
+        b"*a ",
+        b"<<: *a",
+        b"!!python/object/apply:os.system ['id']",
+        b"!t ",
+        b"---\n",
+        b"...\n",
+        b"%YAML 1.1\n",
+    ),
     *(
         b"|\n",
         b">-\n",
@@ -125,7 +137,19 @@ _WORDS: list[Any] = [
         "ndots:2",
         "a.b",
     ),
-    *("name", "networks", "nodes", "subnet", "gateway", "mtu", "mac", "address", "ipv4_address", "ipv6_address", "interface"),
+    *(
+        "name",
+        "networks",
+        "nodes",
+        "subnet",
+        "gateway",
+        "mtu",
+        "mac",
+        "address",
+        "ipv4_address",
+        "ipv6_address",
+        "interface",
+    ),
     *(
         "host_interface",
         "mac_address",
@@ -154,7 +178,14 @@ _WORDS: list[Any] = [
         "::ffff:1.2.3.4",
         "fe80::1%eth0",
     ),
-    *("none", "default", "0.0.0.0/0", "default via 10.0.0.1 dev eth0 metric 5", "10.0.0.1/24", "10.0.0.0/99999999999999999999"),
+    *(
+        "none",
+        "default",
+        "0.0.0.0/0",
+        "default via 10.0.0.1 dev eth0 metric 5",
+        "10.0.0.1/24",
+        "10.0.0.0/99999999999999999999",
+    ),
     *(
         "02:00:00:00:00:01",
         "net.ipv4.ip_forward",
@@ -242,7 +273,9 @@ class _File:
         door = random.choice(_DOORS)
         if door == "data":
             words = _WORDS + _ONLY_IN_PYTHON
-            return b"data\n" + repr(mutate.of_data(random, random.choice(self._data), words)).encode("utf-8", "backslashreplace")
+            return b"data\n" + repr(
+                mutate.of_data(random, random.choice(self._data), words)
+            ).encode("utf-8", "backslashreplace")
         texts = self._texts[door]
         match random.randrange(4):
             case 0:
@@ -250,7 +283,9 @@ class _File:
             case 1:
                 text = mutate.of_text(random, random.choice(texts), _PIECES)
             case _:
-                text = _written(random, door, mutate.of_data(random, random.choice(self._data), _WORDS))
+                text = _written(
+                    random, door, mutate.of_data(random, random.choice(self._data), _WORDS)
+                )
         return door.encode() + b"\n" + text
 
     def run(self, case: bytes) -> None:
@@ -260,7 +295,9 @@ class _File:
         sys.set_int_max_str_digits(4300)
         with GUARD:
             try:
-                topology = from_data(data, "data") if door == "data" else load_text(text, f"lab.{door}")
+                topology = (
+                    from_data(data, "data") if door == "data" else load_text(text, f"lab.{door}")
+                )
             except TopologyError as error:
                 # Where the bytes are no text, nobody knows its format's lines.
                 bare = "not UTF-8" in str(error)
@@ -274,13 +311,18 @@ _DOORS_MAP = dict.fromkeys(_DOORS)
 
 def _literal(text: bytes) -> Any:
     """A Python literal, with what repr() writes for infinity and the like."""
-    return eval(text.decode("utf-8", "surrogatepass"), {"__builtins__": {}, "inf": float("inf"), "nan": float("nan")})  # noqa: S307
+    return eval(  # noqa: S307
+        text.decode("utf-8", "surrogatepass"),
+        {"__builtins__": {}, "inf": float("inf"), "nan": float("nan")},
+    )
 
 
 def _lines(text: bytes, door: str) -> list[str]:
     """The lines of a file, by its own format's idea of a line (YAML 1.1, section 4.2)."""
     decoded = text.decode("utf-8-sig", "replace")
-    return re.split("\r\n|[\r\n\x85\u2028\u2029]", decoded) if door == "yaml" else decoded.split("\n")
+    return (
+        re.split("\r\n|[\r\n\x85\u2028\u2029]", decoded) if door == "yaml" else decoded.split("\n")
+    )
 
 
 def _judge(error: TopologyError, lines: list[str]) -> None:
@@ -299,7 +341,10 @@ def _use(topology: Topology) -> None:
     """A lab that was accepted can be written down and read again, and be given addresses."""
     if len(topology.nodes) > _MOST_NODES:
         return
-    promise(from_data(to_data(topology)) == topology, "the lab is another one after the way through its data")
+    promise(
+        from_data(to_data(topology)) == topology,
+        "the lab is another one after the way through its data",
+    )
     try:
         assigned = assign(topology)
     except InputError:
@@ -316,7 +361,12 @@ def _written(random: Random, door: str, data: Any) -> bytes:
     try:
         flow = random.choice((True, False, None))
         made: bytes = yaml.dump(
-            data, Dumper=_DUMPER, default_flow_style=flow, allow_unicode=True, encoding="utf-8", sort_keys=False
+            data,
+            Dumper=_DUMPER,
+            default_flow_style=flow,
+            allow_unicode=True,
+            encoding="utf-8",
+            sort_keys=False,
         )
     except (UnicodeError, yaml.YAMLError):  # lone surrogates
         return json.dumps(data).encode()
@@ -329,12 +379,20 @@ _DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 def _toml(data: Any) -> str:
     if not isinstance(data, dict):
         return f"it = {_toml_value(data)}\n"
-    return "".join(f"{json.dumps(str(key))} = {_toml_value(value)}\n" for key, value in data.items())
+    return "".join(
+        f"{json.dumps(str(key))} = {_toml_value(value)}\n" for key, value in data.items()
+    )
 
 
 def _toml_value(data: Any) -> str:
     if isinstance(data, dict):
-        return "{" + ", ".join(f"{json.dumps(str(key))} = {_toml_value(value)}" for key, value in data.items()) + "}"
+        return (
+            "{"
+            + ", ".join(
+                f"{json.dumps(str(key))} = {_toml_value(value)}" for key, value in data.items()
+            )
+            + "}"
+        )
     if isinstance(data, list):
         return "[" + ", ".join(_toml_value(item) for item in data) + "]"
     return str(data) if isinstance(data, float) else json.dumps(data)

@@ -7,7 +7,28 @@ from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
 
-_EDGES = (0, 1, 2, 3, 4, 5, 7, 8, 15, 16, 17, 0x7F, 0x80, 0xFF, 0x100, 0x3FFF, 0x4000, 0x7FFF, 0x8000, 0xFFFF)
+_EDGES = (
+    0,
+    1,
+    2,
+    3,
+    4,
+    5,
+    7,
+    8,
+    15,
+    16,
+    17,
+    0x7F,
+    0x80,
+    0xFF,
+    0x100,
+    0x3FFF,
+    0x4000,
+    0x7FFF,
+    0x8000,
+    0xFFFF,
+)
 _WIDE_EDGES = (*_EDGES, 0x10000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
 _LONGEST = 1 << 16
 
@@ -66,7 +87,11 @@ def _splice(random: Random, out: bytearray, others: Sequence[bytes]) -> None:
 def _edge16(random: Random, out: bytearray, _others: Sequence[bytes]) -> None:
     """A wrong length, where attributes have theirs."""
     at = _at(random, out) & ~3
-    number = _EDGES[int(random.random() * len(_EDGES))] if random.random() < 0.5 else len(out) + int(random.random() * 9) - 4
+    number = (
+        _EDGES[int(random.random() * len(_EDGES))]
+        if random.random() < 0.5
+        else len(out) + int(random.random() * 9) - 4
+    )
     out[at : at + 2] = (number & 0xFFFF).to_bytes(2, "little")
 
 
@@ -105,7 +130,8 @@ def of_text(random: Random, text: bytes, pieces: Sequence[bytes]) -> bytes:
 
 
 def of_data(random: Random, data: Any, words: Sequence[Any]) -> Any:
-    """A copy of nested data in which keys and values were deleted, swapped, doubled, nested or replaced by words."""
+    """A copy of nested data in which keys and values were deleted, swapped, doubled, nested or
+    replaced by words."""
     data = copy.deepcopy(data)
     for _ in range(1 + int(random.random() * 4)):
         places = list(_containers(data))
@@ -118,7 +144,9 @@ def of_data(random: Random, data: Any, words: Sequence[Any]) -> Any:
 def _containers(data: Any) -> Any:
     if isinstance(data, dict | list) and data:
         yield data
-    for below in data.values() if isinstance(data, dict) else data if isinstance(data, list) else ():
+    for below in (
+        data.values() if isinstance(data, dict) else data if isinstance(data, list) else ()
+    ):
         yield from _containers(below)
 
 
@@ -128,7 +156,8 @@ def _change(random: Random, where: Any, other: Any, words: Sequence[Any]) -> Non
         case 0:
             del where[key]
         case 1:
-            where[key] = copy.deepcopy(other[_key(random, other)])  # a copy: never a value inside itself
+            # a copy: never a value inside itself
+            where[key] = copy.deepcopy(other[_key(random, other)])
         case 2:
             where[key] = copy.deepcopy(random.choice(words))
         case 3:

@@ -1,7 +1,9 @@
-"""What others named in the kernel: links, their aliases, masters and peers, nftables' chains, targets of links in /etc/netns.
+"""What others named in the kernel: links, their aliases, masters and peers, nftables' chains,
+targets of links in /etc/netns.
 
-A kernel's answers with such names are decoded, compared with a lab that is up, and printed by every command that prints what it
-sees. Every line is printable, every JSON is JSON, and no command for a shell holds a name that was not quoted.
+A kernel's answers with such names are decoded, compared with a lab that is up, and printed by every
+command that prints what it sees. Every line is printable, every JSON is JSON, and no command for a
+shell holds a name that was not quoted.
 """
 
 from __future__ import annotations
@@ -34,24 +36,81 @@ from bascule.wire.message import Reply
 from fuzz.decoder import facts_of
 from fuzz.target import GUARD, HERE, corpus, door_of, promise
 
-_DOORS = dict.fromkeys(("plan", "json", "show", "tree", "lists", "explain", "script", "doctor"))  # what is printed
+# what is printed
+_DOORS = dict.fromkeys(("plan", "json", "show", "tree", "lists", "explain", "script", "doctor"))
 _RECORD = HERE / "corpus" / "state" / "host"
 _FILE = str(HERE.parent / "examples" / "docker-bridge.yaml")
 _IFALIAS, _INFO_DATA, _ALT_NAMES = 20, 2, 52
-_PLACES = ("bridge", "master", "peer", "stranger", "alias", "kind", "table", "chain", "target", "file")
+_PLACES = (
+    "bridge",
+    "master",
+    "peer",
+    "stranger",
+    "alias",
+    "kind",
+    "table",
+    "chain",
+    "target",
+    "file",
+)
 
 _NAMES = [
-    *(b"lan", b"eth0", b"veth1", b"veth1p", b"mydocker0", b"\x1b[31m", b"\x1b]0;x\x07", b"\x9b31m", b"\xc2\x9b31m", b"\r"),
+    *(
+        b"lan",
+        b"eth0",
+        b"veth1",
+        b"veth1p",
+        b"mydocker0",
+        b"\x1b[31m",
+        b"\x1b]0;x\x07",
+        b"\x9b31m",
+        b"\xc2\x9b31m",
+        b"\r",
+    ),
     *(b"a\nb", b"\x7f"),
-    *("\u202e\u2066".encode(), "\u2028".encode(), "\x85".encode(), b"\xff\xfe", b"\xed\xa0\x80", b"\xf0\x9f\x98", b"%s%n", b"%d"),
-    *(b"$(id)", b"`id`", b"; id", b"'", b'"', b"a b", b"-rf", b"--help", b"..", b"*", b"~", b"[red]x[/]", b"\\x1b"),
+    *(
+        "\u202e\u2066".encode(),
+        "\u2028".encode(),
+        "\x85".encode(),
+        b"\xff\xfe",
+        b"\xed\xa0\x80",
+        b"\xf0\x9f\x98",
+        b"%s%n",
+        b"%d",
+    ),
+    *(
+        b"$(id)",
+        b"`id`",
+        b"; id",
+        b"'",
+        b'"',
+        b"a b",
+        b"-rf",
+        b"--help",
+        b"..",
+        b"*",
+        b"~",
+        b"[red]x[/]",
+        b"\\x1b",
+    ),
     *(b"\\", b"", b"x" * 300),
-    *("\U0001f600".encode(), "e\u0301\u0301\u0301".encode(), b"x f accept; flush ruleset; #", b"{", b"<b>"),
+    *(
+        "\U0001f600".encode(),
+        "e\u0301\u0301\u0301".encode(),
+        b"x f accept; flush ruleset; #",
+        b"{",
+        b"<b>",
+    ),
     *(b"\t", b"\x00x", b"\x0b"),
 ]
 _COMMANDS = {
     "plan": (["plan", _FILE], ["down", "--dry-run", "docker-bridge"]),
-    "json": (["plan", _FILE, "--json"], ["show", "--json"], ["inspect", "ns1"], ["node", "ls", "--json"]),
+    "json": (
+        ["plan", _FILE, "--json"],
+        ["show", "--json"],
+        ["inspect", "ns1"],
+        ["node", "ls", "--json"],
+    ),
     "show": (["show"], ["network", "inspect", "mydocker0"]),
     "tree": (["show"],),
     "lists": (["node", "ls"], ["network", "ls"], ["network", "ls", "--json"]),
@@ -88,7 +147,10 @@ class _Names:
             _explain(seen)
             return
         environment = {"COLUMNS": "100", "NO_COLOR": "1", "BASCULE_LAB": "", "TERM": "xterm"}
-        with tempfile.TemporaryDirectory() as root, patch.dict(os.environ, environment | {"BASCULE_STATE_DIR": root}):
+        with (
+            tempfile.TemporaryDirectory() as root,
+            patch.dict(os.environ, environment | {"BASCULE_STATE_DIR": root}),
+        ):
             os.mkdir(f"{root}/docker-bridge", 0o700)
             with open(f"{root}/docker-bridge/lab.json", "wb") as file:
                 file.write(self._record)
@@ -100,16 +162,30 @@ def _attribute(number: int, payload: bytes) -> bytes:
     return struct.pack("=HH", len(payload) + 4, number) + payload + bytes(-len(payload) & 3)
 
 
-def _link(index: int, name: bytes, kind: bytes, master: int = 0, peer: int = 0, alias: bytes = b"") -> bytes:
+def _link(
+    index: int, name: bytes, kind: bytes, master: int = 0, peer: int = 0, alias: bytes = b""
+) -> bytes:
     info = _attribute(1, kind + b"\0") + _attribute(_INFO_DATA, _attribute(1, name))
-    body = rt.IFINFO.pack(0, 1, index, rt.IFF_UP, 0) + _attribute(3, name + b"\0") + _attribute(4, struct.pack("=I", 1400))
-    body += _attribute(1, bytes(6)) + _attribute(_IFALIAS, alias + b"\0") + _attribute(_ALT_NAMES, _attribute(53, alias + b"\0"))
+    body = (
+        rt.IFINFO.pack(0, 1, index, rt.IFF_UP, 0)
+        + _attribute(3, name + b"\0")
+        + _attribute(4, struct.pack("=I", 1400))
+    )
+    body += (
+        _attribute(1, bytes(6))
+        + _attribute(_IFALIAS, alias + b"\0")
+        + _attribute(_ALT_NAMES, _attribute(53, alias + b"\0"))
+    )
     body += _attribute(18, info) + (_attribute(10, struct.pack("=I", master)) if master else b"")
     return _message(rt.NEWLINK, body + (_attribute(5, struct.pack("=I", peer)) if peer else b""))
 
 
 def _message(kind: int, body: bytes) -> bytes:
-    return message.HEADER.pack(message.HEADER.size + len(body), kind, message.MULTI, 1, 0) + body + bytes(-len(body) & 3)
+    return (
+        message.HEADER.pack(message.HEADER.size + len(body), kind, message.MULTI, 1, 0)
+        + body
+        + bytes(-len(body) & 3)
+    )
 
 
 _DONE = _message(message.DONE, bytes(4))
@@ -125,9 +201,20 @@ def _seen(names: dict[str, bytes]) -> Observation:
         + _link(100003, names["stranger"] + b"2", b"bridge")
     )
     route = rt.RTMSG.pack(2, 8, 0, 0, rt.RT_TABLE_MAIN, rt.RTPROT_STATIC, 0, rt.RTN_UNICAST, 0)
-    route += _attribute(1, bytes([10, 0, 0, 0])) + _attribute(4, struct.pack("=I", 100)) + _attribute(5, bytes([172, 16, 1, 9]))
-    address = rt.IFADDR.pack(2, 24, 0x80, 0, 100) + _attribute(2, bytes([172, 16, 1, 9])) + _attribute(8, struct.pack("=I", 0x80))
-    inside = (_link(100, names["peer"], b"veth", 0, 100001) + _DONE, _message(rt.NEWADDR, address) + _DONE)
+    route += (
+        _attribute(1, bytes([10, 0, 0, 0]))
+        + _attribute(4, struct.pack("=I", 100))
+        + _attribute(5, bytes([172, 16, 1, 9]))
+    )
+    address = (
+        rt.IFADDR.pack(2, 24, 0x80, 0, 100)
+        + _attribute(2, bytes([172, 16, 1, 9]))
+        + _attribute(8, struct.pack("=I", 0x80))
+    )
+    inside = (
+        _link(100, names["peer"], b"veth", 0, 100001) + _DONE,
+        _message(rt.NEWADDR, address) + _DONE,
+    )
     world = (links + _DONE, _DONE, _DONE)
     seen = facts_of(world, {"ns1": (*inside, _message(rt.NEWROUTE, route) + _DONE)})
     folder = "/run/bascule/docker-bridge/etc"
@@ -135,13 +222,20 @@ def _seen(names: dict[str, bytes]) -> Observation:
         Namespace("ns1", cookie=4711),
         Symlink("/etc/netns/ns1", os.fsdecode(names["target"]) or "x"),
         Symlink("/etc/netns/ns2", f"{folder}/{os.fsdecode(names['target'])}"),
-        TextFile(f"{folder}/{os.fsdecode(names['file'])}", names["file"].decode(errors="backslashreplace")),
+        TextFile(
+            f"{folder}/{os.fsdecode(names['file'])}",
+            names["file"].decode(errors="backslashreplace"),
+        ),
     ]
     seen.facts = [*others, *seen.facts]
     seen.bridge_nf = True
     chain = _attribute(1, names["table"] + b"\0") + _attribute(3, names["chain"] + b"\0")
-    chain += _attribute(4, _attribute(1, struct.pack(">I", 2)) + _attribute(2, bytes(4))) + _attribute(5, bytes(4))
-    found = netfilter.base_chain(Reply(netfilter.GETCHAIN, 0, 1, netfilter.NFGEN.pack(2, 0, 0) + chain))
+    chain += _attribute(
+        4, _attribute(1, struct.pack(">I", 2)) + _attribute(2, bytes(4))
+    ) + _attribute(5, bytes(4))
+    found = netfilter.base_chain(
+        Reply(netfilter.GETCHAIN, 0, 1, netfilter.NFGEN.pack(2, 0, 0) + chain)
+    )
     seen.forward_chains = [found] if found else []
     return seen
 
@@ -176,7 +270,10 @@ def _judge_script(text: str) -> None:
     """nft reads its words itself: quoting them for the shell is not enough."""
     for line in text.split("\n"):
         if line.startswith("nft "):
-            promise(";" not in "".join(shlex.split(line)[1:]).replace("; }", ""), f"two commands in one: {line!r}")
+            promise(
+                ";" not in "".join(shlex.split(line)[1:]).replace("; }", ""),
+                f"two commands in one: {line!r}",
+            )
 
 
 def _explain(seen: Observation) -> None:

@@ -2,12 +2,13 @@
 
     python -m fuzz.run                       all targets, as many cases as each is worth
     python -m fuzz.run --only file --seed 7 --cases 1000
-    python -m fuzz.run --only file --seed 7 --case 812      make that one case again, print it and run it
+    python -m fuzz.run --only file --seed 7 --case 812      make that case again, print and run it
     python -m fuzz.run --only file --replay SOME/CASE       run a file of the corpus, or a crasher
 
-Every case follows from seed, target and number alone. Each target runs in a process of its own, whose memory is bounded. A
-crasher (an exception that is no BasculeError, a hang, too much memory, a broken promise) is written to fuzz/found/; made small by
-hand and mended, it belongs into fuzz/crashers/, which the tests replay for ever.
+Every case follows from seed, target and number alone. Each target runs in a process of its own,
+whose memory is bounded. A crasher (an exception that is no BasculeError, a hang, too much memory, a
+broken promise) is written to fuzz/found/; made small by hand and mended, it belongs into
+fuzz/crashers/, which the tests replay for ever.
 """
 
 from __future__ import annotations
@@ -34,7 +35,15 @@ MEMORY = 1 << 30  # address space of the process that runs a target
 STUCK = 60.0  # seconds without a new case, after which the process is killed
 KINDS_KEPT = 50  # of crashers
 
-_CODECS = ("utf-8-sig", "unicode_escape", "idna", "utf-16-be", "utf-16-le", "utf-32-be", "utf-32-le")
+_CODECS = (
+    "utf-8-sig",
+    "unicode_escape",
+    "idna",
+    "utf-16-be",
+    "utf-16-le",
+    "utf-32-be",
+    "utf-32-le",
+)
 _PROGRESS = struct.Struct("=QQQ")  # cases done, crashers, kinds of crashers
 
 
@@ -76,19 +85,30 @@ def main() -> int:
     if given.case is not None or given.replay:
         return _one(load(given.only), given)
     print(f"seed {given.seed}", flush=True)
-    print(f"{'target':<10} {'cases':>10} {'seconds':>8} {'cases/s':>8} {'peak MiB':>9} {'crashers':>9} {'kinds':>6}", flush=True)
+    print(
+        (
+            f"{'target':<10} {'cases':>10} {'seconds':>8} {'cases/s':>8} {'peak MiB':>9} "
+            f"{'crashers':>9} {'kinds':>6}"
+        ),
+        flush=True,
+    )
     bad = 0
     for name in names:
         found = _supervise(name, given.seed, given.cases)
         speed = found.cases / found.seconds if found.seconds else 0.0
-        row = f"{name:<10} {found.cases:>10,} {found.seconds:>8.1f} {speed:>8,.0f} {found.mebibytes:>9.0f}"
+        row = (
+            f"{name:<10} {found.cases:>10,} {found.seconds:>8.1f} {speed:>8,.0f} "
+            f"{found.mebibytes:>9.0f}"
+        )
         print(f"{row} {found.crashers:>9,} {found.kinds:>6}", flush=True)
         bad += found.crashers
     return 1 if bad else 0
 
 
 def _arguments() -> argparse.Namespace:
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     options.add_argument("--only", choices=NAMES, metavar="TARGET", help=", ".join(NAMES))
     options.add_argument("--seed", type=int, default=1)
     options.add_argument("--cases", type=int, help="instead of each target's own number")
@@ -113,7 +133,8 @@ def _one(target: Target, given: argparse.Namespace) -> int:
 
 
 def _supervise(name: str, seed: int, cases: int | None) -> Result:
-    """Run a target in a child: its memory is bounded and measured, and a dead or stuck one is a crasher too."""
+    """Run a target in a child: its memory is bounded and measured, and a dead or stuck one is a
+    crasher too."""
     shared = mmap.mmap(-1, _PROGRESS.size)
     begin = time.monotonic()
     child = os.fork()
@@ -165,7 +186,11 @@ def _work(target: Target, seed: int, cases: int | None, shared: mmap.mmap) -> No
         kind = _kind(error)
         if len(kinds) < KINDS_KEPT and len(case) < len(kinds.get(kind, case + b"x")):
             if kind not in kinds:
-                print(f"{target.name}: case {number}: {kind}: {str(error)[:300]!r}", file=sys.stderr, flush=True)
+                print(
+                    f"{target.name}: case {number}: {kind}: {str(error)[:300]!r}",
+                    file=sys.stderr,
+                    flush=True,
+                )
             kinds[kind] = case
             _keep(target.name, kind, case)
     shared[:] = _PROGRESS.pack(target.cases if cases is None else cases, bad, len(kinds))

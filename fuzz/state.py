@@ -1,7 +1,8 @@
-"""The state files: record, journal and the notes of folders that were made. They belong to the user, and are input all the same:
-torn by a full disk, written by another version, edited by hand.
+"""The state files: record, journal and the notes of folders that were made. They belong to the
+user, and are input all the same: torn by a full disk, written by another version, edited by hand.
 
-Beside not falling over: nothing is written, every error says what to do, and what is believed names nothing outside of the lab.
+Beside not falling over: nothing is written, every error says what to do, and what is believed names
+nothing outside of the lab.
 """
 
 from __future__ import annotations
@@ -30,18 +31,132 @@ _LAB, _NEIGHBOUR = "docker-bridge", "neighbour"
 _MOST_NODES = 5000
 
 _WORDS: list[Any] = [
-    *("name", "world", "slot", "topology", "keeper", "pid", "start", "first", "numbering", "namespaces", "priors", "version"),
-    *("boot", "host", "held", "networks", "forwarding", "before", "interfaces", "back", "4", "6", "all", "accept_ra", "-1"),
-    *("nodes", "host", "private", "moon", _LAB, _NEIGHBOUR, "ns1", "../../etc", "/etc/passwd", "..", ".", "", "\0", "a\nb"),
-    *("\x1b[2J", "\u202e", "\ud800", "x" * 300, "-rf", "10.0.0.0/24", "10.0.0.0/99", "mydocker0", "net.ipv4.ip_forward", "%s"),
+    *(
+        "name",
+        "world",
+        "slot",
+        "topology",
+        "keeper",
+        "pid",
+        "start",
+        "first",
+        "numbering",
+        "namespaces",
+        "priors",
+        "version",
+    ),
+    *(
+        "boot",
+        "host",
+        "held",
+        "networks",
+        "forwarding",
+        "before",
+        "interfaces",
+        "back",
+        "4",
+        "6",
+        "all",
+        "accept_ra",
+        "-1",
+    ),
+    *(
+        "nodes",
+        "host",
+        "private",
+        "moon",
+        _LAB,
+        _NEIGHBOUR,
+        "ns1",
+        "../../etc",
+        "/etc/passwd",
+        "..",
+        ".",
+        "",
+        "\0",
+        "a\nb",
+    ),
+    *(
+        "\x1b[2J",
+        "\u202e",
+        "\ud800",
+        "x" * 300,
+        "-rf",
+        "10.0.0.0/24",
+        "10.0.0.0/99",
+        "mydocker0",
+        "net.ipv4.ip_forward",
+        "%s",
+    ),
     *("$(id)", "\U0001f600"),
-    *(None, True, False, 0, 1, -1, 2, 2**22, 2**22 + 1, 2**31, 2**63, 2**64, 10**400, 0.5, 1e308, float("inf"), float("nan")),
-    *([], {}, [[]], [["a", "b", "c"]], [["a", "b"]], {"a": {}}, {"pid": 1, "start": 0}, {"pid": 2**40, "start": 1}, {"..": 0}),
+    *(
+        None,
+        True,
+        False,
+        0,
+        1,
+        -1,
+        2,
+        2**22,
+        2**22 + 1,
+        2**31,
+        2**63,
+        2**64,
+        10**400,
+        0.5,
+        1e308,
+        float("inf"),
+        float("nan"),
+    ),
+    *(
+        [],
+        {},
+        [[]],
+        [["a", "b", "c"]],
+        [["a", "b"]],
+        {"a": {}},
+        {"pid": 1, "start": 0},
+        {"pid": 2**40, "start": 1},
+        {"..": 0},
+    ),
 ]
 _PIECES = [
-    *(b"{", b"}", b"[", b"]", b'"', b",", b":", b"null", b"NaN", b"1e999", b"9" * 5000, b"[" * 5000, b'{"a":' * 3000, b"\x00"),
-    *(b"\xff", b"\xef\xbb\xbf", b"\\ud800", b"\\u0000", b"/", b"/etc\n", b"mount /proc\n", b"mount ", b"//run/netns\n"),
-    *(b"/run/netns/../../home\n", b"/run/netns\n", b"/etc/netns\n", b"..", b"\r\n", b"\xe2\x80\xa8", b"x" * 5000),
+    *(
+        b"{",
+        b"}",
+        b"[",
+        b"]",
+        b'"',
+        b",",
+        b":",
+        b"null",
+        b"NaN",
+        b"1e999",
+        b"9" * 5000,
+        b"[" * 5000,
+        b'{"a":' * 3000,
+        b"\x00",
+    ),
+    *(
+        b"\xff",
+        b"\xef\xbb\xbf",
+        b"\\ud800",
+        b"\\u0000",
+        b"/",
+        b"/etc\n",
+        b"mount /proc\n",
+        b"mount ",
+        b"//run/netns\n",
+    ),
+    *(
+        b"/run/netns/../../home\n",
+        b"/run/netns\n",
+        b"/etc/netns\n",
+        b"..",
+        b"\r\n",
+        b"\xe2\x80\xa8",
+        b"x" * 5000,
+    ),
 ]
 
 
@@ -66,9 +181,13 @@ class _State:
             case 1:
                 text = mutate.of_text(random, random.choice(texts), _PIECES)
             case _ if door == "made":
-                text = mutate.of_text(random, mutate.of_bytes(random, random.choice(texts), texts), _PIECES)
+                text = mutate.of_text(
+                    random, mutate.of_bytes(random, random.choice(texts), texts), _PIECES
+                )
             case _:
-                text = json.dumps(mutate.of_data(random, random.choice(self._data), _WORDS)).encode()
+                text = json.dumps(
+                    mutate.of_data(random, random.choice(self._data), _WORDS)
+                ).encode()
         return door.encode() + b"\n" + text
 
     def run(self, case: bytes) -> None:
@@ -83,7 +202,10 @@ class _State:
             try:
                 for lab in (_LAB, _NEIGHBOUR):
                     os.mkdir(f"{root}/{lab}", 0o700)
-                _put(f"{root}/{_NEIGHBOUR}/lab.json", json.dumps(self._data[0] | {"name": _NEIGHBOUR}).encode())
+                _put(
+                    f"{root}/{_NEIGHBOUR}/lab.json",
+                    json.dumps(self._data[0] | {"name": _NEIGHBOUR}).encode(),
+                )
                 if door == "journal":
                     _put(f"{root}/{_LAB}/lab.json", json.dumps(self._data[0]).encode())
                 _put(f"{root}/{_LAB}/{_FILES[door]}", text)
@@ -107,7 +229,13 @@ def _look() -> None:
     """What the commands do with a stored lab before they look at the kernel."""
     infos = {info.name: info for info in look.labs()}
     promise(infos[_NEIGHBOUR].state == "up", "the neighbour suffers")
-    promise(all(problem_with_node_name(name) is None or name in infos[_NEIGHBOUR].names for name in infos[_NEIGHBOUR].names), "")
+    promise(
+        all(
+            problem_with_node_name(name) is None or name in infos[_NEIGHBOUR].names
+            for name in infos[_NEIGHBOUR].names
+        ),
+        "",
+    )
     claims.of_others("third")
     for node in ("ns1", "nobody"):
         with suppress(BasculeError):
@@ -118,17 +246,26 @@ def _look() -> None:
     except StateError as error:
         said = str(error)
         promise(printable(said).isprintable() and len(said) < 1500, f"bad words: {said!r}")
-        promise("remove" in said or "use the bascule" in said or "set BASCULE" in said, f"no advice: {said}")
+        promise(
+            "remove" in said or "use the bascule" in said or "set BASCULE" in said,
+            f"no advice: {said}",
+        )
         return
     worlds.existing(stored)
     if lab is None or stored.newest is None or len(lab.nodes) > _MOST_NODES:
         return
     promise(lab.name == stored.newest.name == _LAB, "another lab")
-    promise(all(problem_with_node_name(name) is None for name in stored.namespaces), "a namespace that can't be")
+    promise(
+        all(problem_with_node_name(name) is None for name in stored.namespaces),
+        "a namespace that can't be",
+    )
     promise(Indexes(stored.newest.slot).range.stop < 1 << 31, "no such indexes")
     scope = scope_of(desired(lab))
     places = (f"/run/bascule/{_LAB}/", "/etc/netns/")
-    promise(all(path.startswith(places) and "/../" not in path for path in scope.files), f"outside: {scope.files}")
+    promise(
+        all(path.startswith(places) and "/../" not in path for path in scope.files),
+        f"outside: {scope.files}",
+    )
 
 
 def _notes(text: bytes) -> None:
@@ -136,7 +273,10 @@ def _notes(text: bytes) -> None:
         path = line.removeprefix("mount ")
         known = ("/run/netns", "/etc/netns", "/run/etc-netns")
         promise(os.path.normpath(path) == path and "\0" not in path, f"not a plain path: {path!r}")
-        promise(any(path == folder or path.startswith(f"{folder}/") for folder in known), f"not a folder of ours: {path!r}")
+        promise(
+            any(path == folder or path.startswith(f"{folder}/") for folder in known),
+            f"not a folder of ours: {path!r}",
+        )
 
 
 TARGET: Any = _State()

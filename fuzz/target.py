@@ -1,6 +1,8 @@
-"""What every target has in common: a case is bytes, made from a seed and a number, and running it either returns or is a crasher.
+"""What every target has in common: a case is bytes, made from a seed and a number, and running it
+either returns or is a crasher.
 
-The first line of a case names the *door* that the rest goes in by, so that corpus and crashers can be read and edited.
+The first line of a case names the *door* that the rest goes in by, so that corpus and crashers can
+be read and edited.
 """
 
 from __future__ import annotations
@@ -66,10 +68,23 @@ def time_bound(seconds: float = SECONDS) -> Iterator[None]:
 
 
 class Guard:
-    """``with GUARD:`` nothing but computing may happen: every other event of Python's audit (sys.audit: files, processes,
-    sockets, imports, code) is a crasher. Works once :meth:`hook` is installed; late imports have to be past by then."""
+    """``with GUARD:`` nothing but computing may happen: every other event of Python's audit
+    (sys.audit: files, processes, sockets, imports, code) is a crasher. Works once :meth:`hook` is
+    installed; late imports have to be past by then."""
 
-    _FORBIDDEN = ("open", "os.", "subprocess.", "socket.", "shutil.", "exec", "import", "pty.", "ctypes.", "tempfile.", "glob.")
+    _FORBIDDEN = (
+        "open",
+        "os.",
+        "subprocess.",
+        "socket.",
+        "shutil.",
+        "exec",
+        "import",
+        "pty.",
+        "ctypes.",
+        "tempfile.",
+        "glob.",
+    )
 
     _READS = ("open", "os.listdir", "os.scandir", "os.walk")
 
@@ -87,7 +102,10 @@ class Guard:
         """For sys.addaudithook()."""
         if self._armed and event.startswith(self._FORBIDDEN):
             place = arguments[0]
-            seen = isinstance(place, int) or (self.readable and str(place).startswith(self.readable))  # a number: opened before
+            # a number: opened before
+            seen = isinstance(place, int) or (
+                self.readable and str(place).startswith(self.readable)
+            )
             if event in self._READS and seen and not _writes(event, arguments):
                 return
             self._armed = False
@@ -109,7 +127,11 @@ def corpus(name: str) -> list[bytes]:
 def crashers(name: str) -> dict[str, bytes]:
     """What once broke something, by file name."""
     folder = HERE / "crashers" / name
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())} if folder.is_dir() else {}
+    return (
+        {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+        if folder.is_dir()
+        else {}
+    )
 
 
 def door_of(case: bytes, doors: Mapping[str, Any]) -> tuple[str, bytes]:

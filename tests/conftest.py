@@ -25,7 +25,8 @@ ALLOWED_MISSING = {
 sandbox.ALLOWED_MISSING.update(ALLOWED_MISSING)
 
 _counted: dict[str, dict[str, int]] = {}  # of each test that has passed
-_FIGURES = os.path.abspath(place) if (place := os.environ.get("BASCULE_FIGURES")) else ""  # now: a test goes elsewhere
+# now: a test goes elsewhere
+_FIGURES = os.path.abspath(place) if (place := os.environ.get("BASCULE_FIGURES")) else ""
 _LIVE = Path(__file__).parent / "live"
 _WAITING, _FIRST_PART = ("crash", "races"), 0.6
 
@@ -33,22 +34,26 @@ _WAITING, _FIRST_PART = ("crash", "races"), 0.6
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure() -> None:
     """Enter the sandbox. Workers of pytest-xdist are started later and inherit it."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # pytest in the background; tests send it to what they start
+    # pytest in the background; tests send it to what they start
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         sandbox.enter_sandbox()
     except OSError as error:
         pytest.exit(
             f"the tests run in namespaces of their own, which this system forbids: {error}.\n"
-            "Run them as root, or allow user namespaces: sysctl user.max_user_namespaces=10000, and on Ubuntu "
-            "kernel.apparmor_restrict_unprivileged_userns=0. In a container, start it with --privileged.",
+            "Run them as root, or allow user namespaces: sysctl "
+            "user.max_user_namespaces=10000, and on Ubuntu "
+            "kernel.apparmor_restrict_unprivileged_userns=0. In a container, start it with "
+            "--privileged.",
             returncode=4,
         )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Spread the tests that mostly wait for the kernel over the first part of the run, among those that need a processor. In a
-    full run all of them wait, and the longest stand first as they are; what an earlier one has figures of is not run again."""
+    """Spread the tests that mostly wait for the kernel over the first part of the run, among those
+    that need a processor. In a full run all of them wait, and the longest stand first as they are;
+    what an earlier one has figures of is not run again."""
     if os.environ.get("CRASH") == "full":
         with suppress(OSError):
             _counted.update(json.loads(Path(_FIGURES).read_text()))
@@ -57,19 +62,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     waiting = [item for item in items if item.path.parent.name in _WAITING]
     busy = [item for item in items if item.path.parent.name not in _WAITING]
     apart = int(len(busy) * _FIRST_PART / len(waiting)) if waiting else 0
-    items[:] = [item for at, one in enumerate(waiting) for item in (one, *busy[at * apart : (at + 1) * apart])]
+    items[:] = [
+        item
+        for at, one in enumerate(waiting)
+        for item in (one, *busy[at * apart : (at + 1) * apart])
+    ]
     items += busy[len(waiting) * apart :]
 
 
 def pytest_collection_finish() -> None:
-    """From here on this process forks thousands of times: what is there by now is not to be copied for the collector's marks."""
+    """From here on this process forks thousands of times: what is there by now is not to be copied
+    for the collector's marks."""
     gc.collect()
     gc.freeze()
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Note what tests count with record_property: points tried, operations, steps. With BASCULE_FIGURES it stands in that file at
-    once, so that a run that is cut short can be carried on with the rest; and so does the text of what failed, beside it."""
+    """Note what tests count with record_property: points tried, operations, steps. With
+    BASCULE_FIGURES it stands in that file at once, so that a run that is cut short can be carried
+    on with the rest; and so does the text of what failed, beside it."""
     if "PYTEST_XDIST_WORKER" in os.environ:
         return
     numbers = {name: value for name, value in report.user_properties if isinstance(value, int)}
@@ -98,7 +109,8 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[sandbox.W
     """A throwaway machine, entered; the current folder is ``tmp_path``."""
     for name in ("BASCULE_STATE_DIR", "XDG_RUNTIME_DIR"):
         monkeypatch.delenv(name, raising=False)
-    # This network namespace is not the machine's own, but plays it. (A test may undo all that it has patched.)
+    # This network namespace is not the machine's own, but plays it. (A test may undo all that it
+    # has patched.)
     with pytest.MonkeyPatch.context() as lasting, sandbox.World() as entered:
         lasting.setenv("BASCULE_KEEP_DIR", "/var/lib/bascule")
         os.chdir(tmp_path)

@@ -1,7 +1,8 @@
 """Stop a run at any of its effects: killed, refused by the kernel, cut off from power.
 
-A run is a function, carried out in a forked child, because a SIGKILL ends more than a function. The child stands in the gate of
-:mod:`bascule.syscalls`, which every changing system call passes, and counts. So does everything that it forks, by shared memory.
+A run is a function, carried out in a forked child, because a SIGKILL ends more than a function. The
+child stands in the gate of :mod:`bascule.syscalls`, which every changing system call passes, and
+counts. So does everything that it forks, by shared memory.
 """
 
 from __future__ import annotations
@@ -30,13 +31,17 @@ from bascule.host import netlink
 from bascule.state import folder
 
 How = Literal["done", "killed", "error", "traceback", "hang"]
-_SECONDS, _PATIENCE = 60, 0.2  # a machine with ten such tests at once has stood still for half of that
-_LIVING = ("sleep", "dnsmasq", "pasta", "pasta.avx2")  # keepers, name servers, ways out: what outlives a run
+# a machine with ten such tests at once has stood still for half of that
+_SECONDS, _PATIENCE = 60, 0.2
+# keepers, name servers, ways out: what outlives a run
+_LIVING = ("sleep", "dnsmasq", "pasta", "pasta.avx2")
 _HEAD = struct.Struct("=IIII")  # calls met, messages met, hit, length of the text
 _HIT_AT, _ASKS = 8, 2
-_NAMES, _SHARED = 1 << 16, 1 << 17  # where the calls' kinds stand, a byte each, behind the text; the size of it all
+# where the calls' kinds stand, a byte each, behind the text; the size of it all
+_NAMES, _SHARED = 1 << 16, 1 << 17
 
-# What each call can answer, by its manual page: first what happens most. ENOENT of a file that goes is no fault and left out.
+# What each call can answer, by its manual page: first what happens most. ENOENT of a file that goes
+# is no fault and left out.
 ERRNOS: dict[str, tuple[str, ...]] = {
     "open": ("ENOSPC", "EMFILE", "EACCES", "EROFS"),
     "write": ("ENOSPC", "EIO"),
@@ -67,9 +72,10 @@ REFUSALS = ("EEXIST", "ENOMEM", "EPERM", "EBUSY", "ENODEV", "EINVAL", "EOPNOTSUP
 
 @dataclass(frozen=True)
 class Fault:
-    """What happens, and when. ``kill``: SIGKILL to the command before its effect number ``at``; ``worker``: to the process of it
-    that is just acting; ``power``: like kill, and the state directory keeps only what was synced; ``error``: the system call
-    number ``at`` answers its errno number ``variant``; ``refuse``: the netlink message number ``at`` is answered with one."""
+    """What happens, and when. ``kill``: SIGKILL to the command before its effect number ``at``;
+    ``worker``: to the process of it that is just acting; ``power``: like kill, and the state
+    directory keeps only what was synced; ``error``: the system call number ``at`` answers its errno
+    number ``variant``; ``refuse``: the netlink message number ``at`` is answered with one."""
 
     at: int
     way: Literal["none", "kill", "worker", "power", "error", "refuse"] = "none"
@@ -77,7 +83,8 @@ class Fault:
 
 
 class Ending(NamedTuple):
-    """How a run ended, how many calls and messages it made, whether the fault came, what was said, and the names of the calls."""
+    """How a run ended, how many calls and messages it made, whether the fault came, what was said,
+    and the names of the calls."""
 
     how: How
     calls: int
@@ -111,13 +118,20 @@ class _Gate:
         if self._fault.way == "error":
             names = ERRNOS[call]
             number = getattr(errno, names[self._fault.variant % len(names)])
-            raise OSError(number, os.strerror(number), subject if isinstance(subject, str) else None)
+            raise OSError(
+                number, os.strerror(number), subject if isinstance(subject, str) else None
+            )
         if self._fault.way == "worker":
             os._exit(137)  # process 1 of a PID namespace does not heed a signal of its own
-        # The command is killed from outside: whoever acts just now may be in a PID namespace that does not show it.
+        # The command is killed from outside: whoever acts just now may be in a PID namespace that
+        # does not show it.
         struct.pack_into("=I", self._shared, _HIT_AT, _ASKS)
-        deadline = time.monotonic() + _PATIENCE  # a new keeper acts by itself, after the end of the command
-        while struct.unpack_from("=I", self._shared, _HIT_AT)[0] == _ASKS and time.monotonic() < deadline:
+        # a new keeper acts by itself, after the end of the command
+        deadline = time.monotonic() + _PATIENCE
+        while (
+            struct.unpack_from("=I", self._shared, _HIT_AT)[0] == _ASKS
+            and time.monotonic() < deadline
+        ):
             time.sleep(0.0002)
 
     def refusal(self, data: bytes) -> tuple[bytes, bytes]:
@@ -132,7 +146,9 @@ class _Gate:
             _HEAD.pack_into(self._shared, 0, calls, messages + 1, hit or mine, length)
             if mine:
                 number = getattr(errno, REFUSALS[self._fault.variant % len(REFUSALS)])
-                answer = struct.pack("=IHHIIi", 36, 2, 0x100, sequence, port, -number) + message[:16]
+                answer = (
+                    struct.pack("=IHHIIi", 36, 2, 0x100, sequence, port, -number) + message[:16]
+                )
             else:
                 kept += message
         return kept, answer
@@ -177,7 +193,8 @@ def _lying(gate: _Gate) -> Iterator[None]:
 
 
 def attempt(action: Callable[[], object], fault: Fault) -> Ending:
-    """Carry out ``action`` in a child, with the fault. Waits until all that it started has ended; a keeper lives on."""
+    """Carry out ``action`` in a child, with the fault. Waits until all that it started has ended; a
+    keeper lives on."""
     shared = mmap.mmap(-1, _SHARED)
     disk = Disk() if fault.way == "power" else None
     child = os.fork()
@@ -217,7 +234,8 @@ def _run(action: Callable[[], object], fault: Fault, shared: mmap.mmap, disk: Di
 
 
 def _wait(child: int, shared: mmap.mmap) -> tuple[How, str]:
-    """Wait for its end, and kill it when the gate asks for that. Where it hangs, where it does comes along."""
+    """Wait for its end, and kill it when the gate asks for that. Where it hangs, where it does
+    comes along."""
     poll = select.poll()
     with open(os.pidfd_open(child)) as descriptor:
         poll.register(descriptor, select.POLLIN)
@@ -229,16 +247,27 @@ def _wait(child: int, shared: mmap.mmap) -> tuple[How, str]:
                 os.kill(child, signal.SIGKILL)
                 os.waitpid(child, 0)
                 struct.pack_into("=I", shared, _HIT_AT, 1)
-                return ("hang", f"after {_HEAD.unpack_from(shared)[0]} calls:\n{where}") if late else ("killed", "")
+                return (
+                    ("hang", f"after {_HEAD.unpack_from(shared)[0]} calls:\n{where}")
+                    if late
+                    else ("killed", "")
+                )
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    how: How = {0: "done", 1: "error"}.get(code, "killed" if code in (137, -signal.SIGKILL) else "traceback")  # type: ignore[assignment]
+    how: How = {0: "done", 1: "error"}.get(
+        code, "killed" if code in (137, -signal.SIGKILL) else "traceback"
+    )  # type: ignore[assignment]
     return how, ""
 
 
 def _whereabouts(pid: int) -> Iterator[str]:
     """What a process and those below it are, and what they wait for in the kernel."""
     with suppress(OSError):
-        command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ")[:80].decode(errors="replace")
+        command = (
+            Path(f"/proc/{pid}/cmdline")
+            .read_bytes()
+            .replace(b"\0", b" ")[:80]
+            .decode(errors="replace")
+        )
         used = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
         waits = Path(f"/proc/{pid}/stack").read_text().split("\n")[:8]
         yield f"{pid} {command} ({used} ticks): {' '.join(waits)}"
@@ -247,7 +276,8 @@ def _whereabouts(pid: int) -> Iterator[str]:
 
 
 def _reap_orphans() -> None:
-    """Wait for what the dead have left running: helpers that see their pipe closed, and end. Keepers and name servers live on."""
+    """Wait for what the dead have left running: helpers that see their pipe closed, and end.
+    Keepers and name servers live on."""
     deadline = time.monotonic() + _SECONDS
     while time.monotonic() < deadline:
         with suppress(ChildProcessError):
@@ -269,10 +299,11 @@ def _lives_on(pid: int) -> bool:
 
 
 class Disk:
-    """The state directory as a disk shows it after a loss of power: contents that were synced, names whose folder was synced.
+    """The state directory as a disk shows it after a loss of power: contents that were synced,
+    names whose folder was synced.
 
-    Everything else is lost, the worst that fsync(2) allows. It is kept in a folder of its own, because the child that meets the
-    syncs is killed.
+    Everything else is lost, the worst that fsync(2) allows. It is kept in a folder of its own,
+    because the child that meets the syncs is killed.
     """
 
     def __init__(self) -> None:
@@ -298,7 +329,9 @@ class Disk:
     def _synced(self, path: str, _descriptor: int = -1) -> None:
         status = os.lstat(path)
         if stat.S_ISDIR(status.st_mode):
-            rows = [f"{os.lstat(os.path.join(path, name)).st_ino} {name}\n" for name in os.listdir(path)]
+            rows = [
+                f"{os.lstat(os.path.join(path, name)).st_ino} {name}\n" for name in os.listdir(path)
+            ]
             (self._shadow / f"{status.st_ino}.folder").write_text("".join(rows))
         elif stat.S_ISREG(status.st_mode):
             shutil.copy(path, self._shadow / str(status.st_ino))
@@ -308,7 +341,11 @@ class Disk:
         if not os.path.isdir(self._root):
             return
         number = os.lstat(self._root).st_ino
-        folders = {os.lstat(path).st_ino for path in Path(self._root).rglob("*") if path.is_dir() and not path.is_symlink()}
+        folders = {
+            os.lstat(path).st_ino
+            for path in Path(self._root).rglob("*")
+            if path.is_dir() and not path.is_symlink()
+        }
         shutil.rmtree(self._root)
         os.mkdir(self._root, 0o700)
         self._restore(self._root, number, folders)

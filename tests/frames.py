@@ -1,7 +1,8 @@
-"""Frames as bytes, for tests that send what no socket would: forged sources, errors about flows of others, ARP of thieves.
+"""Frames as bytes, for tests that send what no socket would: forged sources, errors about flows of
+others, ARP of thieves.
 
-A test of what must *not* arrive does not wait for a time: it sends the forbidden, then something that is allowed, and when that
-has come, all that could have come before it is there.
+A test of what must *not* arrive does not wait for a time: it sends the forbidden, then something
+that is allowed, and when that has come, all that could have come before it is there.
 """
 
 from __future__ import annotations
@@ -40,14 +41,28 @@ def _sum(data: bytes) -> int:
 def ip(source: str, target: str, protocol: int, payload: bytes, hops: int = 64) -> bytes:
     """An IPv4 or IPv6 packet."""
     if ":" in target:
-        return struct.pack("!IHBB", 6 << 28, len(payload), protocol, hops) + _packed(source) + _packed(target) + payload
-    head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(payload), 1, 0, hops, protocol, 0) + _packed(source) + _packed(target)
+        return (
+            struct.pack("!IHBB", 6 << 28, len(payload), protocol, hops)
+            + _packed(source)
+            + _packed(target)
+            + payload
+        )
+    head = (
+        struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(payload), 1, 0, hops, protocol, 0)
+        + _packed(source)
+        + _packed(target)
+    )
     return head[:10] + struct.pack("!H", _sum(head)) + head[12:] + payload
 
 
 def _with_sum(source: str, target: str, protocol: int, data: bytes, at: int) -> bytes:
-    """The data with the checksum that covers addresses, too, put where it belongs (RFC 8200 section 8.1)."""
-    size = struct.pack("!IxxxB", len(data), protocol) if ":" in target else struct.pack("!xBH", protocol, len(data))
+    """The data with the checksum that covers addresses, too, put where it belongs (RFC 8200 section
+    8.1)."""
+    size = (
+        struct.pack("!IxxxB", len(data), protocol)
+        if ":" in target
+        else struct.pack("!xBH", protocol, len(data))
+    )
     found = _sum(_packed(source) + _packed(target) + size + data)
     return data[:at] + struct.pack("!H", found or 0xFFFF) + data[at + 2 :]
 
@@ -59,14 +74,24 @@ def udp(source: tuple[str, int], target: tuple[str, int], data: bytes = MARK) ->
 
 
 def tcp(
-    source: tuple[str, int], target: tuple[str, int], flags: int, sequence: int = 1, answer: int = 1, data: bytes = b""
+    source: tuple[str, int],
+    target: tuple[str, int],
+    flags: int,
+    sequence: int = 1,
+    answer: int = 1,
+    data: bytes = b"",
 ) -> bytes:
     """A segment."""
-    body = struct.pack("!HHIIBBHHH", source[1], target[1], sequence, answer, 5 << 4, flags, 1000, 0, 0) + data
+    body = (
+        struct.pack("!HHIIBBHHH", source[1], target[1], sequence, answer, 5 << 4, flags, 1000, 0, 0)
+        + data
+    )
     return ip(source[0], target[0], TCP, _with_sum(source[0], target[0], TCP, body, 16))
 
 
-def icmp(source: str, target: str, kind: int, code: int, rest: bytes, payload: bytes, hops: int = 64) -> bytes:
+def icmp(
+    source: str, target: str, kind: int, code: int, rest: bytes, payload: bytes, hops: int = 64
+) -> bytes:
     """An ICMP or ICMPv6 message; ``rest`` are the four bytes behind the checksum."""
     body = struct.pack("!BBH", kind, code, 0) + rest + payload
     if ":" in target:
@@ -90,17 +115,36 @@ def too_big(source: str, target: str, about: bytes, mtu: int) -> bytes:
 def ethernet(target: str, source: str, packet: bytes, kind: int = 0) -> bytes:
     """A frame. The kind follows from an IP packet's version."""
     kind = kind or (_IPV6 if packet[0] >> 4 == 6 else _IPV4)
-    return bytes.fromhex(target.replace(":", "")) + bytes.fromhex(source.replace(":", "")) + struct.pack("!H", kind) + packet
+    return (
+        bytes.fromhex(target.replace(":", ""))
+        + bytes.fromhex(source.replace(":", ""))
+        + struct.pack("!H", kind)
+        + packet
+    )
 
 
 def arp(mac: str, address: str, to_mac: str, to_address: str) -> bytes:
     """An ARP reply: ``address`` is at ``mac``."""
-    return ethernet(to_mac, mac, b"\0\1\x08\0\6\4\0\2" + _mac(mac) + _packed(address) + _mac(to_mac) + _packed(to_address), _ARP)
+    return ethernet(
+        to_mac,
+        mac,
+        b"\0\1\x08\0\6\4\0\2" + _mac(mac) + _packed(address) + _mac(to_mac) + _packed(to_address),
+        _ARP,
+    )
 
 
 def advertisement(mac: str, address: str, target: str, source: str = "") -> bytes:
-    """A neighbour advertisement that overrides: ``address`` is at ``mac`` (RFC 4861 section 4.4)."""
-    packet = icmp(source or address, target, 136, 0, b"\x20\0\0\0", _packed(address) + b"\2\1" + _mac(mac), 255)
+    """A neighbour advertisement that overrides: ``address`` is at ``mac`` (RFC 4861 section
+    4.4)."""
+    packet = icmp(
+        source or address,
+        target,
+        136,
+        0,
+        b"\x20\0\0\0",
+        _packed(address) + b"\2\1" + _mac(mac),
+        255,
+    )
     return packet
 
 
@@ -148,7 +192,8 @@ class Snoop:
         self._socket.close()
 
     def until(self, what: bytes, seconds: float = 20) -> list[bytes]:
-        """What has come, up to the first frame that holds this. Raises AssertionError where it does not come."""
+        """What has come, up to the first frame that holds this. Raises AssertionError where it does
+        not come."""
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
             self._socket.settimeout(left)
@@ -166,7 +211,10 @@ class Snoop:
 @contextmanager
 def snooping(*places: str | tuple[str, str]) -> Iterator[dict[str, Snoop]]:
     """An ear at each node's eth0, or at (node, device)."""
-    ears = {name: Snoop(name, device) for name, device in ((each, "eth0") if isinstance(each, str) else each for each in places)}
+    ears = {
+        name: Snoop(name, device)
+        for name, device in ((each, "eth0") if isinstance(each, str) else each for each in places)
+    }
     try:
         yield ears
     finally:
@@ -175,7 +223,8 @@ def snooping(*places: str | tuple[str, str]) -> Iterator[dict[str, Snoop]]:
 
 
 def settled(ears: dict[str, Snoop], ends: dict[str, str]) -> dict[str, list[bytes]]:
-    """What was heard with the mark, at each node, up to a datagram that the machine sends it now (to the address in ``ends``)."""
+    """What was heard with the mark, at each node, up to a datagram that the machine sends it now
+    (to the address in ``ends``)."""
     found = {}
     for name, address in ends.items():
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
@@ -186,7 +235,8 @@ def settled(ears: dict[str, Snoop], ends: dict[str, str]) -> dict[str, list[byte
 
 
 def bridge_nf(value: str) -> None:
-    """Whether bridged frames pass the IP firewall (br_netfilter); nothing happens where the kernel has no such thing."""
+    """Whether bridged frames pass the IP firewall (br_netfilter); nothing happens where the kernel
+    has no such thing."""
     for family in ("ip", "ip6", "arp"):
         place = Path(f"/proc/sys/net/bridge/bridge-nf-call-{family}tables")
         if place.exists():

@@ -32,15 +32,20 @@ STATE = ("/run/bascule*",)
 _SECONDS = 60
 
 
-def bascule(world: World, *arguments: object, check: bool = True, **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run the command in this world. It is a process of its own, but a child of this one, which has read the modules already:
-    most of a small command's time is Python's start. With ``options`` (those of :meth:`World.run`) it is started anew."""
+def bascule(
+    world: World, *arguments: object, check: bool = True, **options: Any
+) -> subprocess.CompletedProcess[str]:
+    """Run the command in this world. It is a process of its own, but a child of this one, which has
+    read the modules already: most of a small command's time is Python's start. With ``options``
+    (those of :meth:`World.run`) it is started anew."""
     words = [str(argument) for argument in arguments]
     if options:
         return world.run(BASCULE, *words, check=check, **options)
     done = _forked(words)
     if check and done.returncode != 0:
-        raise AssertionError(f"{shlex.join(done.args)}: exit {done.returncode}\n{done.stdout}{done.stderr}")
+        raise AssertionError(
+            f"{shlex.join(done.args)}: exit {done.returncode}\n{done.stdout}{done.stderr}"
+        )
     return done
 
 
@@ -67,7 +72,9 @@ def _become(words: list[str], out: int, err: int) -> NoReturn:
     try:
         os.dup2(out, 1)
         os.dup2(err, 2)
-        sys.stdout, sys.stderr = (os.fdopen(number, "w", encoding="utf-8", closefd=False) for number in (1, 2))
+        sys.stdout, sys.stderr = (
+            os.fdopen(number, "w", encoding="utf-8", closefd=False) for number in (1, 2)
+        )
         sys.argv = [BASCULE, *words]
         code = main(words)
     except SystemExit as error:
@@ -87,4 +94,7 @@ def as_json(world: World, *arguments: object) -> Any:
 
 def changes(world: World, *arguments: object) -> list[str]:
     """The plan, one "sign what" a line."""
-    return [f"{change['sign']} {change['what']}" for change in as_json(world, "plan", *arguments)["changes"]]
+    return [
+        f"{change['sign']} {change['what']}"
+        for change in as_json(world, "plan", *arguments)["changes"]
+    ]

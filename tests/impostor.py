@@ -11,7 +11,8 @@ from pathlib import Path
 
 from sandbox import NOBODY, require_python_for_everybody, started_by_root
 
-# A process whose command line and name are what it likes: the words are written over those that it was started with (proc(5)).
+# A process whose command line and name are what it likes: the words are written over those that it
+# was started with (proc(5)).
 _IMPOSTOR = """
 import ctypes, os, signal, sys
 words = b"\\0".join(word.encode() for word in sys.argv[1:]) + b"\\0"
@@ -21,7 +22,7 @@ ctypes.memmove(start, words, len(words))
 ctypes.CDLL(None).prctl(15, sys.argv[1].encode(), 0, 0, 0)
 print("ready", flush=True)
 signal.pause()
-"""
+"""  # noqa: E501
 
 
 @contextmanager
@@ -29,9 +30,15 @@ def impostor(*words: str, env: dict[str, str] | None = None) -> Iterator[subproc
     """Somebody else's process that calls itself so; root's tests have another user for it."""
     if started_by_root():
         require_python_for_everybody()
-    become = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--"] if started_by_root() else []
+    become = (
+        ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--"]
+        if started_by_root()
+        else []
+    )
     argv = [*become, sys.executable, "-c", _IMPOSTOR, *words, " " * 200]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, cwd="/", env={**os.environ, **(env or {})}) as made:
+    with subprocess.Popen(
+        argv, stdout=subprocess.PIPE, text=True, cwd="/", env={**os.environ, **(env or {})}
+    ) as made:
         assert made.stdout is not None
         assert made.stdout.readline() == "ready\n"
         assert Path(f"/proc/{made.pid}/cmdline").read_bytes().startswith("\0".join(words).encode())

@@ -1,7 +1,9 @@
-"""The state of the machine as a value, read in a millisecond a namespace: for tests that compare thousands of states.
+"""The state of the machine as a value, read in a millisecond a namespace: for tests that compare
+thousands of states.
 
-It reads the kernel's bytes with a decoder of its own, so that what bascule misreads is seen. What it leaves out (sysctls, queues,
-neighbours, what the kernel makes by itself) the slower :meth:`sandbox.World.snapshot` compares.
+It reads the kernel's bytes with a decoder of its own, so that what bascule misreads is seen. What
+it leaves out (sysctls, queues, neighbours, what the kernel makes by itself) the slower
+:meth:`sandbox.World.snapshot` compares.
 """
 
 from __future__ import annotations
@@ -43,8 +45,8 @@ _SYSCTLS_OF_A_LINK = (
 
 
 def state(state_too: bool = True) -> State:
-    """This machine: the namespace that the thread is in, those pinned in /run/netns, mounts, files. Without ``state_too`` what is
-    below /run/bascule is left out, apart from the nodes' files."""
+    """This machine: the namespace that the thread is in, those pinned in /run/netns, mounts, files.
+    Without ``state_too`` what is below /run/bascule is left out, apart from the nodes' files."""
     places = {"": _namespace()}
     for name in sorted(os.listdir("/run/netns")) if os.path.isdir("/run/netns") else ():
         places[name] = _inside(f"/run/netns/{name}", _namespace)
@@ -53,7 +55,8 @@ def state(state_too: bool = True) -> State:
 
 
 def difference(before: State, after: State) -> str:
-    """What is only in ``before`` (-) and only in ``after`` (+), one line each; empty where they are equal."""
+    """What is only in ``before`` (-) and only in ``after`` (+), one line each; empty where they are
+    equal."""
     old, new = Counter(_flat(before)), Counter(_flat(after))
     return "\n".join([*(f"- {line}" for line in old - new), *(f"+ {line}" for line in new - old)])
 
@@ -122,7 +125,11 @@ def _attributes(data: bytes) -> dict[int, bytes]:
 
 
 def _address(data: bytes) -> str:
-    return socket.inet_ntop(socket.AF_INET if len(data) == 4 else socket.AF_INET6, data) if data else "-"
+    return (
+        socket.inet_ntop(socket.AF_INET if len(data) == 4 else socket.AF_INET6, data)
+        if data
+        else "-"
+    )
 
 
 def _number(data: bytes) -> int:
@@ -140,7 +147,8 @@ def _namespace() -> State:
             "nft": _ruleset(),
         }
     for key in (*_SYSCTLS, *(key.format(name) for name in links for key in _SYSCTLS_OF_A_LINK)):
-        with suppress(FileNotFoundError), open(f"/proc/sys/{key}") as file:  # where a link has an MTU below 1,280: no IPv6
+        # where a link has an MTU below 1,280: no IPv6
+        with suppress(FileNotFoundError), open(f"/proc/sys/{key}") as file:
             found[key] = file.read().strip()
     return found
 
@@ -179,7 +187,8 @@ def _settings(data: bytes, wanted: dict[str, int]) -> dict[str, int]:
 
 
 def _bridge(data: bytes) -> dict[str, int]:
-    """While the spanning tree changes, the kernel tells another ageing time than it was given (net/bridge/br_stp.c)."""
+    """While the spanning tree changes, the kernel tells another ageing time than it was given
+    (net/bridge/br_stp.c)."""
     found = _settings(data, _BRIDGE)
     if found.get("stp"):
         found.pop("ageing")
@@ -188,8 +197,14 @@ def _bridge(data: bytes) -> dict[str, int]:
 
 def _name_peers(places: dict[str, State]) -> None:
     """Indexes say which end belongs to which; afterwards they are of no interest."""
-    ends = [(place, name, link) for place, what in places.items() for name, link in what.get("links", {}).items()]
-    pairs = {link["pair"]: f"{place}/{name}" for place, name, link in ends if link["kind"] == "veth"}
+    ends = [
+        (place, name, link)
+        for place, what in places.items()
+        for name, link in what.get("links", {}).items()
+    ]
+    pairs = {
+        link["pair"]: f"{place}/{name}" for place, name, link in ends if link["kind"] == "veth"
+    }
     for _place, _name, link in ends:
         index, peer = link.pop("pair")
         if link["kind"] == "veth":
@@ -208,15 +223,31 @@ def _addresses(rows: list[bytes], names: dict[int, str]) -> Iterator[str]:
 
 def _routes(rows: list[bytes], names: dict[int, str]) -> Iterator[str]:
     for data in rows:
-        family, length, _, _, table, protocol, scope, kind, _flags = struct.unpack_from("=BBBBBBBBI", data)
+        family, length, _, _, table, protocol, scope, kind, _flags = struct.unpack_from(
+            "=BBBBBBBBI", data
+        )
         parts = _attributes(data[12:])
         to = _address(parts.get(1, b""))
         device = names.get(_number(parts[4]), "?") if 4 in parts else "-"
         own = table == _LOCAL_TABLE and (to != "::1" or device == "lo")
         if own or kind == _MULTICAST or to.startswith(("fe80:", "ff00:")):
             continue
-        words = (to, length, "via", _address(parts.get(5, b"")), "dev", device, "metric", _number(parts.get(6, b"")))
-        yield " ".join(map(str, (family, *words, "table", table, "proto", protocol, "scope", scope, "type", kind)))
+        words = (
+            to,
+            length,
+            "via",
+            _address(parts.get(5, b"")),
+            "dev",
+            device,
+            "metric",
+            _number(parts.get(6, b"")),
+        )
+        yield " ".join(
+            map(
+                str,
+                (family, *words, "table", table, "proto", protocol, "scope", scope, "type", kind),
+            )
+        )
 
 
 def _ruleset() -> str:
@@ -224,7 +255,9 @@ def _ruleset() -> str:
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 12) as opened:
         if not _dump(opened, _NF_TABLES | _GETTABLE, bytes(4)):
             return ""
-    return subprocess.run(["nft", "list", "ruleset"], capture_output=True, text=True, check=True).stdout
+    return subprocess.run(
+        ["nft", "list", "ruleset"], capture_output=True, text=True, check=True
+    ).stdout
 
 
 def _mounts() -> list[str]:
@@ -243,7 +276,11 @@ def _files(state_too: bool) -> Iterator[tuple[str, str]]:
         for folder, folders, names in os.walk(top):
             for name in (*folders, *names):
                 path = f"{folder}/{name}"
-                if state_too or not path.startswith("/run/bascule") or ("/etc/" in path and not os.path.isdir(path)):
+                if (
+                    state_too
+                    or not path.startswith("/run/bascule")
+                    or ("/etc/" in path and not os.path.isdir(path))
+                ):
                     yield path, _file(path)
     if os.path.isdir("/etc/netns"):
         yield "/etc/netns", "folder"

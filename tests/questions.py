@@ -1,4 +1,5 @@
-"""Asking name servers as any program asks, with DNS packets (RFC 1035), and one that answers for the machine."""
+"""Asking name servers as any program asks, with DNS packets (RFC 1035), and one that answers for
+the machine."""
 
 from __future__ import annotations
 
@@ -20,7 +21,12 @@ NOERROR, NXDOMAIN, REFUSED = 0, 3, 5
 
 def question(name: str, kind: int) -> bytes:
     labels = b"".join(bytes([len(part)]) + part.encode() for part in name.split(".") if part)
-    return struct.pack("!HHHHHH", 4711, 0x0100, 1, 0, 0, 0) + labels + b"\0" + struct.pack("!HH", kind, 1)
+    return (
+        struct.pack("!HHHHHH", 4711, 0x0100, 1, 0, 0, 0)
+        + labels
+        + b"\0"
+        + struct.pack("!HH", kind, 1)
+    )
 
 
 def _answers(message: bytes) -> tuple[int, set[str]]:
@@ -60,11 +66,14 @@ def _name(message: bytes, at: int) -> str:
     return ".".join(parts)
 
 
-def ask(node: str, server: str, name: str, kind: int = A, tcp: bool = False, seconds: float = 4) -> tuple[int, set[str]] | None:
+def ask(
+    node: str, server: str, name: str, kind: int = A, tcp: bool = False, seconds: float = 4
+) -> tuple[int, set[str]] | None:
     """What the server tells a node; None where it says nothing."""
     with inside(node):
         made = socket.socket(
-            socket.AF_INET6 if ":" in server else socket.AF_INET, socket.SOCK_STREAM if tcp else socket.SOCK_DGRAM
+            socket.AF_INET6 if ":" in server else socket.AF_INET,
+            socket.SOCK_STREAM if tcp else socket.SOCK_DGRAM,
         )
     with made:
         made.settimeout(seconds)
@@ -83,7 +92,8 @@ def ask(node: str, server: str, name: str, kind: int = A, tcp: bool = False, sec
 
 @contextmanager
 def upstream(world: World, address: str = "192.0.2.53") -> Iterator[list[str]]:
-    """A name server that the machine uses: it answers everything with 203.0.113.9. Gives what it was asked."""
+    """A name server that the machine uses: it answers everything with 203.0.113.9. Gives what it
+    was asked."""
     world.run("ip", "address", "add", f"{address}/32", "dev", "lo")
     names(f"nameserver {address}\n")
     try:
@@ -102,7 +112,8 @@ def names(text: str, path: str = "/etc/resolv.conf") -> None:
 
 @contextmanager
 def answering(address: str, node: str = "") -> Iterator[list[str]]:
-    """A name server in this namespace that answers everything with 203.0.113.9. Gives the names that it was asked for."""
+    """A name server in this namespace that answers everything with 203.0.113.9. Gives the names
+    that it was asked for."""
     heard: list[str] = []
     made = bound(node, address, 53, socket.SOCK_DGRAM)
     made.settimeout(0.05)
@@ -117,7 +128,14 @@ def answering(address: str, node: str = "") -> Iterator[list[str]]:
             heard.append(_name(data, 12))
             end = _skip(data, 12) + 4
             head = data[:2] + struct.pack("!HHHHH", 0x8180, 1, 1, 0, 0)
-            made.sendto(head + data[12:end] + b"\xc0\x0c" + struct.pack("!HHIH", A, 1, 60, 4) + bytes([203, 0, 113, 9]), peer)
+            made.sendto(
+                head
+                + data[12:end]
+                + b"\xc0\x0c"
+                + struct.pack("!HHIH", A, 1, 60, 4)
+                + bytes([203, 0, 113, 9]),
+                peer,
+            )
 
     thread = threading.Thread(target=serve)
     thread.start()

@@ -2,11 +2,13 @@
 
 Two steps keep tests away from the real machine and from each other:
 
-1. pytest itself moves into new network, mount and UTS namespaces before it starts its workers (:func:`enter_sandbox`).
-   An ordinary user gets a user namespace around these and is root inside it. The machine's network is out of reach.
-2. Each test that asks for the fixture ``world`` gets network and mount namespaces of its own (:class:`World`), with an
-   empty /run and with an /etc that may be written to. They belong to the main thread, where test code runs: calls into
-   the API and the processes a test starts both take them for "the host".
+1. pytest itself moves into new network, mount and UTS namespaces before it starts its workers
+   (:func:`enter_sandbox`). An ordinary user gets a user namespace around these and is root inside
+   it. The machine's network is out of reach.
+2. Each test that asks for the fixture ``world`` gets network and mount namespaces of its own
+   (:class:`World`), with an empty /run and with an /etc that may be written to. They belong to the
+   main thread, where test code runs: calls into the API and the processes a test starts both take
+   them for "the host".
 """
 
 from __future__ import annotations
@@ -35,22 +37,36 @@ from typing import Any, NoReturn
 
 import pytest
 
-CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWUSER, CLONE_NEWNET = 0x00020000, 0x04000000, 0x10000000, 0x40000000
+CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWUSER, CLONE_NEWNET = (
+    0x00020000,
+    0x04000000,
+    0x10000000,
+    0x40000000,
+)
 MS_BIND, MS_REC, MS_PRIVATE = 0x1000, 0x4000, 1 << 18
 PR_SET_CHILD_SUBREAPER, PR_GET_CHILD_SUBREAPER = 36, 37
 
-SANDBOX = "BASCULE_TEST_SANDBOX"  # the sandbox's network namespace; workers inherit it and see that they are inside
+# the sandbox's network namespace; workers inherit it and see that they are inside
+SANDBOX = "BASCULE_TEST_SANDBOX"
 UID = "BASCULE_TEST_UID"  # who started pytest: inside, everybody is 0
-MACHINE = "BASCULE_TEST_MACHINE"  # the machine's own network namespace, to prove that nobody is there
+# the machine's own network namespace, to prove that nobody is there
+MACHINE = "BASCULE_TEST_MACHINE"
 
 NOBODY = 65534
-BASCULE = f"{os.path.dirname(sys.executable)}/bascule"  # the command that belongs to the package under test
+# the command that belongs to the package under test
+BASCULE = f"{os.path.dirname(sys.executable)}/bascule"
 Snapshot = dict[str, Any]
 EXCLUDED = ("/run/bascule/*/lock",)
 OWN_NETWORK, OWN_MOUNTS = "/proc/thread-self/ns/net", "/proc/thread-self/ns/mnt"
 
 _libc = ctypes.CDLL(None, use_errno=True)
-_libc.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p)
+_libc.mount.argtypes = (
+    ctypes.c_char_p,
+    ctypes.c_char_p,
+    ctypes.c_char_p,
+    ctypes.c_ulong,
+    ctypes.c_char_p,
+)
 
 
 def _call(name: str, *arguments: object) -> None:
@@ -68,7 +84,8 @@ def _mount(source: str, target: str, kind: str, flags: int = 0, data: str = "") 
 
 
 def enter_sandbox() -> None:
-    """Move this process, which has one thread, off the machine for good. Nothing happens where it is off already.
+    """Move this process, which has one thread, off the machine for good. Nothing happens where it
+    is off already.
 
     Raises OSError where the kernel forbids it.
     """
@@ -107,8 +124,8 @@ def started_by_root() -> bool:
 
 
 def _join(descriptor: int, kind: int, seconds: float = 1) -> None:
-    """setns(2). A thread that was joined has ended for Python; the kernel takes a moment more, and until then lets nobody join a
-    mount namespace who shares the current folder with it (EINVAL)."""
+    """setns(2). A thread that was joined has ended for Python; the kernel takes a moment more, and
+    until then lets nobody join a mount namespace who shares the current folder with it (EINVAL)."""
     deadline = time.monotonic() + seconds
     while True:
         try:
@@ -120,7 +137,8 @@ def _join(descriptor: int, kind: int, seconds: float = 1) -> None:
 
 
 class World:
-    """Namespaces that play the machine for one test. ``with World() as world:`` is inside, in the main thread."""
+    """Namespaces that play the machine for one test. ``with World() as world:`` is inside, in the
+    main thread."""
 
     def __init__(self) -> None:
         self.home = ""  # the ordinary user's home folder
@@ -132,12 +150,15 @@ class World:
 
     def __enter__(self) -> World:
         self._folder = os.getcwd()
-        self._outside = [(os.open(path, os.O_RDONLY | os.O_CLOEXEC), kind) for path, kind in _NAMESPACES]
+        self._outside = [
+            (os.open(path, os.O_RDONLY | os.O_CLOEXEC), kind) for path, kind in _NAMESPACES
+        ]
         self._children = _children()
         reaps = ctypes.c_int()
         _call("prctl", PR_GET_CHILD_SUBREAPER, ctypes.byref(reaps), 0, 0, 0)
         self._reaps = reaps.value  # 1 where this world is entered from another
-        _call("prctl", PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # what a test leaves running becomes our child
+        # what a test leaves running becomes our child
+        _call("prctl", PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         self.home = tempfile.mkdtemp(prefix="bascule-home-")
         for folder in ("tmp", "run"):
             os.mkdir(f"{self.home}/{folder}", 0o700)
@@ -149,7 +170,8 @@ class World:
             self._mount_own()
             self.network = os.readlink(OWN_NETWORK)
             self.run("ip", "link", "set", "lo", "up")
-            # A new namespace takes this from the machine's first one (inet_init_net, devinet.c); tests begin alike everywhere.
+            # A new namespace takes this from the machine's first one (inet_init_net, devinet.c);
+            # tests begin alike everywhere.
             Path("/proc/sys/net/ipv4/ip_forward").write_text("0")
         except BaseException:
             self._go_back()
@@ -157,13 +179,16 @@ class World:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Leave. Raises AssertionError where the test left processes behind, or the thread somewhere else."""
+        """Leave. Raises AssertionError where the test left processes behind, or the thread
+        somewhere else."""
         strayed_to = os.readlink(OWN_NETWORK)
         try:
             left = self.end_processes()
         finally:
             self._go_back()
-        assert strayed_to == self.network, f"the test left its thread in another network namespace, {strayed_to}"
+        assert strayed_to == self.network, (
+            f"the test left its thread in another network namespace, {strayed_to}"
+        )
         assert not left, "the test left processes running:\n" + "\n".join(left)
 
     def _mount_own(self) -> None:
@@ -178,7 +203,8 @@ class World:
             self.notes.append(f"/sys shows another network namespace: {error}")
 
     def _cover_etc(self) -> None:
-        # An /etc/netns of the machine's shows through an overlay, and an ordinary user could not write to it.
+        # An /etc/netns of the machine's shows through an overlay, and an ordinary user could not
+        # write to it.
         if not os.path.lexists("/etc/netns"):
             try:
                 return cover_etc_by_overlay()
@@ -195,9 +221,11 @@ class World:
         shutil.rmtree(self.home, ignore_errors=True)
 
     def end_processes(self, patience: float = 0.5) -> list[str]:
-        """Kill all that still runs below this test and return the command of each that did not end by itself in time.
+        """Kill all that still runs below this test and return the command of each that did not end
+        by itself in time.
 
-        While a world is entered, orphans become children of pytest: one that has ended stays a zombie until then.
+        While a world is entered, orphans become children of pytest: one that has ended stays a
+        zombie until then.
         """
         left: list[str] = []
         deadline = time.monotonic() + patience
@@ -219,10 +247,22 @@ class World:
         cwd: str | os.PathLike[str] | None = None,
         timeout: float = 60,
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command on this machine. Raises AssertionError with its output where it fails and ``check`` is set."""
-        done = subprocess.run(argv, check=False, input=input, env=env, cwd=cwd, timeout=timeout, capture_output=True, text=True)
+        """Run a command on this machine. Raises AssertionError with its output where it fails and
+        ``check`` is set."""
+        done = subprocess.run(
+            argv,
+            check=False,
+            input=input,
+            env=env,
+            cwd=cwd,
+            timeout=timeout,
+            capture_output=True,
+            text=True,
+        )
         if check and done.returncode != 0:
-            raise AssertionError(f"{shlex.join(map(str, argv))}: exit {done.returncode}\n{done.stdout}{done.stderr}")
+            raise AssertionError(
+                f"{shlex.join(map(str, argv))}: exit {done.returncode}\n{done.stdout}{done.stderr}"
+            )
         return done
 
     def as_ordinary_user(
@@ -233,29 +273,55 @@ class World:
         env: Mapping[str, str] | None = None,
         timeout: float = 60,
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command as somebody without privileges, in that user's :attr:`home`. ``env`` comes on top of ours."""
+        """Run a command as somebody without privileges, in that user's :attr:`home`. ``env`` comes
+        on top of ours."""
         if started_by_root():
             require_python_for_everybody()
-            become = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--inh-caps=-all", "--"]
+            become = [
+                "setpriv",
+                f"--reuid={NOBODY}",
+                f"--regid={NOBODY}",
+                "--clear-groups",
+                "--inh-caps=-all",
+                "--",
+            ]
         else:
-            # We are uid 0 of a map with one row: another id needs another map, and loses its privileges with execve(2).
+            # We are uid 0 of a map with one row: another id needs another map, and loses its
+            # privileges with execve(2).
             become = ["unshare", "--user", "--map-user=1000", "--map-group=1000", "--"]
-        user = {"HOME": self.home, "TMPDIR": f"{self.home}/tmp", "XDG_RUNTIME_DIR": f"{self.home}/run"}
+        user = {
+            "HOME": self.home,
+            "TMPDIR": f"{self.home}/tmp",
+            "XDG_RUNTIME_DIR": f"{self.home}/run",
+        }
         environment = {**os.environ, **user, **(env or {})}
-        return self.run(*become, *argv, check=check, input=input, env=environment, cwd=self.home, timeout=timeout)
+        return self.run(
+            *become,
+            *argv,
+            check=check,
+            input=input,
+            env=environment,
+            cwd=self.home,
+            timeout=timeout,
+        )
 
     def ip_json(self, *arguments: str) -> list[dict[str, Any]]:
         """What ``ip -j -d …`` answers: ``world.ip_json("-n", "ns1", "addr")``."""
-        rows: list[dict[str, Any]] = json.loads(self.run("ip", "-j", "-d", *arguments).stdout or "[]")
-        return [row for row in rows if row]  # ip prints an empty object for what its filter left out
+        rows: list[dict[str, Any]] = json.loads(
+            self.run("ip", "-j", "-d", *arguments).stdout or "[]"
+        )
+        # ip prints an empty object for what its filter left out
+        return [row for row in rows if row]
 
     def snapshot(self, *, exclude: Collection[str] = EXCLUDED, macs: bool = True) -> Snapshot:
-        """The state of this machine and of each namespace in /run/netns, as a value without what changes by itself.
+        """The state of this machine and of each namespace in /run/netns, as a value without what
+        changes by itself.
 
-        Two machines that were set up alike compare equal; :func:`difference` says why where they don't. Of /run and
-        /etc/netns, paths that match a pattern in ``exclude`` are left out. ``macs=False`` leaves out MAC addresses and
-        the link-local addresses that follow from them: the kernel draws them where nobody sets them. Of neighbours,
-        only the permanent ones are told.
+        Two machines that were set up alike compare equal; :func:`difference` says why where they
+        don't. Of /run and /etc/netns, paths that match a pattern in ``exclude`` are left out.
+        ``macs=False`` leaves out MAC addresses and the link-local addresses that follow from them:
+        the kernel draws them where nobody sets them. Of neighbours, only the permanent ones are
+        told.
         """
         machines = {"host": _of_namespace(macs)}
         indexes = {"host": machines["host"].pop("indexes")}
@@ -281,9 +347,11 @@ def cover_etc_by_overlay() -> None:
 
 
 def cover_etc_by_copy() -> None:
-    """Make /etc a new folder with copies of the files that we may read; folders are the old ones, but for /etc/netns.
+    """Make /etc a new folder with copies of the files that we may read; folders are the old ones,
+    but for /etc/netns.
 
-    For where the kernel refuses the overlay: in a container whose runtime has mounted single files into /etc.
+    For where the kernel refuses the overlay: in a container whose runtime has mounted single files
+    into /etc.
     """
     os.makedirs("/run/etc", exist_ok=True)
     _mount("tmpfs", "/run/etc", "tmpfs", 0, "mode=755")
@@ -301,7 +369,8 @@ def cover_etc_by_copy() -> None:
 
 
 def own_folder(path: str) -> None:
-    """An empty folder of this world's own at a place below /etc, whoever owns what the machine has there."""
+    """An empty folder of this world's own at a place below /etc, whoever owns what the machine has
+    there."""
     os.makedirs(path, exist_ok=True)
     _mount("tmpfs", path, "tmpfs", 0, "mode=755")
 
@@ -339,22 +408,62 @@ def _everybody_can_reach(path: str) -> bool:
     """Whether all users may go into a folder, and into where its links lead."""
     real = Path(path).resolve()
     python = Path(sys.executable).resolve()
-    return all(folder.stat().st_mode & 0o001 for file in (real, python) for folder in (file, *file.parents))
+    return all(
+        folder.stat().st_mode & 0o001 for file in (real, python) for folder in (file, *file.parents)
+    )
 
 
 # --- the state of a machine as a value
 
 # What differs between two machines that were set up alike, or changes without anybody's doing.
 _VOLATILE = {
-    *("ifindex", "link_index", "link_netnsid", "link_netns", "promiscuity", "allmulti", "stats", "stats64"),
-    *("hello_timer", "tcn_timer", "topology_change_timer", "gc_timer", "hold_timer", "message_age_timer"),
-    *("forward_delay_timer", "topology_change", "topology_change_detected", "topology_change_ack", "config_pending"),
-    *("id", "no", "designated_port", "root_port", "valid_life_time", "preferred_life_time", "tentative", "expires"),
+    *(
+        "ifindex",
+        "link_index",
+        "link_netnsid",
+        "link_netns",
+        "promiscuity",
+        "allmulti",
+        "stats",
+        "stats64",
+    ),
+    *(
+        "hello_timer",
+        "tcn_timer",
+        "topology_change_timer",
+        "gc_timer",
+        "hold_timer",
+        "message_age_timer",
+    ),
+    *(
+        "forward_delay_timer",
+        "topology_change",
+        "topology_change_detected",
+        "topology_change_ack",
+        "config_pending",
+    ),
+    *(
+        "id",
+        "no",
+        "designated_port",
+        "root_port",
+        "valid_life_time",
+        "preferred_life_time",
+        "tentative",
+        "expires",
+    ),
     *("handle", "refcnt", "packets", "bytes", "nhid", "metrics_cacheinfo"),
 }
 _FROM_MAC = {"address", "permaddr", "bridge_id", "root_id", "lladdr"}
 _SYSCTL_FOLDERS = ("/proc/sys/net/ipv4", "/proc/sys/net/ipv6")
-_SYSCTL_VOLATILE = ("*/stable_secret", "*/tcp_fastopen_key", "*/nf_*", "*/route/flush", "*/ipfrag*", "*/ip6frag*")
+_SYSCTL_VOLATILE = (
+    "*/stable_secret",
+    "*/tcp_fastopen_key",
+    "*/nf_*",
+    "*/route/flush",
+    "*/ipfrag*",
+    "*/ip6frag*",
+)
 _IS_VOLATILE = re.compile("|".join(map(fnmatch.translate, _SYSCTL_VOLATILE))).match
 _SETTLED = {"UP", "UNKNOWN"}
 
@@ -364,7 +473,9 @@ def _of_namespace(macs: bool) -> dict[str, Any]:
     links = _settled_links()
     addresses = {row["ifname"]: row.pop("addr_info", []) for row in links}
     if not macs:
-        addresses = {name: [row for row in rows if not _drawn(row)] for name, rows in addresses.items()}
+        addresses = {
+            name: [row for row in rows if not _drawn(row)] for name, rows in addresses.items()
+        }
     rules = _json("nft", "-j", "list", "ruleset").get("nftables", [])
     found: dict[str, Any] = {
         "indexes": {row["ifname"]: (row["ifindex"], row.get("link_index")) for row in links},
@@ -377,8 +488,12 @@ def _of_namespace(macs: bool) -> dict[str, Any]:
     }
     for version in ("4", "6"):
         asked = ["ip", "-j", "-d", f"-{version}", "-batch", "-"]
-        done = subprocess.run(asked, input=_OF_A_FAMILY, capture_output=True, check=False, text=True)
-        routes, neighbours, rules = map(json.loads, done.stdout.splitlines()) if done.returncode == 0 else ([], [], [])
+        done = subprocess.run(
+            asked, input=_OF_A_FAMILY, capture_output=True, check=False, text=True
+        )
+        routes, neighbours, rules = (
+            map(json.loads, done.stdout.splitlines()) if done.returncode == 0 else ([], [], [])
+        )
         found[f"routes{version}"] = _sorted(_lasting([row for row in routes if _is_told(row)]))
         found[f"neighbours{version}"] = _sorted(_lasting(neighbours, macs))
         found[f"rules{version}"] = rules
@@ -394,7 +509,8 @@ _OF_A_FAMILY = "route show table all\nneigh show nud permanent\nrule\n"
 
 
 def _json(*argv: str) -> Any:
-    """What a tool answers in JSON; an empty answer where the tool or what it speaks to is missing."""
+    """What a tool answers in JSON; an empty answer where the tool or what it speaks to is
+    missing."""
     empty: Any = {} if argv[0] == "nft" else []
     try:
         done = subprocess.run(argv, capture_output=True, check=False, text=True)
@@ -404,7 +520,8 @@ def _json(*argv: str) -> Any:
 
 
 def _settled_links() -> list[dict[str, Any]]:
-    """All links, once the kernel has caught up with itself: it sets ``operstate`` up to a second after the carrier."""
+    """All links, once the kernel has caught up with itself: it sets ``operstate`` up to a second
+    after the carrier."""
     deadline = time.monotonic() + 30  # on a machine that has more to do than this
     while True:
         links = [row for row in _json("ip", "-j", "-d", "addr") if row]
@@ -416,10 +533,19 @@ def _settled_links() -> list[dict[str, Any]]:
 
 
 def _link_local_missing(up: list[dict[str, Any]]) -> bool:
-    """Whether the kernel has yet to give a link-local address to one of these links: it does so when the carrier has come."""
-    wanted = {row["ifname"] for row in up if "LOWER_UP" in row["flags"] and row.get("link_type") == "ether"}
-    wanted = {name for name in wanted if _reads(f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6") == "0"}
-    wanted = {name for name in wanted if _reads(f"/proc/sys/net/ipv6/conf/{name}/addr_gen_mode") == "0"}
+    """Whether the kernel has yet to give a link-local address to one of these links: it does so
+    when the carrier has come."""
+    wanted = {
+        row["ifname"]
+        for row in up
+        if "LOWER_UP" in row["flags"] and row.get("link_type") == "ether"
+    }
+    wanted = {
+        name for name in wanted if _reads(f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6") == "0"
+    }
+    wanted = {
+        name for name in wanted if _reads(f"/proc/sys/net/ipv6/conf/{name}/addr_gen_mode") == "0"
+    }
     return not wanted <= {row["ifname"] for row in up if any(map(_drawn, row.get("addr_info", ())))}
 
 
@@ -430,14 +556,16 @@ def _reads(path: str) -> str:
 
 
 def _lasting(value: Any, macs: bool = True) -> Any:
-    """What a tool said, without the volatile, and with the elements of nft sets in a fixed order."""
+    """What a tool said, without the volatile, and with the elements of nft sets in a fixed
+    order."""
     if isinstance(value, dict):
         dropped = _VOLATILE if macs else _VOLATILE | _FROM_MAC
         kept = {key: _lasting(child, macs) for key, child in value.items() if key not in dropped}
         if isinstance(elements := kept.get("elem"), list):
             kept["elem"] = _sorted(elements)
         if kept.get("operstate") == "UNKNOWN" and "LOWER_UP" in kept.get("flags", ()):
-            kept["operstate"] = "UP"  # the same to every user of the link; which of the two depends on the kernel's timing
+            # the same to every user of the link; which of the two depends on the kernel's timing
+            kept["operstate"] = "UP"
         return kept
     return [_lasting(child, macs) for child in value] if isinstance(value, list) else value
 
@@ -468,8 +596,11 @@ def _inside(name: str, function: Callable[[], dict[str, Any]]) -> dict[str, Any]
         os.close(home)
 
 
-def _peer(place: str, link: str, indexes: Mapping[str, Mapping[str, tuple[int, int | None]]]) -> str:
-    """The other end of a veth pair, ``namespace/interface``: the one whose index and peer index are ours, swapped."""
+def _peer(
+    place: str, link: str, indexes: Mapping[str, Mapping[str, tuple[int, int | None]]]
+) -> str:
+    """The other end of a veth pair, ``namespace/interface``: the one whose index and peer index are
+    ours, swapped."""
     index, other = indexes[place][link]
     return " or ".join(
         f"{there}/{name}"
@@ -487,7 +618,10 @@ def _sysctls() -> Iterator[tuple[str, str]]:
                     with suppress(OSError):  # some can only be written
                         descriptor = os.open(path, os.O_RDONLY)
                         try:
-                            yield path.removeprefix("/proc/sys/"), os.read(descriptor, 4096).decode().strip()
+                            yield (
+                                path.removeprefix("/proc/sys/"),
+                                os.read(descriptor, 4096).decode().strip(),
+                            )
                         finally:
                             os.close(descriptor)
 
@@ -533,7 +667,8 @@ def _file(path: str) -> str:
 
 
 def difference(before: Snapshot, after: Snapshot) -> str:
-    """What is only in ``before`` (-) and only in ``after`` (+), one line each; empty where they are equal."""
+    """What is only in ``before`` (-) and only in ``after`` (+), one line each; empty where they are
+    equal."""
     old, new = Counter(_flat(before)), Counter(_flat(after))
     rows = [*(f"- {line}" for line in old - new), *(f"+ {line}" for line in new - old)]
     if not rows and before != after:
@@ -556,13 +691,14 @@ def _flat(value: Any, path: str = "") -> Iterator[str]:
 
 # --- what a test needs of the system
 
-# How to find out whether this kernel knows something: a command that must work in an empty network namespace.
+# How to find out whether this kernel knows something: a command that must work in an empty network
+# namespace.
 _LINK_PROBES = {
     "vlan": "ip link add probe link br0 type vlan id 2",
     "vxlan": "ip link add probe type vxlan id 2 remote 192.0.2.1 dstport 4789",
     "veth": "ip link add probe type veth peer name peer",
     "macvlan": "ip link add probe link br0 type macvlan",
-    "ipvlan": "ip link add base type veth peer name peer && ip link add probe link base type ipvlan",
+    "ipvlan": "ip link add base type veth peer name peer && ip link add probe link base type ipvlan",  # noqa: E501
 }
 _QDISC_PROBES = {
     "netem": "tc qdisc add dev br0 root netem delay 1ms",
@@ -571,7 +707,8 @@ _QDISC_PROBES = {
 
 
 def has(what: str) -> bool:
-    """Whether this system has a tool (``nft``), a kind of link (``link:vlan``) or of queueing (``qdisc:netem``)."""
+    """Whether this system has a tool (``nft``), a kind of link (``link:vlan``) or of queueing
+    (``qdisc:netem``)."""
     kind, _, name = what.rpartition(":")
     if kind == "link":
         probe = _LINK_PROBES.get(name, f"ip link add probe type {shlex.quote(name)}")
@@ -580,14 +717,19 @@ def has(what: str) -> bool:
     else:
         return shutil.which(what) is not None
     script = f"ip link add br0 type bridge && {probe}"
-    return subprocess.run(["unshare", "--net", "sh", "-c", script], capture_output=True, check=False).returncode == 0
+    return (
+        subprocess.run(
+            ["unshare", "--net", "sh", "-c", script], capture_output=True, check=False
+        ).returncode
+        == 0
+    )
 
 
 def require(*needs: str, allowed: Mapping[str, str] | None = None) -> None:
     """Skip the test where the system lacks one of these (see :func:`has`).
 
-    In CI (``CI=true``) fail instead: there, only what stands in ``allowed``, by default the table ALLOWED_MISSING in
-    conftest.py, may be missing.
+    In CI (``CI=true``) fail instead: there, only what stands in ``allowed``, by default the table
+    ALLOWED_MISSING in conftest.py, may be missing.
     """
     reasons = ALLOWED_MISSING if allowed is None else allowed
     for what in needs:

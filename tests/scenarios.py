@@ -29,18 +29,25 @@ from faults import Ending, Fault, attempt
 Data = dict[str, Any]
 EXTRA = "extra0"
 _UNTOUCHED = "nothing was changed in the kernel"
-# What another program's firewall may be like: with br_netfilter, what one bridge passes on goes through it, too.
-_DROPPING = "add table ip theirs; add chain ip theirs forward { type filter hook forward priority filter; policy drop; }"
+# What another program's firewall may be like: with br_netfilter, what one bridge passes on goes
+# through it, too.
+_DROPPING = (
+    "add table ip theirs; add chain ip theirs forward { type filter hook forward priority "
+    "filter; policy drop; }"
+)
 
 
 def _changed(data: Data) -> Data:
-    """Another version of the file: a smaller MTU, an interface renamed, a node less, a node more, a sysctl."""
+    """Another version of the file: a smaller MTU, an interface renamed, a node less, a node more, a
+    sysctl."""
     networks = {name: dict(network) for name, network in data["networks"].items()}
     first = next(iter(networks))
     networks[first]["mtu"] = 1380
     nodes = {name: dict(node) for name, node in list(data["nodes"].items())[:-1]}
     moved = next(iter(nodes.values()))
-    moved["networks"] = {name: {**item, "interface": "moved0"} for name, item in list(moved["networks"].items())[:1]}
+    moved["networks"] = {
+        name: {**item, "interface": "moved0"} for name, item in list(moved["networks"].items())[:1]
+    }
     for node in nodes.values():
         node["sysctls"] = {**node.get("sysctls", {}), "net.ipv4.conf.all.rp_filter": "2"}
     return {**data, "networks": networks, "nodes": {**nodes, "newcomer": {"networks": [first]}}}
@@ -51,15 +58,24 @@ def _with_extra(data: Data) -> Data:
 
 
 def _on_the_machine(data: Data, kind: str) -> Data:
-    """Make what a lab wants of the machine: uplinks, adopted namespaces, and a firewall that lets nothing pass. A lab in a
-    private world does not see the machine's; there they are left out."""
+    """Make what a lab wants of the machine: uplinks, adopted namespaces, and a firewall that lets
+    nothing pass. A lab in a private world does not see the machine's; there they are left out."""
     uplinks = [network["uplink"] for network in data["networks"].values() if "uplink" in network]
     adopted = [node["netns"] for node in data["nodes"].values() if "netns" in node]
     if kind == "private":
-        networks = {name: {key: what for key, what in one.items() if key != "uplink"} for name, one in data["networks"].items()}
-        return {**data, "networks": networks, "nodes": {name: one for name, one in data["nodes"].items() if "netns" not in one}}
+        networks = {
+            name: {key: what for key, what in one.items() if key != "uplink"}
+            for name, one in data["networks"].items()
+        }
+        return {
+            **data,
+            "networks": networks,
+            "nodes": {name: one for name, one in data["nodes"].items() if "netns" not in one},
+        }
     for name in uplinks:
-        subprocess.run(["ip", "link", "add", name, "type", "veth", "peer", "name", f"{name}p"], check=True)
+        subprocess.run(
+            ["ip", "link", "add", name, "type", "veth", "peer", "name", f"{name}p"], check=True
+        )
     for path in adopted:
         subprocess.run(["ip", "netns", "add", Path(path).name], check=True)
     if uplinks:
@@ -74,7 +90,10 @@ def _same(before: machine.State, after: machine.State, why: str) -> None:
 
 
 def _changed_kernel(before: tuple[machine.State, ...], after: tuple[machine.State, ...]) -> str:
-    pairs = [({"": was.get("namespaces")}, {"": now.get("namespaces")}) for was, now in zip(before, after, strict=True)]
+    pairs = [
+        ({"": was.get("namespaces")}, {"": now.get("namespaces")})
+        for was, now in zip(before, after, strict=True)
+    ]
     return "\n".join(machine.difference(was, now) for was, now in pairs).strip()
 
 
@@ -85,7 +104,11 @@ def wipe(empty: machine.State) -> None:
     for note in glob.glob("/run/bascule/*/dns/*.pid"):
         with suppress(OSError, ValueError):
             os.kill(int(Path(note).read_text()), signal.SIGKILL)
-    for name in set(os.listdir("/run/netns")) - {*empty["namespaces"]} if os.path.isdir("/run/netns") else ():
+    for name in (
+        set(os.listdir("/run/netns")) - {*empty["namespaces"]}
+        if os.path.isdir("/run/netns")
+        else ()
+    ):
         subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
     for name in machine.state()["namespaces"][""]["links"]:
         if name not in empty["namespaces"][""]["links"]:
@@ -100,18 +123,23 @@ def wipe(empty: machine.State) -> None:
 
 
 def _without_noted(now: machine.State, told: bool) -> machine.State:
-    """Less what could not be removed and is noted, or was ``told`` by `down`: the next `down` tries again."""
+    """Less what could not be removed and is noted, or was ``told`` by `down`: the next `down` tries
+    again."""
     kept = Path("/var/lib/bascule")
     noted = [str(path) for path in (kept, *kept.glob("*"))] if told else []
     with suppress(FileNotFoundError):
         noted += Path("/run/bascule/.made").read_text().splitlines()
-    return {**now, "files": {path: what for path, what in now["files"].items() if path not in noted}}
+    return {
+        **now,
+        "files": {path: what for path, what in now["files"].items() if path not in noted},
+    }
 
 
 @dataclass
 class Scenario:
-    """A lab, a verb and a world. ``base`` is what is up before, ``action`` what is stopped; ``clean`` the state that an
-    undisturbed run leads to, ``target`` the file that means it, None where nothing is to be left."""
+    """A lab, a verb and a world. ``base`` is what is up before, ``action`` what is stopped;
+    ``clean`` the state that an undisturbed run leads to, ``target`` the file that means it, None
+    where nothing is to be left."""
 
     data: Data
     verb: str
@@ -146,7 +174,13 @@ class Scenario:
     @property
     def base(self) -> Data | None:
         """The lab that is up before."""
-        return None if self.verb == "up" else _with_extra(self.data) if self.verb == "connect" else self.data
+        return (
+            None
+            if self.verb == "up"
+            else _with_extra(self.data)
+            if self.verb == "connect"
+            else self.data
+        )
 
     def lab(self, data: Data) -> Lab:
         """A handle on this version of the lab."""
@@ -166,7 +200,9 @@ class Scenario:
             "up": lambda: self.lab(self.data).up(),
             "down": lab.down,
             "change": lambda: self.lab(_changed(self.data)).up(),
-            "connect": lambda: lab.change(lambda topology: edit.connect(topology, last, Attachment(EXTRA))),
+            "connect": lambda: lab.change(
+                lambda topology: edit.connect(topology, last, Attachment(EXTRA))
+            ),
             "rm": lambda: lab.change(lambda topology: edit.remove_node(topology, last)),
         }
         actions[self.verb]()
@@ -191,10 +227,11 @@ class Scenario:
         return world.call(machine.state, False)
 
     def verify(self, fault: Fault) -> Ending:
-        """Stop it, look, finish it; stop it again, take it away. Raises AssertionError with what is not as it should be.
+        """Stop it, look, finish it; stop it again, take it away. Raises AssertionError with what is
+        not as it should be.
 
-        Where an error was answered and all is as if the run had never been, down to bascule's own records, nothing is left to be
-        finished or taken away that an undisturbed run does not meet.
+        Where an error was answered and all is as if the run had never been, down to bascule's own
+        records, nothing is left to be finished or taken away that an undisturbed run does not meet.
         """
         self.prepare()
         before = self._everything()
@@ -228,32 +265,54 @@ class Scenario:
         if self.name not in known:
             if self.kind == "host":
                 told = (self.verb, fault.way) == ("down", "error")
-                _same(_without_noted(self.empty, told), _without_noted(machine.state(False), told), f"{fault}: not listed")
+                _same(
+                    _without_noted(self.empty, told),
+                    _without_noted(machine.state(False), told),
+                    f"{fault}: not listed",
+                )
             return
         assert known[self.name].state in ("up", "unfinished", "lost"), (fault, known)
         try:
             shown = look.show(self.name)
         except NotFound:
-            assert known[self.name].state == "lost" or worlds.existing(store.load(self.name)) is None, fault
+            assert (
+                known[self.name].state == "lost" or worlds.existing(store.load(self.name)) is None
+            ), fault
             return
         there = self.state()["namespaces"]
         for node in shown["nodes"]:
             alive = node["name"] in there and "links" in there[node["name"]]
             assert node["exists"] == alive, (fault, node)
-            assert not alive or {item["name"] for item in node["interfaces"]} <= set(there[node["name"]]["links"]), (fault, node)
+            assert not alive or {item["name"] for item in node["interfaces"]} <= set(
+                there[node["name"]]["links"]
+            ), (fault, node)
 
     def _check_refused(self, fault: Fault, ending: Ending) -> None:
-        """A run that could not go on has left things as they were, or says what it could not undo, or can be repeated."""
+        """A run that could not go on has left things as they were, or says what it could not undo,
+        or can be repeated."""
         now = self.state()
-        left = "left: " in ending.text or self.verb == "down" or store.load(self.name).journal is not None
+        left = (
+            "left: " in ending.text
+            or self.verb == "down"
+            or store.load(self.name).journal is not None
+        )
         if not left:
-            _same(self.before if self.base else self.empty, now if self.base else machine.state(), f"{fault}: {ending.text}")
+            _same(
+                self.before if self.base else self.empty,
+                now if self.base else machine.state(),
+                f"{fault}: {ending.text}",
+            )
 
     @staticmethod
     def _check_told(fault: Fault, ending: Ending, changed: str) -> None:
-        """Whoever reads the error knows whether anything is different now, and what to do about it."""
-        advised = any(words in ending.text for words in ("left: ", "run the command again", "run `bascule "))
-        assert not changed or (advised and _UNTOUCHED not in ending.text), f"{fault}, {ending.text}:\n{changed}"
+        """Whoever reads the error knows whether anything is different now, and what to do about
+        it."""
+        advised = any(
+            words in ending.text for words in ("left: ", "run the command again", "run `bascule ")
+        )
+        assert not changed or (advised and _UNTOUCHED not in ending.text), (
+            f"{fault}, {ending.text}:\n{changed}"
+        )
 
     def _finish(self, fault: Fault, ending: Ending) -> None:
         """`up` again; `plan` has told what it does."""
@@ -264,7 +323,8 @@ class Scenario:
             outcome = self.lab(target).up()
         except BasculeError as error:
             raise AssertionError(f"{fault}: up again: {error}") from error
-        # A new private world does without a setting that it can't have, and has other rules then; no other error is lived with.
+        # A new private world does without a setting that it can't have, and has other rules then;
+        # no other error is lived with.
         lived_with = (fault.way, ending.how, ending.hit) == ("error", "done", True)
         tolerated = self.kind == "private" and lived_with and ending.names[fault.at] == "put"
         if self.target is not None and not tolerated:
@@ -272,11 +332,13 @@ class Scenario:
         again = self.lab(target).plan()
         assert not again, f"{fault}, planned after up again:\n{render.text(again)}"
         done = render.text(outcome.plan)
-        assert self.kind == "private" or told == done, f"{fault}, planned:\n{told}\nand done:\n{done}"
+        assert self.kind == "private" or told == done, (
+            f"{fault}, planned:\n{told}\nand done:\n{done}"
+        )
 
     def _let_go(self) -> None:
-        """Wait for the kernel to free what was dropped: until then the host's ends of veth pairs are still to be seen, and a plan
-        tells of them."""
+        """Wait for the kernel to free what was dropped: until then the host's ends of veth pairs
+        are still to be seen, and a plan tells of them."""
         for _attempt in range(100):
             links = self.state().get("namespaces", {}).get("", {}).get("links", {})
             if all(link.get("peer") != "elsewhere" for link in links.values()):

@@ -1,4 +1,5 @@
-"""The fuzzers of `make fuzz`, briefly: what was found before is not there again, and fresh cases find nothing."""
+"""The fuzzers of `make fuzz`, briefly: what was found before is not there again, and fresh cases
+find nothing."""
 
 from __future__ import annotations
 

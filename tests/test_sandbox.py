@@ -43,7 +43,12 @@ def test_world_is_another_network_namespace(world: World) -> None:
 def test_leaving_restores_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Namespaces, the current folder, /run and /etc are what they were."""
     monkeypatch.chdir(tmp_path)
-    before = os.readlink("/proc/self/ns/net"), os.readlink("/proc/self/ns/mnt"), os.listdir("/run"), os.listdir("/etc")
+    before = (
+        os.readlink("/proc/self/ns/net"),
+        os.readlink("/proc/self/ns/mnt"),
+        os.listdir("/run"),
+        os.listdir("/etc"),
+    )
     with World() as world:
         world.run("ip", "netns", "add", "ns1")
         os.makedirs("/etc/netns/ns1")
@@ -58,9 +63,14 @@ def test_leaving_restores_everything(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_leaving_tells_of_processes(world: World) -> None:
-    """A process that lives on is named and killed, wherever it has hidden; one that ends in time is none."""
+    """A process that lives on is named and killed, wherever it has hidden; one that ends in time is
+    none."""
     with pytest.raises(AssertionError, match="sleep 1234"), World() as inner:
-        inner.run("sh", "-c", "setsid unshare --net --fork --pid --kill-child sleep 1234 >/dev/null 2>&1 &")
+        inner.run(
+            "sh",
+            "-c",
+            "setsid unshare --net --fork --pid --kill-child sleep 1234 >/dev/null 2>&1 &",
+        )
         inner.run("sh", "-c", "sleep 0.1 >/dev/null 2>&1 &")
     assert os.readlink("/proc/self/ns/net") == world.network
 
@@ -75,12 +85,28 @@ def test_namespaces_are_seen_by_iproute2(world: World) -> None:
 
 
 def test_ordinary_user_has_no_privileges(world: World) -> None:
-    """It is not root, can't change the network, can write at home, and can make a user namespace of its own."""
+    """It is not root, can't change the network, can write at home, and can make a user namespace of
+    its own."""
     assert world.as_ordinary_user("id", "-u").stdout.strip() != "0"
-    assert world.as_ordinary_user("ip", "link", "add", BRIDGE, "type", "bridge", check=False).returncode != 0
-    assert world.as_ordinary_user("sh", "-c", "touch $TMPDIR/x $XDG_RUNTIME_DIR/x && pwd").stdout.strip() == world.home
+    assert (
+        world.as_ordinary_user(
+            "ip", "link", "add", BRIDGE, "type", "bridge", check=False
+        ).returncode
+        != 0
+    )
+    assert (
+        world.as_ordinary_user(
+            "sh", "-c", "touch $TMPDIR/x $XDG_RUNTIME_DIR/x && pwd"
+        ).stdout.strip()
+        == world.home
+    )
     inside = "ip link add name br0 type bridge && ip -br link"
-    assert "br0" in world.as_ordinary_user("unshare", "--user", "--map-root-user", "--net", "sh", "-c", inside).stdout
+    assert (
+        "br0"
+        in world.as_ordinary_user(
+            "unshare", "--user", "--map-root-user", "--net", "sh", "-c", inside
+        ).stdout
+    )
     assert world.as_ordinary_user(sys.executable, "-c", "import yaml").returncode == 0
 
 
@@ -101,7 +127,7 @@ def _set_up(world: World) -> None:
     ip -n ns1 neigh add 172.16.1.9 lladdr 02:00:00:00:00:09 dev eth0
     mkdir -p /etc/netns/ns1
     echo 172.16.1.1 ns1 >/etc/netns/ns1/hosts
-    """
+    """  # noqa: E501
     world.run("sh", "-ec", script)
     if shutil.which("nft"):
         elements = "{ 10.0.0.1, 10.0.0.2 }"
@@ -159,7 +185,11 @@ def test_snapshot_can_do_without_macs() -> None:
     found = []
     for _ in range(2):
         with World() as world:
-            world.run("sh", "-ec", "ip link add br0 type bridge; ip link set br0 up; ip link add v0 type veth peer v1")
+            world.run(
+                "sh",
+                "-ec",
+                "ip link add br0 type bridge; ip link set br0 up; ip link add v0 type veth peer v1",
+            )
             world.run("sh", "-ec", "ip link set v0 up; ip link set v1 up")
             found.append((world.snapshot(), world.snapshot(macs=False)))
     assert "address" in difference(found[0][0], found[1][0])
@@ -167,7 +197,8 @@ def test_snapshot_can_do_without_macs() -> None:
 
 
 def test_etc_by_copy(world: World) -> None:
-    """Where the kernel refuses an overlay, a copy of /etc does: the old files, and room for new ones."""
+    """Where the kernel refuses an overlay, a copy of /etc does: the old files, and room for new
+    ones."""
     before = sorted(os.listdir("/etc"))
     with World() as inner:
         hosts = Path("/etc/hosts").read_text()

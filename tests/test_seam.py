@@ -1,6 +1,8 @@
-"""Whatever changes something outside the process goes through bascule/syscalls.py: read in the sources.
+"""Whatever changes something outside the process goes through bascule/syscalls.py: read in the
+sources.
 
-The crash tests stand in that gate. A change that goes round it would not be tested; so it is an offence here.
+The crash tests stand in that gate. A change that goes round it would not be tested; so it is an
+offence here.
 """
 
 from __future__ import annotations
@@ -16,8 +18,34 @@ import bascule
 SOURCES = Path(bascule.__file__).parent
 
 OF_OS = {
-    *("mkdir", "makedirs", "rmdir", "removedirs", "unlink", "remove", "rename", "renames", "replace", "symlink", "link", "mknod"),
-    *("mkfifo", "truncate", "ftruncate", "pwrite", "writev", "chmod", "fchmod", "chown", "lchown", "fchown", "utime", "setxattr"),
+    *(
+        "mkdir",
+        "makedirs",
+        "rmdir",
+        "removedirs",
+        "unlink",
+        "remove",
+        "rename",
+        "renames",
+        "replace",
+        "symlink",
+        "link",
+        "mknod",
+    ),
+    *(
+        "mkfifo",
+        "truncate",
+        "ftruncate",
+        "pwrite",
+        "writev",
+        "chmod",
+        "fchmod",
+        "chown",
+        "lchown",
+        "fchown",
+        "utime",
+        "setxattr",
+    ),
     *(
         "fork",
         "forkpty",
@@ -39,7 +67,17 @@ OF_MODULES = {
     "shutil": {"rmtree", "copy", "copy2", "copyfile", "copytree", "move", "chown"},
     "signal": {"pidfd_send_signal"},
 }
-OF_PATHS = {"write_text", "write_bytes", "touch", "symlink_to", "hardlink_to", "rename", "unlink", "rmdir", "mkdir"}
+OF_PATHS = {
+    "write_text",
+    "write_bytes",
+    "touch",
+    "symlink_to",
+    "hardlink_to",
+    "rename",
+    "unlink",
+    "rmdir",
+    "mkdir",
+}
 WRITING = {"O_CREAT", "O_WRONLY", "O_RDWR", "O_TRUNC", "O_APPEND"}
 
 # Where it is right, and why.
@@ -65,9 +103,14 @@ def offences(text: str) -> Iterator[tuple[int, str]]:
 
 def _of_call(node: ast.Call) -> Iterator[tuple[int, str]]:
     words = {child.attr for child in ast.walk(node) if isinstance(child, ast.Attribute)}
-    mode = next((word.value for word in node.keywords if word.arg == "mode"), node.args[1] if len(node.args) > 1 else None)
+    mode = next(
+        (word.value for word in node.keywords if word.arg == "mode"),
+        node.args[1] if len(node.args) > 1 else None,
+    )
     match node.func:
-        case ast.Name(id="open") if isinstance(mode, ast.Constant) and set(mode.value) & set("wax+"):
+        case ast.Name(id="open") if isinstance(mode, ast.Constant) and set(mode.value) & set(
+            "wax+"
+        ):
             yield node.lineno, f"open({mode.value})"
         case ast.Attribute(value=ast.Name(id="os"), attr="open") if words & WRITING:
             yield node.lineno, "os.open"
@@ -77,11 +120,17 @@ def _of_call(node: ast.Call) -> Iterator[tuple[int, str]]:
             yield node.lineno, name
 
 
-@pytest.mark.parametrize("source", sorted(SOURCES.rglob("*.py")), ids=lambda path: str(path.relative_to(SOURCES)))
+@pytest.mark.parametrize(
+    "source", sorted(SOURCES.rglob("*.py")), ids=lambda path: str(path.relative_to(SOURCES))
+)
 def test_changes_go_through_the_gate(source: Path) -> None:
     """Each exception has its reason in the table."""
     place = str(source.relative_to(SOURCES))
-    found = [f"{place}:{line}: {name}" for line, name in offences(source.read_text()) if (place, name) not in ALLOWED]
+    found = [
+        f"{place}:{line}: {name}"
+        for line, name in offences(source.read_text())
+        if (place, name) not in ALLOWED
+    ]
     assert place == "syscalls.py" or found == []
 
 
@@ -103,6 +152,8 @@ def test_an_offence_is_seen(line: str) -> None:
 def test_every_exception_is_still_needed() -> None:
     """An entry of the table that nothing uses any more is an open door."""
     used = {
-        (str(path.relative_to(SOURCES)), name) for path in SOURCES.rglob("*.py") for _line, name in offences(path.read_text())
+        (str(path.relative_to(SOURCES)), name)
+        for path in SOURCES.rglob("*.py")
+        for _line, name in offences(path.read_text())
     }
     assert {entry for entry in ALLOWED if entry not in used} == set()

@@ -1,4 +1,5 @@
-"""Packets for tests: sockets that live in any namespace, all in this process. A socket stays where it was made."""
+"""Packets for tests: sockets that live in any namespace, all in this process. A socket stays where
+it was made."""
 
 from __future__ import annotations
 
@@ -39,7 +40,8 @@ def _family(address: str) -> socket.AddressFamily:
 
 
 def patience() -> float:
-    """Seconds until a packet that does not come counts as lost: longer on a machine that has more to do than it can."""
+    """Seconds until a packet that does not come counts as lost: longer on a machine that has more
+    to do than it can."""
     crowd = os.getloadavg()[0] / (2 * (os.cpu_count() or 1))
     return min(_LONGEST, _WAIT * max(1, crowd))
 
@@ -64,7 +66,9 @@ class Ears:
     def __init__(self) -> None:
         self._open: dict[tuple[str, int, int], tuple[socket.socket, socket.socket]] = {}
 
-    def on(self, name: str, port: int, kind: int = socket.SOCK_STREAM) -> tuple[socket.socket, socket.socket]:
+    def on(
+        self, name: str, port: int, kind: int = socket.SOCK_STREAM
+    ) -> tuple[socket.socket, socket.socket]:
         """Servers of both families in this namespace, on all of its addresses."""
         key = name, port, kind
         if key not in self._open:
@@ -80,9 +84,11 @@ class Ears:
                 each.close()
 
 
-def reach(client: str, target: str, port: int, server: socket.socket, source: str = "") -> str | None:
-    """Open a connection, or send a datagram, from a namespace and have it answered. The address that the server saw; None where
-    nothing came of it."""
+def reach(
+    client: str, target: str, port: int, server: socket.socket, source: str = ""
+) -> str | None:
+    """Open a connection, or send a datagram, from a namespace and have it answered. The address
+    that the server saw; None where nothing came of it."""
     with inside(client):
         made = socket.socket(_family(target), server.type)
     with made:
@@ -120,12 +126,18 @@ def _datagram(client: socket.socket, place: tuple[str, int], server: socket.sock
 
 
 def advertise(name: str, device: str, prefix: str, lifetime: int = 1800) -> None:
-    """Announce a router on this interface, with a prefix of 64 bits to make addresses of (RFC 4861, sections 4.2 and 4.6.2)."""
-    with inside(name), socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6) as router:
+    """Announce a router on this interface, with a prefix of 64 bits to make addresses of (RFC 4861,
+    sections 4.2 and 4.6.2)."""
+    with (
+        inside(name),
+        socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6) as router,
+    ):
         index = socket.if_nametoindex(device)
         router.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 255)
         message = struct.pack("!BBHBBHII", 134, 0, 0, 64, 0, lifetime, 0, 0)
-        message += struct.pack("!BBBBIII", 3, 4, 64, 0xC0, lifetime, lifetime, 0) + socket.inet_pton(socket.AF_INET6, prefix)
+        message += struct.pack(
+            "!BBBBIII", 3, 4, 64, 0xC0, lifetime, lifetime, 0
+        ) + socket.inet_pton(socket.AF_INET6, prefix)
         router.sendto(message, ("ff02::1", 0, 0, index))
 
 
@@ -142,8 +154,9 @@ def _ipv4(source: str, target: str, payload: bytes) -> bytes:
 
 
 def redirect(name: str, device: str, router: str, victim: str, to: str, instead: str) -> None:
-    """In the name of ``router``, tell ``victim`` to send what is for ``to`` by way of ``instead``: ICMP type 5 (RFC 792), or
-    ICMPv6 type 137 (RFC 4861, section 4.5), where all but ``to`` are link-local."""
+    """In the name of ``router``, tell ``victim`` to send what is for ``to`` by way of ``instead``:
+    ICMP type 5 (RFC 792), or ICMPv6 type 137 (RFC 4861, section 4.5), where all but ``to`` are
+    link-local."""
     family = _family(router)
     with inside(name), socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW) as liar:
         index = socket.if_nametoindex(device)
@@ -151,10 +164,16 @@ def redirect(name: str, device: str, router: str, victim: str, to: str, instead:
         if family == socket.AF_INET:
             quoted = _ipv4(victim, to, bytes(8))
             message = struct.pack("!BBH", 5, 1, 0) + socket.inet_aton(instead) + quoted
-            liar.sendto(_ipv4(router, victim, message[:2] + _checksum(message) + message[4:]), (victim, 0))
+            liar.sendto(
+                _ipv4(router, victim, message[:2] + _checksum(message) + message[4:]), (victim, 0)
+            )
             return
         ends = socket.inet_pton(family, router) + socket.inet_pton(family, victim)
-        message = struct.pack("!BBHI", 137, 0, 0, 0) + socket.inet_pton(family, instead) + socket.inet_pton(family, to)
+        message = (
+            struct.pack("!BBHI", 137, 0, 0, 0)
+            + socket.inet_pton(family, instead)
+            + socket.inet_pton(family, to)
+        )
         sum_of = _checksum(ends + struct.pack("!II", len(message), socket.IPPROTO_ICMPV6) + message)
         head = struct.pack("!IHBB", 6 << 28, len(message), socket.IPPROTO_ICMPV6, 255)
         liar.sendto(head + ends + message[:2] + sum_of + message[4:], (victim, 0, 0, index))
@@ -162,8 +181,8 @@ def redirect(name: str, device: str, router: str, victim: str, to: str, instead:
 
 @dataclass
 class Outside:
-    """Another machine, on a cable to this one: ``name`` is its namespace, ``uplink`` our interface. ``here`` and ``there`` are
-    the addresses of both ends, one a family."""
+    """Another machine, on a cable to this one: ``name`` is its namespace, ``uplink`` our interface.
+    ``here`` and ``there`` are the addresses of both ends, one a family."""
 
     world: World
     name: str = "elsewhere"
@@ -175,10 +194,26 @@ class Outside:
     def __enter__(self) -> Outside:
         run = self.world.run
         run("ip", "netns", "add", self.name)
-        run("ip", "link", "add", self.uplink, "type", "veth", "peer", "name", "eth0", "netns", self.name)
-        run("sysctl", "-qw", f"net.ipv6.conf.{self.uplink}.accept_dad=0")  # no address waits for its turn
+        run(
+            "ip",
+            "link",
+            "add",
+            self.uplink,
+            "type",
+            "veth",
+            "peer",
+            "name",
+            "eth0",
+            "netns",
+            self.name,
+        )
+        # no address waits for its turn
+        run("sysctl", "-qw", f"net.ipv6.conf.{self.uplink}.accept_dad=0")
         run("ip", "netns", "exec", self.name, "sysctl", "-qw", "net.ipv6.conf.eth0.accept_dad=0")
-        for node, device, addresses in (("", self.uplink, self.here), (self.name, "eth0", self.there)):
+        for node, device, addresses in (
+            ("", self.uplink, self.here),
+            (self.name, "eth0", self.there),
+        ):
             place = ("-n", node) if node else ()
             for address in addresses:
                 length = self.lengths[6 if ":" in address else 4]
@@ -190,8 +225,8 @@ class Outside:
         return self
 
     def _wait_for_carrier(self, seconds: float = 5) -> None:
-        """The kernel tells IPv6 up to a second later that a cable is plugged in (net/core/link_watch.c); only then is there a
-        link-local address."""
+        """The kernel tells IPv6 up to a second later that a cable is plugged in
+        (net/core/link_watch.c); only then is there a link-local address."""
         deadline = time.monotonic() + seconds
         for place in ((), ("-n", self.name)):
             device = "eth0" if place else self.uplink
@@ -211,7 +246,13 @@ class Outside:
 
 def sctp_init(source: int, destination: int) -> bytes:
     """An INIT chunk, for a raw socket (RFC 9260, section 3.3.2)."""
-    chunk = bytes((1, 0, 0, 20)) + (1).to_bytes(4, "big") + (65536).to_bytes(4, "big") + bytes((0, 1, 0, 1)) + bytes(4)
+    chunk = (
+        bytes((1, 0, 0, 20))
+        + (1).to_bytes(4, "big")
+        + (65536).to_bytes(4, "big")
+        + bytes((0, 1, 0, 1))
+        + bytes(4)
+    )
     head = source.to_bytes(2, "big") + destination.to_bytes(2, "big") + bytes(4)
     return head + _crc32c(head + bytes(4) + chunk).to_bytes(4, "little") + chunk
 
@@ -226,17 +267,24 @@ def _crc32c(data: bytes) -> int:
 
 
 def echo_request(identifier: int, version: int) -> bytes:
-    """An ICMP echo request for a raw socket; the kernel fills in ICMPv6's checksum (RFC 792, RFC 4443)."""
+    """An ICMP echo request for a raw socket; the kernel fills in ICMPv6's checksum (RFC 792, RFC
+    4443)."""
     head = struct.pack("!BBHHH", 8 if version == 4 else 128, 0, 0, identifier, 1)
     checksum = 0xFFFF - sum(struct.unpack("!4H", head)) % 0xFFFF if version == 4 else 0
     return head[:2] + struct.pack("!H", checksum) + head[4:]
 
 
 class Caller:
-    """A client that goes on sending from one port of one namespace, whatever becomes of its packets. ``target`` is an address, or
-    an address and a port."""
+    """A client that goes on sending from one port of one namespace, whatever becomes of its
+    packets. ``target`` is an address, or an address and a port."""
 
-    def __init__(self, node: str, target: str | tuple[str, int], kind: int = socket.SOCK_DGRAM, source: str = "") -> None:
+    def __init__(
+        self,
+        node: str,
+        target: str | tuple[str, int],
+        kind: int = socket.SOCK_DGRAM,
+        source: str = "",
+    ) -> None:
         self.place = (target, 5000) if isinstance(target, str) else target
         with inside(node):
             self.socket = socket.socket(_family(self.place[0]), kind)
@@ -251,11 +299,15 @@ class Caller:
         self.socket.close()
 
     def reaches(self, servers: Mapping[str, socket.socket]) -> str | None:
-        """:meth:`ask`, and again where nobody answers: on a busy machine a neighbour may be found too late for a datagram."""
-        return next((name for _attempt in range(3) if (name := self.ask(servers)) is not None), None)
+        """:meth:`ask`, and again where nobody answers: on a busy machine a neighbour may be found
+        too late for a datagram."""
+        return next(
+            (name for _attempt in range(3) if (name := self.ask(servers)) is not None), None
+        )
 
     def ask(self, servers: Mapping[str, socket.socket]) -> str | None:
-        """Send a datagram: which of the servers got it and had its answer brought back, None where nobody did."""
+        """Send a datagram: which of the servers got it and had its answer brought back, None where
+        nobody did."""
         self._drain()
         with suppress(OSError):  # refused before: that is told now
             self.socket.sendto(b"ping", self.place)

@@ -1,7 +1,8 @@
 """Fail where a file, a function or the import graph of bascule has outgrown its budget.
 
-Files have at most 400 lines, functions at most 60 (docstring counted), and no module imports itself through others, not
-even by an import inside a function. Each offence is one line, ``file:line: what``. Complexity is ruff's.
+Files have at most 400 lines, functions at most 60 (docstring counted), and no module imports itself
+through others, not even by an import inside a function. Each offence is one line, ``file:line:
+what``. Complexity is ruff's.
 """
 
 from __future__ import annotations
@@ -34,7 +35,10 @@ def main(arguments: list[str]) -> int:
         tree = ast.parse(text, str(path))
         trees[module_name(path.relative_to(root))] = path, tree
         offences += too_long(path, text, tree)
-    modules = {name: Module(path, tree, dict(imports(name, path, tree, trees.keys()))) for name, (path, tree) in trees.items()}
+    modules = {
+        name: Module(path, tree, dict(imports(name, path, tree, trees.keys())))
+        for name, (path, tree) in trees.items()
+    }
     offences += [describe(cycle, modules) for cycle in cycles(modules)]
     print("\n".join(offences) or f"{len(modules)} files within their budgets")
     return bool(offences)
@@ -55,11 +59,17 @@ def too_long(path: Path, text: str, tree: ast.Module) -> Iterator[str]:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             lines = (node.end_lineno or node.lineno) - node.lineno + 1
             if lines > FUNCTION_LINES:
-                yield f"{path}:{node.lineno}: {node.name}() has {lines} lines, {FUNCTION_LINES} are allowed"
+                yield (
+                    f"{path}:{node.lineno}: {node.name}() has {lines} lines, {FUNCTION_LINES} "
+                    f"are allowed"
+                )
 
 
-def imports(name: str, path: Path, tree: ast.Module, known: Iterable[str]) -> Iterator[tuple[str, int]]:
-    """The known modules that this one imports. ``from a import b`` means ``a.b`` where that is a module, else ``a``."""
+def imports(
+    name: str, path: Path, tree: ast.Module, known: Iterable[str]
+) -> Iterator[tuple[str, int]]:
+    """The known modules that this one imports. ``from a import b`` means ``a.b`` where that is a
+    module, else ``a``."""
     package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -67,7 +77,9 @@ def imports(name: str, path: Path, tree: ast.Module, known: Iterable[str]) -> It
         elif isinstance(node, ast.ImportFrom):
             above = package[: len(package) - node.level + 1] if node.level else []
             base = ".".join(above + ([node.module] if node.module else []))
-            targets = [full if (full := f"{base}.{alias.name}") in known else base for alias in node.names]
+            targets = [
+                full if (full := f"{base}.{alias.name}") in known else base for alias in node.names
+            ]
         else:
             continue
         for target in targets:

@@ -1,7 +1,9 @@
-"""Write the figures of a full run (`make test-crash`) into docs/reliability.md, between its two marks.
+"""Write the figures of a full run (`make test-crash`) into docs/reliability.md, between its two
+marks.
 
-``python tools/figures.py FILE…``: each file is a JSON object of tests with their names and numbers, as tests/conftest.py writes
-it. A test that is in several files counts once, as the last file has it: a run may be carried on where it was cut short.
+``python tools/figures.py FILE…``: each file is a JSON object of tests with their names and numbers,
+as tests/conftest.py writes it. A test that is in several files counts once, as the last file has
+it: a run may be carried on where it was cut short.
 """
 
 from __future__ import annotations
@@ -21,7 +23,10 @@ BEGIN, END = "<!-- figures -->", "<!-- /figures -->"
 def table(figures: dict[str, int]) -> str:
     """A row for each figure."""
     rows = [f"| {name} | {number:,} |" for name, number in sorted(figures.items())]
-    head = f"Last full run: {date.today()}, Linux {platform.release().partition('-')[0]}, Python {platform.python_version()}.\n"
+    head = (
+        f"Last full run: {date.today()}, Linux {platform.release().partition('-')[0]}, Python "
+        f"{platform.python_version()}.\n"
+    )
     return "\n".join([head, "| what was tried or measured | number |", "|---|---:|", *rows])
 
 
@@ -34,7 +39,9 @@ def main(files: list[str]) -> int:
     for numbers in tests.values():
         figures.update(numbers)
     text = PAGE.read_text()
-    found = re.sub(f"{BEGIN}.*{END}", lambda _: f"{BEGIN}\n{table(figures)}\n{END}", text, flags=re.DOTALL)
+    found = re.sub(
+        f"{BEGIN}.*{END}", lambda _: f"{BEGIN}\n{table(figures)}\n{END}", text, flags=re.DOTALL
+    )
     if found == text and BEGIN not in text:
         print(f"{PAGE} has no marks", file=sys.stderr)
         return 1

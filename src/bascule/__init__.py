@@ -4,7 +4,8 @@
 >>> with bascule.Lab.load("lab.yaml") as lab:                     # doctest: +SKIP
 ...     lab.node("ns1").run(["ping", "-c1", "ns2"])
 
-The names below are imported when they are first used, so that ``import bascule`` costs next to nothing.
+The names below are imported when they are first used, so that ``import bascule`` costs next to
+nothing.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The Python API: what ``import bascule`` gives.
 
-A :class:`Lab` is a handle on a name and, where it was loaded or built here, a topology. It holds no process, socket or
-descriptor: two handles of one name mean the same lab, and a lab outlives the program that built it, unless used as a context.
+A :class:`Lab` is a handle on a name and, where it was loaded or built here, a topology. It holds no
+process, socket or descriptor: two handles of one name mean the same lab, and a lab outlives the
+program that built it, unless used as a context.
 """
 
 from __future__ import annotations
@@ -11,25 +12,24 @@ import os
 import subprocess
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import permutations
 from pathlib import Path
 from typing import Any
 
 from bascule.engine import find, known, look, origin, run
+from bascule.engine.options import Listener, Options, Outcome
+from bascule.engine.pairs import all_pairs, chosen, targets
 from bascule.engine.prepare import stored_topology
-from bascule.engine.work import Listener, Options, Outcome
 from bascule.errors import InputError, KernelError, NotFound
 from bascule.host import icmp, spawn
 from bascule.host.icmp import Echo, Target
 from bascule.names import printable, problem_with_lab_name, shown
 from bascule.plan.diff import Plan
 from bascule.state.lock import Hold
-from bascule.state.store import Record
+from bascule.state.record import Record
 from bascule.topology import edit
 from bascule.topology.dump import to_data, to_yaml
 from bascule.topology.load import from_data, load_text
 from bascule.topology.model import Assigned, Topology
-from bascule.wire.inet import AF_INET, AF_INET6
 
 Command = Sequence[str]
 _LONGEST_PING = 3600  # seconds
@@ -37,7 +37,8 @@ _LONGEST_PING = 3600  # seconds
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A network of a running lab: its bridge as the kernel has it. ``addresses`` are the bridge's own, with prefix length."""
+    """A network of a running lab: its bridge as the kernel has it. ``addresses`` are the bridge's
+    own, with prefix length."""
 
     name: str
     addresses: tuple[str, ...]
@@ -59,16 +60,21 @@ class Node:
     @property
     def addresses(self) -> tuple[str, ...]:
         """The node's addresses, without prefix lengths, in the order of its interfaces."""
-        return tuple(target.address for target in _targets(self.lab.assigned, self.name))
+        return tuple(target.address for target in targets(self.lab.assigned, self.name))
 
     def popen(self, command: Command, **options: Any) -> subprocess.Popen[Any]:
-        """Start a command in the node; takes the options of :class:`subprocess.Popen`, without ``shell`` and ``preexec_fn``.
+        """Start a command in the node; takes the options of :class:`subprocess.Popen`, without
+        ``shell`` and ``preexec_fn``.
 
-        Raises FileNotFoundError for an unknown command, like Popen, and :class:`NotFound` where the lab is not up.
+        Raises FileNotFoundError for an unknown command, like Popen, and :class:`NotFound` where the
+        lab is not up.
         """
         refused = {"preexec_fn", "shell"}.intersection(options)
         if refused:
-            raise InputError(f'popen() does not take {", ".join(sorted(refused))}; run ["sh", "-c", …] for a shell')
+            raise InputError(
+                f'popen() does not take {", ".join(sorted(refused))}; run ["sh", "-c", …] for '
+                f"a shell"
+            )
         record = self.lab.record
         hostname = find.hostname_of(record, self.name)
         return spawn.popen(find.world_of(record), self.name, _checked(command), hostname, **options)
@@ -84,9 +90,11 @@ class Node:
         text: bool = True,
         **options: Any,
     ) -> subprocess.CompletedProcess[Any]:
-        """Run a command in the node and wait for it; :func:`subprocess.run` in every respect, but that text is the default.
+        """Run a command in the node and wait for it; :func:`subprocess.run` in every respect, but
+        that text is the default.
 
-        Raises subprocess.CalledProcessError (with ``check``) and subprocess.TimeoutExpired; then the command is killed.
+        Raises subprocess.CalledProcessError (with ``check``) and subprocess.TimeoutExpired; then
+        the command is killed.
         """
         if capture_output:
             options |= {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
@@ -99,7 +107,9 @@ class Node:
                 process.kill()
                 process.wait()
                 raise
-        done: subprocess.CompletedProcess[Any] = subprocess.CompletedProcess(command, process.returncode, out, error)
+        done: subprocess.CompletedProcess[Any] = subprocess.CompletedProcess(
+            command, process.returncode, out, error
+        )
         if check:
             done.check_returncode()
         return done
@@ -114,7 +124,8 @@ def _checked(command: Command) -> list[str]:
 
 
 class Lab:
-    """One lab. Made by :meth:`load`, :meth:`from_data`, :meth:`attach`, or empty by its name and filled in code.
+    """One lab. Made by :meth:`load`, :meth:`from_data`, :meth:`attach`, or empty by its name and
+    filled in code.
 
     >>> lab = Lab("demo", world="private")
     >>> lab.add_network("lan", subnet="10.1.0.0/24")
@@ -138,20 +149,26 @@ class Lab:
         self.topology = Topology(name)
 
     def __repr__(self) -> str:
-        return f"<Lab {self.name}: {len(self.topology.nodes)} nodes, {len(self.topology.networks)} networks>"
+        return (
+            f"<Lab {self.name}: {len(self.topology.nodes)} nodes, "
+            f"{len(self.topology.networks)} networks>"
+        )
 
     # Where a lab comes from.
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, world: str | None = None, name: str = "") -> Lab:
-        """A lab from its file: YAML, or JSON or TOML by the suffix. Raises :class:`TopologyError` with all mistakes, and
-        :class:`InputError` for a file that can't be read. ``name`` counts before the ``name:`` in
-        the file; without either, the file's stem is the lab's name. A lab of that name which is up must be of this file, unless
-        ``name`` is given: :meth:`plan` and :meth:`up` raise :class:`InputError` then."""
+        """A lab from its file: YAML, or JSON or TOML by the suffix. Raises :class:`TopologyError`
+        with all mistakes, and :class:`InputError` for a file that can't be read. ``name`` counts
+        before the ``name:`` in the file; without either, the file's stem is the lab's name. A lab
+        of that name which is up must be of this file, unless ``name`` is given: :meth:`plan` and
+        :meth:`up` raise :class:`InputError` then."""
         return cls.from_text(origin.read(Path(path)), path, world=world, name=name)
 
     @classmethod
-    def from_text(cls, text: bytes, path: str | os.PathLike[str], *, world: str | None = None, name: str = "") -> Lab:
+    def from_text(
+        cls, text: bytes, path: str | os.PathLike[str], *, world: str | None = None, name: str = ""
+    ) -> Lab:
         """A lab from the text of its file, which is not read again; else :meth:`load`."""
         place = Path(path)
         topology = load_text(text, printable(str(path)), origin.stem(place))
@@ -163,7 +180,8 @@ class Lab:
 
     @classmethod
     def from_data(cls, data: object, *, world: str | None = None, name: str = "lab") -> Lab:
-        """A lab from the same data as the file's, as a dictionary. Raises :class:`TopologyError`."""
+        """A lab from the same data as the file's, as a dictionary. Raises
+        :class:`TopologyError`."""
         return cls._of(from_data(data, "<data>", name), world, "")
 
     @classmethod
@@ -182,11 +200,15 @@ class Lab:
     # Building in code: nothing is done before up().
 
     def add_network(self, name: str, **fields: object) -> None:
-        """Add a network; ``fields`` are the lab file's: subnet, gateway, mtu, mac. Raises :class:`TopologyError`."""
+        """Add a network; ``fields`` are the lab file's: subnet, gateway, mtu, mac. Raises
+        :class:`TopologyError`."""
         self._add("networks", name, fields)
 
-    def add_node(self, name: str, *, networks: Iterable[str] | Mapping[str, object] = (), **fields: object) -> None:
-        """Add a node; ``fields`` are the lab file's: routes, sysctls, count. Raises :class:`TopologyError`."""
+    def add_node(
+        self, name: str, *, networks: Iterable[str] | Mapping[str, object] = (), **fields: object
+    ) -> None:
+        """Add a node; ``fields`` are the lab file's: routes, sysctls, count. Raises
+        :class:`TopologyError`."""
         given = dict(networks) if isinstance(networks, Mapping) else list(networks)
         self._add("nodes", name, {"networks": given, **fields})
 
@@ -206,19 +228,35 @@ class Lab:
         return run.preview(self.name, lambda _current: self.topology, self._options("plan")).plan
 
     def up(self, listener: Listener | None = None, *, wait: bool = True) -> Outcome:
-        """Make it so; again is nothing. Raises :class:`Conflict`, :class:`PlanFailed`, :class:`WorldError`, :class:`Locked`."""
-        return run.apply(self.name, lambda _current: self.topology, self._options("up", wait), listener)
+        """Make it so; again is nothing. Raises :class:`Conflict`, :class:`PlanFailed`,
+        :class:`WorldError`, :class:`Locked`."""
+        return run.apply(
+            self.name, lambda _current: self.topology, self._options("up", wait), listener
+        )
 
-    def down(self, listener: Listener | None = None, *, wait: bool = True, kill: bool = False) -> Outcome:
-        """Take it away; nothing happens where it is not there. What runs in a node on the machine goes on, in a namespace without
-        a name, and the outcome's ``remarks`` tell of it; ``kill`` ends it (SIGTERM, and SIGKILL after three seconds)."""
-        return run.apply(self.name, lambda _current: None, Options(None, wait, "bascule down", kill=kill), listener)
+    def down(
+        self, listener: Listener | None = None, *, wait: bool = True, kill: bool = False
+    ) -> Outcome:
+        """Take it away; nothing happens where it is not there. What runs in a node on the machine
+        goes on, in a namespace without a name, and the outcome's ``remarks`` tell of it; ``kill``
+        ends it (SIGTERM, and SIGKILL after three seconds)."""
+        return run.apply(
+            self.name,
+            lambda _current: None,
+            Options(None, wait, "bascule down", kill=kill),
+            listener,
+        )
 
     def change(
-        self, change: Callable[[Topology], Topology], listener: Listener | None = None, *, wait: bool = True, kill: bool = False
+        self,
+        change: Callable[[Topology], Topology],
+        listener: Listener | None = None,
+        *,
+        wait: bool = True,
+        kill: bool = False,
     ) -> Outcome:
-        """Change the lab that is up (or an empty one) by a pure function of its topology, and make that so. What runs in nodes
-        that go is treated as by :meth:`down`."""
+        """Change the lab that is up (or an empty one) by a pure function of its topology, and make
+        that so. What runs in nodes that go is treated as by :meth:`down`."""
 
         def edited(current: Assigned | None) -> Topology:
             return change(current if current is not None else Topology(self.name))
@@ -232,11 +270,15 @@ class Lab:
         return Options(self.world, wait, f"bascule {command}", self.source, kill, self._named)
 
     def __enter__(self) -> Lab:
-        """Build it for this program alone: another one that wants it is refused. What was left by a program that was killed is
-        taken away first. Raises :class:`Conflict` where it is up and nobody's own, :class:`Locked` where it is another's."""
+        """Build it for this program alone: another one that wants it is refused. What was left by a
+        program that was killed is taken away first. Raises :class:`Conflict` where it is up and
+        nobody's own, :class:`Locked` where it is another's."""
         hold = Hold(self.name)
         try:
-            run.enter(dataclasses.replace(self.topology, name=self.name), dataclasses.replace(self._options("up"), hold=hold))
+            run.enter(
+                dataclasses.replace(self.topology, name=self.name),
+                dataclasses.replace(self._options("up"), hold=hold),
+            )
         except BaseException:
             hold.release()
             raise
@@ -244,14 +286,18 @@ class Lab:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Take it away, and end what still runs in its nodes. A child that came into the block by a fork leaves it, and no more:
-        the lab is its parent's."""
+        """Take it away, and end what still runs in its nodes. A child that came into the block by a
+        fork leaves it, and no more: the lab is its parent's."""
         hold, self._hold = self._hold, None
         if hold is not None and self._holder != os.getpid():
             hold.release()
             return
         try:
-            run.apply(self.name, lambda _current: None, Options(None, command="bascule down", kill=True, hold=hold))
+            run.apply(
+                self.name,
+                lambda _current: None,
+                Options(None, command="bascule down", kill=True, hold=hold),
+            )
         finally:
             if hold is not None:
                 hold.release()
@@ -289,7 +335,13 @@ class Lab:
         """One network as the kernel has it. Raises :class:`NotFound`."""
         for found in self.show()["networks"]:
             if found["name"] == name:
-                return Network(name, tuple(found["addresses"]), tuple(found["ports"]), found["mtu"] or 0, found["mac"] or "")
+                return Network(
+                    name,
+                    tuple(found["addresses"]),
+                    tuple(found["ports"]),
+                    found["mtu"] or 0,
+                    found["mac"] or "",
+                )
         raise NotFound(f"no network {shown(name)} in lab {self.name}")
 
     def show(self) -> dict[str, Any]:
@@ -300,75 +352,27 @@ class Lab:
         """The lab that is up as a file that ``up`` accepts."""
         return to_yaml(self.assigned)
 
-    def ping(self, source: str | None = None, target: str | None = None, *, timeout: float = 2.0) -> list[Echo]:
-        """ICMP echo between nodes: all ordered pairs that share a network, or from one node to another, or to an address.
+    def ping(
+        self, source: str | None = None, target: str | None = None, *, timeout: float = 2.0
+    ) -> list[Echo]:
+        """ICMP echo between nodes: all ordered pairs that share a network, or from one node to
+        another, or to an address.
 
-        IPv4 and IPv6. Raises :class:`NotFound` for an unknown node, :class:`InputError` for a target that is neither.
+        IPv4 and IPv6. Raises :class:`NotFound` for an unknown node, :class:`InputError` for a
+        target that is neither.
         """
         if not 0 <= timeout <= _LONGEST_PING:
             raise InputError(f"a timeout of {timeout:g} s; give a number from 0 to {_LONGEST_PING}")
         lab = self.assigned
-        pairs = _all_pairs(lab) if source is None else _chosen(lab, source, target)
+        pairs = all_pairs(lab) if source is None else chosen(lab, source, target)
         world = find.world_of(self.record)
         try:
             return world.call(icmp.ping, pairs, timeout)
         except OSError as error:
             number = error.errno or 0
-            raise KernelError("ping", number, os.strerror(number), advice="opening a raw socket needs CAP_NET_RAW") from error
-
-
-def _targets(lab: Assigned, node: str, networks: frozenset[str] | None = None) -> list[Target]:
-    """The addresses of a node, on these networks only where given."""
-    return [
-        Target(node, str(address), AF_INET if address.version == 4 else AF_INET6)
-        for item in lab.nodes
-        if item.name == node
-        for attachment in item.attachments
-        if networks is None or attachment.network in networks
-        for address in attachment.addresses
-    ]
-
-
-def _all_pairs(lab: Assigned) -> list[tuple[str, Target]]:
-    """Every ordered pair of nodes on a common network: one target an address family there."""
-    places = {node.name: frozenset(a.network for a in node.attachments) for node in lab.nodes}
-    by_node = {
-        node.name: [
-            (attachment.network, Target(node.name, str(address), AF_INET if address.version == 4 else AF_INET6))
-            for attachment in node.attachments
-            for address in attachment.addresses
-        ]
-        for node in lab.nodes
-    }
-    pairs = []
-    for source, target in permutations(places, 2):
-        families = set()
-        for network, found in by_node[target]:
-            if network in places[source] and found.family not in families:
-                families.add(found.family)
-                pairs.append((source, found))
-    return pairs
-
-
-def _chosen(lab: Assigned, source: str, target: str | None) -> list[tuple[str, Target]]:
-    names = [node.name for node in lab.nodes]
-    if source not in names:
-        raise NotFound(f"no node {shown(source)} in lab {lab.name}")
-    if target is None:
-        return [pair for pair in _all_pairs(lab) if pair[0] == source]
-    if target in names:
-        near = next(frozenset(a.network for a in node.attachments) for node in lab.nodes if node.name == source)
-        found = _targets(lab, target, near) or _targets(lab, target)
-        if not found:
-            raise NotFound(f"node {target} has no address")
-        return [(source, one) for one in {one.family: one for one in reversed(found)}.values()]
-    from ipaddress import ip_address
-
-    try:
-        address = ip_address(target)
-    except ValueError:
-        raise NotFound(f"{shown(target)} is neither a node of lab {lab.name} nor an address") from None
-    return [(source, Target(source, str(address), AF_INET if address.version == 4 else AF_INET6))]
+            raise KernelError(
+                "ping", number, os.strerror(number), advice="opening a raw socket needs CAP_NET_RAW"
+            ) from error
 
 
 __all__ = ["Echo", "Lab", "Listener", "Network", "Node", "Outcome", "Plan", "Target", "edit"]

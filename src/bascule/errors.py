@@ -1,7 +1,8 @@
 """The exception tree: one class for each thing that a caller may want to tell apart.
 
-Every message is one line: what failed, on what, what the kernel said, what to do. ``exit_code`` is the code
-that the command line gives for it: 1 the kernel or the network said no, 2 the input is wrong.
+Every message is one line: what failed, on what, what the kernel said, what to do. ``exit_code`` is
+the code that the command line gives for it: 1 the kernel or the network said no, 2 the input is
+wrong.
 """
 
 from __future__ import annotations
@@ -23,11 +24,14 @@ class BasculeError(Exception):
     exit_code = 1
 
     def __reduce__(self) -> tuple[object, ...]:
-        # Errors cross from a private world to the caller; subclasses take other arguments than they hand to Exception.
+        # Errors cross from a private world to the caller; subclasses take other arguments than they
+        # hand to Exception.
         return _rebuild, (type(self), self.args, self.__dict__)
 
 
-def _rebuild(kind: type[BasculeError], arguments: tuple[object, ...], state: dict[str, object]) -> BasculeError:
+def _rebuild(
+    kind: type[BasculeError], arguments: tuple[object, ...], state: dict[str, object]
+) -> BasculeError:
     error = kind.__new__(kind, *arguments)
     error.args = arguments
     error.__dict__.update(state)
@@ -41,7 +45,8 @@ class InputError(BasculeError):
 
 
 class Mistake(NamedTuple):
-    """One mistake in a lab file. ``line`` and ``column`` count from 1; 0 where there is no text to point into."""
+    """One mistake in a lab file. ``line`` and ``column`` count from 1; 0 where there is no text to
+    point into."""
 
     file: str
     line: int
@@ -55,7 +60,8 @@ class Mistake(NamedTuple):
 
 
 class TopologyError(InputError):
-    """A lab file, or a topology built in code, that can't be built. Holds all mistakes, not only the first."""
+    """A lab file, or a topology built in code, that can't be built. Holds all mistakes, not only
+    the first."""
 
     def __init__(self, mistakes: list[Mistake]) -> None:
         super().__init__("\n".join(str(mistake) for mistake in mistakes))
@@ -67,17 +73,21 @@ class NotFound(InputError):
 
 
 class Elsewhere(InputError):
-    """The lab is in another network namespace than the one that the command runs in; a private one, in another PID namespace."""
+    """The lab is in another network namespace than the one that the command runs in; a private one,
+    in another PID namespace."""
 
 
 class KernelError(BasculeError):
     """The kernel refused one operation.
 
-    ``operation`` is the plain command that says the same, ``errno`` the positive number, ``said`` the kernel's own
-    words (``strerror`` and, where it gave one, the extended acknowledgement, NLMSGERR_ATTR_MSG in linux/netlink.h).
+    ``operation`` is the plain command that says the same, ``errno`` the positive number, ``said``
+    the kernel's own words (``strerror`` and, where it gave one, the extended acknowledgement,
+    NLMSGERR_ATTR_MSG in linux/netlink.h).
     """
 
-    def __init__(self, operation: str, errno: int, said: str, place: str = "", advice: str = "") -> None:
+    def __init__(
+        self, operation: str, errno: int, said: str, place: str = "", advice: str = ""
+    ) -> None:
         where = f" (in {place})" if place else ""
         what_to_do = f"; {advice}" if advice else ""
         super().__init__(f"{operation}{where}: {said}{what_to_do}")
@@ -89,7 +99,8 @@ class KernelError(BasculeError):
 
 
 def translated(function: Callable[P, R]) -> Callable[P, R]:
-    """An OSError that nobody expected, as a :class:`KernelError`: callers of the engine meet one tree of exceptions only."""
+    """An OSError that nobody expected, as a :class:`KernelError`: callers of the engine meet one
+    tree of exceptions only."""
 
     @wraps(function)
     def called(*arguments: P.args, **options: P.kwargs) -> R:
@@ -104,7 +115,12 @@ def translated(function: Callable[P, R]) -> Callable[P, R]:
 def as_kernel_error(error: OSError) -> KernelError:
     """What a system call said, in one line."""
     advice = _FORBIDDEN if error.errno in (EPERM, EACCES, EROFS) else ""
-    return KernelError(str(error.filename or "a system call"), error.errno or 0, error.strerror or str(error), advice=advice)
+    return KernelError(
+        str(error.filename or "a system call"),
+        error.errno or 0,
+        error.strerror or str(error),
+        advice=advice,
+    )
 
 
 class Interrupted(KeyboardInterrupt):
@@ -112,8 +128,9 @@ class Interrupted(KeyboardInterrupt):
 
 
 class PlanFailed(BasculeError):
-    """A plan was not carried out whole. What had been done was undone; ``undone`` and ``left`` say what exactly. Taking away goes
-    on after a failure and undoes nothing: then ``left`` holds what could not be removed."""
+    """A plan was not carried out whole. What had been done was undone; ``undone`` and ``left`` say
+    what exactly. Taking away goes on after a failure and undoes nothing: then ``left`` holds what
+    could not be removed."""
 
     def __init__(self, cause: BasculeError, undone: tuple[str, ...], left: tuple[str, ...]) -> None:
         lines = [str(cause)]

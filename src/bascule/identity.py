@@ -1,4 +1,5 @@
-"""What tells this place from others: the boot, the network namespace, and who holds a lock. Reads only."""
+"""What tells this place from others: the boot, the network namespace, and who holds a lock. Reads
+only."""
 
 from __future__ import annotations
 
@@ -14,8 +15,9 @@ _PF_KTHREAD = 0x00200000  # linux/sched.h
 
 
 class Netns(NamedTuple):
-    """A network namespace: device and inode of its file in /proc (namespaces(7)), and the number that no other one gets until
-    the next boot, as inodes do; 0 where the kernel has none (SO_NETNS_COOKIE, Linux 5.14)."""
+    """A network namespace: device and inode of its file in /proc (namespaces(7)), and the number
+    that no other one gets until the next boot, as inodes do; 0 where the kernel has none
+    (SO_NETNS_COOKIE, Linux 5.14)."""
 
     device: int
     inode: int
@@ -41,8 +43,9 @@ def netns() -> Netns:
 
 
 def is_machines_own(place: tuple[int, int]) -> bool:
-    """Whether the network namespace with this device and inode is the machine's own, and none that only plays a host: that of
-    process 1, be it a container's. Where that may not be looked at, the kernel's own threads tell, which are in the first one."""
+    """Whether the network namespace with this device and inode is the machine's own, and none that
+    only plays a host: that of process 1, be it a container's. Where that may not be looked at, the
+    kernel's own threads tell, which are in the first one."""
     for path in ("/proc/1/ns/net", *(("/proc/2/ns/net",) if _is_kernel_thread("2") else ())):
         with suppress(OSError):
             there = os.stat(path)
@@ -51,7 +54,8 @@ def is_machines_own(place: tuple[int, int]) -> bool:
 
 
 def _is_kernel_thread(pid: str) -> bool:
-    """By its flags (proc_pid_stat(5), field 9): in a container's PID namespace the number may be anybody's."""
+    """By its flags (proc_pid_stat(5), field 9): in a container's PID namespace the number may be
+    anybody's."""
     with suppress(OSError), open(f"/proc/{pid}/stat", errors="replace") as file:
         return bool(int(file.read().rpartition(")")[2].split()[6]) & _PF_KTHREAD)
     return False
@@ -65,13 +69,15 @@ def boot() -> str:
 
 
 def numbering() -> str:
-    """In which PID namespace the numbers of this process are numbers (pid_namespaces(7)): elsewhere they are other processes'."""
+    """In which PID namespace the numbers of this process are numbers (pid_namespaces(7)): elsewhere
+    they are other processes'."""
     return os.readlink("/proc/self/ns/pid")
 
 
 def place() -> str:
-    """Where files in /run are and for how long, in three words: the boot, the first process that is to be seen (its PID namespace
-    and when it began, so that a container that was started anew is another place), and the file system of /run itself."""
+    """Where files in /run are and for how long, in three words: the boot, the first process that is
+    to be seen (its PID namespace and when it began, so that a container that was started anew is
+    another place), and the file system of /run itself."""
     run, began = "-", "-"
     with suppress(OSError):
         there = os.stat("/run")
@@ -89,8 +95,8 @@ def holder(device: int, inode: int) -> str:
 
 
 def holding(device: int, inode: int) -> int | None:
-    """The process that holds the flock(2) of this file (/proc/locks, proc(5)): 0 for one of another PID namespace, None where
-    nobody does that is to be seen."""
+    """The process that holds the flock(2) of this file (/proc/locks, proc(5)): 0 for one of another
+    PID namespace, None where nobody does that is to be seen."""
     place = f"{os.major(device):02x}:{os.minor(device):02x}:{inode}"
     with suppress(OSError), open("/proc/locks") as file:
         for row in map(str.split, file):
@@ -116,9 +122,11 @@ def parent(pid: int) -> int:
 
 
 def _described(pid: int) -> str:
-    """The process, as a person would find it; one of another PID namespace has no number here (proc(5) shows 0)."""
+    """The process, as a person would find it; one of another PID namespace has no number here
+    (proc(5) shows 0)."""
     if pid <= 0:
         return "a process elsewhere"
-    with suppress(OSError), open(f"/proc/{pid}/comm", errors="replace") as file:  # cut after 15 bytes, be it in a character
+    # cut after 15 bytes, be it in a character
+    with suppress(OSError), open(f"/proc/{pid}/comm", errors="replace") as file:
         return f"{file.read().strip()} (process {pid})"
     return f"process {pid}"

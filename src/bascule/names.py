@@ -1,7 +1,7 @@
 """Checked names: what may be called what, and why not.
 
-Each ``problem_with_…`` returns the sentence to show, or None where the name is good, so that a checker can gather all
-problems of a file instead of stopping at the first.
+Each ``problem_with_…`` returns the sentence to show, or None where the name is good, so that a
+checker can gather all problems of a file instead of stopping at the first.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ def printable(text: str) -> str:
 
 
 def shown(text: str) -> str:
-    """Text from a file or from the command line as it may stand in a message: short, no control characters."""
+    """Text from a file or from the command line as it may stand in a message: short, no control
+    characters."""
     return printable(text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…")
 
 
@@ -43,7 +44,8 @@ def few(names: Sequence[str], most: int = 5) -> str:
 
 
 def problem_with_interface_name(name: str) -> str | None:
-    """Why the kernel (``dev_valid_name`` in net/core/dev.c) or a shell would trip over this interface name."""
+    """Why the kernel (``dev_valid_name`` in net/core/dev.c) or a shell would trip over this
+    interface name."""
     if not name:
         return "an interface name can't be empty"
     if len(name.encode("utf-8", "surrogatepass")) > INTERFACE_NAME_BYTES:
@@ -52,7 +54,10 @@ def problem_with_interface_name(name: str) -> str | None:
     if name in _RESERVED_INTERFACES:
         return f"'{name}' is reserved by the kernel; choose another name"
     if ".." in name or not _WORD.match(name):
-        return f"'{printable(name)}' is no interface name: use letters, digits, '_', '-' and '.', not starting with '-' or '.'"
+        return (
+            f"'{printable(name)}' is no interface name: use letters, digits, '_', '-' and "
+            f"'.', not starting with '-' or '.'"
+        )
     return None
 
 
@@ -61,7 +66,10 @@ def problem_with_node_name(name: str) -> str | None:
     if not name:
         return "a node name can't be empty"
     if len(name.encode("utf-8", "surrogatepass")) > HOSTNAME_BYTES:
-        return f"'{printable(name[:80])}' is longer than {HOSTNAME_BYTES} bytes, the limit for a hostname; choose a shorter one"
+        return (
+            f"'{printable(name[:80])}' is longer than {HOSTNAME_BYTES} bytes, the limit for a "
+            f"hostname; choose a shorter one"
+        )
     if name.lower() in _RESERVED_HOSTS:
         return f"'{name}' would be mistaken for the machine itself; choose another name"
     if _ADDRESS.match(name):
@@ -77,16 +85,24 @@ def problem_with_lab_name(name: str) -> str | None:
     if not name:
         return "a lab name can't be empty"
     if len(name.encode("utf-8", "surrogatepass")) > HOSTNAME_BYTES:
-        return f"'{printable(name[:80])}' is longer than {HOSTNAME_BYTES} bytes; choose a shorter one"
+        return (
+            f"'{printable(name[:80])}' is longer than {HOSTNAME_BYTES} bytes; choose a shorter one"
+        )
     if ".." in name or not _WORD.match(name):
-        return f"'{printable(name)}' is no lab name: use letters, digits, '_', '-' and '.', not starting with '-' or '.'"
+        return (
+            f"'{printable(name)}' is no lab name: use letters, digits, '_', '-' and '.', not "
+            f"starting with '-' or '.'"
+        )
     return None
 
 
 def problem_with_mac(text: str) -> str | None:
     """Why this can't be the address of an interface (IEEE 802: six octets, the group bit clear)."""
     if not _MAC.match(text.lower()):
-        return f"'{printable(text)}' is no MAC address: write six hexadecimal octets, like 02:42:ac:10:01:01"
+        return (
+            f"'{printable(text)}' is no MAC address: write six hexadecimal octets, like "
+            f"02:42:ac:10:01:01"
+        )
     if int(text[:2], 16) & 1:
         return f"'{text}' is a multicast address; the first octet must be even, like 02:…"
     if text.lower() == "00:00:00:00:00:00":
@@ -95,9 +111,11 @@ def problem_with_mac(text: str) -> str | None:
 
 
 def host_interface_name(node: str, position: int) -> str:
-    """The host's end of a node's veth pair: readable where it fits into 15 bytes, a stable hash where not.
+    """The host's end of a node's veth pair: readable where it fits into 15 bytes, a stable hash
+    where not.
 
-    The prefix is ``veth``, which NetworkManager and systemd-udevd leave alone in their default rules.
+    The prefix is ``veth``, which NetworkManager and systemd-udevd leave alone in their default
+    rules.
     """
     readable = f"veth-{node}" if position == 0 else f"veth-{node}-{position}"
     if len(readable) <= INTERFACE_NAME_BYTES:

@@ -1,15 +1,17 @@
-"""Every system call by which bascule changes something outside its own memory: one gate for all of them.
+"""Every system call by which bascule changes something outside its own memory: one gate for all of
+them.
 
-Files, folders, mounts, namespaces, netlink messages, programs and processes: whatever changes them is called here and nowhere
-else (a test reads the sources and says where not). So a harness that puts itself into the gate (:func:`gated`) meets each effect
-of every command, those that are written later too: it can count them, stop the process there, or answer with an error.
+Files, folders, mounts, namespaces, netlink messages, programs and processes: whatever changes them
+is called here and nowhere else (a test reads the sources and says where not). So a harness that
+puts itself into the gate (:func:`gated`) meets each effect of every command, those that are written
+later too: it can count them, stop the process there, or answer with an error.
 
-Each function raises OSError with the call's errno. Calls that Python 3.11 has no names for are made through ctypes.
+Each function raises OSError with the call's errno. Calls that Python 3.11 has no names for are made
+through ctypes.
 """
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
 import os
 import signal
@@ -21,6 +23,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from io import FileIO
 from typing import Protocol
+
+from bascule.libc import check, holding_the_gil, libc, syscall
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWUTS = 0x04000000
@@ -45,7 +49,8 @@ _FSOPEN_CLOEXEC, _FSMOUNT_CLOEXEC, _FSCONFIG_CMD_CREATE = 1, 1, 6
 
 UNFINISHED = ".new"  # what the name of a file ends with that is being written
 _PAUSE = 0.002  # seconds between two tries of a lock
-_AFTER_STANDARD, _LAST = 3, (1 << 32) - 1  # descriptors: after stdin, stdout, stderr; and all that there can be
+# descriptors: after stdin, stdout, stderr; and all that there can be
+_AFTER_STANDARD, _LAST = 3, (1 << 32) - 1
 
 # Where programs that we start ourselves are looked for, before $PATH: that may be anybody's.
 SYSTEM_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
@@ -62,8 +67,9 @@ _pass: Gate = _open_gate
 
 @contextmanager
 def gated(gate: Gate) -> Iterator[None]:
-    """Call ``gate`` with the name of each call and what it is about (a path, a descriptor, the words of a command, the bytes of
-    a message), right before it is made. What the gate raises is raised in place of the call. For tests."""
+    """Call ``gate`` with the name of each call and what it is about (a path, a descriptor, the
+    words of a command, the bytes of a message), right before it is made. What the gate raises is
+    raised in place of the call. For tests."""
     global _pass
     before, _pass = _pass, gate
     try:
@@ -72,114 +78,99 @@ def gated(gate: Gate) -> Iterator[None]:
         _pass = before
 
 
-_libc = ctypes.CDLL(None, use_errno=True)
-_holding_the_gil = ctypes.PyDLL(None, use_errno=True)
-_libc.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p)
-_libc.umount2.argtypes = (ctypes.c_char_p, ctypes.c_int)
-_libc.unshare.argtypes = (ctypes.c_int,)
-_libc.setns.argtypes = (ctypes.c_int, ctypes.c_int)
-_libc.inotify_add_watch.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_uint32)
-_libc.sethostname.argtypes = (ctypes.c_char_p, ctypes.c_size_t)
-_libc.syscall.restype = ctypes.c_long
-_libc.prctl.argtypes = (ctypes.c_int, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong)
-
-
-def _check(result: int, subject: str) -> int:
-    """What a call gave. Raises OSError where it has failed, with what it was about."""
-    if result < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number), subject)
-    return result
-
-
-def _syscall(number: int, *arguments: int | bytes) -> int:
-    """A call that the C library may have no name for: syscall(2), each number in a register of its own."""
-    return int(_libc.syscall(number, *(each if isinstance(each, bytes) else ctypes.c_long(each) for each in arguments)))
-
-
 # Namespaces, mounts, the process itself
 
 
 def unshare(flags: int) -> None:
     """Give the calling thread new namespaces."""
     _pass("unshare", flags)
-    _check(_libc.unshare(flags), "unshare(2)")
+    check(libc.unshare(flags), "unshare(2)")
 
 
 def setns(fd: int, flags: int) -> None:
-    """Put the calling thread into the namespaces of ``fd``: an nsfs file, or a pidfd with several flags (Linux 5.8)."""
+    """Put the calling thread into the namespaces of ``fd``: an nsfs file, or a pidfd with several
+    flags (Linux 5.8)."""
     _pass("setns", fd)
-    _check(_libc.setns(fd, flags), "setns(2)")
+    check(libc.setns(fd, flags), "setns(2)")
 
 
 def mount(source: str, target: str, kind: str, flags: int, data: str = "") -> None:
     """mount(2)"""
     _pass("mount", target)
-    _check(_libc.mount(source.encode(), os.fsencode(target), kind.encode(), flags, data.encode()), f"mount(2) on {target}")
+    check(
+        libc.mount(source.encode(), os.fsencode(target), kind.encode(), flags, data.encode()),
+        f"mount(2) on {target}",
+    )
 
 
 def umount(target: str, flags: int = 0) -> None:
     """umount2(2)"""
     _pass("umount", target)
-    _check(_libc.umount2(os.fsencode(target), flags), f"umount(2) of {target}")
+    check(libc.umount2(os.fsencode(target), flags), f"umount(2) of {target}")
 
 
 def own_proc() -> int:
-    """fsopen(2), fsconfig(2), fsmount(2): an instance of procfs that is mounted nowhere. Its folder goes with the descriptor."""
+    """fsopen(2), fsconfig(2), fsmount(2): an instance of procfs that is mounted nowhere. Its folder
+    goes with the descriptor."""
     subject = "an own procfs (fsopen(2), fsmount(2))"
-    context = _check(_syscall(_SYS_FSOPEN, b"proc", _FSOPEN_CLOEXEC), subject)
+    context = check(syscall(_SYS_FSOPEN, b"proc", _FSOPEN_CLOEXEC), subject)
     try:
-        _check(_syscall(_SYS_FSCONFIG, context, _FSCONFIG_CMD_CREATE, 0, 0, 0), subject)
-        return _check(_syscall(_SYS_FSMOUNT, context, _FSMOUNT_CLOEXEC, 0), subject)
+        check(syscall(_SYS_FSCONFIG, context, _FSCONFIG_CMD_CREATE, 0, 0, 0), subject)
+        return check(syscall(_SYS_FSMOUNT, context, _FSMOUNT_CLOEXEC, 0), subject)
     finally:
         os.close(context)
 
 
 def clone_mount(path: str) -> int:
-    """open_tree(2): a descriptor of a new mount of what is at this path, which is nowhere yet and may be put into another mount
-    namespace, where the path itself is not to be seen (Linux 5.2)."""
+    """open_tree(2): a descriptor of a new mount of what is at this path, which is nowhere yet and
+    may be put into another mount namespace, where the path itself is not to be seen (Linux 5.2)."""
     _pass("mount", path)
-    return _check(_syscall(_SYS_OPEN_TREE, _AT_FDCWD, os.fsencode(path), _OPEN_TREE_CLONE | os.O_CLOEXEC), path)
+    return check(
+        syscall(_SYS_OPEN_TREE, _AT_FDCWD, os.fsencode(path), _OPEN_TREE_CLONE | os.O_CLOEXEC),
+        path,
+    )
 
 
 def move_mount(fd: int, target: str, on_link: bool = False) -> None:
-    """move_mount(2): put a mount that is nowhere yet at this place: where links lead from there, or on the link itself, which
-    mount(2) would follow (Linux 5.2)."""
+    """move_mount(2): put a mount that is nowhere yet at this place: where links lead from there, or
+    on the link itself, which mount(2) would follow (Linux 5.2)."""
     _pass("mount", target)
     flags = _MOVE_MOUNT_F_EMPTY_PATH | (0 if on_link else _MOVE_MOUNT_T_SYMLINKS)
-    _check(_syscall(_SYS_MOVE_MOUNT, fd, b"", _AT_FDCWD, os.fsencode(target), flags), target)
+    check(syscall(_SYS_MOVE_MOUNT, fd, b"", _AT_FDCWD, os.fsencode(target), flags), target)
 
 
 def sethostname(name: str) -> None:
     """sethostname(2)"""
     _pass("sethostname", name)
     data = name.encode()
-    _check(_libc.sethostname(data, len(data)), "sethostname(2)")
+    check(libc.sethostname(data, len(data)), "sethostname(2)")
 
 
 def die_with_parent(signal: int) -> None:
     """Have the kernel send this process ``signal`` when its parent ends (PR_SET_PDEATHSIG)."""
-    _check(_libc.prctl(_PR_SET_PDEATHSIG, signal, 0, 0, 0), "prctl(2)")
+    check(libc.prctl(_PR_SET_PDEATHSIG, signal, 0, 0, 0), "prctl(2)")
 
 
 def not_dumpable() -> None:
-    """Forbid others to trace this process or to read its memory (PR_SET_DUMPABLE); execve(2) takes that back."""
-    _check(_libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0), "prctl(2)")
+    """Forbid others to trace this process or to read its memory (PR_SET_DUMPABLE); execve(2) takes
+    that back."""
+    check(libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0), "prctl(2)")
 
 
 def no_new_privileges() -> None:
     """From here on execve(2) grants nothing that the caller does not have (PR_SET_NO_NEW_PRIVS)."""
-    _check(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl(2)")
+    check(libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl(2)")
 
 
 def inotify() -> int:
     """inotify_init1(2): a descriptor that does not block."""
-    return _check(_libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC), "inotify_init1(2)")
+    return check(libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC), "inotify_init1(2)")
 
 
 def inotify_watch(fd: int, path: str, mask: int) -> int:
-    """inotify_add_watch(2): the number of the watch, the same one again where the path is watched already."""
-    return _check(_libc.inotify_add_watch(fd, os.fsencode(path), mask), path)
+    """inotify_add_watch(2): the number of the watch, the same one again where the path is watched
+    already."""
+    return check(libc.inotify_add_watch(fd, os.fsencode(path), mask), path)
 
 
 def fork() -> int:
@@ -189,17 +180,20 @@ def fork() -> int:
 
 
 def fork_again() -> int:
-    """fork(2) of a process that was itself forked, has one thread, and holds no lock: without what Python does in each child for
-    the threads that are not there, which takes as long as the fork itself."""
+    """fork(2) of a process that was itself forked, has one thread, and holds no lock: without what
+    Python does in each child for the threads that are not there, which takes as long as the fork
+    itself."""
     _pass("fork", "")
-    return _check(_holding_the_gil.fork(), "fork(2)")
+    return check(holding_the_gil.fork(), "fork(2)")
 
 
 def fork_sibling() -> int:
-    """Like fork(2), but the new process is a child of the caller's parent (CLONE_PARENT, Linux 5.3)."""
+    """Like fork(2), but the new process is a child of the caller's parent (CLONE_PARENT, Linux
+    5.3)."""
     _pass("fork", "")
-    arguments = struct.pack("=8Q", _CLONE_PARENT, *bytes(7))  # struct clone_args, first version (linux/sched.h)
-    return _check(_holding_the_gil.syscall(_SYS_CLONE3, arguments, len(arguments)), "clone3(2)")
+    # struct clone_args, first version (linux/sched.h)
+    arguments = struct.pack("=8Q", _CLONE_PARENT, *bytes(7))
+    return check(holding_the_gil.syscall(_SYS_CLONE3, arguments, len(arguments)), "clone3(2)")
 
 
 def kill(pidfd: int, number: int) -> None:
@@ -209,7 +203,11 @@ def kill(pidfd: int, number: int) -> None:
 
 
 def run(
-    argv: Sequence[str], stdin: FileIO, stdout: FileIO, stderr: FileIO, environment: Mapping[str, str] | None = None
+    argv: Sequence[str],
+    stdin: FileIO,
+    stdout: FileIO,
+    stderr: FileIO,
+    environment: Mapping[str, str] | None = None,
 ) -> subprocess.Popen[bytes]:
     """Start a program with these, and nothing of our environment, but what is given."""
     _pass("run", argv)
@@ -224,16 +222,17 @@ def become(path: str, argv: Sequence[str], environment: Mapping[str, str] | None
 
 
 def let_go() -> None:
-    """Before a program that outlives its caller: no blocked signal, the usual mask of new files, no descriptor beyond the first
-    three."""
+    """Before a program that outlives its caller: no blocked signal, the usual mask of new files, no
+    descriptor beyond the first three."""
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     os.umask(0o022)
     close_all()
 
 
 def close_all() -> None:
-    """Close every descriptor but the first three: by close_range(2), and before Linux 5.9, which has it first, one by one."""
-    if _syscall(_SYS_CLOSE_RANGE, _AFTER_STANDARD, _LAST, 0) == 0:
+    """Close every descriptor but the first three: by close_range(2), and before Linux 5.9, which
+    has it first, one by one."""
+    if syscall(_SYS_CLOSE_RANGE, _AFTER_STANDARD, _LAST, 0) == 0:
         return
     with suppress(FileNotFoundError):  # /proc of a PID namespace that this process is not in
         for name in os.listdir("/proc/self/fd"):
@@ -252,8 +251,8 @@ def execv(path: str, argv: Sequence[str]) -> None:
 
 
 def mkdir(path: str, mode: int) -> None:
-    """mkdir(2), with this mode whatever the umask (umask(2)): name servers and programs in nodes, which are not root, have to go
-    through."""
+    """mkdir(2), with this mode whatever the umask (umask(2)): name servers and programs in nodes,
+    which are not root, have to go through."""
     _pass("mkdir", path)
     os.mkdir(path, mode)
     if stat.S_IMODE(os.lstat(path).st_mode) != mode:
@@ -291,8 +290,8 @@ def symlink(target: str, path: str) -> None:
 
 
 def create(path: str, flags: int, mode: int) -> int:
-    """open(2) of a file that may be made or cut by it, and has this mode then whatever the umask: a descriptor. O_CREAT,
-    O_CLOEXEC and O_NOFOLLOW are always set."""
+    """open(2) of a file that may be made or cut by it, and has this mode then whatever the umask: a
+    descriptor. O_CREAT, O_CLOEXEC and O_NOFOLLOW are always set."""
     _pass("open", path)
     descriptor = os.open(path, flags | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
     try:
@@ -313,8 +312,8 @@ def write(fd: int, data: bytes) -> None:
 
 
 def overwrite(fd: int, data: bytes) -> None:
-    """Make ``data`` the content of a file: written over the old, and what is longer cut after that, so that no reader finds it
-    empty."""
+    """Make ``data`` the content of a file: written over the old, and what is longer cut after that,
+    so that no reader finds it empty."""
     written = 0
     while written < len(data):
         _pass("write", fd)
@@ -330,8 +329,9 @@ def fsync(fd: int) -> None:
 
 
 def replace(path: str, data: bytes) -> None:
-    """Make ``data`` the content of a file that only its owner reads, whole or not at all, whenever the power goes: written beside
-    it, synced, put in its place, and that synced. What was begun is removed where it fails."""
+    """Make ``data`` the content of a file that only its owner reads, whole or not at all, whenever
+    the power goes: written beside it, synced, put in its place, and that synced. What was begun is
+    removed where it fails."""
     begun = path + UNFINISHED
     try:
         descriptor = create(begun, os.O_WRONLY | os.O_TRUNC, 0o600)
@@ -371,7 +371,8 @@ def lock(fd: int, seconds: float = 0) -> bool:
 
 
 def put(path: str, text: str, proc: int | None = None) -> None:
-    """Write to a file of the kernel's, below /proc: one write(2). ``proc`` is another instance of procfs (:func:`own_proc`)."""
+    """Write to a file of the kernel's, below /proc: one write(2). ``proc`` is another instance of
+    procfs (:func:`own_proc`)."""
     _pass("put", path)
     if proc is None:
         descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)

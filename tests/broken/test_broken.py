@@ -1,6 +1,8 @@
-"""Lab files that are wrong in the ways in which people's files are wrong. Next to each stands what bascule has to say of it.
+"""Lab files that are wrong in the ways in which people's files are wrong. Next to each stands what
+bascule has to say of it.
 
-``python tests/broken/test_broken.py`` writes what is said now; read the diff as somebody who has just made that mistake.
+``python tests/broken/test_broken.py`` writes what is said now; read the diff as somebody who has
+just made that mistake.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ from bascule.topology.load import load_text
 
 _HERE = Path(__file__).parent
 _FILES = sorted(path for path in _HERE.iterdir() if path.suffix in (".yaml", ".json", ".toml"))
-_OTHER_WORDS = {"json-trailing-comma.json", "json-trailing-comma-list.json"}  # Python 3.13's parser knows this mistake
+# Python 3.13's parser knows this mistake
+_OTHER_WORDS = {"json-trailing-comma.json", "json-trailing-comma-list.json"}
 
 
 def _said(path: Path) -> str:
@@ -43,7 +46,11 @@ def test_every_file_has_its_message() -> None:
     """None is left over, none says nothing."""
     assert len(_FILES) >= 300
     assert sorted(_HERE.glob("*.expected")) == sorted(map(_expected, _FILES))
-    assert [path.name for path in _FILES if "nothing\n" in _expected(path).read_text(encoding="utf-8").splitlines()] == []
+    assert [
+        path.name
+        for path in _FILES
+        if "nothing\n" in _expected(path).read_text(encoding="utf-8").splitlines()
+    ] == []
 
 
 if __name__ == "__main__":

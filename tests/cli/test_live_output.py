@@ -30,7 +30,14 @@ def _bascule(world: World, *arguments: str) -> str:
 def test_show_is_a_table_in_a_pipe(up: World) -> None:
     """One table for `ip a`, `brctl show` and `route -n`."""
     text = _bascule(up, "show")
-    assert text.splitlines()[1].split() == ["mydocker0", "up", "1500", "172.16.1.254/16", "veth1", "veth2"]
+    assert text.splitlines()[1].split() == [
+        "mydocker0",
+        "up",
+        "1500",
+        "172.16.1.254/16",
+        "veth1",
+        "veth2",
+    ]
     assert "default via 172.16.1.254 dev veth1p" in text
     assert "\x1b" not in text
 
@@ -38,7 +45,12 @@ def test_show_is_a_table_in_a_pipe(up: World) -> None:
 def test_show_is_a_tree_on_a_terminal(up: World) -> None:
     """In colour, and without where NO_COLOR is set."""
     controller, terminal = pty.openpty()
-    subprocess.run([BASCULE, "show"], stdout=terminal, check=True, env={**os.environ, "TERM": "xterm", "COLUMNS": "120"})
+    subprocess.run(
+        [BASCULE, "show"],
+        stdout=terminal,
+        check=True,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "120"},
+    )
     os.close(terminal)
     text = os.read(controller, 65536).decode()
     os.close(controller)
@@ -58,7 +70,9 @@ def test_json_of_everything_that_reads(up: World) -> None:
     assert json.loads(_bascule(up, "inspect", "mydocker0"))["up"] is True
     assert json.loads(_bascule(up, "ping", "--json"))[0]["milliseconds"] > 0
     assert json.loads(_bascule(up, "plan", str(SEED), "--json")) == {"changes": [], "notes": []}
-    assert {item["what"] for item in json.loads(up.run(BASCULE, "doctor", "--json", check=False).stdout)} >= {
+    assert {
+        item["what"] for item in json.loads(up.run(BASCULE, "doctor", "--json", check=False).stdout)
+    } >= {
         *("kernel", "nft", "rules", "rules of bridges", "flows"),
     }
 
@@ -130,7 +144,9 @@ def test_imperative_verbs(world: World) -> None:
     assert world.run("ip", "netns", "list").stdout == ""
 
 
-@pytest.mark.parametrize(("code", "script"), [(0, "true"), (3, "exit 3"), (127, None), (143, "kill -TERM $$")])
+@pytest.mark.parametrize(
+    ("code", "script"), [(0, "true"), (3, "exit 3"), (127, None), (143, "kill -TERM $$")]
+)
 def test_exec_gives_the_commands_own_code(up: World, code: int, script: str | None) -> None:
     """Also where it was killed, as a shell counts, or not found."""
     argv = ["sh", "-c", script] if script else ["no-such-program"]
@@ -142,8 +158,14 @@ def test_a_bar_from_fifty_nodes_on(world: World, tmp_path: Path) -> None:
     """On a terminal only."""
     (tmp_path / "many.yaml").write_text("name: many\nnodes: {n: {count: 50, networks: [lan]}}\n")
     controller, terminal = pty.openpty()
-    subprocess.run([BASCULE, "up", "many.yaml"], stderr=terminal, check=True, env={**os.environ, "TERM": "xterm"})
+    subprocess.run(
+        [BASCULE, "up", "many.yaml"],
+        stderr=terminal,
+        check=True,
+        env={**os.environ, "TERM": "xterm"},
+    )
     os.close(terminal)
-    text = os.read(controller, 65536).decode(errors="replace")  # a slow machine draws more than one read gives
+    # a slow machine draws more than one read gives
+    text = os.read(controller, 65536).decode(errors="replace")
     os.close(controller)
     assert "━" in text

@@ -1,4 +1,5 @@
-"""The command line where it needs no network: arguments, exit codes, schema, completion, budgets of imports."""
+"""The command line where it needs no network: arguments, exit codes, schema, completion, budgets of
+imports."""
 
 from __future__ import annotations
 
@@ -15,7 +16,9 @@ from sandbox import BASCULE
 
 
 def _run(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([BASCULE, *arguments], capture_output=True, text=True, check=False, **options)  # type: ignore[call-overload,no-any-return]
+    return subprocess.run(
+        [BASCULE, *arguments], capture_output=True, text=True, check=False, **options
+    )  # type: ignore[call-overload,no-any-return]
 
 
 def test_version() -> None:
@@ -23,7 +26,9 @@ def test_version() -> None:
     assert _run("--version").stdout == f"bascule {bascule.__version__}\n"
 
 
-@pytest.mark.parametrize("arguments", [[], ["nonsense"], ["up", "--nonsense"], ["exec"], ["network"]])
+@pytest.mark.parametrize(
+    "arguments", [[], ["nonsense"], ["up", "--nonsense"], ["exec"], ["network"]]
+)
 def test_wrong_arguments_are_code_2(arguments: list[str]) -> None:
     """With the usage, on standard error."""
     done = _run(*arguments)
@@ -41,7 +46,9 @@ def test_every_command_has_help() -> None:
 def test_check_reports_all_mistakes_with_their_places(tmp_path: Path) -> None:
     """file:line:column: path: what is wrong, what to do; exit code 2."""
     file = tmp_path / "bad.yaml"
-    file.write_text("nodes:\n  a: [lan]\n  b: {netwoks: [lan]}\nnetworks:\n  lan: {subnet: 10.0.0.0/33}\n")
+    file.write_text(
+        "nodes:\n  a: [lan]\n  b: {netwoks: [lan]}\nnetworks:\n  lan: {subnet: 10.0.0.0/33}\n"
+    )
     done = _run("check", str(file))
     assert done.returncode == 2
     assert f"{file}:3:7: " in done.stdout
@@ -83,9 +90,13 @@ def test_main_can_be_called(capsys: pytest.CaptureFixture[str]) -> None:
 HEAVY = {"rich", "yaml", "asyncio", "inspect", "email", "http", "shtab"}
 
 
-@pytest.mark.parametrize("code", ["import bascule", "from bascule.cli import main; main._parse(['exec', 'a', 'true'])"])
+@pytest.mark.parametrize(
+    "code", ["import bascule", "from bascule.cli import main; main._parse(['exec', 'a', 'true'])"]
+)
 def test_nothing_heavy_is_imported_early(code: str) -> None:
     """`--version` and `exec` have a budget of milliseconds."""
     script = f"import sys; {code}; print(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
+    loaded = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    ).stdout.split()
     assert HEAVY.isdisjoint(loaded)

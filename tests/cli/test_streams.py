@@ -1,4 +1,5 @@
-"""Every command, with standard input, output and error as a caller may leave them: closed, full, without a reader, ASCII only."""
+"""Every command, with standard input, output and error as a caller may leave them: closed, full,
+without a reader, ASCII only."""
 
 from __future__ import annotations
 
@@ -34,7 +35,10 @@ nodes:
 """
 FILE = "größe.yaml"  # what has no ASCII spelling in a path, too
 BROKEN = 99
-BAD, NO_SPACE = (f"bascule: standard output: {what}\n" for what in ("Bad file descriptor", "No space left on device"))
+BAD, NO_SPACE = (
+    f"bascule: standard output: {what}\n"
+    for what in ("Bad file descriptor", "No space left on device")
+)
 
 
 class Use(NamedTuple):
@@ -93,9 +97,15 @@ class Ended(NamedTuple):
     err: str
 
 
-def _run(words: list[str], streams: str = "", encoding: str = "utf-8", gate: syscalls.Gate = syscalls._pass) -> Ended:
-    """In a child, with ``sys.stdout`` and ``sys.stderr`` as Python makes them when it starts, and with its flush at the end. What
-    leaves main() as an exception gives the code :data:`BROKEN`, and its text in ``err``."""
+def _run(
+    words: list[str],
+    streams: str = "",
+    encoding: str = "utf-8",
+    gate: syscalls.Gate = syscalls._pass,
+) -> Ended:
+    """In a child, with ``sys.stdout`` and ``sys.stderr`` as Python makes them when it starts, and
+    with its flush at the end. What leaves main() as an exception gives the code :data:`BROKEN`, and
+    its text in ``err``."""
     out, err, broken = (os.memfd_create(name) for name in ("out", "err", "broken"))
     child = os.fork()
     if child == 0:
@@ -149,12 +159,17 @@ def _interrupted_after_a_change(self: Watcher, *_: object) -> None:
 def _use(command: str) -> list[str]:
     if command == "events":
         Path("/run/changed").unlink(missing_ok=True)
-        subprocess.run(["ip", "-n", "a", "address", "del", "10.1.0.99/24", "dev", "eth0"], check=False, capture_output=True)
+        subprocess.run(
+            ["ip", "-n", "a", "address", "del", "10.1.0.99/24", "dev", "eth0"],
+            check=False,
+            capture_output=True,
+        )
     return [*command.split(), *USES[command].words.split()]
 
 
 def _make(streams: str) -> None:
-    """``1 closed``, ``12 full``, ``1 unread``: what becomes of these descriptors of the calling process."""
+    """``1 closed``, ``12 full``, ``1 unread``: what becomes of these descriptors of the calling
+    process."""
     numbers, _, how = streams.partition(" ")
     reader, writer = os.pipe()
     os.close(reader)
@@ -186,15 +201,23 @@ def test_each_command_is_used_here() -> None:
 
 @pytest.mark.parametrize(
     ("streams", "code", "said"),
-    [("1 closed", 1, BAD), ("1 full", 1, NO_SPACE), ("1 unread", 141, ""), ("012 closed", 1, ""), ("12 full", 1, "")],
+    [
+        ("1 closed", 1, BAD),
+        ("1 full", 1, NO_SPACE),
+        ("1 unread", 141, ""),
+        ("012 closed", 1, ""),
+        ("12 full", 1, ""),
+    ],
     ids=lambda value: str(value)[:10],
 )
 def test_an_answer_that_can_t_be_written(up: Path, streams: str, code: int, said: str) -> None:
-    """Who asked for it is told so, by a line and the exit code, as by coreutils. Where nobody reads any more, nothing is said
-    (SIGPIPE, as a shell counts)."""
+    """Who asked for it is told so, by a line and the exit code, as by coreutils. Where nobody reads
+    any more, nothing is said (SIGPIPE, as a shell counts)."""
     for command in ANSWERING:
         ended = _run(_use(command), streams)
-        assert (ended.code, ended.err.replace("bascule: watching demo\n", "")) == (code, said), command
+        assert (ended.code, ended.err.replace("bascule: watching demo\n", "")) == (code, said), (
+            command
+        )
 
 
 @pytest.mark.parametrize("streams", ["2 full", "02 closed"])
@@ -208,21 +231,23 @@ def test_what_can_t_be_said_beside_an_answer(up: Path, streams: str) -> None:
 
 @pytest.mark.parametrize("streams", ["1 full", "012 closed", "12 full"])
 def test_work_is_done_whatever_can_be_printed(file: Path, streams: str) -> None:
-    """`--explain` prints in the midst of it: what can't be printed is no reason to stop there, and is told once, if it can be."""
+    """`--explain` prints in the midst of it: what can't be printed is no reason to stop there, and
+    is told once, if it can be."""
     told = f"{NO_SPACE[:-1]}: the commands are not printed, and the work goes on\n"
     for command, use in USES.items():
         if use.acts:
             ended = _run(_use(command), streams)
             assert ended.code == 0, (command, ended)
-            assert ended.err.count(told) == (streams == "1 full" and "--explain" in use.words and command != "network prune"), (
-                command
-            )
+            assert ended.err.count(told) == (
+                streams == "1 full" and "--explain" in use.words and command != "network prune"
+            ), command
     assert _run(["ls"]).out.count(b"\n") == 1  # `down` was the last
     assert not os.path.exists("/run/netns/a")
 
 
 def test_ascii_only(up: Path) -> None:
-    """Our own signs are spelt, others' are escaped; a file for programs is in UTF-8 all the same, and is read as the same lab."""
+    """Our own signs are spelt, others' are escaped; a file for programs is in UTF-8 all the same,
+    and is read as the same lab."""
     for command in ANSWERING:
         ended = _run(_use(command), encoding="ascii")
         assert ended.code in ALSO.get(command, {0}), (command, ended)
@@ -245,7 +270,11 @@ def test_a_terminal_without_our_signs(up: Path, monkeypatch: pytest.MonkeyPatch)
     assert b"eth0 <- veth-a" in ended.out
 
 
-@pytest.mark.parametrize("words", [["--help"], ["--version"], ["up", "--help"], ["network", "connect", "--help"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "words",
+    [["--help"], ["--version"], ["up", "--help"], ["network", "connect", "--help"]],
+    ids=" ".join,
+)
 def test_help_and_version(words: list[str]) -> None:
     """They are answers, too."""
     assert _run(words, "1 full") == (1, b"", NO_SPACE)
@@ -270,7 +299,8 @@ def test_errors_that_nobody_hears(world: World, streams: str) -> None:
 
 
 def test_a_failed_answer_comes_after_the_command_s_own_failure(world: World) -> None:
-    """`check` of a file with mistakes into a full disk: both are told, and the code is the command's."""
+    """`check` of a file with mistakes into a full disk: both are told, and the code is the
+    command's."""
     Path("bad.yaml").write_text("nodes: 1\n")
     assert _run(["check", "bad.yaml"], "1 full") == (2, b"", NO_SPACE)
 
@@ -280,7 +310,10 @@ def test_closed_descriptors_are_never_reused(file: Path) -> None:
     seen = os.memfd_create("seen")
 
     def look(*_: object) -> None:
-        os.write(seen, "".join(os.readlink(f"/proc/self/fd/{number}") + "\n" for number in (0, 1, 2)).encode())
+        os.write(
+            seen,
+            "".join(os.readlink(f"/proc/self/fd/{number}") + "\n" for number in (0, 1, 2)).encode(),
+        )
 
     assert _run(["up", FILE], "012 closed", gate=look).code == 0
     places = os.pread(seen, 1 << 20, 0).decode().splitlines()
@@ -299,7 +332,10 @@ def test_a_pipe_that_does_not_block(world: World) -> None:
         with open(reader) as file:
             text = file.read()
         assert process.wait(20) == 0
-    assert text == subprocess.run([BASCULE, "schema"], capture_output=True, text=True, check=True).stdout
+    assert (
+        text
+        == subprocess.run([BASCULE, "schema"], capture_output=True, text=True, check=True).stdout
+    )
     assert len(text) > 8192
 
 
@@ -309,7 +345,9 @@ def test_the_command_itself(up: Path, world: World, words: str) -> None:
     places = (">&-", "2>&-", "<&- >&- 2>&-", ">/dev/full")
     script = "exec 9>codes\n" + "\n".join(f'"$@" {place}; echo $? >&9' for place in places)
     done = world.run("sh", "-c", script, "-", BASCULE, *words.split(), check=False)
-    assert Path("codes").read_text().split() == (["0"] * 4 if words.startswith("up") else ["1", "0", "1", "1"])
+    assert Path("codes").read_text().split() == (
+        ["0"] * 4 if words.startswith("up") else ["1", "0", "1", "1"]
+    )
     assert "Traceback" not in done.stderr
     assert "Exception ignored" not in done.stderr
 
@@ -330,7 +368,9 @@ def test_an_ordinary_user_without_any_stream(world: World) -> None:
 
 def test_explain_without_a_reader_does_the_whole_work(file: Path) -> None:
     """`up --explain | head -1`: the run does not stop half-way where the first line was enough."""
-    with subprocess.Popen([BASCULE, "up", "--explain", FILE], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+    with subprocess.Popen(
+        [BASCULE, "up", "--explain", FILE], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as process:
         assert process.stdout is not None
         process.stdout.readline()
         process.stdout.close()
@@ -339,36 +379,48 @@ def test_explain_without_a_reader_does_the_whole_work(file: Path) -> None:
 
 
 def test_a_sentence_that_is_cut_off_is_no_success(world: World) -> None:
-    """A disk that is full in the midst of the text: what is left of it is not taken for the whole."""
+    """A disk that is full in the midst of the text: what is left of it is not taken for the
+    whole."""
     place = Path("/run/small")
     place.mkdir()
     world.run("mount", "-t", "tmpfs", "-o", "size=4096", "tmpfs", str(place))
     with open(place / "schema", "wb") as file:
-        done = subprocess.run([BASCULE, "schema"], stdout=file, stderr=subprocess.PIPE, text=True, check=False)
+        done = subprocess.run(
+            [BASCULE, "schema"], stdout=file, stderr=subprocess.PIPE, text=True, check=False
+        )
     assert (done.returncode, done.stderr) == (1, NO_SPACE)
 
 
 def test_foreign_text_in_an_ascii_locale(world: World) -> None:
-    """What nft prints of others' rules is in no character set at all: comments in UTF-8, and in Latin-1."""
+    """What nft prints of others' rules is in no character set at all: comments in UTF-8, and in
+    Latin-1."""
     require("nft")
     for comment in ("größe".encode(), "größe".encode("latin-1")):
         rule = b'add rule ip theirs forward ip saddr 10.9.9.9 accept comment "%s"\n' % comment
-        chain = b"add table ip theirs\nadd chain ip theirs forward { type filter hook forward priority 0; policy drop; }\n"
+        chain = (
+            b"add table ip theirs\nadd chain ip theirs forward { type filter hook forward "
+            b"priority 0; policy drop; }\n"
+        )
         subprocess.run(["nft", "-f", "-"], input=chain + rule, check=True)
     assert list(nft.forward_rules("ip", "theirs", "forward")) == []
     Path(FILE).write_text(LAB)
     ascii_only = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     for words in (["up", FILE], ["plan", FILE]):
         done = subprocess.run([BASCULE, *words], env=ascii_only, capture_output=True, check=False)
-        assert (done.returncode, done.stdout.isascii(), done.stderr.isascii()) == (0, True, True), done
+        assert (done.returncode, done.stdout.isascii(), done.stderr.isascii()) == (0, True, True), (
+            done
+        )
     Lab("demo").down()
 
 
 def test_a_program_that_calls_us_prints_in_its_order() -> None:
     """What it has printed before comes before, and its streams are its own again."""
     script = (
-        "import sys; from bascule.cli.main import main; print('a'); main(['--version']); print('b', sys.stdout is sys.__stdout__)"
+        "import sys; from bascule.cli.main import main; print('a'); main(['--version']); "
+        "print('b', sys.stdout is sys.__stdout__)"
     )
-    lines = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.splitlines()
+    lines = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
     assert [line.split()[0] for line in lines] == ["a", "bascule", "b"]
     assert lines[-1] == "b True"

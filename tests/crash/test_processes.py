@@ -1,4 +1,5 @@
-"""`down --kill`, stopped wherever it ends a process, and repeated: who was to be ended is, and the lab is gone."""
+"""`down --kill`, stopped wherever it ends a process, and repeated: who was to be ended is, and the
+lab is gone."""
 
 from __future__ import annotations
 
@@ -17,13 +18,18 @@ from bascule.host import namespaces, processes
 from faults import Ending, Fault, attempt
 from sandbox import World
 
-DATA = {"name": "demo", "networks": {"lan": {"subnet": "10.1.0.0/24"}}, "nodes": {"a": ["lan"], "b": ["lan"]}}
+DATA = {
+    "name": "demo",
+    "networks": {"lan": {"subnet": "10.1.0.0/24"}},
+    "nodes": {"a": ["lan"], "b": ["lan"]},
+}
 DEAF = "trap '' TERM; exec sleep 600"
 _NEVER = 1 << 30
 
 
 def _start(lab: Lab) -> list[int]:
-    """A process that heeds SIGTERM, and one that does not: descriptors of them. The harness reaps whatever has ended."""
+    """A process that heeds SIGTERM, and one that does not: descriptors of them. The harness reaps
+    whatever has ended."""
     started = [lab.node("a").popen(["sleep", "600"]), lab.node("b").popen(["sh", "-c", DEAF])]
     found = [os.pidfd_open(process.pid) for process in started]
     for process in started:

@@ -1,4 +1,5 @@
-"""The power goes and comes back: namespaces, links and /run are gone; the disk, with /etc and maybe the state folder, stays."""
+"""The power goes and comes back: namespaces, links and /run are gone; the disk, with /etc and maybe
+the state folder, stays."""
 
 from __future__ import annotations
 
@@ -23,7 +24,9 @@ def _reboot(monkeypatch: pytest.MonkeyPatch) -> None:
         subprocess.run(["ip", "netns", "del", name], check=True)
     for name, link in machine.state()["namespaces"][""]["links"].items():
         if link["kind"] in ("bridge", "veth"):  # a veth may have gone meanwhile, with its namespace
-            subprocess.run(["ip", "link", "del", name], check=link["kind"] == "bridge", capture_output=True)
+            subprocess.run(
+                ["ip", "link", "del", name], check=link["kind"] == "bridge", capture_output=True
+            )
     syscalls.umount("/run/netns")
     for place in ("/run/netns", "/run/bascule"):
         shutil.rmtree(place)
@@ -32,8 +35,11 @@ def _reboot(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("state", ["/run/bascule", "disk"])
 @pytest.mark.parametrize("then", ["up", "down", "another lab"])
-def test_after_a_loss_of_power(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, state: str, then: str) -> None:
-    """Nothing is listed, `up` builds it again, and no link in /etc/netns that was left stands in anybody's way."""
+def test_after_a_loss_of_power(
+    world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, state: str, then: str
+) -> None:
+    """Nothing is listed, `up` builds it again, and no link in /etc/netns that was left stands in
+    anybody's way."""
     if state == "disk":
         monkeypatch.setenv("BASCULE_STATE_DIR", str(tmp_path / "state"))
     lab = Lab.load(SEED, world="host")
@@ -45,11 +51,17 @@ def test_after_a_loss_of_power(world: World, monkeypatch: pytest.MonkeyPatch, tm
     if then == "up":
         lab.up()
         assert machine.difference(clean, machine.state(False)) == ""
-        assert lab.node("ns1").run(["ping", "-qc1", "-W2", "ns2"], capture_output=True).returncode == 0
+        assert (
+            lab.node("ns1").run(["ping", "-qc1", "-W2", "ns2"], capture_output=True).returncode == 0
+        )
     if then == "another lab":
-        other = Lab.from_data({"networks": {"lan": {}}, "nodes": {"ns1": ["lan"]}}, name="other", world="host")
+        other = Lab.from_data(
+            {"networks": {"lan": {}}, "nodes": {"ns1": ["lan"]}}, name="other", world="host"
+        )
         other.up()
-        assert other.node("ns1").run(["getent", "hosts", "ns1"], capture_output=True).returncode == 0
+        assert (
+            other.node("ns1").run(["getent", "hosts", "ns1"], capture_output=True).returncode == 0
+        )
         other.down()
     lab.down()
     assert not os.path.exists("/run/netns")

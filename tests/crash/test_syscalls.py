@@ -1,6 +1,8 @@
-"""`bascule up` of the tutorial's lab, stopped at each of its system calls by strace(1): what the gate does not see is met too.
+"""`bascule up` of the tutorial's lab, stopped at each of its system calls by strace(1): what the
+gate does not see is met too.
 
-Killed there, or the call answered with an error. `make test` tries a sample, `make test-crash` each after the lock was opened.
+Killed there, or the call answered with an error. `make test` tries a sample, `make test-crash` each
+after the lock was opened.
 """
 
 from __future__ import annotations
@@ -31,7 +33,8 @@ _NEVER_FAIL = {"getpid", "gettid", "getppid", "getuid", "geteuid", "getgid", "ge
 
 
 def _calls(log: Path) -> Iterator[tuple[str, int]]:
-    """Name and number (counted from 1, as strace does) of each system call after the lock was opened."""
+    """Name and number (counted from 1, as strace does) of each system call after the lock was
+    opened."""
     seen: Counter[str] = Counter()
     begun = False
     for line in log.read_text(errors="replace").splitlines():
@@ -59,7 +62,9 @@ def test_stopped_at_each_system_call(
     empty = machine.state()
     assert _up(output=log).returncode == 0
     clean = machine.state(False)
-    calls = [call for call in _calls(log) if call[0] not in _NEVER_FAIL or "signal" in fault][::EVERY]
+    calls = [call for call in _calls(log) if call[0] not in _NEVER_FAIL or "signal" in fault][
+        ::EVERY
+    ]
     lab.down()
     wrong = []
     for name, number in calls:
@@ -74,6 +79,9 @@ def test_stopped_at_each_system_call(
             lab.down()
             rows = rows or machine.difference(empty, machine.state())
             if rows:
-                wrong.append(f"{name} number {number}, {way} (exit {done.returncode}): {done.stderr[-300:]}\n{rows}")
+                wrong.append(
+                    f"{name} number {number}, {way} (exit {done.returncode}): "
+                    f"{done.stderr[-300:]}\n{rows}"
+                )
     record_property("crash points, strace", len(calls))
     assert not wrong, f"{len(wrong)} of {len(calls)}:\n" + "\n".join(wrong[:10])

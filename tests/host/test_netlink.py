@@ -47,13 +47,19 @@ def _message(kind: int, flags: int, sequence: int, body: bytes = b"") -> bytes:
 
 def _whole(asked: list[tuple[int, int]]) -> list[bytes | OSError]:
     sequence = asked[0][1]
-    return [_message(16, message.MULTI, sequence, b"link"), _message(message.DONE, message.MULTI, sequence, b"\0" * 4)]
+    return [
+        _message(16, message.MULTI, sequence, b"link"),
+        _message(message.DONE, message.MULTI, sequence, b"\0" * 4),
+    ]
 
 
 def _interrupted(asked: list[tuple[int, int]]) -> list[bytes | OSError]:
     sequence = asked[0][1]
     flags = message.MULTI | message.DUMP_INTR
-    return [_message(16, flags, sequence, b"link"), _message(message.DONE, flags, sequence, b"\0" * 4)]
+    return [
+        _message(16, flags, sequence, b"link"),
+        _message(message.DONE, flags, sequence, b"\0" * 4),
+    ]
 
 
 def _overrun(asked: list[tuple[int, int]]) -> list[bytes | OSError]:
@@ -85,10 +91,13 @@ def test_a_refused_dump_says_why() -> None:
 
 
 def test_a_failure_in_a_batch_is_found_by_its_sequence_number() -> None:
-    """The kernel goes on after a failed message: exactly that one is reported, the others count as done."""
+    """The kernel goes on after a failed message: exactly that one is reported, the others count as
+    done."""
 
     def answer(asked: list[tuple[int, int]]) -> list[bytes | OSError]:
-        failed = _message(message.ERROR, 0, asked[1][1], struct.pack("=i", -errno.EEXIST) + b"\0" * 16)
+        failed = _message(
+            message.ERROR, 0, asked[1][1], struct.pack("=i", -errno.EEXIST) + b"\0" * 16
+        )
         stray = _message(message.ERROR, 0, 999_999, struct.pack("=i", -errno.EIO) + b"\0" * 16)
         done = _message(message.ERROR, 0, asked[2][1], struct.pack("=i", 0) + b"\0" * 16)
         return [failed + stray, done]

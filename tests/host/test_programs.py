@@ -15,7 +15,11 @@ from bascule.host import programs
 def test_what_is_read_and_written() -> None:
     """More than a pipe holds, both ways, and bytes that are no text."""
     text = "".join(f"{number}\n" for number in range(50_000)) + "\udcff"
-    assert programs.run(["/bin/sh", "-c", "cat; echo no >&2; exit 3"], text, 10) == (3, text, "no\n")
+    assert programs.run(["/bin/sh", "-c", "cat; echo no >&2; exit 3"], text, 10) == (
+        3,
+        text,
+        "no\n",
+    )
 
 
 def test_a_signal_is_a_negative_code() -> None:
@@ -32,7 +36,8 @@ def test_who_does_not_end_is_killed() -> None:
 
 
 def test_a_daemon_that_keeps_the_descriptors_holds_nobody_up() -> None:
-    """dnsmasq goes on in the background; who waits for the end of its output would wait for ever."""
+    """dnsmasq goes on in the background; who waits for the end of its output would wait for
+    ever."""
     done = programs.run(["/bin/sh", "-c", "sleep 600 & echo $!"], "", 10)
     os.kill(int(done.stdout), signal.SIGKILL)
 

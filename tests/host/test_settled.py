@@ -44,7 +44,8 @@ def test_what_nobody_writes_is_read(path: Path) -> None:
 
 
 def test_what_somebody_writes_is_not(path: Path) -> None:
-    """As long as it is open for writing, by a descriptor or by memory; who only reads it does not count."""
+    """As long as it is open for writing, by a descriptor or by memory; who only reads it does not
+    count."""
     file = Settled(str(path))
     with open(path, "rb+") as writer, open(path, "rb"):
         assert _read(file, 0.4) is None
@@ -69,10 +70,14 @@ def test_a_file_that_changes_all_the_time_is_not(path: Path) -> None:
 
 
 @pytest.mark.parametrize("why", ["another user's", "no leases", "another machine's"])
-def test_where_the_kernel_does_not_tell(path: Path, monkeypatch: pytest.MonkeyPatch, why: str) -> None:
+def test_where_the_kernel_does_not_tell(
+    path: Path, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
     """It has to be unchanged for longer."""
     monkeypatch.setattr(settled, "_QUIET_UNKNOWN", 0.5)
-    monkeypatch.setattr(settled, "_is_written", lambda _descriptor: why == "another machine's" or None)
+    monkeypatch.setattr(
+        settled, "_is_written", lambda _descriptor: why == "another machine's" or None
+    )
     monkeypatch.setattr(settled, "_is_local", lambda _device: why != "another machine's")
     file = Settled(str(path))
     begun = time.monotonic()

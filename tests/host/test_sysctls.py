@@ -1,4 +1,5 @@
-"""Settings of nodes are written through an instance of procfs of our own, where there can be one."""
+"""Settings of nodes are written through an instance of procfs of our own, where there can be
+one."""
 
 from __future__ import annotations
 
@@ -17,7 +18,9 @@ COUNT = 70  # more than one instance is for
 
 
 @pytest.fixture(params=["own", "forbidden"])
-def settings(world: World, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[NodeSettings]:
+def settings(
+    world: World, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[NodeSettings]:
     def forbidden() -> int:
         raise PermissionError(1, "Operation not permitted")
 
@@ -42,7 +45,9 @@ def test_each_namespace_has_what_was_written_in_it(world: World, settings: NodeS
     with namespaces.coming_back():
         for name, value in values.items():
             settings.enter()
-            namespaces.make(name, lambda given=value: settings.give(((KEY, given), ("net.ipv4.no.such", "1"))))  # type: ignore[misc]
+            namespaces.make(
+                name, lambda given=value: settings.give(((KEY, given), ("net.ipv4.no.such", "1")))
+            )  # type: ignore[misc]
     settings.close()
     assert _descriptors() == there
     assert {name: _value(name) for name in values} == values

@@ -1,4 +1,5 @@
-"""Addresses that the file leaves open, the node's way out, and neighbours that hear of a change at once. With packets."""
+"""Addresses that the file leaves open, the node's way out, and neighbours that hear of a change at
+once. With packets."""
 
 from __future__ import annotations
 
@@ -29,12 +30,15 @@ def ears() -> Iterator[Ears]:
 
 
 def _addresses(world: World, node: str) -> list[str]:
-    infos = [info for row in world.ip_json("-n", node, "address", "show") for info in row["addr_info"]]
+    infos = [
+        info for row in world.ip_json("-n", node, "address", "show") for info in row["addr_info"]
+    ]
     return [f"{info['local']}/{info['prefixlen']}" for info in infos if info["scope"] == "global"]
 
 
 def test_ranges_and_reservations(world: World) -> None:
-    """Nodes without an address get one from the range and around what is reserved; fixed ones may lie outside the range."""
+    """Nodes without an address get one from the range and around what is reserved; fixed ones may
+    lie outside the range."""
     lab = Lab.from_data(
         {
             "networks": {
@@ -59,7 +63,8 @@ def test_ranges_and_reservations(world: World) -> None:
 
 
 def test_the_default_route_takes_the_highest_priority(world: World, ears: Ears) -> None:
-    """Of two networks with a gateway: by default the first, else the one with the highest priority, in both families."""
+    """Of two networks with a gateway: by default the first, else the one with the highest priority,
+    in both families."""
     require("nft")
     networks = {
         "one": {"subnet": ["10.1.0.0/24", "fd00:1::/64"], "nat": True},
@@ -67,11 +72,16 @@ def test_the_default_route_takes_the_highest_priority(world: World, ears: Ears) 
     }
 
     def out() -> tuple[str, str]:
-        routes = world.ip_json("-n", "a", "route", "show", "default"), world.ip_json("-n", "a", "-6", "route", "show", "default")
+        routes = (
+            world.ip_json("-n", "a", "route", "show", "default"),
+            world.ip_json("-n", "a", "-6", "route", "show", "default"),
+        )
         return routes[0][0]["gateway"], routes[1][0]["gateway"]
 
     with Outside(world) as outside:
-        Lab.from_data({"name": "p", "networks": networks, "nodes": {"a": ["one", "two"]}}, world="host").up()
+        Lab.from_data(
+            {"name": "p", "networks": networks, "nodes": {"a": ["one", "two"]}}, world="host"
+        ).up()
         assert out() == ("10.1.0.1", "fd00:1::1")
         second = {"a": {"networks": {"one": None, "two": {"gw_priority": 1}}}}
         lab = Lab.from_data({"name": "p", "networks": networks, "nodes": second}, world="host")
@@ -83,7 +93,8 @@ def test_the_default_route_takes_the_highest_priority(world: World, ears: Ears) 
 
 
 def test_subnets_come_from_the_pools_of_the_file(world: World) -> None:
-    """Of each family one; what the machine routes, or has an address in, is left out; nothing left is an error."""
+    """Of each family one; what the machine routes, or has an address in, is left out; nothing left
+    is an error."""
     world.run("ip", "link", "add", "d0", "type", "veth", "peer", "name", "d1")
     world.run("ip", "link", "set", "d0", "up")
     world.run("ip", "link", "set", "d1", "up")
@@ -107,8 +118,8 @@ def test_subnets_come_from_the_pools_of_the_file(world: World) -> None:
 
 
 def test_ipv6_works_from_the_first_moment(world: World, ears: Ears) -> None:
-    """No address waits for the detection of duplicates: not the node's, and not the bridge's own one, by which it asks for
-    neighbours when it forwards."""
+    """No address waits for the detection of duplicates: not the node's, and not the bridge's own
+    one, by which it asks for neighbours when it forwards."""
     require("nft")
     with Outside(world) as outside:
         lab = Lab.from_data(
@@ -127,7 +138,8 @@ def test_ipv6_works_from_the_first_moment(world: World, ears: Ears) -> None:
 
 
 def _advertise_router(node: str, source: str) -> None:
-    """A router advertisement with a prefix, as radvd sends it (RFC 4861 section 4.2), from a node."""
+    """A router advertisement with a prefix, as radvd sends it (RFC 4861 section 4.2), from a
+    node."""
     with inside(node):
         made = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
         index = socket.if_nametoindex("eth0")
@@ -142,9 +154,13 @@ def _advertise_router(node: str, source: str) -> None:
 
 @pytest.mark.parametrize("asked", [False, True], ids=["as it is", "asked for"])
 def test_router_advertisements(world: World, asked: bool) -> None:
-    """A node can't make itself the router of its neighbours or of the machine (CVE-2020-13401), unless the file asks for it."""
+    """A node can't make itself the router of its neighbours or of the machine (CVE-2020-13401),
+    unless the file asks for it."""
     wish = {"sysctls": {"net.ipv6.conf.IFNAME.accept_ra": 1}} if asked else {}
-    lab = Lab.from_data({"networks": {"lan": DUAL}, "nodes": {"evil": ["lan"], "b": {"networks": {"lan": wish}}}}, world="host")
+    lab = Lab.from_data(
+        {"networks": {"lan": DUAL}, "nodes": {"evil": ["lan"], "b": {"networks": {"lan": wish}}}},
+        world="host",
+    )
     lab.up()
     source = next(
         info["local"]
@@ -172,7 +188,12 @@ def test_a_node_rebuilt_with_another_mac_is_reached_at_once(world: World) -> Non
     def lab(mac: str) -> Lab:
         moving = {"networks": {"lan": {"mac": mac, "address": ["10.1.0.5", "fd00:1::5"]}}}
         return Lab.from_data(
-            {"name": "moves", "networks": {"lan": DUAL}, "nodes": {"peer": ["lan"], "moving": moving}}, world="host"
+            {
+                "name": "moves",
+                "networks": {"lan": DUAL},
+                "nodes": {"peer": ["lan"], "moving": moving},
+            },
+            world="host",
         )
 
     first, second = lab("02:00:00:00:00:05"), lab("02:00:00:00:00:55")
@@ -255,8 +276,20 @@ def test_interfaces_of_their_own_mtu_and_settings(world: World) -> None:
         world="host",
     )
     lab.up()
-    assert [row["mtu"] for row in world.ip_json("-n", "a", "link", "show", "type", "veth")] == [1500, 1300]
-    read = world.run("ip", "netns", "exec", "a", "sysctl", "-n", "net.ipv4.conf.eth0.rp_filter", "net.ipv4.conf.eth1.rp_filter")
+    assert [row["mtu"] for row in world.ip_json("-n", "a", "link", "show", "type", "veth")] == [
+        1500,
+        1300,
+    ]
+    read = world.run(
+        "ip",
+        "netns",
+        "exec",
+        "a",
+        "sysctl",
+        "-n",
+        "net.ipv4.conf.eth0.rp_filter",
+        "net.ipv4.conf.eth1.rp_filter",
+    )
     assert read.stdout.split()[1] == "2"
     assert not lab.plan()
     world.run("ip", "-n", "a", "link", "set", "eth1", "mtu", "1500")
@@ -268,11 +301,11 @@ def test_interfaces_of_their_own_mtu_and_settings(world: World) -> None:
 
 
 MISTAKES = {
-    "lan: {subnet: 10.1.0.0/24, ip_range: 10.2.0.0/28}": "must be a part of the network's subnet, which is 10.1.0.0/24",
+    "lan: {subnet: 10.1.0.0/24, ip_range: 10.2.0.0/28}": "must be a part of the network's subnet, which is 10.1.0.0/24",  # noqa: E501
     "lan: {ip_range: 10.2.0.0/28}": "no subnet that is given",
     "lan: {subnet: 10.1.0.0/24, reserved: 10.2.0.1}": "10.2.0.1 is in no subnet",
     "lan: {subnet: 10.1.0.0/24, reserved: 10.1.0.9-10.1.0.3}": "the lower address first",
-    "lan: {subnet: 10.1.0.0/24, ip_range: 10.1.0.0/30, reserved: 10.1.0.2-10.1.0.3}": "leave 0 addresses of 10.1.0.0/24",
+    "lan: {subnet: 10.1.0.0/24, ip_range: 10.1.0.0/30, reserved: 10.1.0.2-10.1.0.3}": "leave 0 addresses of 10.1.0.0/24",  # noqa: E501
 }
 
 

@@ -23,8 +23,14 @@ HOSTS = "is the machine's own network namespace; write `network_mode: host`, wit
 def _lab(name: str = "lab", **nodes: str) -> Lab:
     """Nodes by the path that they are to be; an empty one is made."""
     number = 3 if name == "other" else 2
-    data: dict[str, Any] = {"name": name, "networks": {f"{name}br": {"subnet": [f"10.{number}.0.0/24", f"fd00:{number}::/64"]}}}
-    data["nodes"] = {node: {"networks": [f"{name}br"], **({"netns": path} if path else {})} for node, path in nodes.items()}
+    data: dict[str, Any] = {
+        "name": name,
+        "networks": {f"{name}br": {"subnet": [f"10.{number}.0.0/24", f"fd00:{number}::/64"]}},
+    }
+    data["nodes"] = {
+        node: {"networks": [f"{name}br"], **({"netns": path} if path else {})}
+        for node, path in nodes.items()
+    }
     return Lab.from_data(data, world="host")
 
 
@@ -69,30 +75,47 @@ def test_the_machine_itself_by_any_path_is_refused(world: World, resident: int) 
     world.run("umount", "bound")
 
 
-def test_the_first_network_namespace_is_the_machine_from_everywhere(world: World, resident: int) -> None:
+def test_the_first_network_namespace_is_the_machine_from_everywhere(
+    world: World, resident: int
+) -> None:
     """Also where another one plays the host."""
     lab = _lab(box=f"/proc/{resident}/ns/net")
     started = ("unshare", "--pid", "--fork", "--mount-proc", "unshare", "--net", "--", "sh", "-ec")
-    Path("lab.yaml").write_text("networks: {br: {}}\nnodes: {box: {netns: /proc/1/ns/net, networks: [br]}}\n")
-    done = world.run(*started, f"ip link set lo up; {BASCULE} up lab.yaml --world host", check=False)
+    Path("lab.yaml").write_text(
+        "networks: {br: {}}\nnodes: {box: {netns: /proc/1/ns/net, networks: [br]}}\n"
+    )
+    done = world.run(
+        *started, f"ip link set lo up; {BASCULE} up lab.yaml --world host", check=False
+    )
     assert f"node box: /proc/1/ns/net {HOSTS}" in done.stderr
     assert lab.name not in done.stdout
 
 
 def test_one_namespace_is_one_node(world: World) -> None:
-    """By whatever paths: of two nodes that are the same, of a node of another lab, of a node of this lab."""
+    """By whatever paths: of two nodes that are the same, of a node of another lab, of a node of
+    this lab."""
     for name in ("theirs", "more"):
         world.run("ip", "netns", "add", name)
     os.symlink("/run/netns", "there")
     there = os.path.abspath("there")
-    with pytest.raises(InputError, match=f"^node b: {there}/theirs is the same namespace as that of node a; keep one of them$"):
+    with pytest.raises(
+        InputError,
+        match=f"^node b: {there}/theirs is the same namespace as that of node a; keep one of them$",
+    ):
         _lab(a="/run/netns/theirs", b=f"{there}/theirs", c="/run/netns/more").up()
     other = _lab("other", o="", adopted="/run/netns/theirs")
     other.up()
     before = machine.state()
-    for source, whose in (("/run/netns/theirs", "adopted"), ("/run/netns/o", "o"), (f"{there}/adopted", "adopted")):
+    for source, whose in (
+        ("/run/netns/theirs", "adopted"),
+        ("/run/netns/o", "o"),
+        (f"{there}/adopted", "adopted"),
+    ):
         with pytest.raises(
-            InputError, match=f"^node a: {source} is node {whose} of lab other; a namespace is a node of one lab$"
+            InputError,
+            match=(
+                f"^node a: {source} is node {whose} of lab other; a namespace is a node of one lab$"
+            ),
         ):
             _lab(a=source).up()
     assert machine.difference(before, machine.state()) == ""
@@ -100,7 +123,9 @@ def test_one_namespace_is_one_node(world: World) -> None:
     other.down()
     lab = _lab(a="")
     lab.up()
-    with pytest.raises(InputError, match=f"^node b: {there}/a is node a of this lab; write its networks there$"):
+    with pytest.raises(
+        InputError, match=f"^node b: {there}/a is node a of this lab; write its networks there$"
+    ):
         _lab(a="", b=f"{there}/a").up()
     lab.down()
     for place in ("/run/netns/a", "/var/run/netns/a"):
@@ -110,17 +135,25 @@ def test_one_namespace_is_one_node(world: World) -> None:
 
 def test_a_private_world_is_nobodys_node(world: World) -> None:
     """Neither the world itself nor a node in it, nor what commands in its nodes make."""
-    private = Lab.from_data({"name": "secret", "networks": {"n": {}}, "nodes": {"p": ["n"]}}, world="private")
+    private = Lab.from_data(
+        {"name": "secret", "networks": {"n": {}}, "nodes": {"p": ["n"]}}, world="private"
+    )
     private.up()
     keeper = private.record.keeper
     assert keeper is not None
     before = private.show()
     deeper = ["unshare", "--user", "--map-root-user", "--net", "sh", "-c", "echo; exec sleep 60"]
-    with private.node("p").popen(["sleep", "60"]) as process, private.node("p").popen(deeper, stdout=subprocess.PIPE) as other:
+    with (
+        private.node("p").popen(["sleep", "60"]) as process,
+        private.node("p").popen(deeper, stdout=subprocess.PIPE) as other,
+    ):
         assert other.stdout is not None
         assert other.stdout.readline() == b"\n"
         for pid in (keeper.pid, process.pid, other.pid):
-            with pytest.raises(InputError, match=f"^node a: /proc/{pid}/ns/net belongs to the private world of lab secret$"):
+            with pytest.raises(
+                InputError,
+                match=f"^node a: /proc/{pid}/ns/net belongs to the private world of lab secret$",
+            ):
                 _lab(a=f"/proc/{pid}/ns/net").up()
         process.kill()
         other.kill()
@@ -129,7 +162,9 @@ def test_a_private_world_is_nobodys_node(world: World) -> None:
 
 
 @pytest.mark.parametrize("then", ["the machine", "nothing"])
-def test_a_path_that_changes_between_the_look_and_the_change(world: World, monkeypatch: pytest.MonkeyPatch, then: str) -> None:
+def test_a_path_that_changes_between_the_look_and_the_change(
+    world: World, monkeypatch: pytest.MonkeyPatch, then: str
+) -> None:
     """What is opened is looked at once more: it is refused and undone."""
     world.run("ip", "netns", "add", "theirs")
     os.symlink("/run/netns/theirs", "link")
@@ -150,8 +185,9 @@ def test_a_path_that_changes_between_the_look_and_the_change(world: World, monke
 
 
 def test_a_number_that_another_process_gets(world: World, resident: int) -> None:
-    """The adopted namespace goes on under its name when its process has ended; where its path leads to the machine then, `up`
-    says so and touches nothing, and `down` takes away what the lab had."""
+    """The adopted namespace goes on under its name when its process has ended; where its path leads
+    to the machine then, `up` says so and touches nothing, and `down` takes away what the lab
+    had."""
     world.run("ip", "netns", "add", "theirs")
     empty = machine.state()
     os.symlink("/run/netns/theirs", "link")

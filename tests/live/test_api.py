@@ -35,7 +35,9 @@ def test_built_in_code(world: World, where: str) -> None:
     lab = bascule.Lab("code", world=where)
     lab.add_network("lan", subnet=["10.5.0.0/24", "fd05::/64"])
     lab.add_node("a", networks=["lan"])
-    lab.add_node("b", networks={"lan": {"address": "10.5.0.77"}}, sysctls={"net.ipv4.ip_forward": 1})
+    lab.add_node(
+        "b", networks={"lan": {"address": "10.5.0.77"}}, sysctls={"net.ipv4.ip_forward": 1}
+    )
     assert lab.plan()
     with lab:
         assert lab.node("b").addresses == ("10.5.0.77", "fd05::3")
@@ -44,7 +46,10 @@ def test_built_in_code(world: World, where: str) -> None:
         echoes = lab.ping()
         assert len(echoes) == 4
         assert all(echo.seconds is not None for echo in echoes)
-        assert lab.node("b").run(["cat", "/proc/sys/net/ipv4/ip_forward"], capture_output=True).stdout == "1\n"
+        assert (
+            lab.node("b").run(["cat", "/proc/sys/net/ipv4/ip_forward"], capture_output=True).stdout
+            == "1\n"
+        )
         again = bascule.Lab.attach("code")
         assert [node.name for node in again.nodes] == ["a", "b"]
 
@@ -58,9 +63,12 @@ def test_run_is_subprocess_run(world: World, where: str) -> None:
         assert node.run(["cat"], input=b"raw", capture_output=True, text=False).stdout == b"raw"
         assert node.run(["sh", "-c", "exit 3"]).returncode == 3
         assert node.run(["sh", "-c", "kill -9 $$"]).returncode == -9
-        assert node.run(["sh", "-c", "echo $X; pwd"], env={"X": "y", "PATH": "/bin"}, cwd="/usr", capture_output=True).stdout == (
-            "y\n/usr\n"
-        )
+        assert node.run(
+            ["sh", "-c", "echo $X; pwd"],
+            env={"X": "y", "PATH": "/bin"},
+            cwd="/usr",
+            capture_output=True,
+        ).stdout == ("y\n/usr\n")
         with pytest.raises(subprocess.CalledProcessError):
             node.run(["false"], check=True)
         with pytest.raises(subprocess.TimeoutExpired):
@@ -74,7 +82,10 @@ def test_run_is_subprocess_run(world: World, where: str) -> None:
 @WORLDS
 def test_popen_is_popen(world: World, where: str) -> None:
     """A server in one node, a client in another, by name; then terminate."""
-    serve = "import http.server as h; h.ThreadingHTTPServer(('', 8000), h.SimpleHTTPRequestHandler).serve_forever()"
+    serve = (
+        "import http.server as h; h.ThreadingHTTPServer(('', 8000), "
+        "h.SimpleHTTPRequestHandler).serve_forever()"
+    )
     fetch = (
         "import time, urllib.request as u\n"
         "for _ in range(100):\n"
@@ -85,7 +96,10 @@ def test_popen_is_popen(world: World, where: str) -> None:
         bascule.Lab.load(SEED, world=where) as lab,
         lab.node("ns2").popen([sys.executable, "-c", serve], stderr=subprocess.DEVNULL) as server,
     ):
-        assert lab.node("ns1").run([sys.executable, "-c", fetch], capture_output=True).stdout == "200\n"
+        assert (
+            lab.node("ns1").run([sys.executable, "-c", fetch], capture_output=True).stdout
+            == "200\n"
+        )
         assert server.poll() is None
         server.terminate()
         assert server.wait(10) == -15
@@ -106,8 +120,12 @@ def test_errors_are_typed(world: World) -> None:
 
 @WORLDS
 def test_a_hundred_nodes_all_reach_each_other(world: World, where: str) -> None:
-    """More pairs than the kernel's neighbour table has entries; afterwards none of the tool's are left."""
-    data = {"networks": {"lan": {"subnet": "10.6.0.0/24"}}, "nodes": {"n": {"count": 100, "networks": ["lan"]}}}
+    """More pairs than the kernel's neighbour table has entries; afterwards none of the tool's are
+    left."""
+    data = {
+        "networks": {"lan": {"subnet": "10.6.0.0/24"}},
+        "nodes": {"n": {"count": 100, "networks": ["lan"]}},
+    }
     with bascule.Lab.from_data(data, world=where, name="hundred") as lab:
         echoes = lab.ping()
         assert len(echoes) == 9900
@@ -119,7 +137,11 @@ def test_ping_tells_who_does_not_answer(world: World, where: str) -> None:
     """One interface down: its pairs fail, all others answer."""
     with bascule.Lab.load(SEED, world=where) as lab:
         lab.node("ns1").run(["ip", "link", "set", "veth1p", "down"], check=True)
-        failed = {(echo.source, echo.target.node) for echo in lab.ping(timeout=0.2) if echo.seconds is None}
+        failed = {
+            (echo.source, echo.target.node)
+            for echo in lab.ping(timeout=0.2)
+            if echo.seconds is None
+        }
         assert failed == {("ns1", "ns2"), ("ns2", "ns1")}
 
 

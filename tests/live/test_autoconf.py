@@ -1,4 +1,5 @@
-"""Nodes that configure themselves: DHCP by a real client, DHCPv6 by its packets, router advertisements by the kernel."""
+"""Nodes that configure themselves: DHCP by a real client, DHCPv6 by its packets, router
+advertisements by the kernel."""
 
 from __future__ import annotations
 
@@ -25,7 +26,12 @@ LAB: dict[str, Any] = {
     "networks": {
         "lan": {"subnet": ["10.1.0.0/24", "fd00:1::/64"], "dhcp": True, "ra": True, "mtu": 1400},
         "six": {"subnet": "fd00:2::/64", "ra": True},
-        "vault": {"subnet": ["10.3.0.0/24", "fd00:3::/64"], "dhcp": True, "ra": True, "internal": True},
+        "vault": {
+            "subnet": ["10.3.0.0/24", "fd00:3::/64"],
+            "dhcp": True,
+            "ra": True,
+            "internal": True,
+        },
     },
     "nodes": {
         "a": {"networks": {"lan": {"autoconf": True}}},
@@ -57,21 +63,44 @@ def lab(world: World, request: pytest.FixtureRequest) -> Iterator[Lab]:
 
 
 def _ask(lab: Lab, node: str, interface: str = "eth0", tries: int = 3) -> str:
-    """What a DHCP client is told and has set: address, prefix length, router, name server, MTU; empty where nobody answers."""
+    """What a DHCP client is told and has set: address, prefix length, router, name server, MTU;
+    empty where nobody answers."""
     Path("lease").unlink(missing_ok=True)
-    words = ["udhcpc", "-i", interface, "-n", "-q", "-f", "-t", str(tries), "-T", "1", "-O", "mtu", "-s", "./script"]
+    words = [
+        "udhcpc",
+        "-i",
+        interface,
+        "-n",
+        "-q",
+        "-f",
+        "-t",
+        str(tries),
+        "-T",
+        "1",
+        "-O",
+        "mtu",
+        "-s",
+        "./script",
+    ]
     lab.node(node).run(words, capture_output=True)
     return Path("lease").read_text().strip() if Path("lease").exists() else ""
 
 
 def _ip(lab: Lab, node: str, *words: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(lab.node(node).run(["ip", "-j", *words], capture_output=True).stdout or "[]")
+    found: list[dict[str, Any]] = json.loads(
+        lab.node(node).run(["ip", "-j", *words], capture_output=True).stdout or "[]"
+    )
     return found
 
 
 def _addresses(lab: Lab, node: str, interface: str = "eth0") -> set[str]:
     rows = _ip(lab, node, "address", "show", "dev", interface)
-    return {item["local"] for row in rows for item in row.get("addr_info", ()) if item["scope"] == "global"}
+    return {
+        item["local"]
+        for row in rows
+        for item in row.get("addr_info", ())
+        if item["scope"] == "global"
+    }
 
 
 def _soon(condition: Any, seconds: float = 8) -> None:
@@ -82,7 +111,8 @@ def _soon(condition: Any, seconds: float = 8) -> None:
 
 
 def test_a_lease(lab: Lab) -> None:
-    """The node's own address, with the bridge as its router and name server; what the client sets is left alone."""
+    """The node's own address, with the bridge as its router and name server; what the client sets
+    is left alone."""
     assert _addresses(lab, "a") == set()
     assert _ask(lab, "a") == "10.1.0.2|24|10.1.0.1|10.1.0.1|1400"
     assert lab.ping("a", "10.1.0.3")[0].seconds is not None
@@ -95,13 +125,21 @@ def test_a_lease(lab: Lab) -> None:
 
 
 def test_router_advertisements(lab: Lab) -> None:
-    """The kernel makes itself the address that the hosts file names; who did not ask is not routed by anybody who announces."""
+    """The kernel makes itself the address that the hosts file names; who did not ask is not routed
+    by anybody who announces."""
     item = lab.assigned.nodes[2].attachments[0]
     assert item.addresses == (_slaac("fd00:2::", item.mac),)
     _soon(lambda: _addresses(lab, "s") == {str(item.addresses[0])})
-    _soon(lambda: [row["protocol"] for row in _ip(lab, "s", "-6", "route", "show", "default")] == ["ra"])
+    _soon(
+        lambda: (
+            [row["protocol"] for row in _ip(lab, "s", "-6", "route", "show", "default")] == ["ra"]
+        )
+    )
     assert lab.ping("t", "s")[0].seconds is not None
-    assert [row.get("protocol", "") for row in _ip(lab, "t", "-6", "route", "show", "default")] in (["boot"], [""])
+    assert [row.get("protocol", "") for row in _ip(lab, "t", "-6", "route", "show", "default")] in (
+        ["boot"],
+        [""],
+    )
     assert _addresses(lab, "t") == {"fd00:2::2"}
     # An internal network announces its prefix, but no router.
     _soon(lambda: any(row["dst"] == "fd00:3::/64" for row in _ip(lab, "v", "-6", "route")))
@@ -123,7 +161,13 @@ def _solicit(node: str, mac: str) -> str:
         index = socket.if_nametoindex("eth0")
     client = struct.pack("!HHHH", 1, 10, 3, 1) + bytes.fromhex(mac.replace(":", ""))
     wish = struct.pack("!HHIII", 3, 12, 1, 0, 0)
-    message = b"\x01\xab\xcd\xef" + client + struct.pack("!HH", 14, 0) + struct.pack("!HHH", 8, 2, 0) + wish
+    message = (
+        b"\x01\xab\xcd\xef"
+        + client
+        + struct.pack("!HH", 14, 0)
+        + struct.pack("!HHH", 8, 2, 0)
+        + wish
+    )
     with made:
         made.settimeout(0.5)
         made.bind(("::", 546))
@@ -139,7 +183,8 @@ def _solicit(node: str, mac: str) -> str:
 
 
 def test_dhcp_for_ipv6(world: World) -> None:
-    """With both, addresses are leased; the prefix is announced, and not one to make addresses of."""
+    """With both, addresses are leased; the prefix is announced, and not one to make addresses
+    of."""
     require("dnsmasq", "nft")
     lab = Lab.from_data(LAB, world="host")
     lab.up()
@@ -151,7 +196,8 @@ def test_dhcp_for_ipv6(world: World) -> None:
 
 
 def test_nodes_come_and_go(world: World) -> None:
-    """The server is the same process, and knows them; a MAC of the file's own needs another one. A stranger gets nothing."""
+    """The server is the same process, and knows them; a MAC of the file's own needs another one. A
+    stranger gets nothing."""
     require("dnsmasq", "nft", "udhcpc")
     Path("script").write_text(SCRIPT)
     Path("script").chmod(0o755)
@@ -171,7 +217,18 @@ def test_nodes_come_and_go(world: World) -> None:
     assert note.read_text() == pid
     bascule(world, "node", "rm", "c")
     bascule(world, "node", "add", "d")
-    bascule(world, "network", "connect", "lan", "d", "--autoconf", "--mac", "02:00:00:00:00:0d", "--ip", "10.1.0.2")
+    bascule(
+        world,
+        "network",
+        "connect",
+        "lan",
+        "d",
+        "--autoconf",
+        "--mac",
+        "02:00:00:00:00:0d",
+        "--ip",
+        "10.1.0.2",
+    )
     assert _ask(lab, "d").startswith("10.1.0.2|24|")
     assert note.read_text() != pid
     lab.node("d").run(["ip", "link", "set", "eth0", "address", "02:00:00:00:00:99"])
@@ -181,7 +238,8 @@ def test_nodes_come_and_go(world: World) -> None:
 
 
 def test_from_static_to_autoconf_and_back(world: World) -> None:
-    """The interface is made again: what was set goes with it, and what is announced counts or does not."""
+    """The interface is made again: what was set goes with it, and what is announced counts or does
+    not."""
     require("dnsmasq", "nft")
 
     def data(*autoconf: str) -> dict[str, Any]:
@@ -190,16 +248,33 @@ def test_from_static_to_autoconf_and_back(world: World) -> None:
 
     lab = Lab.from_data(data(), world="host")
     lab.up()
-    assert (_addresses(lab, "s"), lab.assigned.nodes[0].attachments[0].addresses) == ({"fd00:2::2"}, (IPv6Address("fd00:2::2"),))
+    assert (_addresses(lab, "s"), lab.assigned.nodes[0].attachments[0].addresses) == (
+        {"fd00:2::2"},
+        (IPv6Address("fd00:2::2"),),
+    )
     other = Lab.from_data(data("s"), world="host")
-    reasons = [change.reason for change in other.plan().changes if change.sign == "-" and change.fact.key[0] == "link"]
+    reasons = [
+        change.reason
+        for change in other.plan().changes
+        if change.sign == "-" and change.fact.key[0] == "link"
+    ]
     assert reasons == ["is replaced"]
     other.up()
     assert not other.plan()
-    _soon(lambda: _addresses(other, "s") == {str(_slaac("fd00:2::", other.assigned.nodes[0].attachments[0].mac))})
+    _soon(
+        lambda: (
+            _addresses(other, "s")
+            == {str(_slaac("fd00:2::", other.assigned.nodes[0].attachments[0].mac))}
+        )
+    )
     lab.up()
     assert not lab.plan()
-    assert lab.node("s").run(["cat", "/proc/sys/net/ipv6/conf/eth0/accept_ra"], capture_output=True).stdout == "0\n"
+    assert (
+        lab.node("s")
+        .run(["cat", "/proc/sys/net/ipv6/conf/eth0/accept_ra"], capture_output=True)
+        .stdout
+        == "0\n"
+    )
     time.sleep(0.5)
     assert len(_addresses(lab, "s")) == 1
     assert lab.ping("t", "s")[0].seconds is not None
@@ -211,7 +286,10 @@ def test_leases_without_names_and_a_router_elsewhere(world: World) -> None:
     require("dnsmasq", "nft", "udhcpc")
     Path("script").write_text(SCRIPT)
     Path("script").chmod(0o755)
-    networks = {"lan": {"subnet": "10.1.0.0/24"}, "auto": {"subnet": "10.2.0.0/24", "dhcp": True, "dns": False}}
+    networks = {
+        "lan": {"subnet": "10.1.0.0/24"},
+        "auto": {"subnet": "10.2.0.0/24", "dhcp": True, "dns": False},
+    }
     nodes = {
         "a": {"networks": {"lan": None, "auto": {"autoconf": True}}},
         "b": {"networks": {"auto": {"autoconf": True}}},
@@ -227,9 +305,15 @@ def test_leases_without_names_and_a_router_elsewhere(world: World) -> None:
         with pytest.raises((TimeoutError, ConnectionRefusedError)):
             client.recv(100)
     # Another network that leads out for IPv6 alone is none, a default route of its own is one.
-    networks |= {"lan": {"subnet": "fd00:1::/64"}, "auto": {**networks["auto"], "subnet": ["10.2.0.0/24", "fd00:2::/64"]}}
+    networks |= {
+        "lan": {"subnet": "fd00:1::/64"},
+        "auto": {**networks["auto"], "subnet": ["10.2.0.0/24", "fd00:2::/64"]},
+    }
     networks["other"] = {"subnet": "10.3.0.0/24"}
-    nodes["c"] = {"networks": {"auto": {"autoconf": True}, "other": None}, "routes": ["default via 10.3.0.9"]}
+    nodes["c"] = {
+        "networks": {"auto": {"autoconf": True}, "other": None},
+        "routes": ["default via 10.3.0.9"],
+    }
     lab = Lab.from_data({"name": "auto", "networks": networks, "nodes": nodes}, world="host")
     lab.up()
     assert _ask(lab, "a", "eth1") == "10.2.0.2|24|10.2.0.1||"
@@ -245,5 +329,8 @@ def test_a_machine_without_dnsmasq(world: World, monkeypatch: pytest.MonkeyPatch
     before = machine.state()
     monkeypatch.setattr("bascule.host.service.program", lambda: None)
     with pytest.raises(InputError, match="`dhcp` needs dnsmasq; install the package dnsmasq-base"):
-        Lab.from_data({"networks": {"lan": {"subnet": "10.1.0.0/24", "dhcp": True}}, "nodes": {"a": ["lan"]}}, world="host").up()
+        Lab.from_data(
+            {"networks": {"lan": {"subnet": "10.1.0.0/24", "dhcp": True}}, "nodes": {"a": ["lan"]}},
+            world="host",
+        ).up()
     assert machine.difference(before, machine.state()) == ""

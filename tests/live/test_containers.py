@@ -1,5 +1,6 @@
-"""Where less is allowed than on a machine of one's own, as in containers: what can't be is told before anything is touched, with
-the call and what to do, by `up`, `plan` and `doctor` alike; what can be done without is done without."""
+"""Where less is allowed than on a machine of one's own, as in containers: what can't be is told
+before anything is touched, with the call and what to do, by `up`, `plan` and `doctor` alike; what
+can be done without is done without."""
 
 from __future__ import annotations
 
@@ -79,7 +80,7 @@ libc = ctypes.CDLL(None, use_errno=True)
 assert libc.prctl(38, 1, 0, 0, 0) == 0
 assert libc.prctl(22, 2, ctypes.byref(Program(len(rules), ctypes.addressof(held))), 0, 0) == 0, ctypes.get_errno()
 os.execvp(sys.argv[2], sys.argv[2:])
-"""
+"""  # noqa: E501
 
 
 def _only(*capabilities: str) -> list[str]:
@@ -105,18 +106,33 @@ FORBIDDEN = {
         _only(*DOCKERS),
         ["lacks CAP_NET_ADMIN (netlink(7)) and CAP_SYS_ADMIN (unshare(2), setns(2), mount(2))"],
     ),
-    "no CAP_SYS_ADMIN": (_without("sys_admin"), ["lacks CAP_SYS_ADMIN (unshare(2), setns(2), mount(2));"]),
+    "no CAP_SYS_ADMIN": (
+        _without("sys_admin"),
+        ["lacks CAP_SYS_ADMIN (unshare(2), setns(2), mount(2));"],
+    ),
     "no CAP_NET_ADMIN": (_without("net_admin"), ["lacks CAP_NET_ADMIN (netlink(7));"]),
     "no mount(2)": (_denied("mount"), ["mount(2): Operation not permitted; a security rule"]),
     "no unshare(2)": (
         _denied("unshare"),
-        ["unshare(2) of a network namespace: Operation", "unshare(2) of a mount namespace: Operation"],
+        [
+            "unshare(2) of a network namespace: Operation",
+            "unshare(2) of a mount namespace: Operation",
+        ],
     ),
     "no setns(2)": (_denied("setns"), ["setns(2): Operation not permitted; a security rule"]),
     "no umount(2)": (_denied("umount2"), ["umount(2): Operation not permitted; a security rule"]),
-    "no sethostname(2)": (_denied("sethostname"), ["sethostname(2): Operation not permitted; a security rule"]),
-    "no pidfd_open(2)": (_denied("pidfd_open"), ["pidfd_open(2): Operation not permitted; a security rule"]),
-    "no memfd_create(2)": (_denied("memfd_create"), ["memfd_create(2): Operation not permitted; a security rule"]),
+    "no sethostname(2)": (
+        _denied("sethostname"),
+        ["sethostname(2): Operation not permitted; a security rule"],
+    ),
+    "no pidfd_open(2)": (
+        _denied("pidfd_open"),
+        ["pidfd_open(2): Operation not permitted; a security rule"],
+    ),
+    "no memfd_create(2)": (
+        _denied("memfd_create"),
+        ["memfd_create(2): Operation not permitted; a security rule"],
+    ),
 }
 
 
@@ -134,7 +150,9 @@ def test_what_is_forbidden_is_told_before_anything_is_touched(world: World, case
         assert "Traceback" not in done.stderr
     found = json.loads(world.run(*words, BASCULE, "doctor", "--json", check=False).stdout)
     told = "\n".join(
-        f"{row['found']}; {row['advice']}" for row in found if row["what"] == "host world" and row["verdict"] == "no"
+        f"{row['found']}; {row['advice']}"
+        for row in found
+        if row["what"] == "host world" and row["verdict"] == "no"
     )
     assert all(text in told for text in expected), told
     assert machine.difference(before, machine.state()) == ""
@@ -169,8 +187,8 @@ def _writable(world: World, place: str) -> None:
 
 
 def test_etc_is_read_only(world: World) -> None:
-    """The lab comes up, `exec` shows each node its files, `plan` says what `ip netns exec` does not. Once /etc can be written to,
-    the links are where they belong."""
+    """The lab comes up, `exec` shows each node its files, `plan` says what `ip netns exec` does
+    not. Once /etc can be written to, the links are where they belong."""
     _read_only(world, "/etc")
     before = machine.state()
     lab = Lab.from_data(LAB, world="host")
@@ -201,7 +219,8 @@ def test_etc_is_read_only(world: World) -> None:
 
 
 def test_etc_becomes_read_only(world: World) -> None:
-    """While the lab is up: its commands go on, a changed node has its new files, and the old link does not hide them."""
+    """While the lab is up: its commands go on, a changed node has its new files, and the old link
+    does not hide them."""
     lab = Lab.from_data(LAB, world="host")
     lab.up()
     _read_only(world, "/etc")
@@ -229,7 +248,9 @@ def test_a_folder_of_the_user_s_in_an_etc_that_is_read_only(world: World) -> Non
     lab = Lab.from_data(LAB, world="host")
     lab.up()
     assert not lab.plan()
-    assert bascule(world, "exec", "a", "cat", "/etc/resolv.conf").stdout == "nameserver 192.0.2.99\n"
+    assert (
+        bascule(world, "exec", "a", "cat", "/etc/resolv.conf").stdout == "nameserver 192.0.2.99\n"
+    )
     assert "10.1.0.3\tb b.lan" in bascule(world, "exec", "a", "cat", "/etc/hosts").stdout
     lab.down()
     assert os.listdir("/etc/netns/a") == ["resolv.conf"]
@@ -243,31 +264,52 @@ def _masked(world: World, place: str) -> None:
 @pytest.mark.parametrize("kind", ["host", "private"])
 @pytest.mark.parametrize("cover", [_read_only, _masked], ids=["read-only", "masked"])
 def test_settings_can_t_be_changed(world: World, kind: str, cover: Any) -> None:
-    """/proc/sys as containers have it: what a lab can do without is left out, and `plan` says so; nothing else is different."""
+    """/proc/sys as containers have it: what a lab can do without is left out, and `plan` says so;
+    nothing else is different."""
     cover(world, "/proc/sys")
     lab = Lab.from_data(LAB, world=kind)
     lab.up()
     told = lab.plan()
     assert not told, render.text(told)
     if kind == "host" and cover is _read_only:
-        assert [note for note in told.notes if "/proc/sys can't be written to: bridges and nodes accept router" in note]
+        assert [
+            note
+            for note in told.notes
+            if "/proc/sys can't be written to: bridges and nodes accept router" in note
+        ]
     for target in ("10.1.0.3", "fd00:1::3"):
-        soon(lambda target=target: lab.node("a").run(["ping", "-qc1", "-W1", target], capture_output=True).returncode == 0)  # type: ignore[misc]
+        soon(
+            lambda target=target: (
+                lab.node("a").run(["ping", "-qc1", "-W1", target], capture_output=True).returncode
+                == 0
+            )
+        )  # type: ignore[misc]
     lab.down()
 
 
-SETTINGS = {"net.ipv4.ip_forward": "0", "net.ipv4.conf.eth0.rp_filter": "0", "net.ipv6.conf.eth0.accept_ra_pinfo": "1"}
+SETTINGS = {
+    "net.ipv4.ip_forward": "0",
+    "net.ipv4.conf.eth0.rp_filter": "0",
+    "net.ipv6.conf.eth0.accept_ra_pinfo": "1",
+}
 
 
 def test_settings_that_are_right_are_not_written(world: World) -> None:
-    """A new namespace has them by itself. Others are refused, all at once, before anything is touched."""
-    usual = {key: world.run("unshare", "-n", "sysctl", "-n", _of_default(key)).stdout.strip() for key in SETTINGS}
+    """A new namespace has them by itself. Others are refused, all at once, before anything is
+    touched."""
+    usual = {
+        key: world.run("unshare", "-n", "sysctl", "-n", _of_default(key)).stdout.strip()
+        for key in SETTINGS
+    }
     wrong = {key: "1" if value == "0" else "0" for key, value in usual.items()}
     _read_only(world, "/proc/sys")
     before = machine.state()
 
     def lab(settings: dict[str, str]) -> Lab:
-        return Lab.from_data({**LAB, "nodes": {"a": {"networks": ["lan"], "sysctls": settings}, "b": ["lan"]}}, world="host")
+        return Lab.from_data(
+            {**LAB, "nodes": {"a": {"networks": ["lan"], "sysctls": settings}, "b": ["lan"]}},
+            world="host",
+        )
 
     lab(usual).up()
     assert not lab(usual).plan()
@@ -280,7 +322,10 @@ def test_settings_that_are_right_are_not_written(world: World) -> None:
     for error in (refused, refused_again):
         for key, value in wrong.items():
             assert f"{key} can't be set to {value} in a" in str(error.value)
-        assert "/proc/sys can't be written to: leave these out, or have what is the machine's set beforehand" in str(error.value)
+        assert (
+            "/proc/sys can't be written to: leave these out, or have what is the machine's "
+            "set beforehand"
+        ) in str(error.value)
     assert machine.difference(before, machine.state()) == ""
 
 
@@ -290,14 +335,19 @@ def _of_default(key: str) -> str:
 
 @pytest.mark.parametrize("forwards", [True, False])
 def test_forwarding_of_the_machine(world: World, forwards: bool) -> None:
-    """Where it is on already, as in Docker's containers, `nat` needs nothing that can't be had; where not, it is refused."""
+    """Where it is on already, as in Docker's containers, `nat` needs nothing that can't be had;
+    where not, it is refused."""
     require("nft")
     for key in ("net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"):
         Path(f"/proc/sys/{key}").write_text("1" if forwards else "0")
     _read_only(world, "/proc/sys")
     before = machine.state()
     lab = Lab.from_data(
-        {"networks": {"lan": {"subnet": "10.1.0.0/24", "nat": True, "dns": False}}, "nodes": {"a": ["lan"]}}, world="host"
+        {
+            "networks": {"lan": {"subnet": "10.1.0.0/24", "nat": True, "dns": False}},
+            "nodes": {"a": ["lan"]},
+        },
+        world="host",
     )
     if forwards:
         lab.up()
@@ -317,21 +367,35 @@ def test_run_is_read_only(world: World) -> None:
     assert "/run/bascule: Read-only file system; set BASCULE_STATE_DIR" in done.stderr
     state = str(Path("state").absolute())
     done = bascule(world, "up", SEED, check=False, env={**os.environ, "BASCULE_STATE_DIR": state})
-    assert "/run/netns, where nodes' namespaces are pinned, can't be written to; mount a tmpfs on /run" in done.stderr
-    assert "/run/netns, where nodes' namespaces are pinned, can't be written to" in bascule(world, "doctor", check=False).stdout
+    assert (
+        "/run/netns, where nodes' namespaces are pinned, can't be written to; mount a tmpfs on /run"
+        in done.stderr
+    )
+    assert (
+        "/run/netns, where nodes' namespaces are pinned, can't be written to"
+        in bascule(world, "doctor", check=False).stdout
+    )
 
 
 def test_a_server_that_can_t_become_another_user(world: World) -> None:
     """Without the capabilities for that it stays who it is, and answers."""
     require("dnsmasq", "nft")
-    Path("lab.yaml").write_text("name: box\nnetworks: {lan: {subnet: 10.1.0.0/24, dns: true}}\nnodes: {a: [lan], b: [lan]}\n")
+    Path("lab.yaml").write_text(
+        "name: box\nnetworks: {lan: {subnet: 10.1.0.0/24, dns: true}}\nnodes: {a: [lan], b: "
+        "[lan]}\n"
+    )
     world.run(*_without("setuid", "setgid"), BASCULE, "up", "lab.yaml", "--world", "host")
     assert ask("a", "10.1.0.1", "b") == (NOERROR, {"10.1.0.3"})
-    assert "nothing to do" in world.run(*_without("setuid", "setgid"), BASCULE, "plan", "lab.yaml").stdout
+    assert (
+        "nothing to do"
+        in world.run(*_without("setuid", "setgid"), BASCULE, "plan", "lab.yaml").stdout
+    )
     bascule(world, "down", "box")
 
 
-def test_on_a_machine_of_one_s_own_nothing_is_tried(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_a_machine_of_one_s_own_nothing_is_tried(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """No child is forked to find out what no rule forbids."""
     monkeypatch.setattr(abilities, "_is_restricted", lambda: False)
     monkeypatch.setattr("bascule.syscalls.fork", lambda: pytest.fail("forked"))
@@ -347,8 +411,9 @@ exit 3
 
 
 def test_a_security_module_confines_dnsmasq(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where it may not read what a lab writes for it: `plan` and `doctor` say so with the lines to add. Networks that only would
-    have had a server go without, those that ask for one are refused."""
+    """Where it may not read what a lab writes for it: `plan` and `doctor` say so with the lines to
+    add. Networks that only would have had a server go without, those that ask for one are
+    refused."""
     require("nft")
     assert not service.is_confined()
     monkeypatch.setattr(service, "_has_profile", lambda: True)
@@ -365,9 +430,13 @@ def test_a_security_module_confines_dnsmasq(world: World, monkeypatch: pytest.Mo
     (note,) = [note for note in lab.plan().notes if "AppArmor" in note]
     assert "/run/bascule/*/dns/{,**} r," in note
     assert "apparmor_parser -r /etc/apparmor.d/usr.sbin.dnsmasq" in note
-    assert [found.advice for found in doctor.examine() if found.what == "dnsmasq"] == [service.LET_IT]
+    assert [found.advice for found in doctor.examine() if found.what == "dnsmasq"] == [
+        service.LET_IT
+    ]
     lab.down()
     assert machine.difference(before, machine.state()) == ""
     with pytest.raises(InputError, match="`dns` needs dnsmasq, and AppArmor's profile"):
-        Lab.from_data({"networks": {"lan": {**network, "dns": True}}, "nodes": {"a": ["lan"]}}, world="host").up()
+        Lab.from_data(
+            {"networks": {"lan": {**network, "dns": True}}, "nodes": {"a": ["lan"]}}, world="host"
+        ).up()
     assert machine.difference(before, machine.state()) == ""

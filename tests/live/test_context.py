@@ -26,7 +26,11 @@ from helpers import bascule
 from sandbox import World
 
 WORLDS = pytest.mark.parametrize("kind", ["host", "private"])
-DATA: dict[str, Any] = {"name": "own", "networks": {"lan": {"subnet": "10.1.0.0/24"}}, "nodes": {"a": ["lan"], "b": ["lan"]}}
+DATA: dict[str, Any] = {
+    "name": "own",
+    "networks": {"lan": {"subnet": "10.1.0.0/24"}},
+    "nodes": {"a": ["lan"], "b": ["lan"]},
+}
 SLEEP = ["sleep", "600"]
 TWO = ["sh", "-c", "sleep 600 & sleep 600; true"]
 PROGRAM = """
@@ -47,7 +51,9 @@ def _lab(kind: str, **more: Any) -> Lab:
 def _other_program(kind: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
     """One that has the lab for its own, with a process in it."""
     command = [sys.executable, "-c", PROGRAM, json.dumps(DATA), kind]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as program:
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as program:
         assert program.stdout is not None
         try:
             yield program, int(program.stdout.readline())
@@ -65,7 +71,8 @@ def _runs(pid: int) -> bool:
 @WORLDS
 @pytest.mark.parametrize("command", [SLEEP, TWO])
 def test_what_runs_in_it_ends_with_it(world: World, kind: str, command: list[str]) -> None:
-    """At once, waited for or not, kept or forgotten, with what it has started; nothing is left of it, and its end is known."""
+    """At once, waited for or not, kept or forgotten, with what it has started; nothing is left of
+    it, and its end is known."""
     before = machine.state()
     begun = time.monotonic()
     with _lab(kind) as lab:
@@ -111,7 +118,9 @@ def test_the_processes_of_an_adopted_namespace_go_on(world: World) -> None:
     with subprocess.Popen(["ip", "netns", "exec", "theirs", *SLEEP]) as theirs:
         while os.stat(f"/proc/{theirs.pid}/ns/net").st_ino != os.stat("/run/netns/theirs").st_ino:
             pass
-        with _lab("host", nodes={"a": ["lan"], "box": {"netns": "/run/netns/theirs", "networks": ["lan"]}}):
+        with _lab(
+            "host", nodes={"a": ["lan"], "box": {"netns": "/run/netns/theirs", "networks": ["lan"]}}
+        ):
             pass
         assert theirs.poll() is None
         theirs.kill()
@@ -119,7 +128,8 @@ def test_the_processes_of_an_adopted_namespace_go_on(world: World) -> None:
 
 @WORLDS
 def test_what_a_killed_program_left_is_not_joined(world: World, kind: str) -> None:
-    """It is taken away, with its processes, and built afresh: nobody tests what another has left."""
+    """It is taken away, with its processes, and built afresh: nobody tests what another has
+    left."""
     before = machine.state()
     with _other_program(kind) as (program, sleeper):
         program.kill()
@@ -134,13 +144,21 @@ def test_what_a_killed_program_left_is_not_joined(world: World, kind: str) -> No
 
 @WORLDS
 def test_two_programs_do_not_share_one(world: World, kind: str) -> None:
-    """Who has it is told: whoever wants it for his own, changes it, or takes it down. The first one's goes on, to its end."""
+    """Who has it is told: whoever wants it for his own, changes it, or takes it down. The first
+    one's goes on, to its end."""
     with _other_program(kind) as (program, sleeper):
-        who = rf"^lab own is held by python.* \(process {program.pid}\); end that one first, or choose another name$"
+        who = (
+            rf"^lab own is held by python.* \(process {program.pid}\); end that one first, or "
+            rf"choose another name$"
+        )
         lab = _lab(kind)
         with pytest.raises(Locked, match=who), lab:
             pass
-        for call in (lab.up, lab.down, lambda: lab.change(lambda topology: edit.remove_node(topology, "a"))):
+        for call in (
+            lab.up,
+            lab.down,
+            lambda: lab.change(lambda topology: edit.remove_node(topology, "a")),
+        ):
             with pytest.raises(Locked, match=who):
                 call()
         done = bascule(world, "down", "own", check=False)
@@ -156,12 +174,16 @@ def test_two_programs_do_not_share_one(world: World, kind: str) -> None:
 
 @WORLDS
 def test_a_lab_that_stays_is_not_taken_for_one_s_own(world: World, kind: str) -> None:
-    """One that was up before would be taken down at the end of the block: it is refused, and untouched."""
+    """One that was up before would be taken down at the end of the block: it is refused, and
+    untouched."""
     lab = _lab(kind)
     lab.up()
     before = machine.state(), lab.show()
     for handle in (lab, Lab("own"), Lab.attach("own")):
-        told = pytest.raises(Conflict, match="lab own is up already, and stays when a program ends; `bascule down own` first")
+        told = pytest.raises(
+            Conflict,
+            match="lab own is up already, and stays when a program ends; `bascule down own` first",
+        )
         with told, handle:
             pass
     assert machine.difference(before[0], machine.state()) == ""
@@ -185,7 +207,8 @@ def test_what_was_left_can_be_made_one_that_stays(world: World) -> None:
 
 @WORLDS
 def test_within_the_block_it_is_changed_as_any(world: World, kind: str) -> None:
-    """By the same handle, by another, by a command that the program starts; what `down` took is not missed at the end."""
+    """By the same handle, by another, by a command that the program starts; what `down` took is not
+    missed at the end."""
     with _lab(kind) as lab:
         lab.change(lambda topology: edit.add_node_data(topology, "c", {"networks": ["lan"]}))
         Lab("own").change(lambda topology: edit.add_node_data(topology, "d", {"networks": ["lan"]}))
@@ -208,7 +231,9 @@ def test_within_the_block_it_is_changed_as_any(world: World, kind: str) -> None:
 def test_what_could_not_be_built_is_not_held(world: World, kind: str) -> None:
     """The next one may have it."""
     before = machine.state()
-    broken = _lab(kind, nodes={"a": {"networks": ["lan"], "sysctls": {"net.ipv4.no_such_setting": 1}}})
+    broken = _lab(
+        kind, nodes={"a": {"networks": ["lan"], "sysctls": {"net.ipv4.no_such_setting": 1}}}
+    )
     for _attempt in range(2):
         with pytest.raises(Exception, match="no_such_setting"), broken:
             pass
@@ -241,7 +266,11 @@ def test_a_child_that_leaves_the_block_takes_nothing_away(world: World, kind: st
     data = {**DATA, "networks": {"lan": {"subnet": ["10.1.0.0/24", "fd00:1::/64"]}}}
     before = machine.state()
     done = subprocess.run(
-        [sys.executable, "-c", FORKS, json.dumps(data), kind], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", FORKS, json.dumps(data), kind],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "Locked\n", "")
     assert machine.difference(before, machine.state()) == ""

@@ -1,5 +1,5 @@
-"""What comes in disguise: behind VLAN tags, in somebody else's name, by another way than its source's. It passes no rule that it
-would not pass openly."""
+"""What comes in disguise: behind VLAN tags, in somebody else's name, by another way than its
+source's. It passes no rule that it would not pass openly."""
 
 from __future__ import annotations
 
@@ -24,7 +24,12 @@ LAB: dict[str, Any] = {
         "vault": {"subnet": ["10.3.0.0/24", "fd00:3::/64"], "internal": True},
         "safe": {"subnet": ["10.4.0.0/24", "fd00:4::/64"], "guard": True},
     },
-    "nodes": {"web": {"networks": ["lan"], "ports": ["8000:80/udp"]}, "v1": ["vault"], "g1": ["safe"], "g2": ["safe"]},
+    "nodes": {
+        "web": {"networks": ["lan"], "ports": ["8000:80/udp"]},
+        "v1": ["vault"],
+        "g1": ["safe"],
+        "g2": ["safe"],
+    },
 }
 OTHER: dict[str, Any] = {
     "name": "other",
@@ -73,31 +78,43 @@ def _heard(listening: socket.socket, target: tuple[str, int]) -> list[bytes]:
 
 @pytest.mark.parametrize("tags", TAGS, ids=NAMES)
 def test_a_source_behind_tags(lab: Lab, tags: tuple[int, ...]) -> None:
-    """Number 0 says that there is no VLAN, so that the kernel takes such tags off and goes on: where they are two, after the
-    bridge has judged the packet."""
+    """Number 0 says that there is no VLAN, so that the kernel takes such tags off and goes on:
+    where they are two, after the bridge has judged the packet."""
     places = (("web", "lan", 1), ("v1", "vault", 3), ("g1", "safe", 4))
     with ExitStack() as stack:
-        ends = {version: stack.enter_context(bound("", HOST[version], 7777, socket.SOCK_DGRAM)) for version in (4, 6)}
+        ends = {
+            version: stack.enter_context(bound("", HOST[version], 7777, socket.SOCK_DGRAM))
+            for version in (4, 6)
+        }
         for node, bridge, number in places:
             own, to = mac_of(node), mac_of("", bridge)
             for version in (4, 6):
                 home = f"10.{number}.0." if version == 4 else f"fd00:{number}::"
                 forged = ["10.9.0.2" if version == 4 else "fd00:9::2"]
-                if bridge != "lan":  # by its own address: to another address of the machine; as its neighbour
+                # by its own address: to another address of the machine; as its neighbour
+                if bridge != "lan":
                     forged.append(f"{home}2" if bridge == "vault" else f"{home}3")
                 packets = [udp((source, 5), (HOST[version], 7777)) for source in forged]
-                send_frames(node, [_tagged(frames.ethernet(to, own, packet), tags) for packet in packets])
-        assert {version: _heard(end, (HOST[version], 7777)) for version, end in ends.items()} == {4: [], 6: []}
+                send_frames(
+                    node, [_tagged(frames.ethernet(to, own, packet), tags) for packet in packets]
+                )
+        assert {version: _heard(end, (HOST[version], 7777)) for version, end in ends.items()} == {
+            4: [],
+            6: [],
+        }
 
 
 @pytest.mark.parametrize("tags", TAGS, ids=NAMES)
 def test_a_theft_behind_tags(lab: Lab, outside: Outside, tags: tuple[int, ...]) -> None:
-    """`guard` lets nothing behind a tag out: no ARP, no neighbour discovery, no router, no leases."""
+    """`guard` lets nothing behind a tag out: no ARP, no neighbour discovery, no router, no
+    leases."""
     own, to, robbed = mac_of("g1"), mac_of("", "safe"), mac_of("g2")
     for address in ("10.4.0.3", "fd00:4::3"):
         assert lab.ping("g1", address)[0].seconds is not None
         outside.world.run("ping", "-c1", address)
-    router = icmp("fd00:4::2", "ff02::1", 134, 0, struct.pack("!BBH", 64, 0, 1800), bytes(8) + MARK, 255)
+    router = icmp(
+        "fd00:4::2", "ff02::1", 134, 0, struct.pack("!BBH", 64, 0, 1800), bytes(8) + MARK, 255
+    )
     theft = [
         frames.arp(own, "10.4.0.3", to, "10.4.0.1"),
         frames.ethernet(to, own, frames.advertisement(own, "fd00:4::3", "fd00:4::1")),
@@ -109,7 +126,9 @@ def test_a_theft_behind_tags(lab: Lab, outside: Outside, tags: tuple[int, ...]) 
         for number in (0, 5):
             send_frames("g1", [_tagged(frame, tags, number) for frame in theft])
         for address in ("10.4.0.3", "fd00:4::3"):
-            with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as made:
+            with socket.socket(
+                socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM
+            ) as made:
                 made.sendto(f"THE-END of {address}".encode(), (address, 9))
             heard = ears["g2"].until(f"THE-END of {address}".encode())
         assert [frame for frame in heard if MARK in frame] == []
@@ -129,12 +148,19 @@ def _wanted(address: str) -> bytes:
 
 def _lease(mac: str) -> bytes:
     """A question for a lease, of whom has this MAC, that says no more."""
-    return b"\1\1\6\0" + bytes(24) + frames._mac(mac) + bytes(202) + b"\x63\x82\x53\x63\x35\1\4\xff" + MARK
+    return (
+        b"\1\1\6\0"
+        + bytes(24)
+        + frames._mac(mac)
+        + bytes(202)
+        + b"\x63\x82\x53\x63\x35\1\4\xff"
+        + MARK
+    )
 
 
 def test_who_speaks_in_anothers_name(lab: Lab) -> None:
-    """`guard`: nobody keeps an address from a neighbour that is just looking whether it is free, gives leases from whatever port,
-    or asks for, gives back or refuses a neighbour's lease."""
+    """`guard`: nobody keeps an address from a neighbour that is just looking whether it is free,
+    gives leases from whatever port, or asks for, gives back or refuses a neighbour's lease."""
     own, robbed, every = mac_of("g1"), mac_of("g2"), frames.BROADCAST
     question = udp((NOBODY, 68), ("255.255.255.255", 67), _lease(robbed))
     half = bytearray(question[:20] + question[20:220])  # its first 200 bytes, and the rest
@@ -165,7 +191,8 @@ def test_who_speaks_in_anothers_name(lab: Lab) -> None:
 
 @pytest.mark.parametrize("version", [4, 6])
 def test_a_flow_of_a_nodes_from_beside(lab: Lab, outside: Outside, version: int) -> None:
-    """Another of the machine's networks, from which nothing passes, says that it is a node with an open flow."""
+    """Another of the machine's networks, from which nothing passes, says that it is a node with an
+    open flow."""
     run = outside.world.run
     run("ip", "netns", "add", "beside")
     run("ip", "link", "add", "mg0", "up", "type", "veth", "peer", "name", "eth0", "netns", "beside")
@@ -175,7 +202,10 @@ def test_a_flow_of_a_nodes_from_beside(lab: Lab, outside: Outside, version: int)
     for name in ("all", "mg0"):
         run("sysctl", "-qw", f"net.ipv4.conf.{name}.rp_filter=0")
     home = {4: "10.1.0.2", 6: "fd00:1::2"}[version]
-    with bound("elsewhere", THERE[version], 5353, socket.SOCK_DGRAM) as server, ExitStack() as stack:
+    with (
+        bound("elsewhere", THERE[version], 5353, socket.SOCK_DGRAM) as server,
+        ExitStack() as stack,
+    ):
         client = stack.enter_context(bound("web", home, 4444, socket.SOCK_DGRAM))
         client.sendto(b"hello", (THERE[version], 5353))
         data, peer = server.recvfrom(10)
@@ -187,8 +217,8 @@ def test_a_flow_of_a_nodes_from_beside(lab: Lab, outside: Outside, version: int)
 
 @pytest.mark.parametrize("version", [4, 6])
 def test_another_labs_node_as_the_source(lab: Lab, outside: Outside, version: int) -> None:
-    """Somebody in the LAN asks a published port in the name of another lab's node: it would get an answer that it has not asked
-    for. In its own name, he gets one."""
+    """Somebody in the LAN asks a published port in the name of another lab's node: it would get an
+    answer that it has not asked for. In its own name, he gets one."""
     other = Lab.from_data(OTHER, world="host")
     other.up()
     for name in ("all", "up0"):
@@ -203,8 +233,8 @@ def test_another_labs_node_as_the_source(lab: Lab, outside: Outside, version: in
 
 @pytest.mark.parametrize("version", [4, 6])
 def test_a_flow_of_a_nodes_from_behind_an_uplink(outside: Outside, version: int) -> None:
-    """Who is behind an uplink takes no part in flows between nodes of other networks and the outside, in neither direction, and
-    does not speak to the machine as one of them."""
+    """Who is behind an uplink takes no part in flows between nodes of other networks and the
+    outside, in neither direction, and does not speak to the machine as one of them."""
     run = outside.world.run
     run("ip", "netns", "add", "behind")
     run("ip", "link", "add", "up1", "up", "type", "veth", "peer", "name", "eth0", "netns", "behind")
@@ -227,7 +257,11 @@ def test_a_flow_of_a_nodes_from_behind_an_uplink(outside: Outside, version: int)
     with ExitStack() as stack:
         server, client, own = (
             stack.enter_context(bound(node, address, port, socket.SOCK_DGRAM))
-            for node, address, port in (("elsewhere", THERE[version], 5353), ("web", home, 4444), ("", gateway, 7777))
+            for node, address, port in (
+                ("elsewhere", THERE[version], 5353),
+                ("web", home, 4444),
+                ("", gateway, 7777),
+            )
         )
         client.sendto(b"hello", (THERE[version], 5353))
         _data, peer = server.recvfrom(10)
@@ -249,15 +283,36 @@ def test_a_node_is_none_of_its_bridges_addresses(outside: Outside) -> None:
     """Not one of several, either."""
     gateways = ["10.4.0.1", "10.5.0.1", "fd00:4::1", "fd00:5::1"]
     subnets = ["10.4.0.0/24", "10.5.0.0/24", "fd00:4::/64", "fd00:5::/64"]
-    data = {"name": "lab", "networks": {"lan": {"subnet": subnets, "gateway": gateways}}, "nodes": {"a": ["lan"]}}
+    data = {
+        "name": "lab",
+        "networks": {"lan": {"subnet": subnets, "gateway": gateways}},
+        "nodes": {"a": ["lan"]},
+    }
     lab = Lab.from_data(data, world="host")
     lab.up()
     assert not lab.plan()
     with ExitStack() as stack:
-        ends = {version: stack.enter_context(bound("", HOST[version], 7777, socket.SOCK_DGRAM)) for version in (4, 6)}
-        send("a", [udp((each, 5), (HOST[6 if ":" in each else 4], 7777)) for each in gateways], mac_of("", "lan"))
-        assert {version: _heard(end, (HOST[version], 7777)) for version, end in ends.items()} == {4: [], 6: []}
+        ends = {
+            version: stack.enter_context(bound("", HOST[version], 7777, socket.SOCK_DGRAM))
+            for version in (4, 6)
+        }
+        send(
+            "a",
+            [udp((each, 5), (HOST[6 if ":" in each else 4], 7777)) for each in gateways],
+            mac_of("", "lan"),
+        )
+        assert {version: _heard(end, (HOST[version], 7777)) for version, end in ends.items()} == {
+            4: [],
+            6: [],
+        }
         own = ["10.4.0.2", "fd00:4::2"]
-        send("a", [udp((each, 5), (HOST[6 if ":" in each else 4], 7777)) for each in own], mac_of("", "lan"))
-        assert {version: _heard(end, (HOST[version], 7777)) for version, end in ends.items()} == {4: [MARK], 6: [MARK]}
+        send(
+            "a",
+            [udp((each, 5), (HOST[6 if ":" in each else 4], 7777)) for each in own],
+            mac_of("", "lan"),
+        )
+        assert {version: _heard(end, (HOST[version], 7777)) for version, end in ends.items()} == {
+            4: [MARK],
+            6: [MARK],
+        }
     lab.down()

@@ -1,7 +1,8 @@
 """A command in a node is what it is with `ip netns exec`: the same process, but for its namespaces.
 
-`exec` and `shell` are compared with ip-netns(8) itself in the host world, and in a private world, where that can't follow, with
-the same command started beside the world; `run` and `popen` with subprocess.
+`exec` and `shell` are compared with ip-netns(8) itself in the host world, and in a private world,
+where that can't follow, with the same command started beside the world; `run` and `popen` with
+subprocess.
 """
 
 from __future__ import annotations
@@ -32,9 +33,22 @@ from sandbox import BASCULE, NOBODY, World, started_by_root
 
 WORLDS = pytest.mark.parametrize("kind", ["host", "private"])
 
-# What a process is handed by its parent (proc_pid_status(5), proc_pid_stat(5), getrlimit(2)). By a shell, because Python changes
-# some of it when it starts; with its own words only as long as signals are looked at, because it blocks them while it forks.
-_STATUS = ("Umask", "Groups", "SigBlk", "SigIgn", "SigCgt", "Cpus_allowed", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
+# What a process is handed by its parent (proc_pid_status(5), proc_pid_stat(5), getrlimit(2)). By a
+# shell, because Python changes some of it when it starts; with its own words only as long as
+# signals are looked at, because it blocks them while it forks.
+_STATUS = (
+    "Umask",
+    "Groups",
+    "SigBlk",
+    "SigIgn",
+    "SigCgt",
+    "Cpus_allowed",
+    "CapInh",
+    "CapPrm",
+    "CapEff",
+    "CapBnd",
+    "CapAmb",
+)
 _STATUS += ("NoNewPrivs", "Seccomp", "Uid", "Gid")
 PROBE = f"""
 while read -r line; do case $line in {"|".join(f"{name}:*" for name in _STATUS)}) echo "$line" ;; esac; done </proc/$$/status
@@ -44,20 +58,30 @@ tr '\\0' '\\n' </proc/$$/environ | grep -v '^_='
 for fd in /proc/$$/fd/*; do echo "descriptor ${{fd##*/}}: $(readlink "$fd")"; done
 set -- $(sed 's/.*) //' /proc/$$/stat)
 echo "group $3 session $4 terminal $5 foreground $6 priority ${{16}} nice ${{17}} policy ${{39}}"
-"""
+"""  # noqa: E501
 # Root of a world is another user, with no privileges but there (no_new_privs).
 PRIVATE = ("Cap", "NoNewPrivs", "Seccomp", "Groups", "Uid", "Gid")
-_SIGNALS = {signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2}
+_SIGNALS = {
+    signal.SIGHUP,
+    signal.SIGINT,
+    signal.SIGQUIT,
+    signal.SIGTERM,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+}
 
 
 def _ignoring() -> None:
-    """As nohup(1) and a shell's background job do it, and more. SIGPIPE and SIGXFSZ can't be told: Python ignores them itself."""
+    """As nohup(1) and a shell's background job do it, and more. SIGPIPE and SIGXFSZ can't be told:
+    Python ignores them itself."""
     for each in _SIGNALS | {signal.SIGCHLD, signal.SIGTSTP, signal.SIGWINCH, signal.SIGALRM}:
         signal.signal(each, signal.SIG_IGN)
 
 
 def _blocking() -> None:
-    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS | {signal.SIGCHLD, signal.SIGPIPE, signal.SIGRTMIN})
+    signal.pthread_sigmask(
+        signal.SIG_BLOCK, _SIGNALS | {signal.SIGCHLD, signal.SIGPIPE, signal.SIGRTMIN}
+    )
 
 
 def _limited() -> None:
@@ -105,7 +129,12 @@ CONDITIONS = [
 ENVIRONMENTS: dict[str, dict[str, str]] = {
     "C locale": {"PATH": os.environ["PATH"], "A": "1"},  # Python sets LC_CTYPE there (PEP 538)
     "LC_CTYPE=C": {"PATH": os.environ["PATH"], "LC_CTYPE": "C"},
-    "LC_CTYPE=C.UTF-8": {"PATH": os.environ["PATH"], "LC_CTYPE": "C.UTF-8", "EMPTY": "", "LINES": "a\nb"},
+    "LC_CTYPE=C.UTF-8": {
+        "PATH": os.environ["PATH"],
+        "LC_CTYPE": "C.UTF-8",
+        "EMPTY": "",
+        "LINES": "a\nb",
+    },
     "LC_ALL=C": {"PATH": os.environ["PATH"], "LC_ALL": "C", "PYTHONUTF8": "0"},
 }
 
@@ -116,8 +145,15 @@ def lab(world: World, kind: str) -> Iterator[Lab]:
         yield made
 
 
-def _handed(argv: list[str], condition: Callable[[], None], env: dict[str, str] | None, folder: Path, kind: str) -> list[str]:
-    """What the probe finds under this condition, without what is another thing in a private world."""
+def _handed(
+    argv: list[str],
+    condition: Callable[[], None],
+    env: dict[str, str] | None,
+    folder: Path,
+    kind: str,
+) -> list[str]:
+    """What the probe finds under this condition, without what is another thing in a private
+    world."""
     folder.mkdir()
     terminal = pty.openpty() if condition is _on_a_terminal else None
     name = os.ttyname(terminal[1]) if terminal else ""
@@ -136,14 +172,27 @@ def _handed(argv: list[str], condition: Callable[[], None], env: dict[str, str] 
         os.close(descriptor)
     assert process.returncode == 0, text
     text = text.replace(str(folder), "FOLDER")
-    if terminal:  # which of them leads the session is another number each time, and who gets which terminal is anybody's guess
+    # which of them leads the session is another number each time, and who gets which terminal is
+    # anybody's guess
+    if terminal:
         text = re.sub(rf"(group|session|foreground) {process.pid}\b", r"\1 LEADER", text)
-        text = re.sub(rf"{name}\b", "TERMINAL", text).replace(f" terminal {number} ", " terminal TERMINAL ")
-    lines = [line for line in text.splitlines() if not (line.startswith("descriptor") and line.endswith((" ", "]")))]
+        text = re.sub(rf"{name}\b", "TERMINAL", text).replace(
+            f" terminal {number} ", " terminal TERMINAL "
+        )
+    lines = [
+        line
+        for line in text.splitlines()
+        if not (line.startswith("descriptor") and line.endswith((" ", "]")))
+    ]
     if kind == "host":
         return lines
-    # The numbers of another PID namespace; see test_the_command_is_in_the_session_and_group_of_who_waits.
-    return [re.sub("(group|session|foreground) [^ ]+", "", line) for line in lines if not line.startswith(PRIVATE)]
+    # The numbers of another PID namespace; see
+    # test_the_command_is_in_the_session_and_group_of_who_waits.
+    return [
+        re.sub("(group|session|foreground) [^ ]+", "", line)
+        for line in lines
+        if not line.startswith(PRIVATE)
+    ]
 
 
 def _beside(kind: str) -> list[str]:
@@ -152,8 +201,11 @@ def _beside(kind: str) -> list[str]:
 
 @WORLDS
 @pytest.mark.parametrize("condition", CONDITIONS, ids=lambda each: each.__name__.strip("_"))
-def test_exec_hands_on_what_it_was_handed(lab: Lab, kind: str, condition: Callable[[], None], tmp_path: Path) -> None:
-    """Signals that are ignored or blocked, mask, priority, limits, descriptors (the closed ones, too), folder, terminal."""
+def test_exec_hands_on_what_it_was_handed(
+    lab: Lab, kind: str, condition: Callable[[], None], tmp_path: Path
+) -> None:
+    """Signals that are ignored or blocked, mask, priority, limits, descriptors (the closed ones,
+    too), folder, terminal."""
     right = _handed(_beside(kind), condition, None, tmp_path / "right", kind)
     found = _handed([BASCULE, "exec", "ns1"], condition, None, tmp_path / "found", kind)
     if kind == "private" and condition is _in_a_deleted_folder:  # of which the world has none
@@ -166,7 +218,10 @@ def test_exec_hands_on_what_it_was_handed(lab: Lab, kind: str, condition: Callab
 def test_exec_hands_on_the_environment(lab: Lab, kind: str, env: str, tmp_path: Path) -> None:
     """Whole, also what Python changes in it for itself."""
     right = _handed(_beside(kind), _as_it_is, ENVIRONMENTS[env], tmp_path / "right", kind)
-    assert _handed([BASCULE, "exec", "ns1"], _as_it_is, ENVIRONMENTS[env], tmp_path / "found", kind) == right
+    assert (
+        _handed([BASCULE, "exec", "ns1"], _as_it_is, ENVIRONMENTS[env], tmp_path / "found", kind)
+        == right
+    )
 
 
 def _command_of(waiter: int) -> int:
@@ -187,7 +242,8 @@ def _kill(pid: int) -> None:
 
 
 def _reap(orphan: int) -> None:
-    """An orphan comes to the subreaper, which the world's fixture makes of us; a world does not go before its processes."""
+    """An orphan comes to the subreaper, which the world's fixture makes of us; a world does not go
+    before its processes."""
     with suppress(ChildProcessError):
         os.waitpid(orphan, 0)
 
@@ -206,25 +262,39 @@ def waiting(world: World) -> Iterator[subprocess.Popen[bytes]]:
 
 @pytest.mark.parametrize("locale", [None, "C", "C.UTF-8"])
 def test_an_ordinary_user_in_the_c_locale(world: World, locale: str | None) -> None:
-    """Who enters a private world is out of others' reach by then, and can't look up any more what it was started with."""
-    Path(world.home, "lab.yaml").write_text("nodes: {a: {networks: [lan]}}\nnetworks: {lan: {subnet: 10.1.0.0/24}}\n")
+    """Who enters a private world is out of others' reach by then, and can't look up any more what
+    it was started with."""
+    Path(world.home, "lab.yaml").write_text(
+        "nodes: {a: {networks: [lan]}}\nnetworks: {lan: {subnet: 10.1.0.0/24}}\n"
+    )
     Path(world.home, "lab.yaml").chmod(0o644)
     given = f"LC_CTYPE={locale}" if locale else "A=1"
     plain = f'env -u LC_ALL -u LANG -u LC_CTYPE {given} "$0"'
-    done = world.as_ordinary_user("sh", "-c", f'{plain} up lab.yaml && {plain} exec a env; "$0" down lab', BASCULE)
-    assert [line for line in done.stdout.splitlines() if line.startswith("LC_")] == ([given] if locale else [])
+    done = world.as_ordinary_user(
+        "sh", "-c", f'{plain} up lab.yaml && {plain} exec a env; "$0" down lab', BASCULE
+    )
+    assert [line for line in done.stdout.splitlines() if line.startswith("LC_")] == (
+        [given] if locale else []
+    )
     assert "PATH=" in done.stdout
 
 
-def test_the_command_is_in_the_session_and_group_of_who_waits(waiting: subprocess.Popen[bytes]) -> None:
+def test_the_command_is_in_the_session_and_group_of_who_waits(
+    waiting: subprocess.Popen[bytes],
+) -> None:
     """So that a terminal's signals reach it."""
     command = _command_of(waiting.pid)
     assert (os.getsid(command), os.getpgid(command)) == (os.getsid(waiting.pid), waiting.pid)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGKILL], ids=str)
-def test_who_signals_the_one_that_waits_means_the_command(waiting: subprocess.Popen[bytes], number: signal.Signals) -> None:
-    """In the host world they are one process. Of SIGKILL the one that waits can't tell; the kernel does (PR_SET_PDEATHSIG)."""
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGKILL], ids=str
+)
+def test_who_signals_the_one_that_waits_means_the_command(
+    waiting: subprocess.Popen[bytes], number: signal.Signals
+) -> None:
+    """In the host world they are one process. Of SIGKILL the one that waits can't tell; the kernel
+    does (PR_SET_PDEATHSIG)."""
     command = os.pidfd_open(_command_of(waiting.pid))
     waiting.send_signal(number)
     assert waiting.wait(20) == -number
@@ -232,7 +302,8 @@ def test_who_signals_the_one_that_waits_means_the_command(waiting: subprocess.Po
     os.close(command)
 
 
-# As when a whole process group is signalled: the command has ended by it and has been waited for, and then our handler runs.
+# As when a whole process group is signalled: the command has ended by it and has been waited for,
+# and then our handler runs.
 LATE = """
 import os, signal, sys
 wait = os.waitpid
@@ -252,7 +323,9 @@ sys.exit(main(["exec", "ns1", "--", "sh", "-c", "exit 7"]))
 def test_a_signal_for_a_command_that_has_just_ended(world: World) -> None:
     """The exit code is the command's."""
     with Lab.load(SEED, world="private"):
-        done = subprocess.run([sys.executable, "-c", LATE], capture_output=True, text=True, timeout=20, check=False)
+        done = subprocess.run(
+            [sys.executable, "-c", LATE], capture_output=True, text=True, timeout=20, check=False
+        )
         assert (done.returncode, done.stderr) == (7, "")
 
 
@@ -288,14 +361,19 @@ def _typed(terminal: int, text: bytes, until: bytes) -> None:
 
 
 def test_ctrl_z_stops_both_and_fg_continues_both(world: World) -> None:
-    """Once: the one that waits was stopped by the terminal, and then again, since the command was."""
+    """Once: the one that waits was stopped by the terminal, and then again, since the command
+    was."""
     with Lab.load(SEED, world="private"):
         pid, terminal = pty.fork()
         if not pid:
             os.execv("/bin/bash", ["bash", "--norc", "-i"])  # noqa: S606 (a shell, and no shell around it)
         try:
             for _each in range(6):
-                _typed(terminal, f"{BASCULE} exec ns1 -- sh -c 'echo r''uns; exec cat'\n".encode(), b"runs\r\n")
+                _typed(
+                    terminal,
+                    f"{BASCULE} exec ns1 -- sh -c 'echo r''uns; exec cat'\n".encode(),
+                    b"runs\r\n",
+                )
                 _typed(terminal, b"\x1a", b"Stopped")
                 _typed(terminal, b"fg\n", b"cat'\r\n")
                 _typed(terminal, b"he''re\n", b"he''re\r\nhe''re")
@@ -310,7 +388,9 @@ def test_ctrl_z_stops_both_and_fg_continues_both(world: World) -> None:
 @WORLDS
 def test_nohup(lab: Lab, kind: str) -> None:
     """What the caller has ignored does not end the command, nor the one that waits for it."""
-    with subprocess.Popen([BASCULE, "exec", "ns1", "sleep", "600"], preexec_fn=_ignoring) as process:
+    with subprocess.Popen(
+        [BASCULE, "exec", "ns1", "sleep", "600"], preexec_fn=_ignoring
+    ) as process:
         command = _command_of(process.pid) if kind == "private" else process.pid
         while Path(f"/proc/{command}/comm").read_text() != "sleep\n":
             time.sleep(0.005)
@@ -327,10 +407,18 @@ def test_nohup(lab: Lab, kind: str) -> None:
 @WORLDS
 def test_a_pipe_that_nobody_reads_ends_the_command(lab: Lab, kind: str) -> None:
     """`bascule exec a -- ping … | head -2` comes to its end (SIGPIPE)."""
-    script = 'exec 3>&1; { "$0" exec ns1 -- sh -c "while echo x; do :; done"; echo $? >&3; } | head -1'
-    done = subprocess.run(["sh", "-c", script, BASCULE], capture_output=True, text=True, timeout=20, check=False)
+    script = (
+        'exec 3>&1; { "$0" exec ns1 -- sh -c "while echo x; do :; done"; echo $? >&3; } | head -1'
+    )
+    done = subprocess.run(
+        ["sh", "-c", script, BASCULE], capture_output=True, text=True, timeout=20, check=False
+    )
     assert sorted(done.stdout.split()) == ["141", "x"]
-    produced = subprocess.run([BASCULE, "exec", "ns1", "sh", "-c", "ulimit -f 0; echo x >big"], capture_output=True, check=False)
+    produced = subprocess.run(
+        [BASCULE, "exec", "ns1", "sh", "-c", "ulimit -f 0; echo x >big"],
+        capture_output=True,
+        check=False,
+    )
     assert produced.returncode in (-signal.SIGXFSZ, 128 + signal.SIGXFSZ)
 
 
@@ -371,10 +459,16 @@ ENDINGS = {
 
 @WORLDS
 def test_what_is_run_and_how_it_ends(lab: Lab, kind: str, programs: Path) -> None:
-    """A script without a first line for the kernel is the shell's, as for execvp(3); 127 is not found, 126 can't be run."""
+    """A script without a first line for the kernel is the shell's, as for execvp(3); 127 is not
+    found, 126 can't be run."""
     for command, (code, said) in ENDINGS.items():
-        script = f'PATH="/no/such/folder:$PATH:{programs}"; {shlex.quote(BASCULE)} exec ns1 -- {command}; exit $?'
-        done = subprocess.run(["sh", "-c", script], capture_output=True, cwd=programs, timeout=20, check=False)
+        script = (
+            f'PATH="/no/such/folder:$PATH:{programs}"; {shlex.quote(BASCULE)} exec ns1 -- '
+            f"{command}; exit $?"
+        )
+        done = subprocess.run(
+            ["sh", "-c", script], capture_output=True, cwd=programs, timeout=20, check=False
+        )
         text = (done.stdout + done.stderr).decode().replace(f"{programs.parent}/", "")
         assert (done.returncode, text) == (code, said), command
 
@@ -383,7 +477,9 @@ def test_what_is_run_and_how_it_ends(lab: Lab, kind: str, programs: Path) -> Non
 def test_a_command_that_can_t_be_run_and_nobody_hears_of_it(lab: Lab, kind: str) -> None:
     """The code stays."""
     for place in ("2>&-", "2>/dev/full", "<&- >&- 2>&-"):
-        done = subprocess.run(["sh", "-c", f'"$0" exec ns1 no-such-program {place}', BASCULE], timeout=20, check=False)
+        done = subprocess.run(
+            ["sh", "-c", f'"$0" exec ns1 no-such-program {place}', BASCULE], timeout=20, check=False
+        )
         assert done.returncode == 127
 
 
@@ -410,11 +506,21 @@ def test_run_is_subprocess_run(lab: Lab, kind: str, options: dict[str, Any]) -> 
         os.set_inheritable(0, True)
 
     def handed(start: Callable[..., subprocess.Popen[str]], place: str) -> list[str]:
-        with start(["sh", "-c", PROBE], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, **options) as process:
+        with start(
+            ["sh", "-c", PROBE],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+            **options,
+        ) as process:
             text = re.sub(rf"(group|session) {process.pid}\b", r"\1 OWN", process.communicate()[0])
         lines = [line for line in text.splitlines() if not line.startswith("descriptor")]
         if place == "private":
-            lines = [re.sub("(group|session|foreground) [^ ]+", "", line) for line in lines if not line.startswith(PRIVATE)]
+            lines = [
+                re.sub("(group|session|foreground) [^ ]+", "", line)
+                for line in lines
+                if not line.startswith(PRIVATE)
+            ]
         return lines
 
     assert handed(lab.node("ns1").popen, kind) == handed(subprocess.Popen, kind)
@@ -432,7 +538,8 @@ def test_a_session_of_its_own(lab: Lab, kind: str) -> None:
 
 @WORLDS
 def test_the_folder_is_the_world_s(lab: Lab, kind: str) -> None:
-    """A private world's /run is another one: what is only there can be entered, what is only outside can't."""
+    """A private world's /run is another one: what is only there can be entered, what is only
+    outside can't."""
     Path("/run/outside").mkdir()
     lab.node("ns1").run(["mkdir", "-p", "/run/inside"], check=True)
     done = lab.node("ns2").run(["pwd"], cwd="/run/inside", capture_output=True, check=True)
@@ -449,7 +556,9 @@ def test_another_user(lab: Lab, kind: str) -> None:
     if not started_by_root():
         pytest.skip("needs two user ids")
     options = {"user": NOBODY, "group": "nogroup", "extra_groups": [7]}
-    done = lab.node("ns1").run(["sh", "-c", "id -u; id -g; id -G"], capture_output=True, check=True, cwd="/", **options)
+    done = lab.node("ns1").run(
+        ["sh", "-c", "id -u; id -g; id -G"], capture_output=True, check=True, cwd="/", **options
+    )
     assert done.stdout.split() == [str(NOBODY), str(NOBODY), str(NOBODY), "7"]
     for wrong, error in (("no-such-user", KeyError), (-1, ValueError), (1.5j, TypeError)):
         with pytest.raises(error):

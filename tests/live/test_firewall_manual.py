@@ -1,6 +1,8 @@
-"""docs/firewall.md is what this file makes of a lab's table: each rule and each set with its reason, none left out.
+"""docs/firewall.md is what this file makes of a lab's table: each rule and each set with its
+reason, none left out.
 
-``BASCULE_WRITE=1 pytest tests/live/test_firewall_manual.py`` writes it anew; read the diff before committing.
+``BASCULE_WRITE=1 pytest tests/live/test_firewall_manual.py`` writes it anew; read the diff before
+committing.
 """
 
 from __future__ import annotations
@@ -105,36 +107,90 @@ Ports answer to `::1` by a route, `local ::1 dev BRIDGE`, that lets answers come
 What it needs: Linux 5.10 (the ingress hook in the family `inet`) with connection tracking and its labels, nf_tables
 for bridges, and nft. `doctor` tries it.
 
-"""
+"""  # noqa: E501
 REASONS = (
-    (r"^meta protocol 8021", "Two tags or more: the kernel would take them off after the bridge's rules have looked."),
+    (
+        r"^meta protocol 8021",
+        "Two tags or more: the kernel would take them off after the bridge's rules have looked.",
+    ),
     (r"^iifname @uplinked jump", "From behind an uplink: by its source first."),
     (r"@uplinked fib", "From behind an uplink, as a node of another network: likewise."),
-    (r"fib saddr oif & ", "From elsewhere, as a node of any lab: where no way leads back, it is forged."),
+    (
+        r"fib saddr oif & ",
+        "From elsewhere, as a node of any lab: where no way leads back, it is forged.",
+    ),
     (r"^arp saddr ip 0|^ip6 saddr :: icmpv6", "asks for itself only whether an address is free,"),
     (r"udp dport 67 ", "Nor does it ask for others' leases; in pieces, that could not be seen."),
     (r"set ours", "The lab's bridges."),
-    (r"set shut", "Bridges (or ports) from and to which nothing is passed on: `internal`, or without a gateway."),
+    (
+        r"set shut",
+        (
+            "Bridges (or ports) from and to which nothing is passed on: `internal`, or without a "
+            "gateway."
+        ),
+    ),
     (r"set natted", "Bridges whose nodes leave with the machine's address."),
-    (r"set uplinked", "Bridges with an interface of the machine as a port: what comes by it has sources from elsewhere."),
+    (
+        r"set uplinked",
+        (
+            "Bridges with an interface of the machine as a port: what comes by it has sources "
+            "from elsewhere."
+        ),
+    ),
     (r"set same", "Filled by a rule below: pairs of an interface and itself."),
-    (r"set routers", "Interfaces that passed IPv4 on before any lab came, though the machine as a whole did not."),
-    (r"set within", "What is routed, or bridged past the firewall, within one bridge, where neighbours may (`icc`)."),
+    (
+        r"set routers",
+        (
+            "Interfaces that passed IPv4 on before any lab came, though the machine as a whole "
+            "did not."
+        ),
+    ),
+    (
+        r"set within",
+        (
+            "What is routed, or bridged past the firewall, within one bridge, where neighbours "
+            "may (`icc`)."
+        ),
+    ),
     (r"set strangers", "The same where they may not (`icc: false`)."),
     (r"set reach", "From which bridge connections may be opened to which other."),
     (r"set inside\d", "Which addresses are at home on which bridge (or port)."),
     (r"set home\d", "The same, of all bridges together."),
-    (r"set apart", "Networks (or ports) without `icc` whose nodes publish ports, where bridged frames pass the IP firewall."),
+    (
+        r"set apart",
+        (
+            "Networks (or ports) without `icc` whose nodes publish ports, where bridged frames "
+            "pass the IP firewall."
+        ),
+    ),
     (r"set own\d", "The bridges' own addresses."),
     (r"set served\d", "What the lab's servers answer there: names, leases."),
     (r"set servers\d", "On which bridge they are asked."),
-    (r"map itself\d", "An address becomes itself: what is so translated, nobody translates otherwise."),
+    (
+        r"map itself\d",
+        "An address becomes itself: what is so translated, nobody translates otherwise.",
+    ),
     (r"map outbound\d", "Sources that get a chosen address."),
     (r"set outward\d", "Bridges whose nodes may open connections to the outside."),
-    (r"set inward\d", "Bridges to whose nodes the outside may open connections: where the machine is a router by itself."),
-    (r"map (tcp|udp|sctp)\d_at", "Ports that are published on one address: address and port → node and port."),
+    (
+        r"set inward\d",
+        (
+            "Bridges to whose nodes the outside may open connections: where the machine is a "
+            "router by itself."
+        ),
+    ),
+    (
+        r"map (tcp|udp|sctp)\d_at",
+        "Ports that are published on one address: address and port → node and port.",
+    ),
     (r"map (tcp|udp|sctp)\d", "Ports that are published on all addresses: port → node and port."),
-    (r"map lent", "Ports of nodes that share a bridge with an interface of the machine: judged here, and not by the bridge."),
+    (
+        r"map lent",
+        (
+            "Ports of nodes that share a bridge with an interface of the machine: judged here, "
+            "and not by the bridge."
+        ),
+    ),
     (r"set guarded", "Ports of nodes that send with their own addresses only."),
     (r"set macs", "Which MAC is at which port."),
     (r"set addresses\d", "Which addresses, also the link-local one that follows from the MAC."),
@@ -142,7 +198,10 @@ REASONS = (
     (r"set targets", "For which addresses a node may speak in neighbour discovery."),
     (r"set leasing", "Uplinks of networks whose leases are the lab's own affair."),
     (r"set announcing", "Uplinks of networks where the bridge is the nodes' router."),
-    (r"ct (original|reply) ip6? saddr (!= )?@(inside|home)\d drop", "Such a flow has no end there."),
+    (
+        r"ct (original|reply) ip6? saddr (!= )?@(inside|home)\d drop",
+        "Such a flow has no end there.",
+    ),
     (r"^oifname @natted", "Answers to what was translated on its way out."),
     (r"@shut [io]ifname != @shut drop", "Nothing from or to an internal network."),
     (r"l4proto != icmp ip saddr", "What is at home there may speak to the machine: most packets."),
@@ -158,38 +217,71 @@ REASONS = (
     (r"@served\d iif", "They answer nobody but their own network, and the machine itself."),
     (r"dnat .*daddr \. ", "To a port of one address."),
     (r"dnat .*dport map", "To a port of any address of the machine."),
-    (r"daddr (127.0.0.0/8|::1) return", "What comes from outside is never for the ports of 127.0.0.1, whatever it says."),
+    (
+        r"daddr (127.0.0.0/8|::1) return",
+        "What comes from outside is never for the ports of 127.0.0.1, whatever it says.",
+    ),
     (r"fib daddr type != local return", "What is for others passes by."),
     (r"fe80::/10 return", "Link-local sources are not passed on: nobody could be answered."),
-    (r"fib daddr . iif type local return", "Not from another lab's node to the address of its own bridge."),
+    (
+        r"fib daddr . iif type local return",
+        "Not from another lab's node to the address of its own bridge.",
+    ),
     (r"jump (chosen|published)", "First ports of one address, then those of all."),
     (r"oif != .?lo.? return", "Only what the machine sends to one of its own addresses."),
     (r"ct state invalid,related jump errors", "Error messages of nodes: of their own flows only."),
-    (r"ct (reply|original) ip6? saddr @inside\d accept", "One end of the flow is in the network from which the message comes."),
+    (
+        r"ct (reply|original) ip6? saddr @inside\d accept",
+        "One end of the flow is in the network from which the message comes.",
+    ),
     (
         r"daddr 127.0.0.0/8 .*accept",
-        "`route_localnet` opens the machine's 127.0.0.1: answers from published ports may come there.",
+        (
+            "`route_localnet` opens the machine's 127.0.0.1: answers from published ports may "
+            "come there."
+        ),
     ),
     (r"daddr 127.0.0.0/8 drop", "And nothing else."),
     (
         r"jump unplaced",
-        "Answers that the connection tracking can't place: the machine would end a node's connection with a reset.",
+        (
+            "Answers that the connection tracking can't place: the machine would end a node's "
+            "connection with a reset."
+        ),
     ),
     (r"socket transparent", "What one of the machine's own sockets waits for is its own affair."),
     (r"jump claiming", "From elsewhere, with a source that is at home in this lab:"),
     (r"saddr @home\d fib", "where no way leads back, it is forged."),
     (
         r"@apart ct status dnat",
-        "What was sent to a published port of a neighbour stays within the bridge, and is marked for its ports.",
+        (
+            "What was sent to a published port of a neighbour stays within the bridge, and is "
+            "marked for its ports."
+        ),
     ),
     (r"@apart .* == 0x0+ drop", "From port to port only that."),
     (r"@apart .*mark set", "The mark has done its work."),
-    (r"jump translated", "Most packets: of a flow that was translated on its way, so that it was let through."),
+    (
+        r"jump translated",
+        "Most packets: of a flow that was translated on its way, so that it was let through.",
+    ),
     (r"^iif & \w+ != 0 oif & \w+ == 0 accept", "To the outside: such a flow of a node of ours."),
-    (r"^iif & \w+ == 0 ip6? saddr != @home\d accept", "From the outside, likewise: a flow between two nodes is theirs."),
+    (
+        r"^iif & \w+ == 0 ip6? saddr != @home\d accept",
+        "From the outside, likewise: a flow between two nodes is theirs.",
+    ),
     (r"ct state new ct status dnat", "To a published port, from outside."),
-    (r"jump round", "To a published port from the same bridge or from 127.0.0.1: the answer has to come by the machine, too."),
-    (r"oifname . ip6? saddr @inside\d masquerade", "The bridge's address takes the place of the neighbour's."),
+    (
+        r"jump round",
+        (
+            "To a published port from the same bridge or from 127.0.0.1: the answer has to come "
+            "by the machine, too."
+        ),
+    ),
+    (
+        r"oifname . ip6? saddr @inside\d masquerade",
+        "The bridge's address takes the place of the neighbour's.",
+    ),
     (r"jump out", "What leaves by `nat`."),
     (r"jump about", "An error message goes between the two ends of the flow that it is about."),
     (r"direction (original|reply) jump (there|back)", "Which of its ends is where it comes from."),
@@ -197,11 +289,23 @@ REASONS = (
     (r"bare\d", "Untranslated, with a label."),
     (r"jump clamp", "The first packets of a TCP connection say how large a segment may be."),
     (r"maxseg", "No larger than the smallest link on its way (a tunnel or PPPoE uplink) takes."),
-    (r"iifname \. oifname @(within|strangers)", "Within one bridge: everything, or what goes to published ports."),
+    (
+        r"iifname \. oifname @(within|strangers)",
+        "Within one bridge: everything, or what goes to published ports.",
+    ),
     (r"jump leaving", "From a network of this lab."),
     (r"jump coming", "To a network of this lab."),
-    (r"jump others", "The machine passes this on for labs only; the indexes of their interfaces have this bit."),
-    (r"add @same", "Frames within another program's bridge come by here, too, with br_netfilter, and are not forwarded:"),
+    (
+        r"jump others",
+        "The machine passes this on for labs only; the indexes of their interfaces have this bit.",
+    ),
+    (
+        r"add @same",
+        (
+            "Frames within another program's bridge come by here, too, with br_netfilter, and are "
+            "not forwarded:"
+        ),
+    ),
     (r"@same accept", "they come and go by one interface, which can only be asked so."),
     (r"@routers accept", "As it was before."),
     (r"ct state invalid,related drop", "Neighbours send each other no errors."),
@@ -218,7 +322,10 @@ REASONS = (
     (r"(outward|inward)\d", "With the outside."),
     (r"oif & \w+ != 0 drop", "To no other network of any lab."),
     (r"iif & \w+ != 0 drop", "And from none to ours."),
-    (r"loopback|saddr (127.0.0.0/8|::1)", "127.0.0.1 means the node itself to a node: it gets the bridge's address instead."),
+    (
+        r"loopback|saddr (127.0.0.0/8|::1)",
+        "127.0.0.1 means the node itself to a node: it gets the bridge's address instead.",
+    ),
     (r"^snat ", "Out, with the chosen address."),
     (r"^masquerade", "Out, with the address of the interface by which it goes."),
     (r"jump guard", "Before anything else looks at a frame."),
@@ -227,8 +334,14 @@ REASONS = (
     (r"ether saddr|arp saddr ether", "Its own MAC,"),
     (r"arp saddr ip|saddr != @addresses", "its own addresses,"),
     (r"nd-neighbor-advert", "and it speaks for itself only."),
-    (r"nd-router-advert, nd-redirect|udp sport \{ 67|udp dport \{ 68", "A guarded node is neither router nor DHCP server."),
-    (r"@(leasing|announcing)", "Neither questions nor answers of the lab's own servers pass by an uplink."),
+    (
+        r"nd-router-advert, nd-redirect|udp sport \{ 67|udp dport \{ 68",
+        "A guarded node is neither router nor DHCP server.",
+    ),
+    (
+        r"@(leasing|announcing)",
+        "Neither questions nor answers of the lab's own servers pass by an uplink.",
+    ),
     (r"^drop$", "Everything else."),
 )
 
@@ -240,11 +353,14 @@ def _reason(line: str) -> str:
 
 
 def manual(text: str) -> str:
-    """The head, then the table with a comment above each rule and set; a reason that was just given is not repeated."""
+    """The head, then the table with a comment above each rule and set; a reason that was just given
+    is not repeated."""
     out, last = [], ""
     for line in text.splitlines():
         bare = line.strip()
-        is_rule = line.startswith("\t\t") and not re.match(r"(type|size|flags|elements|\}|\t)", line[2:])
+        is_rule = line.startswith("\t\t") and not re.match(
+            r"(type|size|flags|elements|\}|\t)", line[2:]
+        )
         if re.match(r"(set|map) ", bare) or is_rule:
             reason = _reason(bare)
             if reason != last:
@@ -257,7 +373,8 @@ def manual(text: str) -> str:
 
 
 def test_the_manual_tells_each_rule(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The table of the manual's lab is in the kernel when it is written down. It shows the sets of one element, too."""
+    """The table of the manual's lab is in the kernel when it is written down. It shows the sets of
+    one element, too."""
     require("nft")
     monkeypatch.setattr(rules, "_is_single", lambda _each: False)
     Path("lab.yaml").write_text(LAB)

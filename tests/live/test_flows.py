@@ -1,4 +1,5 @@
-"""Clients that go on sending while the lab changes: each packet goes where the lab says now, and nobody else's flows end."""
+"""Clients that go on sending while the lab changes: each packet goes where the lab says now, and
+nobody else's flows end."""
 
 from __future__ import annotations
 
@@ -31,13 +32,17 @@ HOST = {4: "192.0.2.1", 6: "2001:db8::1"}
 THERE = {4: "192.0.2.2", 6: "2001:db8::2"}
 BOTH = pytest.mark.parametrize("version", [4, 6])
 UDP = ["5000:5000/udp"]
-TRACKS = "add table inet keeps; add chain inet keeps c { type filter hook input priority 0; }; add rule inet keeps c ct state new"
+TRACKS = (
+    "add table inet keeps; add chain inet keeps c { type filter hook input priority 0; }; add "
+    "rule inet keeps c ct state new"
+)
 
 
 @pytest.fixture
 def outside(world: World) -> Iterator[Outside]:
     require("nft", "sysctl")
-    for name in ("udp_timeout", "icmp_timeout", "icmpv6_timeout"):  # no flow ends by itself on a machine that is slow
+    # no flow ends by itself on a machine that is slow
+    for name in ("udp_timeout", "icmp_timeout", "icmpv6_timeout"):
         with suppress(OSError):
             Path(f"/proc/sys/net/netfilter/nf_conntrack_{name}").write_text("600")
     with Outside(world) as made:
@@ -60,18 +65,26 @@ def lab(
     networks: dict[str, Any] | None = None,
     **nodes: Any,
 ) -> Lab:
-    """Two nodes, a1 and a2, on a network with nat, and others; an empty ``nodes`` word takes one out."""
+    """Two nodes, a1 and a2, on a network with nat, and others; an empty ``nodes`` word takes one
+    out."""
     net = "lan" if name == "la" else f"{name}net"
     first, second = (f"{name[-1]}{at}" for at in (1, 2))
     made = {
-        each: {"networks": {net: [address(number, at, 4), address(number, at, 6)]}, "ports": (ports or {}).get(each, [])}
+        each: {
+            "networks": {net: [address(number, at, 4), address(number, at, 6)]},
+            "ports": (ports or {}).get(each, []),
+        }
         for each, at in ((first, 2), (second, 3))
     }
     made |= nodes
     data = {
         "name": name,
         "networks": {
-            net: {"subnet": [f"10.{number}.0.0/24", f"fd00:{number}::/64"], "nat": True, "dns": False},
+            net: {
+                "subnet": [f"10.{number}.0.0/24", f"fd00:{number}::/64"],
+                "nat": True,
+                "dns": False,
+            },
             **{each: {"dns": False, **words} for each, words in (networks or {}).items()},
         },
         "nodes": {each: words for each, words in made.items() if words},
@@ -85,7 +98,9 @@ def up(wanted: Lab) -> None:
     assert render.text(wanted.plan()).splitlines()[-1].startswith("nothing to do")
 
 
-def server(node: str, version: int, port: int = 5000, kind: int = socket.SOCK_DGRAM) -> socket.socket:
+def server(
+    node: str, version: int, port: int = 5000, kind: int = socket.SOCK_DGRAM
+) -> socket.socket:
     return bound(node, "0.0.0.0" if version == 4 else "::", port, kind)  # noqa: S104 (in a throwaway namespace)
 
 
@@ -106,28 +121,43 @@ def tracked() -> dict[tuple[object, ...], Flow]:
 
 @pytest.fixture
 def others(outside: Outside) -> Iterator[Callable[[], None]]:
-    """Flows of others: another lab's, another program's, the machine's own. Gives what asserts that none has ended."""
+    """Flows of others: another lab's, another program's, the machine's own. Gives what asserts that
+    none has ended."""
     run = outside.world.run
-    run("sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")  # a router for others, too
-    theirs = Outside(outside.world, "theirs", "br9", ("172.30.0.1", "fd30::1"), ("172.30.0.2", "fd30::2"))
+    # a router for others, too
+    run("sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
+    theirs = Outside(
+        outside.world, "theirs", "br9", ("172.30.0.1", "fd30::1"), ("172.30.0.2", "fd30::2")
+    )
     opened: list[Any] = [theirs.__enter__()]
     for gateway in theirs.here:
         run("ip", "-n", "theirs", "route", "add", "default", "via", gateway)
-    # A port of theirs leads to their container, another to our node; what leaves the container is translated.
+    # A port of theirs leads to their container, another to our node; what leaves the container is
+    # translated.
     places = {8000: ("172.30.0.2", "fd30::2"), 8001: ("10.1.0.3", "fd00:1::3")}
     rules = [
         f"add rule inet theirs pre udp dport {port} dnat {ip} to {there}:5000"
         for port, (four, six) in places.items()
         for ip, there in (("ip", four), ("ip6", f"[{six}]"))
     ]
-    rules += [f"add rule inet theirs post {saddr} masquerade" for saddr in ("ip saddr 172.30.0.0/24", "ip6 saddr fd30::/64")]
+    rules += [
+        f"add rule inet theirs post {saddr} masquerade"
+        for saddr in ("ip saddr 172.30.0.0/24", "ip6 saddr fd30::/64")
+    ]
     chains = (("pre", "prerouting", -110), ("post", "postrouting", 90))
-    made = [f"add chain inet theirs {name} {{ type nat hook {hook} priority {number}; }}" for name, hook, number in chains]
+    made = [
+        f"add chain inet theirs {name} {{ type nat hook {hook} priority {number}; }}"
+        for name, hook, number in chains
+    ]
     run("nft", "; ".join(["add table inet theirs", *made, *rules]))
     up(lab({"b1": ["192.0.2.1:8002:5000/udp", "[2001:db8::1]:8002:5000/udp"]}, name="lb", number=9))
     up(lab())
     for version in (4, 6):
-        ours, container, away = server("a2", version), server("theirs", version), server("elsewhere", version)
+        ours, container, away = (
+            server("a2", version),
+            server("theirs", version),
+            server("elsewhere", version),
+        )
         other, ssh = server("b1", version), server("", version, 22, socket.SOCK_STREAM)
         opened += [ours, container, away, other, ssh]
         for node, target, port, hears in (
@@ -159,9 +189,12 @@ def others(outside: Outside) -> Iterator[Callable[[], None]]:
 
 
 @BOTH
-def test_a_published_port_and_a_client_that_goes_on_sending(outside: Outside, others: Callable[[], None], version: int) -> None:
-    """Moved to another node, to another port, withdrawn, published while the client sends, narrowed to another address; its node
-    made anew with another address; at last the lab goes and another one publishes the port. Nobody else's flows end."""
+def test_a_published_port_and_a_client_that_goes_on_sending(
+    outside: Outside, others: Callable[[], None], version: int
+) -> None:
+    """Moved to another node, to another port, withdrawn, published while the client sends, narrowed
+    to another address; its node made anew with another address; at last the lab goes and another
+    one publishes the port. Nobody else's flows end."""
     at1, at2 = server("a1", version), server("a2", version, 5001)
     with at1, at2, Caller("elsewhere", HOST[version]) as client:
         servers = {"a1": at1, "a2": at2}
@@ -227,7 +260,8 @@ def test_sctp_follows_too(outside: Outside) -> None:
 
 
 def test_an_open_connection_of_the_machines_own_program_stays(outside: Outside) -> None:
-    """It was accepted before its port was published: it is the program's until it ends. New ones go to the node."""
+    """It was accepted before its port was published: it is the program's until it ends. New ones go
+    to the node."""
     up(lab())
     with server("", 4, 5000, socket.SOCK_STREAM) as listening:
         client = connected("elsewhere", (HOST[4], 5000))
@@ -238,40 +272,55 @@ def test_an_open_connection_of_the_machines_own_program_stays(outside: Outside) 
         up(lab({"a1": ["5000:5000"]}))
         client.sendall(b"b")
         assert accepted.recv(9) == b"b"
-        with server("a1", 4, 5000, socket.SOCK_STREAM) as ours, connected("elsewhere", (HOST[4], 5000)):
+        with (
+            server("a1", 4, 5000, socket.SOCK_STREAM) as ours,
+            connected("elsewhere", (HOST[4], 5000)),
+        ):
             ours.accept()[0].close()
     Lab("la").down()
 
 
 @BOTH
 def test_rules_that_were_lost(outside: Outside, version: int) -> None:
-    """Who sent meanwhile is not answered for ever by nobody: when the rules are back, its port and its way out are, too. The
-    machine itself is a client as well."""
+    """Who sent meanwhile is not answered for ever by nobody: when the rules are back, its port and
+    its way out are, too. The machine itself is a client as well."""
     # Somebody else's rule keeps the connection tracking at work: by itself it would go with ours.
     outside.world.run("nft", TRACKS)
     wanted = lab({"a1": UDP})
     up(wanted)
     hears, away = server("a1", version), server("elsewhere", version)
-    clients = Caller("elsewhere", HOST[version]), Caller("", HOST[version], source=HOST[version]), Caller("a2", THERE[version])
+    clients = (
+        Caller("elsewhere", HOST[version]),
+        Caller("", HOST[version], source=HOST[version]),
+        Caller("a2", THERE[version]),
+    )
     asked = ({"a1": hears}, {"a1": hears}, {"away": away})
     outside.world.run("nft", "delete", "table", "inet", "bascule-la")
     for client, servers in zip(clients, asked, strict=True):
         client.ask(servers)
-    assert {line for line in render.text(wanted.plan()).splitlines() if re.match("~ [0-9]", line)} == {
+    assert {
+        line for line in render.text(wanted.plan()).splitlines() if re.match("~ [0-9]", line)
+    } == {
         f"~ 1 flow from {address(1, 3, version)} ends  (lan has nat now)",
         f"~ 2 flows to {HOST[version]} end  (port 5000/udp is published now)",
     }
     up(wanted)
-    assert [client.reaches(servers) for client, servers in zip(clients, asked, strict=True)] == ["a1", "a1", "away"]
-    assert {flow.reply.dst for flow in tracked().values() if flow.original.src == address(1, 3, version)} == {HOST[version]}
+    assert [client.reaches(servers) for client, servers in zip(clients, asked, strict=True)] == [
+        "a1",
+        "a1",
+        "away",
+    ]
+    assert {
+        flow.reply.dst for flow in tracked().values() if flow.original.src == address(1, 3, version)
+    } == {HOST[version]}
     wanted.down()
     for each in (hears, away, *clients):
         (each.socket if isinstance(each, Caller) else each).close()
 
 
 def test_rules_that_were_lost_and_came_back_by_another_hand(outside: Outside) -> None:
-    """The table is as it was left, and yet a client is black-holed: `plan` shows its flow, and `up` ends that and does nothing
-    else."""
+    """The table is as it was left, and yet a client is black-holed: `plan` shows its flow, and `up`
+    ends that and does nothing else."""
     wanted = lab({"a1": UDP})
     world = outside.world
     world.run("nft", TRACKS)
@@ -283,8 +332,14 @@ def test_rules_that_were_lost_and_came_back_by_another_hand(outside: Outside) ->
         world.run("nft", "-f", "-", input=saved)
         Path("lab.yaml").write_text(wanted.yaml())
         (change,) = as_json(world, "plan", "lab.yaml")["changes"]
-        assert (change["sign"], change["kind"], change["what"]) == ("~", "flows", f"1 flow to {HOST[4]} ends")
-        assert change["commands"] == ["conntrack -D -f ipv4 -p 17 -s 192.0.2.2 -d 192.0.2.1 --sport 7000 --dport 5000"]
+        assert (change["sign"], change["kind"], change["what"]) == (
+            "~",
+            "flows",
+            f"1 flow to {HOST[4]} ends",
+        )
+        assert change["commands"] == [
+            "conntrack -D -f ipv4 -p 17 -s 192.0.2.2 -d 192.0.2.1 --sport 7000 --dport 5000"
+        ]
         assert client.ask({"a1": hears}) is None
         done = bascule(world, "up", "lab.yaml", "--explain")
         assert done.stdout.splitlines() == change["commands"]
@@ -297,7 +352,9 @@ def test_rules_that_were_lost_and_came_back_by_another_hand(outside: Outside) ->
 
 
 @BOTH
-def test_what_was_reached_is_reached_no_more(outside: Outside, others: Callable[[], None], version: int) -> None:
+def test_what_was_reached_is_reached_no_more(
+    outside: Outside, others: Callable[[], None], version: int
+) -> None:
     """`reach` removed: datagrams, a connection and a ping that goes on."""
     number = {"subnet": ["10.2.0.0/24", "fd00:2::/64"]}
 
@@ -309,10 +366,19 @@ def test_what_was_reached_is_reached_no_more(outside: Outside, others: Callable[
     raw = socket.IPPROTO_ICMP if version == 4 else socket.IPPROTO_ICMPV6
     listening = server("a1", version, 5001, socket.SOCK_STREAM)
     with inside("d1"):
-        ping = socket.socket(socket.AF_INET if version == 4 else socket.AF_INET6, socket.SOCK_RAW, raw)
+        ping = socket.socket(
+            socket.AF_INET if version == 4 else socket.AF_INET6, socket.SOCK_RAW, raw
+        )
     stream = connected("d1", (target, 5001))
     accepted = listening.accept()[0]
-    with server("a1", version) as hears, Caller("d1", target) as client, listening, ping, stream, accepted:
+    with (
+        server("a1", version) as hears,
+        Caller("d1", target) as client,
+        listening,
+        ping,
+        stream,
+        accepted,
+    ):
         ping.settimeout(patience())
         accepted.settimeout(patience())
         assert client.reaches({"a1": hears}) == "a1" and _pinged(ping, target)
@@ -342,9 +408,13 @@ def _pinged(ping: socket.socket, target: str) -> bool:
 
 @pytest.mark.parametrize("bridged", ["0", "1"], ids=["routed", "bridge-nf"])
 def test_what_a_node_leads_from_network_to_network_stays(outside: Outside, bridged: str) -> None:
-    """Where bridged frames pass the firewall, the machine knows of such a flow, and did not open it."""
+    """Where bridged frames pass the firewall, the machine knows of such a flow, and did not open
+    it."""
     Path("/proc/sys/net/bridge/bridge-nf-call-iptables").write_text(bridged)
-    router = {"networks": {"lan": ["10.1.0.9", "fd00:1::9"], "dmz": ["10.2.0.9"]}, "sysctls": {"net.ipv4.ip_forward": 1}}
+    router = {
+        "networks": {"lan": ["10.1.0.9", "fd00:1::9"], "dmz": ["10.2.0.9"]},
+        "sysctls": {"net.ipv4.ip_forward": 1},
+    }
     far = {"networks": {"dmz": ["10.2.0.2"]}, "routes": ["10.1.0.0/24 via 10.2.0.9"]}
     near = {"networks": {"lan": ["10.1.0.2", "fd00:1::2"]}, "routes": ["10.2.0.0/24 via 10.1.0.9"]}
     wanted = lab(networks={"dmz": {"subnet": "10.2.0.0/24"}}, r=router, d1=far, a1=near)
@@ -360,12 +430,14 @@ def test_what_a_node_leads_from_network_to_network_stays(outside: Outside, bridg
 
 @BOTH
 def test_a_way_out_that_changes(outside: Outside, others: Callable[[], None], version: int) -> None:
-    """Begun without `nat`, which comes, gets another address, goes, and then the network becomes internal: each time the next
-    packet is shown as the lab says."""
+    """Begun without `nat`, which comes, gets another address, goes, and then the network becomes
+    internal: each time the next packet is shown as the lab says."""
     world = outside.world
     second = {4: "192.0.2.9", 6: "2001:db8::9"}
     world.run("ip", "address", "add", f"{second[4]}/24", "dev", "up0")
-    world.run("ip", "address", "add", f"{second[6]}/64", "dev", "up0", "nodad", "preferred_lft", "0")
+    world.run(
+        "ip", "address", "add", f"{second[6]}/64", "dev", "up0", "nodad", "preferred_lft", "0"
+    )
     plain = address(2, 2, version)
     network: dict[str, Any] = {"subnet": ["10.2.0.0/24", "fd00:2::/64"]}
     chosen = {"nat": True, "outbound_address": list(second.values())}
@@ -401,10 +473,15 @@ def _shown(client: Caller, away: socket.socket) -> str | None:
 
 @BOTH
 def test_a_node_that_goes_and_its_address(outside: Outside, version: int) -> None:
-    """`node rm`, `network disconnect`: the flows of that node end, and another one that gets its address inherits none."""
+    """`node rm`, `network disconnect`: the flows of that node end, and another one that gets its
+    address inherits none."""
     world = outside.world
     up(lab({"a1": UDP}))
-    with server("elsewhere", version) as away, Caller("a1", THERE[version]) as out, Caller("a2", THERE[version]) as stays:
+    with (
+        server("elsewhere", version) as away,
+        Caller("a1", THERE[version]) as out,
+        Caller("a2", THERE[version]) as stays,
+    ):
         assert out.reaches({"away": away}) == stays.reaches({"away": away}) == "away"
         bascule(world, "node", "rm", "a1")
         left = {flow.original.src for flow in tracked().values()}
@@ -415,19 +492,26 @@ def test_a_node_that_goes_and_its_address(outside: Outside, version: int) -> Non
     with server("elsewhere", version) as away, Caller("a1", THERE[version]) as client:
         assert client.reaches({"away": away}) == "away"
         renamed = {"networks": {"lan": [address(1, 2, 4), address(1, 2, 6)]}}
-        assert f"~ 1 flow from {address(1, 2, version)} ends  ({address(1, 2, version)} is another's now)" in render.text(
-            lab(a1={}, heir=renamed).plan()
-        )
+        assert (
+            f"~ 1 flow from {address(1, 2, version)} ends  ({address(1, 2, version)} is "
+            f"another's now)"
+        ) in render.text(lab(a1={}, heir=renamed).plan())
         up(lab(a1={}, heir=renamed))
         assert address(1, 2, version) not in {flow.original.src for flow in tracked().values()}
     Lab("la").down()
 
 
-def test_down_ends_all_flows_of_the_lab_and_no_others(outside: Outside, others: Callable[[], None]) -> None:
+def test_down_ends_all_flows_of_the_lab_and_no_others(
+    outside: Outside, others: Callable[[], None]
+) -> None:
     """Also those of addresses that a node has given itself. The plan tells of each address."""
     up(lab({"a1": UDP}))
     outside.world.run("ip", "-n", "a1", "address", "add", "10.1.0.99/24", "dev", "eth0")
-    with server("a1", 4) as hears, Caller("elsewhere", HOST[4]) as client, server("elsewhere", 4) as away:
+    with (
+        server("a1", 4) as hears,
+        Caller("elsewhere", HOST[4]) as client,
+        server("elsewhere", 4) as away,
+    ):
         assert client.reaches({"a1": hears}) == "a1"
         with Caller("a1", THERE[4], source="10.1.0.99") as other:
             assert other.reaches({"away": away}) == "away"
@@ -437,7 +521,9 @@ def test_down_ends_all_flows_of_the_lab_and_no_others(outside: Outside, others: 
         before = tracked()
         Lab("la").down()
         after = tracked()
-    ended = [(*before[key].original[:2], *before[key].reply[:2]) for key in before.keys() - after.keys()]
+    ended = [
+        (*before[key].original[:2], *before[key].reply[:2]) for key in before.keys() - after.keys()
+    ]
     assert len(ended) == 2 + 2  # with what another program had led to our node, in both families
     assert all(any(end.startswith(("10.1.", "fd00:1:")) for end in ends) for ends in ended)
 
@@ -445,7 +531,9 @@ def test_down_ends_all_flows_of_the_lab_and_no_others(outside: Outside, others: 
 # --- what goes wrong on the way
 
 
-def test_who_sends_between_the_look_and_the_change(outside: Outside, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_sends_between_the_look_and_the_change(
+    outside: Outside, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its flow is not in the plan, and ends all the same."""
     up(lab({"a1": UDP}))
     real = nft.run_unless
@@ -468,7 +556,11 @@ def test_killed_between_the_rules_and_the_flows(outside: Outside, version: int) 
     """The next `up` sees what is left, and ends it."""
     moves = lab({"a2": UDP})
     up(lab({"a1": UDP}))
-    with server("a1", version) as at1, server("a2", version) as at2, Caller("elsewhere", HOST[version]) as client:
+    with (
+        server("a1", version) as at1,
+        server("a2", version) as at2,
+        Caller("elsewhere", HOST[version]) as client,
+    ):
         servers = {"a1": at1, "a2": at2}
         names = attempt(moves.up, Fault(1 << 30)).names
         last = len(names) - names[::-1].index("run") - 1
@@ -495,12 +587,16 @@ def test_killed_twice(outside: Outside) -> None:
         assert attempt(second.up, Fault(names.index("run"), "kill")).how == "killed"
         up(lab())
         assert client.ask({"a2": hears}) is None
-        assert HOST[4] not in {flow.original.dst for flow in tracked().values() if flow.reply.src == "10.1.0.3"}
+        assert HOST[4] not in {
+            flow.original.dst for flow in tracked().values() if flow.reply.src == "10.1.0.3"
+        }
     Lab("la").down()
 
 
 @pytest.mark.parametrize("fresh", [False, True], ids=["a change", "the first up"])
-def test_a_run_that_fails_and_is_undone(outside: Outside, monkeypatch: pytest.MonkeyPatch, fresh: bool) -> None:
+def test_a_run_that_fails_and_is_undone(
+    outside: Outside, monkeypatch: pytest.MonkeyPatch, fresh: bool
+) -> None:
     """Its rules stood for a moment, and a client used it."""
     if not fresh:
         up(lab({"a1": UDP}))
@@ -541,8 +637,11 @@ def test_a_kernel_without_ctnetlink(outside: Outside, monkeypatch: pytest.Monkey
     Lab("la").down()
 
 
-def test_the_text_of_the_flows_is_not_needed(outside: Outside, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A kernel may be built without it, or write it in another form: then the dump says the same."""
+def test_the_text_of_the_flows_is_not_needed(
+    outside: Outside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kernel may be built without it, or write it in another form: then the dump says the
+    same."""
     wanted, moved = lab({"a1": UDP}), lab({"a2": UDP})
     up(wanted)
     with server("a1", 4) as hears, Caller("elsewhere", HOST[4]) as client:
@@ -574,7 +673,10 @@ def test_flows_are_ended_in_a_private_world(world: World) -> None:
     def asked() -> list[str | None]:
         with inside(""), server("a1", 4) as four, server("a1", 6) as six:
             clients = [Caller("d1", address(1, 2, version)) for version in (4, 6)]
-            return [client.ask({"a1": hears}) for client, hears in zip(clients, (four, six), strict=True)]
+            return [
+                client.ask({"a1": hears})
+                for client, hears in zip(clients, (four, six), strict=True)
+            ]
 
     wanted("lan").up()
     try:
@@ -582,7 +684,8 @@ def test_flows_are_ended_in_a_private_world(world: World) -> None:
         assert inside_of.call(asked) == ["a1", "a1"]
         plan = render.text(wanted().plan()).splitlines()
         assert [line for line in plan if "flow" in line] == [
-            f"~ 1 flow to {address(1, 2, version)} ends  (dmz does not reach lan)" for version in (4, 6)
+            f"~ 1 flow to {address(1, 2, version)} ends  (dmz does not reach lan)"
+            for version in (4, 6)
         ]
         wanted().up()
         assert not wanted().plan()
@@ -596,13 +699,19 @@ def test_the_command_ends_the_same_flows(outside: Outside) -> None:
     require("conntrack")
     world = outside.world
     world.run("nft", TRACKS)
-    opened = [server("elsewhere", version, 5000, kind) for version in (4, 6) for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM)]
+    opened = [
+        server("elsewhere", version, 5000, kind)
+        for version in (4, 6)
+        for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM)
+    ]
     for version in (4, 6):
         with Caller("", THERE[version]) as client:
             client.ask({})
         connected("", (THERE[version], 5000)).close()
         raw = socket.IPPROTO_ICMP if version == 4 else socket.IPPROTO_ICMPV6
-        with socket.socket(socket.AF_INET if version == 4 else socket.AF_INET6, socket.SOCK_RAW, raw) as ping:
+        with socket.socket(
+            socket.AF_INET if version == 4 else socket.AF_INET6, socket.SOCK_RAW, raw
+        ) as ping:
             ping.settimeout(2)
             assert _pinged(ping, THERE[version])
     for each in opened:

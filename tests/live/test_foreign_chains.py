@@ -1,4 +1,5 @@
-"""Our rules in other programs' chains: known by what they say, whatever saving and loading has made of their comments."""
+"""Our rules in other programs' chains: known by what they say, whatever saving and loading has made
+of their comments."""
 
 from __future__ import annotations
 
@@ -41,7 +42,11 @@ def _bridged_frames_do_not_pass() -> None:
 
 def _rules(world: World, chain: tuple[str, str, str, str]) -> list[str]:
     """As iptables tells them: with comments of both kinds."""
-    return [line for line in world.run(chain[3], "-S", "FORWARD").stdout.splitlines() if line.startswith("-A")]
+    return [
+        line
+        for line in world.run(chain[3], "-S", "FORWARD").stdout.splitlines()
+        if line.startswith("-A")
+    ]
 
 
 def _reload(world: World, chain: tuple[str, str, str, str], *options: str) -> None:
@@ -50,7 +55,9 @@ def _reload(world: World, chain: tuple[str, str, str, str], *options: str) -> No
 
 
 @pytest.mark.parametrize("times", [1, 2])
-def test_rules_are_saved_and_loaded(world: World, chain: tuple[str, str, str, str], times: int) -> None:
+def test_rules_are_saved_and_loaded(
+    world: World, chain: tuple[str, str, str, str], times: int
+) -> None:
     """They are as they should be, and go with the lab; also in its second life."""
     for _life in range(2):
         bascule(world, "up", "lab.yaml")
@@ -81,25 +88,30 @@ def test_what_is_there_twice_is_mended(world: World, chain: tuple[str, str, str,
         _reload(world, chain, "--noflush")
         assert len(_rules(world, chain)) == 4
         place = " ".join(chain[:3])
-        assert changes(world, "lab.yaml") == [f"~ rule in {place}: accept what {way} lan.7" for way in OURS]
+        assert changes(world, "lab.yaml") == [
+            f"~ rule in {place}: accept what {way} lan.7" for way in OURS
+        ]
         assert "(is there 2 times)" in bascule(world, "plan", "lab.yaml").stdout
         bascule(world, expected, "lab.yaml" if expected == "up" else "la")
         assert len(_rules(world, chain)) == (2 if expected == "up" else 0)
 
 
 def test_others_rules_are_theirs(world: World, chain: tuple[str, str, str, str]) -> None:
-    """Those that say more, or less, or something else about our bridge, or bear another's comment of whatever kind."""
+    """Those that say more, or less, or something else about our bridge, or bear another's comment
+    of whatever kind."""
     net = "10.0.0.0/8" if chain[0] == "ip" else "fd00::/8"
     theirs = [
-        f"-i lan.7 -s {net} -j ACCEPT", "-i lan.7 -j DROP", "-i lan+ -j ACCEPT", "! -i lan.7 -j ACCEPT", "-i lan.7 -j LOG",
-        "-i lan.7 -m conntrack --ctstate NEW -j ACCEPT", "-i lan.7 -p tcp -j ACCEPT", "-i lan.7 -o other -j ACCEPT", "-j ACCEPT",
-        "-i lan.7 -m mark --mark 0x7 -j ACCEPT", "-i lan.7 -j RETURN", "-i lanx7 -j ACCEPT", "-i lan.77 -j ACCEPT",
+        f"-i lan.7 -s {net} -j ACCEPT", "-i lan.7 -j DROP", "-i lan+ -j ACCEPT", "! -i lan.7 -j ACCEPT", "-i lan.7 -j LOG",  # noqa: E501
+        "-i lan.7 -m conntrack --ctstate NEW -j ACCEPT", "-i lan.7 -p tcp -j ACCEPT", "-i lan.7 -o other -j ACCEPT", "-j ACCEPT",  # noqa: E501
+        "-i lan.7 -m mark --mark 0x7 -j ACCEPT", "-i lan.7 -j RETURN", "-i lanx7 -j ACCEPT", "-i lan.77 -j ACCEPT",  # noqa: E501
         "-i lan.7 -m comment --comment mine -j ACCEPT", "-i lan.7 -j OTHER", "-i lan.7 -g OTHER",
     ]  # fmt: skip
     world.run(chain[3], "-N", "OTHER")
     for words in theirs:
         world.run(chain[3], "-A", "FORWARD", *words.split())
-    world.run("nft", f'add rule {" ".join(chain[:3])} oifname "lan.7" counter accept comment "mine"')
+    world.run(
+        "nft", f'add rule {" ".join(chain[:3])} oifname "lan.7" counter accept comment "mine"'
+    )
     before = _rules(world, chain)
     assert len(before) == len(theirs) + 1
     bascule(world, "up", "lab.yaml")
@@ -117,7 +129,9 @@ def test_others_rules_are_theirs(world: World, chain: tuple[str, str, str, str])
     )
 
 
-def test_the_way_back_of_a_script_finds_them(world: World, chain: tuple[str, str, str, str]) -> None:
+def test_the_way_back_of_a_script_finds_them(
+    world: World, chain: tuple[str, str, str, str]
+) -> None:
     """Saved and loaded, and twice; in any of nft's spellings."""
     world.run("bash", "-e", input=bascule(world, "script", "lab.yaml").stdout)
     _reload(world, chain, "--noflush")
@@ -153,7 +167,11 @@ def test_a_chain_with_rules_that_nobody_knows(world: World) -> None:
         }
     """
     world.run("nft", "-f", "-", input=text)
-    data: dict[str, Any] = {"name": "la", "networks": {"lan": {"subnet": "10.1.0.0/24", "nat": True, "dns": False}}, "nodes": {}}
+    data: dict[str, Any] = {
+        "name": "la",
+        "networks": {"lan": {"subnet": "10.1.0.0/24", "nat": True, "dns": False}},
+        "nodes": {},
+    }
     before = world.run("nft", "list", "ruleset").stdout
     lab = Lab.from_data(data, world="host")
     lab.up()

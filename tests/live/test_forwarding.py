@@ -35,7 +35,11 @@ def _data(name: str, number: int, *versions: int, nat: bool = True) -> dict[str,
     """A lab of one network with these IP versions."""
     subnets = {4: f"10.{number}.0.0/24", 6: f"fd00:{number}::/64"}
     network = {"subnet": [subnets[version] for version in versions], "nat": nat, "dns": False}
-    return {"name": name, "networks": {f"br{number}": network}, "nodes": {f"n{number}": [f"br{number}"]}}
+    return {
+        "name": name,
+        "networks": {f"br{number}": network},
+        "nodes": {f"n{number}": [f"br{number}"]},
+    }
 
 
 def _lab(name: str, number: int, *versions: int, nat: bool = True) -> Lab:
@@ -71,7 +75,9 @@ def _hears(world: World, prefix: str) -> bool:
     """A router that announces this prefix now is heard by our interface on the cable."""
     start = prefix.removesuffix("::")
     with suppress(AssertionError):
-        _announced(prefix, lambda: start in world.run("ip", "-6", "address", "show", "dev", "up0").stdout)
+        _announced(
+            prefix, lambda: start in world.run("ip", "-6", "address", "show", "dev", "up0").stdout
+        )
         return True
     return False
 
@@ -92,11 +98,14 @@ def _default_routes(world: World) -> list[str]:
 
 @pytest.fixture
 def hardened(world: World) -> Iterator[Snapshot]:
-    """A machine on a cable whose router it has heard, and where somebody has set what turning forwarding on and off would change.
-    Gives its state."""
+    """A machine on a cable whose router it has heard, and where somebody has set what turning
+    forwarding on and off would change. Gives its state."""
     require("nft")
     with Outside(world, here=("192.0.2.1",)):
-        world.run("ip", "netns", "exec", "elsewhere", "sysctl", "-qw", "net.ipv6.conf.eth0.accept_ra=0")  # it hears itself
+        # it hears itself
+        world.run(
+            "ip", "netns", "exec", "elsewhere", "sysctl", "-qw", "net.ipv6.conf.eth0.accept_ra=0"
+        )
         world.run("ip", "link", "add", "up1", "type", "veth", "peer", "name", DOTTED)
         world.run("ip", "link", "set", "up1", "up")
         _write("net/ipv6/conf/up1/forwarding", "1")
@@ -106,7 +115,9 @@ def hardened(world: World) -> Iterator[Snapshot]:
             _write(f"net/{version}/conf/{DOTTED}/forwarding", "1")
         if Path("/proc/sys/net/ipv6/conf/up0/force_forwarding").exists():  # Linux 6.17
             _write("net/ipv6/conf/up0/force_forwarding", "1")
-        _soon(lambda: world.run("ip", "-6", "address", "show", "dev", "up0", "scope", "link").stdout)
+        _soon(
+            lambda: world.run("ip", "-6", "address", "show", "dev", "up0", "scope", "link").stdout
+        )
         _announced("2001:db8:1::", lambda: _default_routes(world) == ["up0"])
         before = world.snapshot()
         assert "2001:db8:1:" in json.dumps(before["namespaces"]["host"]["addresses"])
@@ -147,8 +158,8 @@ ORDERS: dict[str, str] = {
 
 @pytest.mark.parametrize("order", ORDERS)
 def test_all_is_afterwards_as_it_was(hardened: Snapshot, world: World, order: str) -> None:
-    """With several labs, in any order: `a` needs IPv4, `b` both, and `=` is the same lab without the need. Meanwhile no route is
-    lost, and routers are heard."""
+    """With several labs, in any order: `a` needs IPv4, `b` both, and `=` is the same lab without
+    the need. Meanwhile no route is lost, and routers are heard."""
     labs = {"a": ("a", 1, 4), "b": ("b", 2, 4, 6)}
     up: dict[str, bool] = {}
     for number, (sign, name) in enumerate(ORDERS[order].split()):
@@ -160,7 +171,10 @@ def test_all_is_afterwards_as_it_was(hardened: Snapshot, world: World, order: st
             lab.up()
             assert not lab.plan()
             up[name] = sign == "+"
-        assert [_read(key) for key in SWITCHES] == [str(int(any(up.values()))), str(int(up.get("b", False)))], number
+        assert [_read(key) for key in SWITCHES] == [
+            str(int(any(up.values()))),
+            str(int(up.get("b", False))),
+        ], number
         assert _default_routes(world) == ["up0"]
         assert _hears(world, f"2001:db8:{10 + number}::"), number
     after = world.snapshot()
@@ -172,8 +186,8 @@ def test_all_is_afterwards_as_it_was(hardened: Snapshot, world: World, order: st
 
 
 def test_interfaces_that_come_and_go_meanwhile(hardened: Snapshot, world: World) -> None:
-    """What comes gets afterwards what it would have got, also under a name that was there before; what gets another name keeps
-    what was its own."""
+    """What comes gets afterwards what it would have got, also under a name that was there before;
+    what gets another name keeps what was its own."""
 
     def pair(name: str) -> None:
         world.run("ip", "link", "add", name, "type", "veth", "peer", "name", f"{name}-peer")
@@ -195,7 +209,9 @@ def test_interfaces_that_come_and_go_meanwhile(hardened: Snapshot, world: World)
     assert "renamed" not in world.run("ip", "link").stdout
 
 
-def test_an_interface_that_is_renamed_keeps_what_was_its_own(hardened: Snapshot, world: World) -> None:
+def test_an_interface_that_is_renamed_keeps_what_was_its_own(
+    hardened: Snapshot, world: World
+) -> None:
     before = _of(DOTTED)
     lab = _lab("a", 1, 4, 6)
     lab.up()
@@ -218,14 +234,28 @@ def test_what_others_set_meanwhile_is_theirs(hardened: Snapshot, world: World) -
     assert _read("net/ipv4/conf/all/accept_redirects") == "1"
     assert _read(f"net/ipv4/conf/{DOTTED}/forwarding") == "0"
     assert _read(f"net/ipv6/conf/{DOTTED}/forwarding") == "1"
-    assert [_read(f"net/ipv6/conf/{name}/accept_ra") for name in ("up0", "up1", "default")] == ["1", "0", "0"]
+    assert [_read(f"net/ipv6/conf/{name}/accept_ra") for name in ("up0", "up1", "default")] == [
+        "1",
+        "0",
+        "0",
+    ]
     assert _default_routes(world) == ["up0"]
 
 
 def test_interfaces_that_passed_packets_on_before_go_on(world: World) -> None:
-    """Though the machine as a whole did not, and does so for labs only. The same once one of them has got another name."""
+    """Though the machine as a whole did not, and does so for labs only. The same once one of them
+    has got another name."""
     require("nft")
-    ends = [Outside(world), Outside(world, "other", "up9", ("198.51.100.1", "2001:db8:9::1"), ("198.51.100.2", "2001:db8:9::2"))]
+    ends = [
+        Outside(world),
+        Outside(
+            world,
+            "other",
+            "up9",
+            ("198.51.100.1", "2001:db8:9::1"),
+            ("198.51.100.2", "2001:db8:9::2"),
+        ),
+    ]
     with ends[0] as one, ends[1] as other, Ears() as ears:
         one.routes("198.51.100.0/24")
         other.routes("192.0.2.0/24")
@@ -254,19 +284,27 @@ def test_interfaces_that_passed_packets_on_before_go_on(world: World) -> None:
 
 
 def test_who_turns_it_off_meanwhile_has_it_off(hardened: Snapshot, world: World) -> None:
-    """`plan` tells it; `up` would turn it on again; `down` leaves it, and lets routers be heard as before."""
+    """`plan` tells it; `up` would turn it on again; `down` leaves it, and lets routers be heard as
+    before."""
     lab = _lab("a", 1, 4, 6)
     lab.up()
     for key in SWITCHES:
         _write(key, "0")
-    signs = [(change.sign, change.fact.key, change.reason.split(";")[0]) for change in lab.plan().changes]
-    assert signs == [("~", ("forwarding", "", "IPv4"), "is off"), ("~", ("forwarding", "", "IPv6"), "is off")]
+    signs = [
+        (change.sign, change.fact.key, change.reason.split(";")[0]) for change in lab.plan().changes
+    ]
+    assert signs == [
+        ("~", ("forwarding", "", "IPv4"), "is off"),
+        ("~", ("forwarding", "", "IPv6"), "is off"),
+    ]
     lab.down()
     assert [_read(key) for key in SWITCHES] == ["0", "0"]
     assert (_read("net/ipv6/conf/up0/accept_ra"), _default_routes(world)) == ("1", ["up0"])
 
 
-def test_routes_of_an_interface_that_no_longer_listens_stay(hardened: Snapshot, world: World) -> None:
+def test_routes_of_an_interface_that_no_longer_listens_stay(
+    hardened: Snapshot, world: World
+) -> None:
     """An interface that has heard a router and is not to hear another."""
     _write("net/ipv6/conf/up0/accept_ra", "0")
     lab = _lab("a", 1, 6)
@@ -317,22 +355,33 @@ def test_a_setting_that_is_refused_is_named(hardened: Snapshot, world: World) ->
     """What was written before it is undone."""
 
     def gate(call: str, subject: object) -> None:
-        if call == "put" and str(subject) == f"/proc/sys/{SWITCHES[1]}" and _read(SWITCHES[1]) == "0":
+        if (
+            call == "put"
+            and str(subject) == f"/proc/sys/{SWITCHES[1]}"
+            and _read(SWITCHES[1]) == "0"
+        ):
             raise PermissionError(13, "Permission denied")
 
     with (
         syscalls.gated(gate),
-        pytest.raises(PlanFailed, match=r"sysctl -w net\.ipv6\.conf\.all\.forwarding=1: Permission denied"),
+        pytest.raises(
+            PlanFailed, match=r"sysctl -w net\.ipv6\.conf\.all\.forwarding=1: Permission denied"
+        ),
     ):
         _lab("a", 1, 4, 6).up()
     assert difference(hardened, world.snapshot()) == ""
 
 
 def test_what_a_plan_says(hardened: Snapshot, world: World) -> None:
-    """One change a family, with what it means for the machine, and each command; the same for the way back."""
+    """One change a family, with what it means for the machine, and each command; the same for the
+    way back."""
     Path("a.json").write_text(json.dumps(_data("a", 1, 4, 6)))
     _write("net/ipv4/conf/all/accept_redirects", "1")
-    rows = {row["what"]: row for row in as_json(world, "plan", "a.json")["changes"] if row["kind"] == "forwarding"}
+    rows = {
+        row["what"]: row
+        for row in as_json(world, "plan", "a.json")["changes"]
+        if row["kind"] == "forwarding"
+    }
     assert {what: row["reason"] for what, row in rows.items()} == {
         "forwarding of IPv4": "is off; as a router, it accepts no ICMP redirects",
         "forwarding of IPv6": "is off; up0 goes on hearing routers (accept_ra 2)",
@@ -348,11 +397,16 @@ def test_what_a_plan_says(hardened: Snapshot, world: World) -> None:
     assert "- forwarding of IPv6, with the settings that it changed  (no longer in the lab)" in said
     said = bascule(world, "down", "a", "--explain").stdout
     assert f"sysctl -qw net/ipv4/conf/{DOTTED}/forwarding=1" in said
-    assert said.index("all.forwarding=0") < said.index(f"net/ipv6/conf/{DOTTED}/forwarding=1") < said.index("up0.accept_ra=1")
+    assert (
+        said.index("all.forwarding=0")
+        < said.index(f"net/ipv6/conf/{DOTTED}/forwarding=1")
+        < said.index("up0.accept_ra=1")
+    )
 
 
 def _child(function: Callable[[], object]) -> int:
-    """Begin the function in a process of its own. Its exit code tells whether it came to its end."""
+    """Begin the function in a process of its own. Its exit code tells whether it came to its
+    end."""
     child = os.fork()
     if child == 0:
         code = 1
@@ -422,11 +476,23 @@ def test_a_namespace_of_another_program(hardened: Snapshot, world: World) -> Non
     world.run("ip", "link", "set", "up0", "netns", _theirs(world))
     inside = ("ip", "netns", "exec", "theirs")
     world.run(*inside, "ip", "link", "set", "up0", "up")
-    world.run(*inside, "sysctl", "-qw", "net.ipv4.conf.all.accept_redirects=0", "net.ipv6.conf.own.forwarding=1")
-    _soon(lambda: world.run(*inside, "ip", "-6", "address", "show", "dev", "up0", "scope", "link").stdout)
+    world.run(
+        *inside,
+        "sysctl",
+        "-qw",
+        "net.ipv4.conf.all.accept_redirects=0",
+        "net.ipv6.conf.own.forwarding=1",
+    )
+    _soon(
+        lambda: (
+            world.run(*inside, "ip", "-6", "address", "show", "dev", "up0", "scope", "link").stdout
+        )
+    )
 
     def routes() -> list[str]:
-        return [row["dev"] for row in world.ip_json("-n", "theirs", "-6", "route", "show", "default")]
+        return [
+            row["dev"] for row in world.ip_json("-n", "theirs", "-6", "route", "show", "default")
+        ]
 
     _announced("2001:db8:1::", lambda: routes() == ["up0"])
     before = world.snapshot()
@@ -438,7 +504,9 @@ def test_a_namespace_of_another_program(hardened: Snapshot, world: World) -> Non
     assert world.run(*inside, "sysctl", "-n", *keys).stdout.split() == ["1", "1"]
     assert routes() == ["up0"]
     Lab.from_data({**data, "nodes": {"box": {"netns": "/run/netns/theirs"}}}, world="host").up()
-    assert world.run(*inside, "sysctl", "-n", *keys, "net.ipv6.conf.own.forwarding").stdout.split() == ["0", "0", "1"]
+    assert world.run(
+        *inside, "sysctl", "-n", *keys, "net.ipv6.conf.own.forwarding"
+    ).stdout.split() == ["0", "0", "1"]
     lab.up()
     lab.down()
     assert routes() == ["up0"]
@@ -447,7 +515,9 @@ def test_a_namespace_of_another_program(hardened: Snapshot, world: World) -> Non
 
 def _theirs(world: World) -> str:
     world.run("ip", "netns", "add", "theirs")
-    world.run("ip", "-n", "theirs", "link", "add", "own", "type", "veth", "peer", "name", "own-peer")
+    world.run(
+        "ip", "-n", "theirs", "link", "add", "own", "type", "veth", "peer", "name", "own-peer"
+    )
     return "theirs"
 
 
@@ -475,9 +545,14 @@ def test_a_private_world(world: World) -> None:
     lab.up()
 
     def there() -> str:
-        return lab.node("n1").run(["cat", "/proc/sys/net/ipv4/ip_forward"], capture_output=True).stdout
+        return (
+            lab.node("n1").run(["cat", "/proc/sys/net/ipv4/ip_forward"], capture_output=True).stdout
+        )
 
-    assert {change.fact.key for change in Lab.from_data(_data("a", 1, 4, 6, nat=False), world="private").plan().changes} > {
+    assert {
+        change.fact.key
+        for change in Lab.from_data(_data("a", 1, 4, 6, nat=False), world="private").plan().changes
+    } > {
         ("forwarding", "", "IPv4"),
         ("forwarding", "", "IPv6"),
     }

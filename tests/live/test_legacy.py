@@ -23,7 +23,10 @@ from traffic import Ears, Outside, inside, patience, reach
 
 DATA = {
     "name": "la",
-    "networks": {"lan": {"subnet": ["10.1.0.0/24", "fd00:1::/64"], "nat": True}, "cut": {"subnet": "10.2.0.0/24"}},
+    "networks": {
+        "lan": {"subnet": ["10.1.0.0/24", "fd00:1::/64"], "nat": True},
+        "cut": {"subnet": "10.2.0.0/24"},
+    },
     "nodes": {"a": ["lan"]},
 }
 PROGRAMS = {4: "iptables-legacy", 6: "ip6tables-legacy"}
@@ -42,7 +45,11 @@ UNBRIDGED = {4: False, 6: False}
 
 def _advice(text: str, bridged: bool = False, version: int = 4) -> list[str]:
     lab = assign(from_data(DATA))
-    return list(legacy.advice((old.read(version, text),), list(legacy.needs(lab, {4: bridged, 6: bridged}, True))))
+    return list(
+        legacy.advice(
+            (old.read(version, text),), list(legacy.needs(lab, {4: bridged, 6: bridged}, True))
+        )
+    )
 
 
 def _commands(said: str) -> list[str]:
@@ -50,24 +57,34 @@ def _commands(said: str) -> list[str]:
 
 
 def test_what_is_lacking() -> None:
-    """Only that; each chain by itself; what stays on a bridge only where it passes, and nothing more lets it."""
+    """Only that; each chain by itself; what stays on a bridge only where it passes, and nothing
+    more lets it."""
     assert _advice(LISTED.replace("DROP", "ACCEPT")) == []
     assert _advice(LISTED) == [
-        "chain FORWARD of iptables-legacy drops what it does not know: what the lab passes on is lost, until you run "
+        "chain FORWARD of iptables-legacy drops what it does not know: what the lab passes on "
+        "is lost, until you run "
         "`iptables-legacy -I FORWARD -o lan -j ACCEPT`"
     ]
     assert [_commands(line) for line in _advice("-P FORWARD DROP\n", bridged=True)] == [
-        [f"iptables-legacy -I FORWARD {words} -j ACCEPT" for words in ("-i lan", "-o lan", "-i cut -o cut")]
+        [
+            f"iptables-legacy -I FORWARD {words} -j ACCEPT"
+            for words in ("-i lan", "-o lan", "-i cut -o cut")
+        ]
     ]
-    assert [_commands(line) for line in _advice(LISTED.replace("INPUT ACCEPT", "INPUT DROP"))][1] == [
-        "iptables-legacy -I INPUT -i lan -p tcp --dport 53 -j ACCEPT"
-    ]
+    assert [_commands(line) for line in _advice(LISTED.replace("INPUT ACCEPT", "INPUT DROP"))][
+        1
+    ] == ["iptables-legacy -I INPUT -i lan -p tcp --dport 53 -j ACCEPT"]
     assert [_commands(line) for line in _advice("-P INPUT DROP", version=6)] == [
-        [f"ip6tables-legacy -I INPUT -i lan -p {words} -j ACCEPT" for words in ("ipv6-icmp", "udp --dport 53", "tcp --dport 53")]
+        [
+            f"ip6tables-legacy -I INPUT -i lan -p {words} -j ACCEPT"
+            for words in ("ipv6-icmp", "udp --dport 53", "tcp --dport 53")
+        ]
     ]
 
 
-@pytest.mark.parametrize("text", ["", "-P", "-P FORWARD", "nonsense\n-P FORWARD\tDROP x", "\x00", "-A FORWARD"])
+@pytest.mark.parametrize(
+    "text", ["", "-P", "-P FORWARD", "nonsense\n-P FORWARD\tDROP x", "\x00", "-A FORWARD"]
+)
 def test_any_listing_is_read(text: str) -> None:
     assert isinstance(old.read(4, text), OldFirewall)
 
@@ -77,26 +94,40 @@ def firewall(world: World) -> World:
     """Both old firewalls drop what is passed on and what comes in."""
     require("nft", "dnsmasq", "iptables-legacy")
     for program in PROGRAMS.values():
-        if subprocess.run([program, "-P", "FORWARD", "DROP"], capture_output=True, check=False).returncode != 0:
+        if (
+            subprocess.run(
+                [program, "-P", "FORWARD", "DROP"], capture_output=True, check=False
+            ).returncode
+            != 0
+        ):
             pytest.skip("this kernel has no old iptables")
         world.run(program, "-P", "INPUT", "DROP")
-    world.run("ip6tables-legacy", "-A", "INPUT", "-i", "up0", "-p", "ipv6-icmp", "-j", "ACCEPT")  # the neighbours on the cable
+    # the neighbours on the cable
+    world.run("ip6tables-legacy", "-A", "INPUT", "-i", "up0", "-p", "ipv6-icmp", "-j", "ACCEPT")
     for path in Path("/proc/sys/net/bridge").glob("bridge-nf-call-ip*tables"):
         path.write_text("0")
     return world
 
 
 def test_the_advice_is_right(firewall: World) -> None:
-    """What is told to be lost is lost; once the commands were run it is not, and nothing is told any more."""
+    """What is told to be lost is lost; once the commands were run it is not, and nothing is told
+    any more."""
     with Outside(firewall) as outside, Ears() as ears, Lab.from_data(DATA, world="host"):
         servers = ears.on(outside.name, 7)
 
         def passes() -> list[bool]:
-            return [reach("a", address, 7, server) is not None for address, server in zip(outside.there, servers, strict=True)]
+            return [
+                reach("a", address, 7, server) is not None
+                for address, server in zip(outside.there, servers, strict=True)
+            ]
 
-        said = [note for note in Lab.from_data(DATA, world="host").plan().notes if "-legacy" in note]
+        said = [
+            note for note in Lab.from_data(DATA, world="host").plan().notes if "-legacy" in note
+        ]
         assert [note.split(" drops")[0] for note in said] == [
-            f"chain {chain} of {program}" for program in PROGRAMS.values() for chain in ("FORWARD", "INPUT")
+            f"chain {chain} of {program}"
+            for program in PROGRAMS.values()
+            for chain in ("FORWARD", "INPUT")
         ]
         findings = [each for each in doctor.examine() if each.what in PROGRAMS.values()]
         assert [each.verdict for each in findings] == ["note", "note"]
@@ -105,23 +136,36 @@ def test_the_advice_is_right(firewall: World) -> None:
         assert not _is_answered()
         for command in (command for note in said for command in _commands(note)):
             firewall.run(*command.split())
-        deadline = time.monotonic() + 10  # a node that has found no gateway waits before it asks again
+        # a node that has found no gateway waits before it asks again
+        deadline = time.monotonic() + 10
         while passes() != [True, True]:
             assert time.monotonic() < deadline
         assert _is_answered()
-        assert not [note for note in Lab.from_data(DATA, world="host").plan().notes if "-legacy" in note]
-        assert [each.verdict for each in doctor.examine() if each.what in PROGRAMS.values()] == ["ok", "ok"]
+        assert not [
+            note for note in Lab.from_data(DATA, world="host").plan().notes if "-legacy" in note
+        ]
+        assert [each.verdict for each in doctor.examine() if each.what in PROGRAMS.values()] == [
+            "ok",
+            "ok",
+        ]
 
 
 def _is_answered() -> bool:
     """Whether the lab's name server hears the node, by both protocols and families."""
     query = b"\x12\x67\x01\0\0\1\0\0\0\0\0\0\1a\0\0\1\0\1"
-    return all(_answer(address, kind, query) for address in ("10.1.0.1", "fd00:1::1") for kind in ("udp", "tcp"))
+    return all(
+        _answer(address, kind, query)
+        for address in ("10.1.0.1", "fd00:1::1")
+        for kind in ("udp", "tcp")
+    )
 
 
 def _answer(address: str, kind: str, query: bytes) -> bool:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with inside("a"), socket.socket(family, socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM) as client:
+    with (
+        inside("a"),
+        socket.socket(family, socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM) as client,
+    ):
         client.settimeout(patience())
         try:
             client.connect((address, 53))
@@ -133,21 +177,32 @@ def _answer(address: str, kind: str, query: bytes) -> bool:
 
 def test_up_tells_it(firewall: World) -> None:
     """As it begins, in one line each; a lab that passes nothing on hears of nothing."""
-    Path("la.yaml").write_text("networks: {lan: {subnet: 10.1.0.0/24, nat: true, dns: false}}\nnodes: {a: [lan]}\n")
-    Path("plain.yaml").write_text("networks: {own: {subnet: 10.9.0.0/24, dns: false}}\nnodes: {b: [own]}\n")
-    assert "`iptables-legacy -I FORWARD -i lan -j ACCEPT`" in bascule(firewall, "up", "la.yaml").stderr
+    Path("la.yaml").write_text(
+        "networks: {lan: {subnet: 10.1.0.0/24, nat: true, dns: false}}\nnodes: {a: [lan]}\n"
+    )
+    Path("plain.yaml").write_text(
+        "networks: {own: {subnet: 10.9.0.0/24, dns: false}}\nnodes: {b: [own]}\n"
+    )
+    assert (
+        "`iptables-legacy -I FORWARD -i lan -j ACCEPT`" in bascule(firewall, "up", "la.yaml").stderr
+    )
     assert "legacy" not in bascule(firewall, "up", "plain.yaml").stderr
 
 
-def test_without_the_program_it_is_said_so(firewall: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_program_it_is_said_so(
+    firewall: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As there is a table, and nobody can tell what it does."""
     monkeypatch.setattr(old, "shutil", SimpleNamespace(which=lambda _name, path: None))
     notes = Lab.from_data(DATA, world="host").plan().notes
     said = next(note for note in notes if "-legacy" in note)
     assert said.startswith(
-        "iptables-legacy is not there to look at the old filter table: if its chain FORWARD drops, what the lab"
+        "iptables-legacy is not there to look at the old filter table: if its chain FORWARD "
+        "drops, what the lab"
     )
-    assert _commands(said) == [f"iptables-legacy -I FORWARD {way} lan -j ACCEPT" for way in ("-i", "-o")]
+    assert _commands(said) == [
+        f"iptables-legacy -I FORWARD {way} lan -j ACCEPT" for way in ("-i", "-o")
+    ]
 
 
 def test_a_machine_without_the_old_table_gets_none(world: World) -> None:

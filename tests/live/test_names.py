@@ -41,7 +41,10 @@ def _servers(world: World) -> list[int]:
     found = []
     for entry in os.listdir("/proc"):
         try:
-            if Path(f"/proc/{entry}/comm").read_text() == "dnsmasq\n" and os.readlink(f"/proc/{entry}/ns/net") == own:
+            if (
+                Path(f"/proc/{entry}/comm").read_text() == "dnsmasq\n"
+                and os.readlink(f"/proc/{entry}/ns/net") == own
+            ):
                 found.append(int(entry))
         except OSError:
             continue
@@ -58,8 +61,15 @@ def lab(world: World) -> Iterator[Lab]:
 
 
 def test_what_the_hosts_file_says(world: World) -> None:
-    """Names, NODE.NETWORK and aliases of all; extra hosts of one node only, and Docker's word for the machine."""
-    data = {**LAB, "networks": {name: {k: v for k, v in net.items() if k != "dns"} for name, net in LAB["networks"].items()}}
+    """Names, NODE.NETWORK and aliases of all; extra hosts of one node only, and Docker's word for
+    the machine."""
+    data = {
+        **LAB,
+        "networks": {
+            name: {k: v for k, v in net.items() if k != "dns"}
+            for name, net in LAB["networks"].items()
+        },
+    }
     made = Lab.from_data(data, world="host")
     made.up()
 
@@ -79,7 +89,8 @@ def test_what_the_hosts_file_says(world: World) -> None:
 
 @pytest.mark.parametrize("tcp", [False, True], ids=["udp", "tcp"])
 def test_records(lab: Lab, tcp: bool) -> None:
-    """A, AAAA and PTR; a name of two nodes answers with both; of several addresses of a node those near the client."""
+    """A, AAAA and PTR; a name of two nodes answers with both; of several addresses of a node those
+    near the client."""
     lab.up()
     assert not lab.plan()
     assert ask("a", "10.1.0.1", "c", tcp=tcp) == (NOERROR, {"10.1.0.4"})
@@ -94,7 +105,10 @@ def test_records(lab: Lab, tcp: bool) -> None:
         lab.node("a").run(["cat", "/etc/resolv.conf"], capture_output=True).stdout
         == "nameserver 10.1.0.1\nnameserver fd00:1::1\n"
     )
-    assert lab.node("safe").run(["cat", "/etc/resolv.conf"], capture_output=True).stdout == "nameserver 10.3.0.1\n"
+    assert (
+        lab.node("safe").run(["cat", "/etc/resolv.conf"], capture_output=True).stdout
+        == "nameserver 10.3.0.1\n"
+    )
 
 
 def test_nobody_else_is_answered(lab: Lab, world: World) -> None:
@@ -114,7 +128,10 @@ def test_other_questions_go_to_the_machines_servers(lab: Lab, world: World) -> N
         lab.up()
         assert ask("a", "10.1.0.1", "example.org") == (NOERROR, {"203.0.113.9"})
         assert set(heard) == {"example.org"}  # a busy machine may be asked twice
-        assert ask("safe", "10.3.0.1", "secret.example.org") in ((REFUSED, set()), (NXDOMAIN, set()))
+        assert ask("safe", "10.3.0.1", "secret.example.org") in (
+            (REFUSED, set()),
+            (NXDOMAIN, set()),
+        )
         assert ask("a", "10.1.0.1", "nosuch") == (NXDOMAIN, set())
         time.sleep(0.1)
         assert set(heard) == {"example.org"}  # a busy machine may be asked twice
@@ -159,7 +176,9 @@ def test_a_network_more_and_a_network_less(lab: Lab, world: World) -> None:
     """The server listens where it is asked to, and nothing is left of it."""
     before = machine.state()
     lab.up()
-    bascule(world, "network", "create", "more", "--subnet", "10.4.0.0/24", "--dns", "--lab", "names")
+    bascule(
+        world, "network", "create", "more", "--subnet", "10.4.0.0/24", "--dns", "--lab", "names"
+    )
     bascule(world, "node", "add", "m", "--network", "more", "--lab", "names")
     soon(lambda: ask("m", "10.4.0.1", "m") == (NOERROR, {"10.4.0.2"}))
     assert ask("a", "10.1.0.1", "m") == (NOERROR, {"10.4.0.2"})
@@ -172,9 +191,13 @@ def test_a_network_more_and_a_network_less(lab: Lab, world: World) -> None:
 
 @pytest.mark.parametrize("kind", ["host", "private"])
 def test_on_by_itself_with_a_way_out(world: World, kind: str) -> None:
-    """Where dnsmasq is installed; `dns: false` is obeyed. In both worlds, and the processes go with the lab."""
+    """Where dnsmasq is installed; `dns: false` is obeyed. In both worlds, and the processes go with
+    the lab."""
     require("dnsmasq", "nft")
-    data: dict[str, Any] = {"networks": {"lan": {"subnet": "10.1.0.0/24", "nat": True}}, "nodes": {"a": ["lan"], "b": ["lan"]}}
+    data: dict[str, Any] = {
+        "networks": {"lan": {"subnet": "10.1.0.0/24", "nat": True}},
+        "nodes": {"a": ["lan"], "b": ["lan"]},
+    }
     made = Lab.from_data(data, world=kind)
     made.up()
     assert not made.plan()
@@ -190,9 +213,17 @@ def test_on_by_itself_with_a_way_out(world: World, kind: str) -> None:
 def test_a_firewall_that_lets_no_question_in(world: World) -> None:
     """`plan` says which packets are meant; with a rule for them there is an answer."""
     require("dnsmasq", "nft", "dig")
-    world.run("nft", "add table inet fw; add chain inet fw input { type filter hook input priority 0; policy drop; }")
+    world.run(
+        "nft",
+        (
+            "add table inet fw; add chain inet fw input { type filter hook input priority 0; "
+            "policy drop; }"
+        ),
+    )
     lan, bare = {"subnet": "10.1.0.0/24", "dns": True, "dhcp": True}, {"subnet": "10.2.0.0/24"}
-    made = Lab.from_data({"networks": {"lan": lan, "bare": bare}, "nodes": {"a": ["lan"]}}, world="host")
+    made = Lab.from_data(
+        {"networks": {"lan": lan, "bare": bare}, "nodes": {"a": ["lan"]}}, world="host"
+    )
     notes = [note for note in made.plan().notes if "inet fw input" in note]
     assert len(notes) == 1
     assert "lets in udp 53 and 67 from lan, nobody" in notes[0]
@@ -209,7 +240,9 @@ def test_mistakes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(TopologyError, match="a name server needs a bridge with an address"):
         Lab.from_data({"networks": {"lan": {"gateway": "none", "dns": True}}})
     with pytest.raises(TopologyError, match="'-x' is no host name"):
-        Lab.from_data({"networks": {"lan": {}}, "nodes": {"a": {"networks": {"lan": {"aliases": ["-x"]}}}}})
+        Lab.from_data(
+            {"networks": {"lan": {}}, "nodes": {"a": {"networks": {"lan": {"aliases": ["-x"]}}}}}
+        )
     with pytest.raises(TopologyError, match="is no IP address"):
         Lab.from_data({"nodes": {"a": {"extra_hosts": ["db=here"]}}})
     before = machine.state()
@@ -217,7 +250,10 @@ def test_mistakes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match="`dns` needs dnsmasq; install the package dnsmasq-base"):
         Lab.from_data(LAB, world="host").up()
     assert machine.difference(before, machine.state()) == ""
-    made = Lab.from_data({"networks": {"lan": {"subnet": "10.1.0.0/24", "nat": True}}, "nodes": {"a": ["lan"]}}, world="host")
+    made = Lab.from_data(
+        {"networks": {"lan": {"subnet": "10.1.0.0/24", "nat": True}}, "nodes": {"a": ["lan"]}},
+        world="host",
+    )
     made.up()
     assert _servers(world) == []
     made.down()
@@ -230,7 +266,10 @@ def test_a_taken_port_is_told_and_undone(world: World) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         taken.bind(("0.0.0.0", 53))  # noqa: S104
         done_before = machine.state()
-        with pytest.raises(PlanFailed, match=r"failed to create listening socket for 10\.2\.0\.1: Address already in use"):
+        with pytest.raises(
+            PlanFailed,
+            match=r"failed to create listening socket for 10\.2\.0\.1: Address already in use",
+        ):
             Lab.from_data(LAB, world="host").up()
         assert machine.difference(done_before, machine.state()) == ""
     assert machine.difference(before, machine.state()) == ""

@@ -1,4 +1,5 @@
-"""What a node is called, and how it finds names: `hostname`, `dns`, `dns_search`, `dns_opt`, as Compose has them."""
+"""What a node is called, and how it finds names: `hostname`, `dns`, `dns_search`, `dns_opt`, as
+Compose has them."""
 
 from __future__ import annotations
 
@@ -39,18 +40,31 @@ def _out(lab: Lab, node: str, *argv: str) -> str:
 
 @pytest.mark.parametrize("kind", ["host", "private"])
 def test_host_names(world: World, kind: str) -> None:
-    """The node says so itself, and others find it by both names; one with a dot is what it is called in full."""
+    """The node says so itself, and others find it by both names; one with a dot is what it is
+    called in full."""
     require("dnsmasq", "nft", "dig")
     lab = Lab.from_data(LAB, world=kind)
     lab.up()
-    for node, name in (("a", "alpha"), ("b", "www.example.com"), ("c", "c"), ("web1", "pool"), ("web2", "pool")):
+    for node, name in (
+        ("a", "alpha"),
+        ("b", "www.example.com"),
+        ("c", "c"),
+        ("web1", "pool"),
+        ("web2", "pool"),
+    ):
         assert _out(lab, node, "uname", "-n") == f"{name}\n"
         assert bascule(world, "exec", node, "uname", "-n").stdout == f"{name}\n"
 
     def knows(node: str, name: str) -> set[str]:
-        return {line.split()[0] for line in _out(lab, node, "getent", "ahostsv4", name).splitlines()}
+        return {
+            line.split()[0] for line in _out(lab, node, "getent", "ahostsv4", name).splitlines()
+        }
 
-    for name, found in (("alpha", {"10.1.0.2"}), ("a", {"10.1.0.2"}), ("pool", {"10.1.0.6", "10.1.0.7"})):
+    for name, found in (
+        ("alpha", {"10.1.0.2"}),
+        ("a", {"10.1.0.2"}),
+        ("pool", {"10.1.0.6", "10.1.0.7"}),
+    ):
         assert knows("d", name) == found
         assert {*_out(lab, "d", "dig", "+short", "@10.1.0.1", "-q", name).split()} == found
     for name in ("www.example.com", "www", "b", "b.lan"):
@@ -82,7 +96,10 @@ def test_the_lines_of_resolv_conf(world: World, kind: str) -> None:
     expected = {
         "a": usual,
         "b": usual,
-        "c": "nameserver 192.0.2.53\nnameserver 2001:db8::53\nsearch example.com lan\noptions ndots:2 timeout:1\n",
+        "c": (
+            "nameserver 192.0.2.53\nnameserver 2001:db8::53\nsearch example.com lan\noptions "
+            "ndots:2 timeout:1\n"
+        ),
         "d": f"{usual}search .\n",
         "web1": usual,
     }
@@ -96,16 +113,24 @@ def test_the_lines_of_resolv_conf(world: World, kind: str) -> None:
 
 
 def test_a_change_while_it_is_up(world: World) -> None:
-    """A program that runs in the node finds the new servers in the file that it has; nothing but files is touched."""
+    """A program that runs in the node finds the new servers in the file that it has; nothing but
+    files is touched."""
     require("dnsmasq", "nft")
     lab = Lab.from_data(LAB, world="host")
     lab.up()
-    changed = {**LAB, "nodes": {**LAB["nodes"], "c": {"networks": ["lan"], "dns": "192.0.2.99"}, "a": ["lan"]}}
-    with lab.node("c").popen(["sh", "-c", "read line; cat /etc/resolv.conf"], stdin=PIPE, stdout=PIPE, text=True) as running:
+    changed = {
+        **LAB,
+        "nodes": {**LAB["nodes"], "c": {"networks": ["lan"], "dns": "192.0.2.99"}, "a": ["lan"]},
+    }
+    with lab.node("c").popen(
+        ["sh", "-c", "read line; cat /etc/resolv.conf"], stdin=PIPE, stdout=PIPE, text=True
+    ) as running:
         assert running.stdin is not None
         assert running.stdout is not None
         lab = Lab.from_data(changed, world="host")
-        assert {(change.sign, change.fact.key[0]) for change in lab.plan().changes} == {("~", "file")}
+        assert {(change.sign, change.fact.key[0]) for change in lab.plan().changes} == {
+            ("~", "file")
+        }
         lab.up()
         running.stdin.write("go\n")
         running.stdin.flush()
@@ -132,20 +157,39 @@ def test_a_node_that_is_added_by_hand(world: World) -> None:
     )
     bascule(world, "node", "add", "n", "--network", "lan", *options, "--lab", "hand")
     shown = bascule(world, "exec", "n", "--", "sh", "-c", "uname -n; cat /etc/resolv.conf").stdout
-    assert shown == "n.example.com\nnameserver 192.0.2.53\nnameserver 192.0.2.54\nsearch lan\noptions ndots:2\n"
+    assert shown == (
+        "n.example.com\nnameserver 192.0.2.53\nnameserver 192.0.2.54\nsearch lan\noptions ndots:2\n"
+    )
     told = bascule(world, "inspect", "hand", "--yaml").stdout
     assert "hostname: n.example.com" in told
-    assert bascule(world, "node", "add", "m", "--dns", "nonsense", "--lab", "hand", check=False).returncode == 2
+    assert (
+        bascule(
+            world, "node", "add", "m", "--dns", "nonsense", "--lab", "hand", check=False
+        ).returncode
+        == 2
+    )
     bascule(world, "down", "hand")
 
 
 def test_servers_of_its_own_are_asked(world: World) -> None:
-    """With packets: what the lab does not know goes to the node's server, and its search list is gone through."""
+    """With packets: what the lab does not know goes to the node's server, and its search list is
+    gone through."""
     require("dnsmasq", "nft")
-    with Outside(world, there=("192.0.2.2", "192.0.2.53")) as outside, answering("192.0.2.53", outside.name) as heard:
+    with (
+        Outside(world, there=("192.0.2.2", "192.0.2.53")) as outside,
+        answering("192.0.2.53", outside.name) as heard,
+    ):
         world.run("ip", "route", "add", "default", "via", "192.0.2.2")
-        node = {"networks": ["lan"], "dns": "192.0.2.53", "dns_search": "search.example", "dns_opt": ["attempts:1", "timeout:1"]}
-        lab = Lab.from_data({"networks": {"lan": {"subnet": "10.1.0.0/24", "nat": True}}, "nodes": {"a": node}}, world="host")
+        node = {
+            "networks": ["lan"],
+            "dns": "192.0.2.53",
+            "dns_search": "search.example",
+            "dns_opt": ["attempts:1", "timeout:1"],
+        }
+        lab = Lab.from_data(
+            {"networks": {"lan": {"subnet": "10.1.0.0/24", "nat": True}}, "nodes": {"a": node}},
+            world="host",
+        )
         lab.up()
         found = _out(lab, "a", "getent", "ahostsv4", "intranet").split()
         assert "203.0.113.9" in found

@@ -36,17 +36,31 @@ def _nodes(world: World) -> list[str]:
 
 @pytest.mark.parametrize("text", [TWO, NAMED + TWO])
 def test_a_lab_of_another_folder_is_not_replaced(up: World, text: str) -> None:
-    """Both files are named, and what to do; nothing is touched, in the kernel or in the record. Its name may stand in the file:
-    projects are copied."""
+    """Both files are named, and what to do; nothing is touched, in the kernel or in the record. Its
+    name may stand in the file: projects are copied."""
     Path("second/lab.yaml").write_text(text)
     here = os.getcwd()
     before = machine.state()
-    for words in (("up", "second/lab.yaml"), ("up", "second/lab.yaml", "--dry-run"), ("plan", "second/lab.yaml")):
+    for words in (
+        ("up", "second/lab.yaml"),
+        ("up", "second/lab.yaml", "--dry-run"),
+        ("plan", "second/lab.yaml"),
+    ):
         done = bascule(up, *words, check=False)
         assert done.returncode == 2
-        assert f"lab lab is that of {here}/first/lab.yaml, and not of {here}/second/lab.yaml; give one of them" in done.stderr
-        assert "(`name:` in the file, or --name), or `bascule down lab` first; with --name lab this file takes" in done.stderr
-    for words in (("down", "second/lab.yaml"), ("show", "second/lab.yaml"), ("port", "a", "--lab", "second/lab.yaml")):
+        assert (
+            f"lab lab is that of {here}/first/lab.yaml, and not of {here}/second/lab.yaml; "
+            f"give one of them"
+        ) in done.stderr
+        assert (
+            "(`name:` in the file, or --name), or `bascule down lab` first; with --name lab "
+            "this file takes"
+        ) in done.stderr
+    for words in (
+        ("down", "second/lab.yaml"),
+        ("show", "second/lab.yaml"),
+        ("port", "a", "--lab", "second/lab.yaml"),
+    ):
         done = bascule(up, *words, check=False)
         assert done.returncode == 2
         assert "; name the lab itself, lab, where that one is meant" in done.stderr
@@ -124,7 +138,8 @@ def test_the_same_file_by_another_path_goes_on(up: World, way: Any) -> None:
 @pytest.mark.parametrize("file", ["lab.yaml", "bascule.yaml"])
 @pytest.mark.parametrize("within", [True, False])
 def test_a_folder_that_is_exchanged_behind_a_link(world: World, file: str, within: bool) -> None:
-    """As deployments do it: the path is what was given, with all its links, also that of the current folder."""
+    """As deployments do it: the path is what was given, with all its links, also that of the
+    current folder."""
     for folder, text in (("one", ONE), ("two", TWO)):
         os.mkdir(folder)
         Path(folder, file).write_text(text)
@@ -158,7 +173,9 @@ def test_what_is_of_no_file_is_made_of_any(up: World) -> None:
     assert as_json(up, "ls")[0]["source"] == f"{os.getcwd()}/first/lab.yaml"
     up.run("sh", "-ec", f"{BASCULE} up /dev/stdin --name piped --world host < second/lab.yaml")
     up.run("sh", "-ec", f"cat second/lab.yaml | {BASCULE} up /dev/stdin --name piped")
-    assert {row["name"]: row["source"] for row in as_json(up, "ls")}["piped"] == f"{os.getcwd()}/second/lab.yaml"
+    assert {row["name"]: row["source"] for row in as_json(up, "ls")}[
+        "piped"
+    ] == f"{os.getcwd()}/second/lab.yaml"
     Lab.from_data({"nodes": {"x": {}}}, name="lab", world="host").up()
     assert _nodes(up) == ["x"]
     lab = Lab.load("second/lab.yaml")

@@ -1,4 +1,5 @@
-"""A careful administrator's umask: what a lab makes has the modes that it needs all the same, and gets them back."""
+"""A careful administrator's umask: what a lab makes has the modes that it needs all the same, and
+gets them back."""
 
 from __future__ import annotations
 
@@ -24,7 +25,9 @@ from sandbox import NOBODY, World, require, started_by_root
 
 LAB: dict[str, Any] = {
     "name": "careful",
-    "networks": {"lan": {"subnet": ["10.1.0.0/24", "fd00:1::/64"], "dns": True, "dhcp": True, "ra": True}},
+    "networks": {
+        "lan": {"subnet": ["10.1.0.0/24", "fd00:1::/64"], "dns": True, "dhcp": True, "ra": True}
+    },
     "nodes": {"a": ["lan"], "b": ["lan"]},
 }
 FIRST: dict[str, Any] = {"name": "first", "nodes": {"z": ["zlan"]}}
@@ -48,12 +51,16 @@ def _modes() -> dict[str, int]:
         for place, folders, names in os.walk(top):
             for path in (place, *(f"{place}/{name}" for name in (*folders, *names))):
                 found[path] = stat.S_IMODE(os.lstat(path).st_mode)
-    return {path: mode for path, mode in found.items() if not path.endswith((".pid", "lock", ".claims"))}
+    return {
+        path: mode for path, mode in found.items() if not path.endswith((".pid", "lock", ".claims"))
+    }
 
 
 def _needed() -> dict[str, int]:
     """The modes of what somebody else than root has to read or to go through."""
-    return {path: mode for path, mode in _modes().items() if not path.startswith("/var/lib/bascule")}
+    return {
+        path: mode for path, mode in _modes().items() if not path.startswith("/var/lib/bascule")
+    }
 
 
 def _answers(node: str) -> None:
@@ -64,15 +71,22 @@ def _everybody_reads(lab: Lab, kind: str) -> bool:
     """Whether a program that is not root sees the node's names."""
     if kind == "private" or not started_by_root():
         return "10.1.0.3" in lab.node("a").run(["cat", "/etc/hosts"], capture_output=True).stdout
-    argv = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "cat", "/etc/hosts"]
+    argv = [
+        "setpriv",
+        f"--reuid={NOBODY}",
+        f"--regid={NOBODY}",
+        "--clear-groups",
+        "cat",
+        "/etc/hosts",
+    ]
     return "10.1.0.3" in lab.node("a").run(argv, capture_output=True).stdout
 
 
 @pytest.mark.parametrize("mask", [0o027, 0o077, 0o777], ids=oct)
 @pytest.mark.parametrize("kind", ["host", "private"])
 def test_the_umask_changes_nothing(world: World, kind: str, mask: int) -> None:
-    """Each file and folder has the mode that it has under 022, also what another lab was the first to make; names are answered,
-    and read by everybody."""
+    """Each file and folder has the mode that it has under 022, also what another lab was the first
+    to make; names are answered, and read by everybody."""
     require("dnsmasq", "nft")
     labs = [Lab.from_data(data, world=kind) for data in (FIRST, LAB)]
 
@@ -92,7 +106,13 @@ def test_the_umask_changes_nothing(world: World, kind: str, mask: int) -> None:
             lab.up()
         assert looked_at() == expected
         require("dig")
-        assert labs[1].node("a").run(["dig", "+short", "@10.1.0.1", "b.lan"], capture_output=True).stdout == "10.1.0.3\n"
+        assert (
+            labs[1]
+            .node("a")
+            .run(["dig", "+short", "@10.1.0.1", "b.lan"], capture_output=True)
+            .stdout
+            == "10.1.0.3\n"
+        )
         assert _everybody_reads(labs[1], kind)
         assert not labs[1].plan()
         for lab in labs:
@@ -113,7 +133,8 @@ DAMAGE = {
 
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_wrong_modes_are_seen_and_put_right(world: World, damage: str) -> None:
-    """The plan says what is wrong, `up` mends it, and a name server that could not read what it serves is started anew."""
+    """The plan says what is wrong, `up` mends it, and a name server that could not read what it
+    serves is started anew."""
     require("dnsmasq", "nft")
     path, mode = DAMAGE[damage]
     lab = Lab.from_data(LAB, world="host")
@@ -122,7 +143,9 @@ def test_wrong_modes_are_seen_and_put_right(world: World, damage: str) -> None:
     os.chmod(path, mode)
     told = render.text(lab.plan())
     assert f"of {path}  (is {mode:o})" in told
-    assert ("can't read its files" in told) == any(f"{path}/".startswith(f"{each}/") for each in _read_by_servers(path))
+    assert ("can't read its files" in told) == any(
+        f"{path}/".startswith(f"{each}/") for each in _read_by_servers(path)
+    )
     lab.up()
     assert _modes() == before
     assert not lab.plan()
@@ -137,7 +160,8 @@ def _read_by_servers(path: str) -> list[str]:
 
 
 def test_a_deaf_server_hears_again(world: World) -> None:
-    """One that was started where it could read nothing answers after `up`; and the machine is as before after `down`."""
+    """One that was started where it could read nothing answers after `up`; and the machine is as
+    before after `down`."""
     if not started_by_root():
         pytest.skip("needs two user ids")
     require("dnsmasq", "nft")
@@ -156,7 +180,8 @@ def test_a_deaf_server_hears_again(world: World) -> None:
 
 
 def test_killed_before_the_mode_was_set(world: World) -> None:
-    """Under a strict umask a folder is made and then given its mode: who is killed in between leaves one that `up` mends."""
+    """Under a strict umask a folder is made and then given its mode: who is killed in between
+    leaves one that `up` mends."""
     require("dnsmasq", "nft")
 
     def up() -> None:

@@ -1,4 +1,5 @@
-"""Private worlds: the same without root, several at once, nothing left when the keeper is killed."""
+"""Private worlds: the same without root, several at once, nothing left when the keeper is
+killed."""
 
 from __future__ import annotations
 
@@ -45,7 +46,8 @@ echo "hostname $("$0" exec ns1 hostname), user $("$0" exec ns1 id -u)"
 
 
 def test_an_ordinary_user_gets_a_private_world(world: World) -> None:
-    """The tutorial's lab, and every later command joins it; the machine's network is not touched."""
+    """The tutorial's lab, and every later command joins it; the machine's network is not
+    touched."""
     before = world.snapshot()
     example = Path(world.home, "lab.yaml")
     example.write_text(SEED.read_text())
@@ -97,7 +99,9 @@ def test_several_private_labs_at_once(world: World) -> None:
     assert len(json.loads(bascule(world, "ls", "--json").stdout)) == 3
     for name in ("one", "two", "three"):
         assert bascule(world, "ping", "--lab", name).returncode == 0
-    assert "several labs have a node ns1" in bascule(world, "exec", "ns1", "true", check=False).stderr
+    assert (
+        "several labs have a node ns1" in bascule(world, "exec", "ns1", "true", check=False).stderr
+    )
     bascule(world, "down", "--all")
     assert json.loads(bascule(world, "ls", "--json").stdout) == []
 
@@ -127,8 +131,11 @@ def test_a_killed_keeper_leaves_nothing(world: World) -> None:
             time.sleep(0.01)
         os.kill(keeper, signal.SIGKILL)
         assert sleeper.wait(10) == -signal.SIGKILL
-    deadline = time.monotonic() + 5  # the command may be gone before the first process of its namespaces
-    while users := [entry for entry in os.listdir("/proc") if entry.isdigit() and _network(entry) == network]:
+    # the command may be gone before the first process of its namespaces
+    deadline = time.monotonic() + 5
+    while users := [
+        entry for entry in os.listdir("/proc") if entry.isdigit() and _network(entry) == network
+    ]:
         assert time.monotonic() < deadline, users
     assert json.loads(bascule(world, "ls", "--json").stdout)[0]["state"] == "lost"
     assert "has ended" in bascule(world, "exec", "ns1", "true", check=False).stderr
@@ -158,7 +165,8 @@ def test_down_of_a_lost_lab_forgets_it(world: World) -> None:
 
 @pytest.mark.parametrize("most", [0, 1])
 def test_where_user_namespaces_are_forbidden_it_says_so(world: World, most: int) -> None:
-    """And what to do: the limit of the namespace that plays the machine is set to none, or to fewer than a world has."""
+    """And what to do: the limit of the namespace that plays the machine is set to none, or to fewer
+    than a world has."""
     limit = Path("/proc/sys/user/max_user_namespaces")
     script = f"echo {most} > {limit}; exec {BASCULE} up {SEED} --world private"
     done = world.run("unshare", "--user", "--map-root-user", "sh", "-c", script, check=False)
@@ -171,7 +179,9 @@ def test_exec_hands_signals_down(world: World) -> None:
     """Terminate the command that waits, and the one in the node ends; its exit status comes up."""
     bascule(world, "up", SEED, "--world", "private")
     script = "trap 'exit 9' TERM; echo ready; while :; do sleep 0.05; done"
-    with subprocess.Popen([BASCULE, "exec", "ns1", "sh", "-c", script], stdout=subprocess.PIPE, text=True) as outer:
+    with subprocess.Popen(
+        [BASCULE, "exec", "ns1", "sh", "-c", script], stdout=subprocess.PIPE, text=True
+    ) as outer:
         assert outer.stdout is not None
         assert outer.stdout.readline() == "ready\n"
         outer.terminate()
@@ -195,15 +205,21 @@ def _children(pid: int) -> list[int]:
 
 
 def test_an_interrupt_at_a_terminal(world: World) -> None:
-    """It comes to the command and to the process that works in the world; whichever ends first, it is told as an interrupt."""
-    data = {"name": "l", "networks": {"lan": {"subnet": "10.1.0.0/24"}}, "nodes": {"a": ["lan"], "b": ["lan"]}}
+    """It comes to the command and to the process that works in the world; whichever ends first, it
+    is told as an interrupt."""
+    data = {
+        "name": "l",
+        "networks": {"lan": {"subnet": "10.1.0.0/24"}},
+        "nodes": {"a": ["lan"], "b": ["lan"]},
+    }
     with Lab.from_data(data, world="private") as lab:
         lab.node("b").run(["ip", "link", "set", "eth0", "down"], check=True)
         for _attempt in range(3):
             child, terminal = pty.fork()
             if child == 0:
                 os.execv(BASCULE, [BASCULE, "ping", "--timeout", "30", "a", "b"])  # noqa: S606 (no shell is meant)
-            while not any(_children(each) for each in _children(child)):  # who works there is a grandchild
+            # who works there is a grandchild
+            while not any(_children(each) for each in _children(child)):
                 time.sleep(0.01)
             os.write(terminal, b"\x03")
             said = b""

@@ -1,4 +1,5 @@
-"""Processes in nodes that go: those that live on are named, and `--kill` ends them, and nobody else."""
+"""Processes in nodes that go: those that live on are named, and `--kill` ends them, and nobody
+else."""
 
 from __future__ import annotations
 
@@ -23,7 +24,10 @@ from helpers import bascule
 from sandbox import BASCULE, World
 
 WORLDS = pytest.mark.parametrize("kind", ["host", "private"])
-DATA: dict[str, Any] = {"networks": {"lan": {"subnet": "10.1.0.0/24"}}, "nodes": {"a": ["lan"], "b": ["lan"], "c": ["lan"]}}
+DATA: dict[str, Any] = {
+    "networks": {"lan": {"subnet": "10.1.0.0/24"}},
+    "nodes": {"a": ["lan"], "b": ["lan"], "c": ["lan"]},
+}
 
 PYTHON = Path(sys.executable).name  # what a process of ours is called: python, python3, python3.13
 MARK = f"started-by-{os.getpid()}"
@@ -96,25 +100,39 @@ def _left() -> list[str]:
 
 @WORLDS
 def test_who_lives_on_is_named(world: World, kind: str) -> None:
-    """By every command that takes a node away, with the number that the caller knows it by; and nobody else is."""
-    with _lab(kind) as lab, _start(lab, "a", POLITE) as one, _start(lab, "b", POLITE) as other, _start(lab, "c", POLITE) as last:
+    """By every command that takes a node away, with the number that the caller knows it by; and
+    nobody else is."""
+    with (
+        _lab(kind) as lab,
+        _start(lab, "a", POLITE) as one,
+        _start(lab, "b", POLITE) as other,
+        _start(lab, "c", POLITE) as last,
+    ):
         removed = bascule(world, "node", "rm", "a").stderr
         changed = Lab.from_data({**DATA, "nodes": {"c": ["lan"]}}, world=kind, name="demo").up()
         disconnected = bascule(world, "network", "disconnect", "lan", "c").stderr
         lives = [process.poll() for process in (one, other, last)]
         for process in (one, other, last):
             process.kill()
-    assert f"(process {one.pid}) still runs in a: its namespace lives on, nameless, until it ends" in removed
+    assert (
+        f"(process {one.pid}) still runs in a: its namespace lives on, nameless, until it ends"
+        in removed
+    )
     assert removed.count("still runs") == 1
-    assert [remark.partition(":")[0] for remark in changed.remarks] == [f"{PYTHON} (process {other.pid}) still runs in b"]
+    assert [remark.partition(":")[0] for remark in changed.remarks] == [
+        f"{PYTHON} (process {other.pid}) still runs in b"
+    ]
     assert "still runs" not in disconnected  # its node stays
     assert lives == [None, None, None]
 
 
 @WORLDS
-@pytest.mark.parametrize("program", [POLITE, DEAF, HYDRA, COMET], ids=["polite", "deaf", "hydra", "comet"])
+@pytest.mark.parametrize(
+    "program", [POLITE, DEAF, HYDRA, COMET], ids=["polite", "deaf", "hydra", "comet"]
+)
 def test_kill_ends_them(world: World, kind: str, program: str) -> None:
-    """All that is in a node that goes, also what was forked meanwhile; it is waited for, and told."""
+    """All that is in a node that goes, also what was forked meanwhile; it is waited for, and
+    told."""
     with _lab(kind) as lab:
         bystander = subprocess.Popen(["sleep", "600"])
         neighbour, goes = _start(lab, "b", POLITE), _start(lab, "a", program)
@@ -145,20 +163,30 @@ def test_down_kill_is_a_command(world: World, kind: str) -> None:
     with _lab(kind) as lab:
         one, stopped = _start(lab, "a", POLITE), _start(lab, "b", POLITE)
         stopped.send_signal(signal.SIGSTOP)
-        with subprocess.Popen([BASCULE, "down", "demo", "--kill"], stderr=subprocess.PIPE, text=True) as command:
+        with subprocess.Popen(
+            [BASCULE, "down", "demo", "--kill"], stderr=subprocess.PIPE, text=True
+        ) as command:
             assert [one.wait(10), stopped.wait(10)] == [-signal.SIGTERM, -signal.SIGTERM]
             assert command.stderr is not None
             said = command.stderr.read()
     assert said.splitlines()[0] == "bascule: demo is down"
     assert sorted(said.splitlines()[1:]) == sorted(
-        f"bascule: {PYTHON} (process {process.pid}) in {node} was ended" for process, node in ((one, "a"), (stopped, "b"))
+        f"bascule: {PYTHON} (process {process.pid}) in {node} was ended"
+        for process, node in ((one, "a"), (stopped, "b"))
     )
 
 
 def test_only_the_lab_s_own_namespaces(world: World) -> None:
-    """Not one that somebody else has made, and that goes on; nor the machine's own; nor another lab's."""
+    """Not one that somebody else has made, and that goes on; nor the machine's own; nor another
+    lab's."""
     world.run("ip", "netns", "add", "theirs")
-    data = {"nodes": {"a": {}, "adopted": {"netns": "/run/netns/theirs"}, "machine": {"network_mode": "host"}}}
+    data = {
+        "nodes": {
+            "a": {},
+            "adopted": {"netns": "/run/netns/theirs"},
+            "machine": {"network_mode": "host"},
+        }
+    }
     with _lab("host", data), _lab_named("other") as other:
         theirs = subprocess.Popen(["ip", "netns", "exec", "theirs", "sleep", "600"])
         processes_of = [theirs, subprocess.Popen(["sleep", "600"]), _start(other, "x", POLITE)]
@@ -203,15 +231,26 @@ def test_who_may_not_be_ended_is_named(world: World, monkeypatch: pytest.MonkeyP
         took = time.monotonic() - begun
         process.kill()
     place = f"{PYTHON} (process {process.pid}) in a"
-    assert outcome.remarks == (f"{place} could not be ended: its namespace lives on, nameless, until it ends",)
+    assert outcome.remarks == (
+        f"{place} could not be ended: its namespace lives on, nameless, until it ends",
+    )
     assert took < processes.GRACE + 2
 
 
-def test_a_number_that_means_another_process_is_let_be(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where /proc shows another PID namespace than ours, or the number has been given to another process since the look."""
-    with _lab("host") as lab, _start(lab, "a", POLITE) as process, subprocess.Popen(["sleep", "600"]) as innocent:
+def test_a_number_that_means_another_process_is_let_be(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where /proc shows another PID namespace than ours, or the number has been given to another
+    process since the look."""
+    with (
+        _lab("host") as lab,
+        _start(lab, "a", POLITE) as process,
+        subprocess.Popen(["sleep", "600"]) as innocent,
+    ):
         open_process = os.pidfd_open
-        monkeypatch.setattr(os, "pidfd_open", lambda pid: open_process(innocent.pid if pid == process.pid else pid))
+        monkeypatch.setattr(
+            os, "pidfd_open", lambda pid: open_process(innocent.pid if pid == process.pid else pid)
+        )
         monkeypatch.setattr(processes, "_PATIENCE", 0.2)
         outcome = lab.down(kill=True)
         codes = process.poll(), innocent.poll()
@@ -224,7 +263,12 @@ def test_a_number_that_means_another_process_is_let_be(world: World, monkeypatch
 def test_many_more_than_can_be_held_at_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Descriptors are few; rounds are many."""
     monkeypatch.setattr(processes, "_AT_ONCE", 2)
-    with _lab("host") as lab, lab.node("a").popen(["sh", "-c", "for i in 1 2 3 4 5 6 7; do sleep 600 & done; wait"]) as process:
+    with (
+        _lab("host") as lab,
+        lab.node("a").popen(
+            ["sh", "-c", "for i in 1 2 3 4 5 6 7; do sleep 600 & done; wait"]
+        ) as process,
+    ):
         names = namespaces.places(["a"])
         while len(processes.within(names)) < 8:
             time.sleep(0.005)
@@ -233,7 +277,9 @@ def test_many_more_than_can_be_held_at_once(world: World, monkeypatch: pytest.Mo
     assert len(outcome.remarks) == 8
 
 
-def test_a_change_that_fails_tells_whom_it_has_ended(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_change_that_fails_tells_whom_it_has_ended(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The node stays; who was ended does not come back."""
     from bascule.api import Listener
     from bascule.engine import work
@@ -245,7 +291,11 @@ def test_a_change_that_fails_tells_whom_it_has_ended(world: World, monkeypatch: 
     with _lab("host") as lab, _start(lab, "a", POLITE) as process:
         monkeypatch.setattr(work, "_execute", fails)
         with pytest.raises(BasculeError, match="it can't be done"):
-            lab.change(lambda topology: edit.remove_node(topology, "a"), Listener(waiting=told.append), kill=True)
+            lab.change(
+                lambda topology: edit.remove_node(topology, "a"),
+                Listener(waiting=told.append),
+                kill=True,
+            )
         assert process.wait(10) == -signal.SIGTERM
         monkeypatch.undo()
     assert told == [f"{PYTHON} (process {process.pid}) in a was ended"]

@@ -78,8 +78,11 @@ def _ask_all(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("kind", ["host", "private"])
 @pytest.mark.parametrize("state", ["nothing", "up", "damaged", "after a reboot", "killed"])
-def test_nothing_is_changed(world: World, kind: str, state: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Neither the kernel, nor a file, nor what is kept over a reboot: each command that asks, and each with --dry-run."""
+def test_nothing_is_changed(
+    world: World, kind: str, state: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither the kernel, nor a file, nor what is kept over a reboot: each command that asks, and
+    each with --dry-run."""
     for name, text in (("lab.yaml", LAB), ("other.yaml", OTHER)):
         Path(name).write_text(text)
     if state != "nothing":
@@ -98,7 +101,10 @@ def test_nothing_is_changed(world: World, kind: str, state: str, capsys: pytest.
     if state == "after a reboot" and kind == "host":
         assert Path("/var/lib/bascule/asked.json").exists()
         done = bascule(world, "down", "asked", "--dry-run")
-        assert done.stderr == "bascule: asked is not up: nothing to do; `bascule down` forgets that it was up before a reboot\n"
+        assert done.stderr == (
+            "bascule: asked is not up: nothing to do; `bascule down` forgets that it was "
+            "up before a reboot\n"
+        )
         Path("/run/record").rename("/run/bascule/asked/lab.json")
     bascule(world, "down", "asked")
     assert not Path("/var/lib/bascule").exists()

@@ -21,7 +21,10 @@ NODES = {"a": {"networks": ["lan"]}, "b": {"networks": ["lan"]}}
 
 def _lab(kind: str, **of_a: Any) -> Lab:
     networks = {"lan": {"subnet": ["10.1.0.0/24", "fd00:1::/64"], "dns": False}}
-    lab = Lab.from_data({"name": "lab", "networks": networks, "nodes": {**NODES, "a": {**NODES["a"], **of_a}}}, world=kind)
+    lab = Lab.from_data(
+        {"name": "lab", "networks": networks, "nodes": {**NODES, "a": {**NODES["a"], **of_a}}},
+        world=kind,
+    )
     lab.up()
     return lab
 
@@ -33,7 +36,11 @@ def _said(lab: Lab, node: str, *words: str) -> str:
 def _link_local(lab: Lab, node: str) -> str:
     """Told at once: no address waits for its turn; but the carrier takes a moment."""
     deadline = time.monotonic() + 5
-    while not (row := _said(lab, node, "ip", "-6", "-o", "address", "show", "dev", "eth0", "scope", "link").split()):
+    while not (
+        row := _said(
+            lab, node, "ip", "-6", "-o", "address", "show", "dev", "eth0", "scope", "link"
+        ).split()
+    ):
         assert time.monotonic() < deadline
         time.sleep(0.02)
     return row[3].partition("/")[0]
@@ -45,7 +52,9 @@ def _is_led_astray(lab: Lab, version: int) -> bool:
         router, victim, instead = "10.1.0.1", "10.1.0.2", "10.1.0.3"
     else:
         router, victim, instead = "fe80::99", _link_local(lab, "a"), _link_local(lab, "b")
-        lab.node("a").run(["ip", "-6", "route", "replace", "default", "via", router, "dev", "eth0"], check=True)
+        lab.node("a").run(
+            ["ip", "-6", "route", "replace", "default", "via", router, "dev", "eth0"], check=True
+        )
     assert f"via {router} " in _said(lab, "a", "ip", "route", "get", TO[version])
     lab.ping("b", "a")
     for _attempt in range(3):
@@ -64,8 +73,8 @@ def test_a_node_is_not_told_another_way(world: World, version: int) -> None:
 
 
 def test_a_node_that_stops_passing_packets_on(world: World) -> None:
-    """Turning that off has the kernel listen to redirects again: by a word of the file, where a node begins as the machine is,
-    and by a word less."""
+    """Turning that off has the kernel listen to redirects again: by a word of the file, where a
+    node begins as the machine is, and by a word less."""
     Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
     off = {"net.ipv4.ip_forward": 0}
     lab = _lab("host", sysctls=off)
@@ -74,11 +83,15 @@ def test_a_node_that_stops_passing_packets_on(world: World) -> None:
         lab = _lab("host", sysctls=sysctls)
         assert not lab.plan()
         on = str(int(1 in sysctls.values()))
-        assert _said(lab, "a", "sysctl", "-n", "net.ipv4.ip_forward", KEYS[4].format("all")).split() == [on, "0"]
+        assert _said(
+            lab, "a", "sysctl", "-n", "net.ipv4.ip_forward", KEYS[4].format("all")
+        ).split() == [on, "0"]
     assert not _is_led_astray(lab, 4)
 
 
-@pytest.mark.parametrize(("version", "place"), [(4, "all"), (4, "default"), (4, "eth0"), (6, "eth0")])
+@pytest.mark.parametrize(
+    ("version", "place"), [(4, "all"), (4, "default"), (4, "eth0"), (6, "eth0")]
+)
 def test_the_file_says_otherwise(world: World, version: int, place: str) -> None:
     """Then it is obeyed, wherever the kernel looks for it."""
     assert _is_led_astray(_lab("host", sysctls={KEYS[version].format(place): 1}), version)
@@ -88,7 +101,9 @@ def test_the_file_says_otherwise(world: World, version: int, place: str) -> None
 def test_what_is_set(world: World, kind: str) -> None:
     """In nodes of both worlds."""
     lab = _lab(kind)
-    keys = [KEYS[4].format(place) for place in ("all", "default", "lo", "eth0")] + [KEYS[6].format("eth0")]
+    keys = [KEYS[4].format(place) for place in ("all", "default", "lo", "eth0")] + [
+        KEYS[6].format("eth0")
+    ]
     assert _said(lab, "a", "sysctl", "-n", *keys).split() == ["0"] * len(keys)
     lab.down()
 
@@ -116,6 +131,11 @@ def test_a_setting_that_is_refused_is_named(world: World) -> None:
         if call == "put" and str(subject).endswith("/default/accept_redirects"):
             raise PermissionError(13, "Permission denied")
 
-    with syscalls.gated(gate), pytest.raises(PlanFailed, match=r"^sysctl -w net\.ipv4\.conf\.default\.accept_redirects=0: Perm"):
+    with (
+        syscalls.gated(gate),
+        pytest.raises(
+            PlanFailed, match=r"^sysctl -w net\.ipv4\.conf\.default\.accept_redirects=0: Perm"
+        ),
+    ):
         _lab("host")
     assert world.run("ip", "netns").stdout == ""

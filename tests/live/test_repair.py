@@ -1,4 +1,5 @@
-"""`up` again: nothing where nothing is wrong; after damage exactly the repair; after an edit exactly the difference."""
+"""`up` again: nothing where nothing is wrong; after damage exactly the repair; after an edit
+exactly the difference."""
 
 from __future__ import annotations
 
@@ -32,7 +33,8 @@ def lab(world: World) -> World:
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
 def test_up_twice_sends_no_message(world: World, example: Path) -> None:
-    """Not one changing message the second time: the plan is empty, no operation was done, the kernel is the same."""
+    """Not one changing message the second time: the plan is empty, no operation was done, the
+    kernel is the same."""
     lab = package.Lab.load(example)
     first = lab.up()
     assert first.report.messages > 0
@@ -65,22 +67,43 @@ DAMAGE = {
     ),
     "route removed": ("ip -n b route del default", ["+ route default via 10.1.0.1 dev eth0 in b"]),
     # An interface that goes down loses its IPv6 addresses.
-    "bridge down": ("ip link set lan down", ["~ bridge lan mtu 1400", "+ address fd00:1::1/64 on lan"]),
-    "stray address": ("ip -n a address add 10.1.0.77/24 dev eth0", ["- address 10.1.0.77/24 on eth0 in a"]),
-    "stray address on the bridge": ("ip address add 10.9.0.1/24 dev lan", ["- address 10.9.0.1/24 on lan"]),
-    "stray route": ("ip -n a route add 10.7.0.0/16 via 10.1.0.3", ["- route 10.7.0.0/16 via 10.1.0.3 dev eth0 in a"]),
+    "bridge down": (
+        "ip link set lan down",
+        ["~ bridge lan mtu 1400", "+ address fd00:1::1/64 on lan"],
+    ),
+    "stray address": (
+        "ip -n a address add 10.1.0.77/24 dev eth0",
+        ["- address 10.1.0.77/24 on eth0 in a"],
+    ),
+    "stray address on the bridge": (
+        "ip address add 10.9.0.1/24 dev lan",
+        ["- address 10.9.0.1/24 on lan"],
+    ),
+    "stray route": (
+        "ip -n a route add 10.7.0.0/16 via 10.1.0.3",
+        ["- route 10.7.0.0/16 via 10.1.0.3 dev eth0 in a"],
+    ),
     "prefix length changed": (
         "ip -n c address add 10.1.0.4/25 dev eth0 && ip -n c address del 10.1.0.4/24 dev eth0 "
         "&& ip -n c route replace default via 10.1.0.1 dev eth0",
         ["- address 10.1.0.4/25 on eth0 in c", "+ address 10.1.0.4/24 on eth0 in c"],
     ),
     "mtu changed": ("ip -n a link set eth0 mtu 1300", ["~ veth veth-a (lan) to eth0 (a)"]),
-    "mac changed": ("ip -n a link set eth0 address 02:00:00:00:00:99", ["~ veth veth-a (lan) to eth0 (a)"]),
+    "mac changed": (
+        "ip -n a link set eth0 address 02:00:00:00:00:99",
+        ["~ veth veth-a (lan) to eth0 (a)"],
+    ),
     "port taken out": ("ip link set veth-a nomaster", ["~ veth veth-a (lan) to eth0 (a)"]),
     "port down": ("ip link set veth-a down", ["~ veth veth-a (lan) to eth0 (a)"]),
     "lo down": ("ip -n a link set lo down", ["+ lo of a"]),
-    "sysctl changed": ("ip netns exec a sysctl -qw net.ipv4.ip_forward=0", ["~ forwarding of IPv4 in a"]),
-    "hosts file changed": ("echo x > /run/bascule/demo/etc/lan/hosts", ["~ file /run/bascule/demo/etc/lan/hosts"]),
+    "sysctl changed": (
+        "ip netns exec a sysctl -qw net.ipv4.ip_forward=0",
+        ["~ forwarding of IPv4 in a"],
+    ),
+    "hosts file changed": (
+        "echo x > /run/bascule/demo/etc/lan/hosts",
+        ["~ file /run/bascule/demo/etc/lan/hosts"],
+    ),
     "names removed": ("rm /etc/netns/b", ["+ link /etc/netns/b to /run/bascule/demo/etc/lan"]),
     "bridge deleted": (
         "ip link del lan",
@@ -121,13 +144,17 @@ def test_damage_is_seen_and_repaired(lab: World, damage: str) -> None:
             assert witness.poll() is None
         finally:
             witness.kill()
-    assert difference(before, lab.snapshot(exclude=STATE)) in ("", "the same lines, in another order")
+    assert difference(before, lab.snapshot(exclude=STATE)) in (
+        "",
+        "the same lines, in another order",
+    )
     assert changes(lab, "lab.yaml") == []
     assert bascule(lab, "ping").returncode == 0
 
 
 EDITS = {
-    # The new address is a secondary of the old one, and the default route goes with the last address: both have to survive.
+    # The new address is a secondary of the old one, and the default route goes with the last
+    # address: both have to survive.
     "another address": (
         LAB.replace("  b: [lan]", "  b: {networks: {lan: {address: 10.1.0.99}}}"),
         {
@@ -209,7 +236,9 @@ def test_a_removed_sysctl_goes_back_to_what_it_was(lab: World) -> None:
     """The value from before bascule is kept in the record."""
     Path("lab.yaml").write_text(EDITS["no sysctl"][0])
     bascule(lab, "up", "lab.yaml")
-    assert lab.run("ip", "netns", "exec", "a", "sysctl", "-n", "net.ipv4.ip_forward").stdout == "0\n"
+    assert (
+        lab.run("ip", "netns", "exec", "a", "sysctl", "-n", "net.ipv4.ip_forward").stdout == "0\n"
+    )
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
@@ -225,7 +254,14 @@ def test_down_restores_the_state_before(world: World, example: Path) -> None:
 
 def test_down_spares_what_others_made(world: World) -> None:
     """Namespaces, bridges, rules and files of other people survive byte for byte."""
-    world.run("sh", "-ec", "ip netns add other; ip link add br9 type bridge; nft add table inet mine; mkdir -p /etc/netns/other")
+    world.run(
+        "sh",
+        "-ec",
+        (
+            "ip netns add other; ip link add br9 type bridge; nft add table inet mine; mkdir -p "
+            "/etc/netns/other"
+        ),
+    )
     Path("/etc/netns/other/hosts").write_text("127.0.0.1 localhost\n")
     before = world.snapshot(exclude=())
     bascule(world, "up", SEED)

@@ -1,4 +1,5 @@
-"""Where names outside of the lab are asked for, and which are never asked for outside, with DNS packets."""
+"""Where names outside of the lab are asked for, and which are never asked for outside, with DNS
+packets."""
 
 from __future__ import annotations
 
@@ -17,7 +18,22 @@ from bascule.kernel.service import Upstream
 from bascule.state import store
 from faults import Fault, attempt
 from helpers import bascule
-from questions import AAAA, HTTPS, MX, NOERROR, NXDOMAIN, REFUSED, SRV, TXT, A, answering, ask, names, soon, upstream
+from questions import (
+    AAAA,
+    HTTPS,
+    MX,
+    NOERROR,
+    NXDOMAIN,
+    REFUSED,
+    SRV,
+    TXT,
+    A,
+    answering,
+    ask,
+    names,
+    soon,
+    upstream,
+)
 from sandbox import World, require
 from traffic import Outside
 
@@ -59,10 +75,13 @@ def lab(world: World) -> Iterator[Lab]:
     made.down()
 
 
-@pytest.mark.parametrize("server", ["10.1.0.1", "10.3.0.1"], ids=["of a network", "of an internal one"])
+@pytest.mark.parametrize(
+    "server", ["10.1.0.1", "10.3.0.1"], ids=["of a network", "of an internal one"]
+)
 def test_names_of_the_lab_are_never_asked_for_outside(lab: Lab, world: World, server: str) -> None:
-    """Whatever is asked of them: what they have is answered, and nothing (NODATA) for what they have not; over UDP and TCP. Names
-    of one word go nowhere, whatever is asked; other names below a network's name do, because it may be one of the Internet's."""
+    """Whatever is asked of them: what they have is answered, and nothing (NODATA) for what they
+    have not; over UDP and TCP. Names of one word go nowhere, whatever is asked; other names below a
+    network's name do, because it may be one of the Internet's."""
     node = "web" if server == "10.1.0.1" else "safe"
     with upstream(world) as heard:
         lab.up()
@@ -96,14 +115,20 @@ def test_nodes_come_and_go_without_a_restart(lab: Lab, world: World) -> None:
         bascule(world, "node", "add", "late", "--network", "lan", "--lab", "dotted")
         soon(lambda: ask("web", "10.1.0.1", "late.lan") == (NOERROR, {"10.1.0.4"}))
         heard.clear()
-        soon(lambda: ask("web", "10.1.0.1", "late.lan", MX) == (NOERROR, set()) and not (heard and heard.clear()))
+        soon(
+            lambda: (
+                ask("web", "10.1.0.1", "late.lan", MX) == (NOERROR, set())
+                and not (heard and heard.clear())
+            )
+        )
         bascule(world, "node", "rm", "late", "--lab", "dotted")
         soon(lambda: ask("web", "10.1.0.1", "late.lan") == (NOERROR, {"203.0.113.9"}))
         assert Path("/run/bascule/dotted/dns/out.pid").read_text() == pid
 
 
 def test_killed_before_the_server_was_told(lab: Lab, world: World) -> None:
-    """What it reads was written, and the signal was never sent: `plan` says so, and the next run sends it."""
+    """What it reads was written, and the signal was never sent: `plan` says so, and the next run
+    sends it."""
 
     def add() -> None:
         Lab("dotted", world="host").change(lambda now: edit_added(now))
@@ -120,7 +145,10 @@ def test_killed_before_the_server_was_told(lab: Lab, world: World) -> None:
         assert store.load("dotted").journal is not None
         more = Lab.from_data({**LAB, "nodes": {**LAB["nodes"], "late": ["lan"]}}, world="host")
         told = [(change.fact.describe(), change.reason) for change in more.plan().changes]
-        assert ("file /run/bascule/dotted/dns/out.servers", "its server may not have read it") in told
+        assert (
+            "file /run/bascule/dotted/dns/out.servers",
+            "its server may not have read it",
+        ) in told
         more.up()
         assert not more.plan()
         heard.clear()
@@ -156,17 +184,27 @@ def _folder_is_there(*_: object) -> None:
 
 @pytest.mark.parametrize("damage", [_dangling, _missing, _loop, _folder_is_there])
 @pytest.mark.parametrize("kind", ["host", "private"])
-def test_a_machine_without_name_servers(world: World, damage: Callable[[], None], kind: str) -> None:
-    """A link to nothing, or no file at all: the lab comes up, its own names are answered, and `plan` tells what is not."""
+def test_a_machine_without_name_servers(
+    world: World, damage: Callable[[], None], kind: str
+) -> None:
+    """A link to nothing, or no file at all: the lab comes up, its own names are answered, and
+    `plan` tells what is not."""
     require("dnsmasq", "nft", "dig")
     damage()
-    data = {"networks": {"lan": {"subnet": "10.1.0.0/24", "nat": True, "dns": True}}, "nodes": {"a": ["lan"], "b": ["lan"]}}
+    data = {
+        "networks": {"lan": {"subnet": "10.1.0.0/24", "nat": True, "dns": True}},
+        "nodes": {"a": ["lan"], "b": ["lan"]},
+    }
     before = state.state()
     made = Lab.from_data(data, world=kind)
     made.up()
     plan = made.plan()
     assert not plan
-    expected = "no way out of the private world" if kind == "private" else "the machine knows no name server (/etc/resolv.conf)"
+    expected = (
+        "no way out of the private world"
+        if kind == "private"
+        else "the machine knows no name server (/etc/resolv.conf)"
+    )
     assert [note for note in plan.notes if expected in note]
     dig = ["dig", "+short", "+tries=1", "@10.1.0.1", "b.lan"]
     assert made.node("a").run(dig, capture_output=True).stdout == "10.1.0.3\n"
@@ -175,9 +213,14 @@ def test_a_machine_without_name_servers(world: World, damage: Callable[[], None]
 
 
 def test_a_server_follows_the_machine_s_file(world: World) -> None:
-    """The machine's servers change while the lab is up: they are asked at once. Where the file has gone, `up` does without."""
+    """The machine's servers change while the lab is up: they are asked at once. Where the file has
+    gone, `up` does without."""
     require("dnsmasq", "nft")
-    data = {"name": "f", "networks": {"lan": {"subnet": "10.1.0.0/24", "nat": True}}, "nodes": {"a": ["lan"]}}
+    data = {
+        "name": "f",
+        "networks": {"lan": {"subnet": "10.1.0.0/24", "nat": True}},
+        "nodes": {"a": ["lan"]},
+    }
     with upstream(world) as one:
         made = Lab.from_data(data, world="host")
         made.up()
@@ -185,7 +228,11 @@ def test_a_server_follows_the_machine_s_file(world: World) -> None:
         with upstream(world, "192.0.2.54") as two:
             soon(lambda: ask("a", "10.1.0.1", "two.example.org") is not None and two != [])
             _dangling()
-            assert [change.fact.describe().split("-")[0] for change in made.plan().changes if change.fact.key[0] == "service"]
+            assert [
+                change.fact.describe().split("-")[0]
+                for change in made.plan().changes
+                if change.fact.key[0] == "service"
+            ]
             made.up()
             assert not made.plan()
         assert "two.example.org" not in one
@@ -195,10 +242,17 @@ def test_a_server_follows_the_machine_s_file(world: World) -> None:
 def test_nodes_without_a_server_here_ask_behind_the_stub(world: World) -> None:
     """systemd-resolved's 127.0.0.53 is the machine's alone: nodes get what stands behind it."""
     require("nft")
-    data = {"networks": {"lan": {"subnet": "10.1.0.0/24", "nat": True, "dns": False}}, "nodes": {"a": ["lan"]}}
+    data = {
+        "networks": {"lan": {"subnet": "10.1.0.0/24", "nat": True, "dns": False}},
+        "nodes": {"a": ["lan"]},
+    }
     names("nameserver 127.0.0.53\noptions edns0 trust-ad\nsearch .\n")
     made = Lab.from_data(data, world="host")
-    assert [note for note in made.plan().notes if "the machine's name servers (127.0.0.53) hear only the machine itself" in note]
+    assert [
+        note
+        for note in made.plan().notes
+        if "the machine's name servers (127.0.0.53) hear only the machine itself" in note
+    ]
     names("nameserver 192.0.2.53\nnameserver fe80::1%eth0\nnameserver 2001:db8::53\n", REAL)
     made.up()
     assert [note for note in made.plan().notes if "name server" in note] == []
@@ -208,19 +262,40 @@ def test_nodes_without_a_server_here_ask_behind_the_stub(world: World) -> None:
 
 
 FILES: dict[str, tuple[str, str | None, tuple[str, ...], Upstream]] = {
-    # /etc/resolv.conf, systemd-resolved's list, what nodes of a private world may ask, whom its own servers ask
+    # /etc/resolv.conf, systemd-resolved's list, what nodes of a private world may ask, whom its own
+    # servers ask
     "far ones": ("nameserver 192.0.2.53\nnameserver 2001:db8::53", None, FAR, Upstream("", FAR)),
-    "the stub": ("nameserver 127.0.0.53", "nameserver 192.0.2.53", ("192.0.2.53",), Upstream("", ("192.0.2.53",))),
+    "the stub": (
+        "nameserver 127.0.0.53",
+        "nameserver 192.0.2.53",
+        ("192.0.2.53",),
+        Upstream("", ("192.0.2.53",)),
+    ),
     "the stub, and nothing behind it": ("nameserver 127.0.0.53", None, (), Upstream("")),
     "loopback": ("nameserver 127.0.0.1", None, (), Upstream("", ("127.0.0.1",), True)),
     "loopback of IPv6": ("nameserver ::1", None, (), Upstream("", ("::1",), True)),
     "everything": ("nameserver 0.0.0.0", None, (), Upstream("", ("127.0.0.1",), True)),
     "another loopback": ("nameserver 127.0.1.1", None, (), Upstream("")),
-    "loopback and far": ("nameserver 127.0.0.1\nnameserver 192.0.2.53", None, ("192.0.2.53",), Upstream("", ("192.0.2.53",))),
+    "loopback and far": (
+        "nameserver 127.0.0.1\nnameserver 192.0.2.53",
+        None,
+        ("192.0.2.53",),
+        Upstream("", ("192.0.2.53",)),
+    ),
     "the machine's own": ("nameserver 192.0.2.1", None, (), Upstream("", ("127.0.0.1",), True)),
     "of one link": ("nameserver fe80::1%eth0", None, (), Upstream("")),
-    "twice": ("nameserver 192.0.2.53\nnameserver 192.0.2.53", None, ("192.0.2.53",), Upstream("", ("192.0.2.53",))),
-    "nonsense": ("nameserver\nnameserver x\n\0\nfoo bar\n# nameserver 192.0.2.1", None, (), Upstream("")),
+    "twice": (
+        "nameserver 192.0.2.53\nnameserver 192.0.2.53",
+        None,
+        ("192.0.2.53",),
+        Upstream("", ("192.0.2.53",)),
+    ),
+    "nonsense": (
+        "nameserver\nnameserver x\n\0\nfoo bar\n# nameserver 192.0.2.1",
+        None,
+        (),
+        Upstream(""),
+    ),
     "none": ("", "nameserver 192.0.2.53", ("192.0.2.53",), Upstream("", ("192.0.2.53",))),
 }
 
@@ -257,12 +332,18 @@ def connected(world: World) -> Iterator[Outside]:
         yield outside
 
 
-@pytest.mark.parametrize("case", ["far", "stub", "stub by its link", "loopback", "the machine's own"])
+@pytest.mark.parametrize(
+    "case", ["far", "stub", "stub by its link", "loopback", "the machine's own"]
+)
 @pytest.mark.parametrize("served", [True, False], ids=["by the lab's server", "by resolv.conf"])
 def test_a_private_world_finds_names(connected: Outside, case: str, served: bool) -> None:
-    """Through pasta: by the machine's real servers, and where there are none but on its loopback, by these, for the lab's own."""
+    """Through pasta: by the machine's real servers, and where there are none but on its loopback,
+    by these, for the lab's own."""
     require("dnsmasq")
-    data = {"networks": {"lan": {"subnet": "10.1.0.0/24", "nat": True, "dns": served}}, "nodes": {"a": ["lan"]}}
+    data = {
+        "networks": {"lan": {"subnet": "10.1.0.0/24", "nat": True, "dns": served}},
+        "nodes": {"a": ["lan"]},
+    }
     address, node = "192.0.2.53", connected.name
     if case == "far":
         names(f"nameserver {address}\n")
@@ -278,11 +359,15 @@ def test_a_private_world_finds_names(connected: Outside, case: str, served: bool
         made = Lab.from_data(data, world="private")
         made.up()
         assert not made.plan()
-        asked = made.node("a").run(["dig", "+short", "+tries=2", "+time=2", "www.example.org"], capture_output=True)
+        asked = made.node("a").run(
+            ["dig", "+short", "+tries=2", "+time=2", "www.example.org"], capture_output=True
+        )
         if node or served:
             assert asked.stdout == "203.0.113.9\n"
             assert {*heard} == {"www.example.org"}
         else:
             assert heard == []
-            assert [note for note in made.plan().notes if "hear only the machine itself" in note] or case != "loopback"
+            assert [
+                note for note in made.plan().notes if "hear only the machine itself" in note
+            ] or case != "loopback"
         made.down()

@@ -26,7 +26,8 @@ nodes: {a: [lan], b: [lan]}
 
 
 def _reboot(world: World) -> None:
-    """What a reboot leaves of the machine: the kernel's state and /run are gone, /etc and /var are not."""
+    """What a reboot leaves of the machine: the kernel's state and /run are gone, /etc and /var are
+    not."""
     for name in os.listdir("/run/netns"):
         world.run("ip", "netns", "del", name)
     for row in world.ip_json("link", "show"):
@@ -68,7 +69,10 @@ def test_nothing_is_kept_of_a_private_lab(world: World) -> None:
     bascule(world, "down", "back")
 
 
-@pytest.mark.parametrize("damage", ["{", "{}", '{"version": 1, "topology": {"nodes": 7}}', '{"version": 1, "topology": []}'])
+@pytest.mark.parametrize(
+    "damage",
+    ["{", "{}", '{"version": 1, "topology": {"nodes": 7}}', '{"version": 1, "topology": []}'],
+)
 def test_a_damaged_one_is_told_and_the_others_come(world: World, damage: str) -> None:
     """With the file's name."""
     Path("lab.yaml").write_text(LAB)
@@ -87,7 +91,9 @@ def test_a_folder_that_others_write_to_is_not_believed(world: World) -> None:
     """Whoever can put a file there would decide what root builds."""
     KEPT.mkdir(mode=0o777)
     KEPT.chmod(0o777)
-    (KEPT / "evil.json").write_text(json.dumps({"version": 1, "topology": {"nodes": {"evil": None}}, "source": ""}))
+    (KEPT / "evil.json").write_text(
+        json.dumps({"version": 1, "topology": {"nodes": {"evil": None}}, "source": ""})
+    )
     done = bascule(world, "restore", check=False)
     assert done.returncode != 0
     assert "others may write to it" in done.stderr
@@ -107,7 +113,10 @@ def test_a_lab_that_cannot_be_kept_is_up_all_the_same(world: World) -> None:
 
 def test_what_can_not_be_forgotten_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The lab goes all the same, and the next `down` tries again."""
-    lab = Lab.from_data({"name": "back", "networks": {"lan": {"subnet": "10.1.0.0/24"}}, "nodes": {"a": ["lan"]}}, world="host")
+    lab = Lab.from_data(
+        {"name": "back", "networks": {"lan": {"subnet": "10.1.0.0/24"}}, "nodes": {"a": ["lan"]}},
+        world="host",
+    )
     lab.up()
     real = syscalls.unlink
 
@@ -117,7 +126,10 @@ def test_what_can_not_be_forgotten_is_told(world: World, monkeypatch: pytest.Mon
         real(path)
 
     monkeypatch.setattr(syscalls, "unlink", refuse)
-    advice = "Read-only file system: `bascule restore` would bring back back after a reboot; `bascule down back` again"
+    advice = (
+        "Read-only file system: `bascule restore` would bring back back after a reboot; "
+        "`bascule down back` again"
+    )
     assert lab.down().remarks == (f"{KEPT}/back.json: {advice}",)
     assert not Path("/run/netns/a").exists()
     monkeypatch.undo()
@@ -136,11 +148,26 @@ def test_the_unit(world: World) -> None:
     unit = Path("/etc/systemd/system/bascule.service")
     bascule(world, "install-unit")
     assert unit.read_text() == printed
-    program = next(line for line in printed.splitlines() if line.startswith("ExecStart=")).removeprefix("ExecStart=").split()
+    program = (
+        next(line for line in printed.splitlines() if line.startswith("ExecStart="))
+        .removeprefix("ExecStart=")
+        .split()
+    )
     assert world.run(program[0], "--version").returncode == 0
     assert program[1:] == ["restore", "--wait", "60"]
-    after = {word for line in printed.splitlines() if line.startswith("After=") for word in line.removeprefix("After=").split()}
-    assert {"network-online.target", "nftables.service", "firewalld.service", "docker.service", "libvirtd.service"} <= after
+    after = {
+        word
+        for line in printed.splitlines()
+        if line.startswith("After=")
+        for word in line.removeprefix("After=").split()
+    }
+    assert {
+        "network-online.target",
+        "nftables.service",
+        "firewalld.service",
+        "docker.service",
+        "libvirtd.service",
+    } <= after
     assert "Wants=network-online.target" in printed.splitlines()
     bascule(world, "install-unit")
     bascule(world, "install-unit", "--remove")
@@ -160,7 +187,8 @@ nodes: {a: [lan], b: [lan]}
 
 
 def test_what_comes_later_than_we_is_waited_for(world: World) -> None:
-    """An address that is not there yet when the machine starts: it is told, and with --wait the lab comes with it."""
+    """An address that is not there yet when the machine starts: it is told, and with --wait the lab
+    comes with it."""
     address = ("192.0.2.1/24", "dev", "lo")
     world.run("ip", "address", "add", *address)
     Path("lab.yaml").write_text(OUT)
@@ -168,12 +196,17 @@ def test_what_comes_later_than_we_is_waited_for(world: World) -> None:
     _reboot(world)
     world.run("ip", "address", "del", *address)
     done = bascule(world, "restore", check=False)
-    said = "bascule: back: network lan: outbound_address 192.0.2.1 is no address of this machine; add it first\n"
+    said = (
+        "bascule: back: network lan: outbound_address 192.0.2.1 is no address of this "
+        "machine; add it first\n"
+    )
     assert (done.returncode, done.stderr) == (2, said)
     assert bascule(world, "restore", "--wait", "0.1", check=False).stderr == said
     for wrong in ("-1", "nan", "inf", "1e9"):
         assert bascule(world, "restore", "--wait", wrong, check=False).returncode == 2
-    with subprocess.Popen([BASCULE, "restore", "--wait", "60"], stderr=subprocess.PIPE, text=True) as waiting:
+    with subprocess.Popen(
+        [BASCULE, "restore", "--wait", "60"], stderr=subprocess.PIPE, text=True
+    ) as waiting:
         assert waiting.stderr is not None
         world.run("ip", "address", "add", *address)
         assert "back is up" in waiting.stderr.read()

@@ -1,4 +1,5 @@
-"""Whatever others change in a lab's tables is seen by the next look, and nothing that the rules themselves leave there."""
+"""Whatever others change in a lab's tables is seen by the next look, and nothing that the rules
+themselves leave there."""
 
 from __future__ import annotations
 
@@ -19,7 +20,10 @@ LAB: dict[str, Any] = {
         "lan": {"subnet": ["10.1.0.0/24", "fd00:1::/64"], "nat": True},
         "dmz": {"subnet": "10.2.0.0/24", "guard": True},
     },
-    "nodes": {"a": {"networks": ["lan"], "ports": ["8080:80", "8081:81", "127.0.0.1:82:82"]}, "b": ["dmz"]},
+    "nodes": {
+        "a": {"networks": ["lan"], "ports": ["8080:80", "8081:81", "127.0.0.1:82:82"]},
+        "b": ["dmz"],
+    },
 }
 CHANGES = {
     "a chain is empty": f"flush chain {OURS} leaving",
@@ -27,7 +31,9 @@ CHANGES = {
     "a rule stands first": f"insert rule {OURS} input accept",
     "a comment is added": f'add rule {OURS} claiming continue comment "mine"',
     "a port is gone": f"delete element {OURS} tcp4 {{ 8081 }}",
-    "a port leads elsewhere": f"delete element {OURS} tcp4 {{ 8081 }}; add element {OURS} tcp4 {{ 8081 : 10.1.0.9 . 81 }}",
+    "a port leads elsewhere": (
+        f"delete element {OURS} tcp4 {{ 8081 }}; add element {OURS} tcp4 {{ 8081 : 10.1.0.9 . 81 }}"
+    ),
     "a network is added": f'add element {OURS} inside4 {{ "dmz" . 10.9.0.0/24 }}',
     "a set is empty": f"flush set {OURS} inside4",
     "a set is new": f"add set {OURS} mine {{ type ipv4_addr; }}",
@@ -51,7 +57,12 @@ def test_what_others_change_is_mended(world: World, change: str) -> None:
     lab.up()
     before = _rules()
     assert not lab.plan()
-    subprocess.run(["nft", "-f", "-"], input=CHANGES[change].replace("; add", "\nadd") + "\n", text=True, check=True)
+    subprocess.run(
+        ["nft", "-f", "-"],
+        input=CHANGES[change].replace("; add", "\nadd") + "\n",
+        text=True,
+        check=True,
+    )
     plan = lab.plan()
     assert [each.fact.key for each in plan.changes] == [("table", "bascule-lab")]
     lab.up()
@@ -81,7 +92,9 @@ def test_a_failed_run_leaves_the_rules_as_they_were(world: World, others: bool) 
             raise OSError(28, "No space left on device")
 
     more = Lab.from_data(
-        {**LAB, "nodes": {**LAB["nodes"], "c": {"networks": ["lan"], "ports": ["90:90"]}}}, name="lab", world="host"
+        {**LAB, "nodes": {**LAB["nodes"], "c": {"networks": ["lan"], "ports": ["90:90"]}}},
+        name="lab",
+        world="host",
     )
     with syscalls.gated(gate), pytest.raises(PlanFailed, match="undone"):
         more.up()

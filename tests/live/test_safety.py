@@ -1,4 +1,5 @@
-"""Nothing is taken over, nothing is lost: foreign objects, locks, failures half-way, kills, damaged state."""
+"""Nothing is taken over, nothing is lost: foreign objects, locks, failures half-way, kills, damaged
+state."""
 
 from __future__ import annotations
 
@@ -16,10 +17,19 @@ from sandbox import BASCULE, World, difference
 
 FOREIGN = {
     "namespace": ("ip netns add ns2", "namespace ns2 is there already and bascule did not make it"),
-    "bridge": ("ip link add mydocker0 type bridge", "bridge mydocker0 mtu 1500 is there already and bascule did not make it"),
+    "bridge": (
+        "ip link add mydocker0 type bridge",
+        "bridge mydocker0 mtu 1500 is there already and bascule did not make it",
+    ),
     "link": ("ip link add veth2 type veth peer name x", "veth2"),
-    "another kind of link": ("ip link add mydocker0 type ifb", "interface mydocker0 is there already"),
-    "file": ("mkdir -p /etc/netns && touch /etc/netns/ns1", "/etc/netns/ns1 is there already and bascule did not make it"),
+    "another kind of link": (
+        "ip link add mydocker0 type ifb",
+        "interface mydocker0 is there already",
+    ),
+    "file": (
+        "mkdir -p /etc/netns && touch /etc/netns/ns1",
+        "/etc/netns/ns1 is there already and bascule did not make it",
+    ),
 }
 
 
@@ -43,16 +53,22 @@ def test_a_namespace_that_was_made_anew_by_hand_is_foreign(world: World) -> None
     done = bascule(world, "up", SEED, check=False)
     assert "namespace ns1 is there already and bascule did not make it" in done.stderr
     bascule(world, "down", "docker-bridge")
-    assert [line.split()[0] for line in world.run("ip", "netns", "list").stdout.splitlines()] == ["ns1"]
+    assert [line.split()[0] for line in world.run("ip", "netns", "list").stdout.splitlines()] == [
+        "ns1"
+    ]
 
 
 def test_the_owner_is_named_where_it_is_known(world: World) -> None:
-    """Two labs want the same names and the same subnet: the second gets a clear error, the first is untouched."""
+    """Two labs want the same names and the same subnet: the second gets a clear error, the first is
+    untouched."""
     bascule(world, "up", SEED)
     before = world.snapshot(exclude=())
     done = bascule(world, "up", SEED, "--name", "second", check=False)
     assert done.returncode == 1
-    assert "subnet 172.16.0.0/16 of mydocker0 overlaps 172.16.0.0/16 of mydocker0 in lab docker-bridge" in done.stderr
+    assert (
+        "subnet 172.16.0.0/16 of mydocker0 overlaps 172.16.0.0/16 of mydocker0 in lab docker-bridge"
+        in done.stderr
+    )
     assert "namespace ns1 belongs to lab docker-bridge" in done.stderr
     assert difference(before, world.snapshot(exclude=())) == ""
 
@@ -68,13 +84,17 @@ with lock.lab_lock("docker-bridge", "bascule up"):
 
 def test_a_second_command_waits_and_says_for_what(world: World) -> None:
     """--no-wait fails at once."""
-    with subprocess.Popen([sys.executable, "-c", HOLD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
         assert holder.stdout is not None
         assert holder.stdin is not None
         assert holder.stdout.readline() == "held\n"
         refused = bascule(world, "up", SEED, "--no-wait", check=False)
         assert refused.returncode == 1
-        assert f"lab docker-bridge is in use by `bascule up` (process {holder.pid})" in refused.stderr
+        assert (
+            f"lab docker-bridge is in use by `bascule up` (process {holder.pid})" in refused.stderr
+        )
         with subprocess.Popen([BASCULE, "up", SEED], stderr=subprocess.PIPE, text=True) as waiting:
             assert waiting.stderr is not None
             assert f"waiting for `bascule up` (process {holder.pid})" in waiting.stderr.readline()
@@ -87,7 +107,8 @@ def test_a_failure_half_way_is_undone(world: World) -> None:
     """The kernel says no in the middle: what was acknowledged is undone, and the error says so."""
     Path("lab.yaml").write_text(
         "name: half\nnetworks: {lan: {subnet: 10.3.0.0/24}}\n"
-        "nodes: {a: [lan], b: {networks: [lan], sysctls: {net.ipv4.no_such_setting: 1}}, c: [lan]}\n"
+        "nodes: {a: [lan], b: {networks: [lan], sysctls: {net.ipv4.no_such_setting: 1}}, c: "
+        "[lan]}\n"
     )
     before = world.snapshot(exclude=())
     done = bascule(world, "up", "lab.yaml", check=False)
@@ -101,7 +122,9 @@ def test_a_failure_half_way_is_undone(world: World) -> None:
 
 def test_a_failed_change_leaves_the_lab_as_it_was(world: World) -> None:
     """A run that fails on a lab that is up gives back what that lab had."""
-    Path("lab.yaml").write_text("name: half\nnetworks: {lan: {subnet: 10.3.0.0/24}}\nnodes: {a: [lan], b: [lan]}\n")
+    Path("lab.yaml").write_text(
+        "name: half\nnetworks: {lan: {subnet: 10.3.0.0/24}}\nnodes: {a: [lan], b: [lan]}\n"
+    )
     bascule(world, "up", "lab.yaml")
     before = world.snapshot(exclude=STATE)
     Path("bad.yaml").write_text(
@@ -116,8 +139,13 @@ def test_a_failed_change_leaves_the_lab_as_it_was(world: World) -> None:
 def test_an_interrupt_undoes_and_says_130(world: World) -> None:
     """Ctrl-C in the middle of `up`."""
     before = world.snapshot(exclude=())
-    Path("lab.yaml").write_text("name: big\nnetworks: {lan: {subnet: 10.4.0.0/16}}\nnodes: {n: {count: 150, networks: [lan]}}\n")
-    with subprocess.Popen([BASCULE, "up", "--explain", "lab.yaml"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as up:
+    Path("lab.yaml").write_text(
+        "name: big\nnetworks: {lan: {subnet: 10.4.0.0/16}}\nnodes: {n: {count: 150, networks: "
+        "[lan]}}\n"
+    )
+    with subprocess.Popen(
+        [BASCULE, "up", "--explain", "lab.yaml"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as up:
         assert up.stdout is not None
         for _line in range(30):
             up.stdout.readline()
@@ -150,20 +178,26 @@ def test_a_damaged_record_gives_an_error_that_says_how_to_go_on(world: World, da
 
 
 def test_the_way_on_from_a_damaged_record_leads_on(world: World) -> None:
-    """What the error says: the file, the namespaces and the links by hand, the rest by `up` and `down`."""
+    """What the error says: the file, the namespaces and the links by hand, the rest by `up` and
+    `down`."""
     web = next(lab for lab in EXAMPLES if lab.stem == "web")
-    for key in ("ipv4/ip_forward", "ipv6/conf/all/forwarding"):  # what stood there before goes with the record
+    # what stood there before goes with the record
+    for key in ("ipv4/ip_forward", "ipv6/conf/all/forwarding"):
         Path("/proc/sys/net", key).write_text("1")
     before = world.snapshot()
     bascule(world, "up", web)
     record = Path("/run/bascule/web/lab.json")
     record.write_text("{")
-    assert "by hand what `ip netns` and `ip link` show of the lab" in bascule(world, "down", "web", check=False).stderr
+    assert (
+        "by hand what `ip netns` and `ip link` show of the lab"
+        in bascule(world, "down", "web", check=False).stderr
+    )
     record.unlink()
     for line in world.run("ip", "netns").stdout.splitlines():
         world.run("ip", "netns", "del", line.split()[0])
     for kind in ("bridge", "veth"):
-        for link in world.ip_json("link", "show", "type", kind):  # a veth goes with its namespace, but not at once
+        # a veth goes with its namespace, but not at once
+        for link in world.ip_json("link", "show", "type", kind):
             world.run("ip", "link", "del", link["ifname"], check=kind == "bridge")
     bascule(world, "up", web)
     bascule(world, "down", "web")
@@ -172,7 +206,8 @@ def test_the_way_on_from_a_damaged_record_leads_on(world: World) -> None:
 
 @pytest.mark.parametrize("why", ["damaged", "elsewhere"])
 def test_a_lab_that_nobody_can_tell_of_keeps_what_it_has(world: World, why: str) -> None:
-    """Its record is damaged, or in another state directory: the next lab does not take its indexes for its own."""
+    """Its record is damaged, or in another state directory: the next lab does not take its indexes
+    for its own."""
     bascule(world, "up", SEED)
     environment = dict(os.environ)
     if why == "damaged":
@@ -180,7 +215,9 @@ def test_a_lab_that_nobody_can_tell_of_keeps_what_it_has(world: World, why: str)
     else:
         environment["BASCULE_STATE_DIR"] = "/run/other"
     links = _links(world)
-    Path("/run/next.yaml").write_text("networks: {lan: {subnet: 10.77.0.0/24}}\nnodes: {a: [lan]}\n")
+    Path("/run/next.yaml").write_text(
+        "networks: {lan: {subnet: 10.77.0.0/24}}\nnodes: {a: [lan]}\n"
+    )
     bascule(world, "up", "/run/next.yaml", env=environment)
     assert links < (now := _links(world))
     assert {row[1] for row in now - links} == {"lan", "veth-a"}
@@ -219,7 +256,9 @@ def test_a_state_directory_that_is_full_or_read_only_fails_before_the_kernel(wor
     os.makedirs("/run/ro")
     world.run("mount", "-t", "tmpfs", "-o", "ro", "none", "/run/ro")
     before = world.snapshot(exclude=())
-    done = bascule(world, "up", SEED, check=False, env={**os.environ, "BASCULE_STATE_DIR": "/run/ro/state"})
+    done = bascule(
+        world, "up", SEED, check=False, env={**os.environ, "BASCULE_STATE_DIR": "/run/ro/state"}
+    )
     assert done.returncode == 1
     assert "Read-only file system" in done.stderr
     assert difference(before, world.snapshot(exclude=())) == ""
@@ -239,14 +278,25 @@ def test_what_the_machine_lacks_is_told_all_at_once(world: World, tmp_path: Path
         """
     )
     world.run(
-        "sh", "-ec", "ip link add theirs type bridge; ip link add port9 type veth peer name x; ip link set port9 master theirs"
+        "sh",
+        "-ec",
+        (
+            "ip link add theirs type bridge; ip link add port9 type veth peer name x; ip link set "
+            "port9 master theirs"
+        ),
     )
     before = world.snapshot(exclude=())
     done = bascule(world, "up", str(file), check=False)
     assert done.returncode == 2
     assert done.stderr.splitlines() == [
-        "bascule: node n: there is no network namespace at /run/netns/nobodys; does the process still run?",
-        "bascule: network a: outbound_address 192.0.2.9 is no address of this machine; add it first",
+        (
+            "bascule: node n: there is no network namespace at /run/netns/nobodys; does the "
+            "process still run?"
+        ),
+        (
+            "bascule: network a: outbound_address 192.0.2.9 is no address of this machine; add it "
+            "first"
+        ),
         "bascule: network a: the machine has no interface up9 for its uplink; see `ip -br link`",
         "bascule: network b: port9 is a port of theirs already; choose another uplink",
     ]

@@ -1,4 +1,5 @@
-"""The printed scripts do what `up` and `down` do: run in an empty world, the kernel's state is equal."""
+"""The printed scripts do what `up` and `down` do: run in an empty world, the kernel's state is
+equal."""
 
 from __future__ import annotations
 
@@ -18,7 +19,11 @@ OWN = ("/run/bascule/.made", "/run/bascule/.claims")
 def _without_state(snapshot: dict[str, object]) -> dict[str, object]:
     files = snapshot["files"]
     assert isinstance(files, dict)
-    kept = {path: value for path, value in files.items() if not path.startswith("/run/bascule") or "/etc/" in path}
+    kept = {
+        path: value
+        for path, value in files.items()
+        if not path.startswith("/run/bascule") or "/etc/" in path
+    }
     return {**snapshot, "files": kept, "mounts": []}
 
 
@@ -42,7 +47,8 @@ def test_script_equals_up(example: Path, spelling: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("spelling", [(), ("--classic",)], ids=["plain", "classic"])
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
 def test_teardown_is_the_way_back(example: Path, spelling: tuple[str, ...], world: World) -> None:
-    """After the script and its teardown the kernel is as it was; folders stay, as `ip netns` leaves its own."""
+    """After the script and its teardown the kernel is as it was; folders stay, as `ip netns` leaves
+    its own."""
     require("brctl", "nft", "sysctl")
     world.run("sh", "-c", "ip netns add helper; ip netns del helper; mkdir -p /etc/netns")
     before = _without_state(world.snapshot())
@@ -51,7 +57,8 @@ def test_teardown_is_the_way_back(example: Path, spelling: tuple[str, ...], worl
     back = bascule(world, "script", "--teardown", *spelling, example).stdout
     advised = re.findall(r"^#   (.*)$", back, re.MULTILINE)
     world.run("bash", "-e", input=back + "\n".join(advised))
-    for _attempt in range(100):  # the kernel frees namespaces, and the veths into them, a little later
+    # the kernel frees namespaces, and the veths into them, a little later
+    for _attempt in range(100):
         left = difference(before, _without_state(world.snapshot()))
         if "links" not in left:
             break

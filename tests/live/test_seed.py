@@ -43,14 +43,20 @@ def up(world: World) -> World:
 def test_every_look_of_the_document(up: World) -> None:
     """ip netns list, brctl show, ip a, route -n, ip -d link."""
     require("brctl", "route")
-    assert sorted(line.split()[0] for line in up.run("ip", "netns", "list").stdout.splitlines()) == ["ns1", "ns2"]
+    assert sorted(
+        line.split()[0] for line in up.run("ip", "netns", "list").stdout.splitlines()
+    ) == ["ns1", "ns2"]
     bridges = up.run("brctl", "show").stdout.split()
     assert bridges[bridges.index("mydocker0") + 2 :] == ["no", "veth1", "veth2"]
     assert re.search(r"inet 172.16.1.254/16 scope global mydocker0", up.run("ip", "a").stdout)
     inside = up.run("ip", "netns", "exec", "ns1", "ip", "a").stdout
-    assert re.search(r"veth1p@if\d+: <BROADCAST,MULTICAST,UP,LOWER_UP> mtu 1500 .* state UP", inside)
+    assert re.search(
+        r"veth1p@if\d+: <BROADCAST,MULTICAST,UP,LOWER_UP> mtu 1500 .* state UP", inside
+    )
     assert "inet 172.16.1.1/16 scope global veth1p" in inside
-    assert re.search(r"172.16.0.0 +0.0.0.0 +255.255.0.0 +U +0 +0 +0 mydocker0", up.run("route", "-n").stdout)
+    assert re.search(
+        r"172.16.0.0 +0.0.0.0 +255.255.0.0 +U +0 +0 +0 mydocker0", up.run("route", "-n").stdout
+    )
     routes = up.run("ip", "netns", "exec", "ns2", "route", "-n").stdout
     assert re.search(r"0.0.0.0 +172.16.1.254 +0.0.0.0 +UG +0 +0 +0 veth2p", routes)
 
@@ -65,10 +71,15 @@ def test_every_ping_of_the_document(up: World) -> None:
 
 
 def test_names_in_the_nodes(up: World) -> None:
-    """Each node has its host name, every node's name, a resolv.conf and a /sys of its own; so does `ip netns exec`."""
+    """Each node has its host name, every node's name, a resolv.conf and a /sys of its own; so does
+    `ip netns exec`."""
     require("ping")
     assert bascule(up, "exec", "ns1", "hostname").stdout == "ns1\n"
-    assert sorted(bascule(up, "exec", "ns1", "ls", "/sys/class/net").stdout.split()) == ["lo", "veth1p"] or up.notes
+    assert (
+        sorted(bascule(up, "exec", "ns1", "ls", "/sys/class/net").stdout.split())
+        == ["lo", "veth1p"]
+        or up.notes
+    )
     bascule(up, "exec", "ns1", "--", "ping", "-c1", "-W2", "ns2")
     hosts = up.run("ip", "netns", "exec", "ns2", "cat", "/etc/hosts").stdout
     assert "172.16.1.1\tns1 ns1.mydocker0\n172.16.1.2\tns2 ns2.mydocker0\n" in hosts
@@ -76,18 +87,27 @@ def test_names_in_the_nodes(up: World) -> None:
 
 
 POLICIES = {
-    "nft": "nft add table ip filter; nft add chain ip filter FORWARD '{ type filter hook forward priority 0; policy drop; }'",
-    "nft inet": "nft add table inet fw; nft add chain inet fw forward '{ type filter hook forward priority 0; policy drop; }'",
+    "nft": (
+        "nft add table ip filter; nft add chain ip filter FORWARD '{ type filter hook forward "
+        "priority 0; policy drop; }'"
+    ),
+    "nft inet": (
+        "nft add table inet fw; nft add chain inet fw forward '{ type filter hook forward "
+        "priority 0; policy drop; }'"
+    ),
     "iptables": "iptables-nft -P FORWARD DROP; iptables-nft -A FORWARD -i eth9 -j ACCEPT",
 }
 
 
 @pytest.mark.parametrize("policy", POLICIES)
 def test_ping_answers_where_forward_drops(world: World, policy: str) -> None:
-    """Docker's habit. The machine's rules stay as they are, one of ours stands before them, and goes with the lab."""
+    """Docker's habit. The machine's rules stay as they are, one of ours stands before them, and
+    goes with the lab."""
     require("nft", POLICIES[policy].split()[0])
     world.run("sh", "-ec", POLICIES[policy])
-    bridged = world.run("sysctl", "-n", "net.bridge.bridge-nf-call-iptables", check=False).stdout.strip()
+    bridged = world.run(
+        "sysctl", "-n", "net.bridge.bridge-nf-call-iptables", check=False
+    ).stdout.strip()
     if bridged != "1":
         pytest.skip("this kernel has no br_netfilter")
     before = world.snapshot()
@@ -111,7 +131,10 @@ def test_without_the_rule_the_ping_is_lost(world: World) -> None:
     """The test above can fail: take the rule away, and FORWARD drops."""
     require("nft")
     world.run("sh", "-ec", POLICIES["nft"])
-    if world.run("sysctl", "-n", "net.bridge.bridge-nf-call-iptables", check=False).stdout.strip() != "1":
+    if (
+        world.run("sysctl", "-n", "net.bridge.bridge-nf-call-iptables", check=False).stdout.strip()
+        != "1"
+    ):
         pytest.skip("this kernel has no br_netfilter")
     bascule(world, "up", SEED)
     world.run("nft", "flush", "chain", "ip", "filter", "FORWARD")
@@ -125,7 +148,11 @@ def test_the_classic_script_is_the_document(world: World) -> None:
     """Step for step; what bascule adds bears a comment or stands in the last section."""
     text = bascule(world, "script", "--classic", SEED).stdout
     steps, _, _settings = text.partition("# 5.")
-    by_hand = [line for line in steps.splitlines() if line and not line.startswith(("#", "set ")) and "# bascule:" not in line]
+    by_hand = [
+        line
+        for line in steps.splitlines()
+        if line and not line.startswith(("#", "set ")) and "# bascule:" not in line
+    ]
     assert by_hand == DOCUMENT.splitlines()
 
 

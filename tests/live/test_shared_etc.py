@@ -13,7 +13,10 @@ from bascule import identity
 from helpers import bascule
 from sandbox import BASCULE, World
 
-LAB = 'name: first\nnetworks: {lan: {subnet: [10.1.0.0/24, "fd00:1::/64"]}}\nnodes: {a: [lan], b: [lan]}\n'
+LAB = (
+    'name: first\nnetworks: {lan: {subnet: [10.1.0.0/24, "fd00:1::/64"]}}\nnodes: {a: [lan], '
+    "b: [lan]}\n"
+)
 OTHER = "name: other\nnetworks: {olan: {subnet: 10.2.0.0/24}}\nnodes: {c: [olan]}\n"
 NOTES = Path("/var/lib/bascule")
 
@@ -30,7 +33,9 @@ def _beside(world: World, *commands: str) -> str:
     """What these say where network and /run are others, and /etc and /var/lib are the same."""
     made = "unset BASCULE_KEEP_DIR; mount -nt tmpfs none /run; mkdir /run/netns; ip link set lo up"
     lines = "\n".join(f"{BASCULE} {command} 2>&1 || echo failed" for command in commands)
-    return world.run("unshare", "-nm", "--propagation", "private", "sh", "-ec", f"{made}\n{lines}").stdout
+    return world.run(
+        "unshare", "-nm", "--propagation", "private", "sh", "-ec", f"{made}\n{lines}"
+    ).stdout
 
 
 def _links() -> set[str]:
@@ -51,14 +56,24 @@ def test_a_neighbour_leaves_our_links_alone(up: World) -> None:
 
 
 def test_the_same_names_are_refused_in_words(up: World) -> None:
-    """The same lab, and another lab with the same nodes, in both directions; nothing is touched, and nothing removed."""
+    """The same lab, and another lab with the same nodes, in both directions; nothing is touched,
+    and nothing removed."""
     before = machine.state()
     said = _beside(up, "plan lab.yaml", "up lab.yaml", "down first")
-    assert said.count("lab first is up in another mount namespace, which has a /run of its own and the same /etc/netns") == 2
+    assert (
+        said.count(
+            "lab first is up in another mount namespace, which has a /run of its own and the "
+            "same /etc/netns"
+        )
+        == 2
+    )
     assert said.count("failed") == 2
     said = _beside(up, "up lab.yaml --name second", "down second")
     for node in ("a", "b"):
-        assert f"/etc/netns/{node} leads to files of lab first, which is up where /run is another" in said
+        assert (
+            f"/etc/netns/{node} leads to files of lab first, which is up where /run is another"
+            in said
+        )
     assert machine.difference(before, machine.state()) == ""
     _beside(up, "up other.yaml")
     done = bascule(up, "up", "other.yaml", check=False)
@@ -74,7 +89,8 @@ def test_the_same_names_are_refused_in_words(up: World) -> None:
 def _lose_power(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in os.listdir("/run/netns"):
         world.run("ip", "netns", "del", name)
-    for link in ("lan", "veth-a", "veth-b"):  # the kernel takes the latter, with their namespaces, but not at once
+    # the kernel takes the latter, with their namespaces, but not at once
+    for link in ("lan", "veth-a", "veth-b"):
         world.run("ip", "link", "del", link, check=False)
     world.run("umount", "/run/netns")
     for place in ("/run/netns", "/run/bascule"):
@@ -93,7 +109,8 @@ def test_a_neighbour_in_the_same_network_forgets_nothing(up: World) -> None:
 
 
 def test_after_a_loss_of_power_they_are_nobodys(up: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever wants the name gets it, and `down` of any lab removes the rest, with what was noted."""
+    """Whoever wants the name gets it, and `down` of any lab removes the rest, with what was
+    noted."""
     _lose_power(up, monkeypatch)
     Path("other.yaml").write_text(OTHER.replace("c:", "a:"))
     bascule(up, "up", "other.yaml", "--world", "host")
@@ -105,8 +122,11 @@ def test_after_a_loss_of_power_they_are_nobodys(up: World, monkeypatch: pytest.M
     up.run("umount", "/run")
 
 
-def test_a_container_that_was_started_anew_finds_its_own(up: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The kernel has not: the same lab is built again; of another lab's links nobody knows, and they are left alone."""
+def test_a_container_that_was_started_anew_finds_its_own(
+    up: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel has not: the same lab is built again; of another lab's links nobody knows, and
+    they are left alone."""
     boot = identity.boot()
     _lose_power(up, monkeypatch)
     monkeypatch.setattr(identity, "boot", lambda: boot)
@@ -124,7 +144,8 @@ def test_a_container_that_was_started_anew_finds_its_own(up: World, monkeypatch:
 
 
 def test_a_note_that_anybody_could_have_written_says_nothing(up: World) -> None:
-    """Nor one that is torn, nor a link; and where none can be written, the lab is up all the same, and says so."""
+    """Nor one that is torn, nor a link; and where none can be written, the lab is up all the same,
+    and says so."""
     note = NOTES / "first.links"
     right = note.read_text()
     for wrong in ("", "one", f"{right} more"):

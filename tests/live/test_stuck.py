@@ -21,14 +21,20 @@ OTHER = "name: other\nnetworks: {olan: {subnet: 10.2.0.0/24}}\nnodes: {b: [olan]
 
 
 def test_no_wait_waits_for_no_lock_at_all(world: World) -> None:
-    """Not for the one under which labs claim what they need, either; nothing is changed, and what only looks works."""
+    """Not for the one under which labs claim what they need, either; nothing is changed, and what
+    only looks works."""
     for name, text in (("one.yaml", LAB), ("other.yaml", OTHER)):
         Path(name).write_text(text)
     bascule(world, "up", "one.yaml")
     with open("/run/bascule/.claims") as claims:
         fcntl.flock(claims, fcntl.LOCK_EX)
         begun = time.monotonic()
-        for words in (("up", "other.yaml"), ("up", "one.yaml"), ("down", "one"), ("node", "rm", "a", "--lab", "one")):
+        for words in (
+            ("up", "other.yaml"),
+            ("up", "one.yaml"),
+            ("down", "one"),
+            ("node", "rm", "a", "--lab", "one"),
+        ):
             done = bascule(world, *words, "--no-wait", check=False)
             assert done.returncode == 1, words
             assert f"(process {os.getpid()}); try again, or leave out --no-wait" in done.stderr
@@ -46,7 +52,7 @@ def test_a_state_directory_below_a_missing_folder(world: World, verb: str) -> No
     world.run("mount", "-t", "tmpfs", "none", "/mnt")
     for place in ("/mnt/no/where", "/proc/nowhere"):
         done = bascule(
-            world, verb, *{"up": ["one.yaml"], "ls": []}.get(verb, ["one"]), check=False, timeout=20,
+            world, verb, *{"up": ["one.yaml"], "ls": []}.get(verb, ["one"]), check=False, timeout=20,  # noqa: E501
             env={**os.environ, "BASCULE_STATE_DIR": place},
         )  # fmt: skip
         if verb in ("up", "down"):
@@ -57,9 +63,14 @@ def test_a_state_directory_below_a_missing_folder(world: World, verb: str) -> No
 
 
 def test_a_name_server_that_is_stopped_is_replaced(world: World) -> None:
-    """SIGSTOP: it lives, and answers nobody. The plan says so, `up` starts another, `down` ends it without long waiting."""
+    """SIGSTOP: it lives, and answers nobody. The plan says so, `up` starts another, `down` ends it
+    without long waiting."""
     require("dnsmasq", "nft", "dig")
-    data = {"name": "names", "networks": {"lan": {"subnet": "10.1.0.0/24", "dns": True}}, "nodes": {"a": ["lan"], "b": ["lan"]}}
+    data = {
+        "name": "names",
+        "networks": {"lan": {"subnet": "10.1.0.0/24", "dns": True}},
+        "nodes": {"a": ["lan"], "b": ["lan"]},
+    }
     lab = Lab.from_data(data, world="host")
     lab.up()
     note = Path("/run/bascule/names/dns/out.pid")
@@ -69,7 +80,9 @@ def test_a_name_server_that_is_stopped_is_replaced(world: World) -> None:
     assert [(change.sign, change.reason) for change in lab.plan().changes] == [("~", "is stopped")]
     lab.up()
     assert int(note.read_text()) != stopped
-    asked = lab.node("a").run(["dig", "+short", "+tries=1", "@10.1.0.1", "b.lan"], capture_output=True)
+    asked = lab.node("a").run(
+        ["dig", "+short", "+tries=1", "@10.1.0.1", "b.lan"], capture_output=True
+    )
     assert asked.stdout == "10.1.0.3\n"
     os.kill(int(note.read_text()), signal.SIGSTOP)
     os.waitid(os.P_PID, int(note.read_text()), os.WSTOPPED | os.WNOWAIT)
@@ -78,7 +91,9 @@ def test_a_name_server_that_is_stopped_is_replaced(world: World) -> None:
     assert time.monotonic() - begun < 2  # what one that can't hear is given before it is killed
 
 
-def test_notes_of_folders_that_somebody_holds(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_notes_of_folders_that_somebody_holds(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What stands half-way is undone, and who holds them is told."""
     monkeypatch.setattr(files, "_PATIENCE", 0.1)
     Path("other.yaml").write_text(OTHER)

@@ -1,4 +1,5 @@
-"""What happens to other nodes while a lab changes under them: nothing. One TCP connection, open through all of it."""
+"""What happens to other nodes while a lab changes under them: nothing. One TCP connection, open
+through all of it."""
 
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ TCP_INFO_RETRANS = 100  # offset of tcpi_total_retrans in struct tcp_info, linux
 
 
 class Stream:
-    """Bytes that go from one node to another and back, all the time. ``longest`` is the longest time for one there and back."""
+    """Bytes that go from one node to another and back, all the time. ``longest`` is the longest
+    time for one there and back."""
 
     def __init__(self, client: str, server: str, address: str) -> None:
         listener = bound(server, "::" if ":" in address else "0.0.0.0", 9)  # noqa: S104
@@ -67,17 +69,33 @@ class Stream:
 
 
 @pytest.mark.parametrize(
-    ("client", "server", "address"), [("a", "b", "10.1.0.3"), ("a", "b", "fd00:1::3"), ("c", "a", "10.1.0.2")]
+    ("client", "server", "address"),
+    [("a", "b", "10.1.0.3"), ("a", "b", "fd00:1::3"), ("c", "a", "10.1.0.2")],
 )
-def test_a_connection_stays_while_the_lab_changes(world: World, client: str, server: str, address: str) -> None:
-    """Nodes and networks come and go, with ports, names and rules; what stays has not lost a segment."""
+def test_a_connection_stays_while_the_lab_changes(
+    world: World, client: str, server: str, address: str
+) -> None:
+    """Nodes and networks come and go, with ports, names and rules; what stays has not lost a
+    segment."""
     require("nft")
     lab = Lab.from_data(DATA, world="host")
     lab.up()
     stream = Stream(client, server, address)
     try:
         for words in (
-            ("node", "add", "n1", "--network", "lan", "-p", "8080:80", "-p", "53:53/udp", "--add-host", "x:192.0.2.1"),
+            (
+                "node",
+                "add",
+                "n1",
+                "--network",
+                "lan",
+                "-p",
+                "8080:80",
+                "-p",
+                "53:53/udp",
+                "--add-host",
+                "x:192.0.2.1",
+            ),
             ("network", "create", "more", "--subnet", "10.3.0.0/24", "--no-icc", "--reach", "lan"),
             ("network", "connect", "more", "n1", "--alias", "other", "--gateway-priority", "3"),
             ("network", "connect", "more", "d"),
@@ -102,9 +120,13 @@ def test_a_connection_stays_while_the_lab_changes(world: World, client: str, ser
 
 
 def test_what_the_firewalls_owner_flushes_comes_back_alone(world: World) -> None:
-    """After `nft flush ruleset` the plan is our table and nothing else; other programs' tables stay byte for byte."""
+    """After `nft flush ruleset` the plan is our table and nothing else; other programs' tables stay
+    byte for byte."""
     require("nft")
-    foreign = "table inet other {\n chain c {\n type filter hook input priority filter; policy accept;\n counter accept\n }\n}\n"
+    foreign = (
+        "table inet other {\n chain c {\n type filter hook input priority filter; policy "
+        "accept;\n counter accept\n }\n}\n"
+    )
     lab = Lab.from_data(DATA, world="host")
     lab.up()
     ours = world.run("nft", "-s", "list", "table", "inet", "bascule-quiet").stdout

@@ -1,4 +1,5 @@
-"""The way out of a private world, and ports of the machine that lead into it, by pasta. With packets."""
+"""The way out of a private world, and ports of the machine that lead into it, by pasta. With
+packets."""
 
 from __future__ import annotations
 
@@ -39,7 +40,9 @@ def machine(world: World) -> Iterator[Outside]:
     """The machine has an address, a default route, and another machine beside its router."""
     require("pasta", "nft")
     _tun_for_everybody()
-    with Outside(world, here=(HOST, "2001:db8::1"), there=("192.0.2.2", THERE, "2001:db8::2")) as outside:
+    with Outside(
+        world, here=(HOST, "2001:db8::1"), there=("192.0.2.2", THERE, "2001:db8::2")
+    ) as outside:
         world.run("ip", "route", "add", "default", "via", "192.0.2.2")
         world.run("ip", "-6", "route", "add", "default", "via", "2001:db8::2")
         if uplink.why_not():
@@ -92,7 +95,7 @@ while True:
     if client.recv(1):  # who connects speaks first: pasta is slow to tell the server of one that waits
         client.sendall(peer[0].encode())
     client.close()
-"""
+"""  # noqa: E501
 ASK = """\
 import socket, sys
 client = socket.create_connection((sys.argv[1], int(sys.argv[2])), 5)
@@ -105,7 +108,9 @@ CALL = "import socket,sys\nsocket.create_connection((sys.argv[1], 7), 3)\n"
 @contextmanager
 def _serve(lab: Lab, node: str, port: int) -> Iterator[None]:
     """A server in a node that tells each client its address."""
-    process = lab.node(node).popen(["python3", "-c", SERVE, str(port)], stdout=subprocess.PIPE, text=True)
+    process = lab.node(node).popen(
+        ["python3", "-c", SERVE, str(port)], stdout=subprocess.PIPE, text=True
+    )
     assert process.stdout is not None
     try:
         assert process.stdout.readline() == "ready\n"
@@ -119,13 +124,21 @@ def _serve(lab: Lab, node: str, port: int) -> Iterator[None]:
 def _fetch(place: str, port: int, source: str = "") -> str | None:
     """What a server behind this port says, asked from a namespace; None where nobody answers."""
     prefix = ["ip", "netns", "exec", source] if source else []
-    done = subprocess.run([*prefix, "python3", "-c", ASK, place, str(port)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*prefix, "python3", "-c", ASK, place, str(port)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     return done.stdout.strip() if done.returncode == 0 else None
 
 
 def test_out_and_in(machine: Outside, world: World, ears: Ears) -> None:
-    """A node reaches what the machine reaches, but not the machine's loopback; ports are where the file says."""
-    lab = Lab.from_data(_data(["8080:80", "127.0.0.1:9090:80", "[::1]:9443:80", f"{HOST}:7070:80"]), world="private")
+    """A node reaches what the machine reaches, but not the machine's loopback; ports are where the
+    file says."""
+    lab = Lab.from_data(
+        _data(["8080:80", "127.0.0.1:9090:80", "[::1]:9443:80", f"{HOST}:7070:80"]), world="private"
+    )
     lab.up()
     assert not lab.plan()
     server = ears.on("elsewhere", 7)[0]
@@ -136,7 +149,12 @@ def test_out_and_in(machine: Outside, world: World, ears: Ears) -> None:
     client.wait()
     assert peer[0] == HOST
     secret = ears.on("", 631)[0]
-    assert lab.node("a").run(["python3", "-c", ASK, "192.0.2.2", "631"], capture_output=True).returncode != 0
+    assert (
+        lab.node("a")
+        .run(["python3", "-c", ASK, "192.0.2.2", "631"], capture_output=True)
+        .returncode
+        != 0
+    )
     secret.setblocking(False)
     with pytest.raises(BlockingIOError):
         secret.accept()
@@ -144,11 +162,19 @@ def test_out_and_in(machine: Outside, world: World, ears: Ears) -> None:
         assert _fetch(HOST, 8080, "elsewhere")
         assert _fetch(HOST, 7070, "elsewhere")
         assert _fetch(HOST, 9090, "elsewhere") is None
-        for place, port in ((HOST, 8080), ("127.0.0.1", 8080), ("::1", 8080), ("127.0.0.1", 9090), ("::1", 9443), (HOST, 7070)):
+        for place, port in (
+            (HOST, 8080),
+            ("127.0.0.1", 8080),
+            ("::1", 8080),
+            ("127.0.0.1", 9090),
+            ("::1", 9443),
+            (HOST, 7070),
+        ):
             assert _fetch(place, port), (place, port)
     lab.down()
     assert _pastas() == []
-    assert reach("elsewhere", HOST, 8080, ears.on("", 8080)[0]) == "192.0.2.2"  # the port is free again
+    # the port is free again
+    assert reach("elsewhere", HOST, 8080, ears.on("", 8080)[0]) == "192.0.2.2"
 
 
 def test_a_killed_one_is_back_and_another_port_is_a_restart(machine: Outside, world: World) -> None:
@@ -189,17 +215,25 @@ while True:
 """
 
 
-def test_a_port_that_moves_and_a_client_that_goes_on_sending(machine: Outside, world: World) -> None:
-    """pasta goes on as it is, and so does its flow to the world: that ends, and the next datagram reaches the other node. By IPv4
-    alone: pasta loses answers to IPv6 datagrams from one and the same port."""
+def test_a_port_that_moves_and_a_client_that_goes_on_sending(
+    machine: Outside, world: World
+) -> None:
+    """pasta goes on as it is, and so does its flow to the world: that ends, and the next datagram
+    reaches the other node. By IPv4 alone: pasta loses answers to IPv6 datagrams from one and the
+    same port."""
     with Caller("elsewhere", (HOST, 8080)) as client, ExitStack() as servers:
         client.socket.settimeout(5)
         for node in ("a", "b"):
             data = _data([])
-            data["nodes"] = {each: {"networks": ["lan"], "ports": ["8080:80/udp"] * (each == node)} for each in ("a", "b")}
+            data["nodes"] = {
+                each: {"networks": ["lan"], "ports": ["8080:80/udp"] * (each == node)}
+                for each in ("a", "b")
+            }
             lab = Lab.from_data(data, world="private")
             lab.up()
-            process = lab.node(node).popen(["python3", "-c", ECHO, node], stdout=subprocess.PIPE, text=True)
+            process = lab.node(node).popen(
+                ["python3", "-c", ECHO, node], stdout=subprocess.PIPE, text=True
+            )
             servers.callback(lambda process=process: (process.kill(), process.communicate()))
             assert process.stdout is not None and process.stdout.readline() == "ready\n"
             client.socket.sendto(b"?", client.place)
@@ -213,10 +247,15 @@ def test_a_taken_port_and_a_low_one(machine: Outside, world: World, ears: Ears) 
     ears.on("", 8080)
     with pytest.raises(Conflict, match="port 8080 of a is taken by a listening socket"):
         Lab.from_data(_data(["8080:80"]), world="private").up()
-    with pytest.raises(InputError, match="from a private world ports below 1024 can't be published"):
+    with pytest.raises(
+        InputError, match="from a private world ports below 1024 can't be published"
+    ):
         Lab.from_data(_data(["80:80"]), world="private").up()
     world.run("ip", "-6", "route", "del", "default")
-    with pytest.raises(InputError, match=r"port \[::1\]:8443:443 of a: from a private world nothing is published on IPv6"):
+    with pytest.raises(
+        InputError,
+        match=r"port \[::1\]:8443:443 of a: from a private world nothing is published on IPv6",
+    ):
         Lab.from_data(_data(["[::1]:8443:443"]), world="private").up()
     lab = Lab.from_data(_data(["80"]), world="private")
     lab.up()
@@ -225,7 +264,9 @@ def test_a_taken_port_and_a_low_one(machine: Outside, world: World, ears: Ears) 
     assert _pastas() == []
 
 
-def test_what_pasta_refuses_is_told(machine: Outside, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_pasta_refuses_is_told(
+    machine: Outside, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In its own words, and nothing is left."""
     monkeypatch.setattr("bascule.plan.uplink._ALWAYS", ("--config-net", "--no-such-option"))
     with pytest.raises(PlanFailed, match=r"pasta --config-net --no-such-option"):
@@ -233,12 +274,17 @@ def test_what_pasta_refuses_is_told(machine: Outside, world: World, monkeypatch:
     assert _pastas() == []
 
 
-def test_without_pasta_the_lab_is_cut_off_and_says_so(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_pasta_the_lab_is_cut_off_and_says_so(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It works within itself."""
     monkeypatch.setattr(uplink, "program", lambda: None)
     lab = Lab.from_data(_data(["8080:80"]), world="private")
     notes = lab.plan().notes
-    assert any("no way out of the private world" in note and "install the package passt" in note for note in notes)
+    assert any(
+        "no way out of the private world" in note and "install the package passt" in note
+        for note in notes
+    )
     lab.up()
     assert not lab.plan()
     assert all(echo.seconds is not None for echo in lab.ping())
@@ -250,18 +296,27 @@ def test_an_ordinary_user(machine: Outside, world: World) -> None:
     if os.stat("/dev/net/tun").st_mode & 0o006 != 0o006:
         pytest.skip("/dev/net/tun is not for everybody here, and can't be made so")
     file = Path(world.home, "out.yaml")
-    file.write_text("nodes: {a: {networks: [lan], ports: ['8080:80']}}\nnetworks: {lan: {subnet: 10.1.0.0/24, nat: true}}\n")
+    file.write_text(
+        "nodes: {a: {networks: [lan], ports: ['8080:80']}}\nnetworks: {lan: {subnet: "
+        "10.1.0.0/24, nat: true}}\n"
+    )
     file.chmod(0o644)
     world.as_ordinary_user(BASCULE, "up", str(file))
     assert len(_pastas()) == 1
-    assert world.as_ordinary_user(BASCULE, "plan", str(file)).stdout == "nothing to do: all is as it should be\n"
+    assert (
+        world.as_ordinary_user(BASCULE, "plan", str(file)).stdout
+        == "nothing to do: all is as it should be\n"
+    )
     world.as_ordinary_user(BASCULE, "down", "out")
     assert _pastas() == []
 
 
-def test_it_is_started_as_every_version_of_it_allows(machine: Outside, world: World, tmp_path: Path) -> None:
-    """Newer ones close what they inherit, and profiles of AppArmor forbid files in most places: it gets its network namespace
-    under a path that they allow, writes no file, and holds nothing of the caller's."""
+def test_it_is_started_as_every_version_of_it_allows(
+    machine: Outside, world: World, tmp_path: Path
+) -> None:
+    """Newer ones close what they inherit, and profiles of AppArmor forbid files in most places: it
+    gets its network namespace under a path that they allow, writes no file, and holds nothing of
+    the caller's."""
     with open(tmp_path / "held", "w") as held:
         os.set_inheritable(held.fileno(), True)
         with Lab.from_data(_data([]), world="private"):
@@ -270,14 +325,20 @@ def test_it_is_started_as_every_version_of_it_allows(machine: Outside, world: Wo
             assert words[words.index(b"--netns") + 1].startswith(b"/run/user/0/netns/")
             assert b"--pid" not in words
             assert not any(word.startswith(b"/proc/") for word in words)
-            assert str(tmp_path / "held") not in [os.readlink(path) for path in Path(f"/proc/{pid}/fd").iterdir()]
+            assert str(tmp_path / "held") not in [
+                os.readlink(path) for path in Path(f"/proc/{pid}/fd").iterdir()
+            ]
 
 
 def test_an_impostor_is_not_taken_for_it(machine: Outside, world: World) -> None:
-    """CWE-290: a process of another user with its command line neither stands for the way out nor keeps it from being changed."""
+    """CWE-290: a process of another user with its command line neither stands for the way out nor
+    keeps it from being changed."""
     with Lab.from_data(_data(["8080:80"]), world="private") as lab:
         (pid,) = _pastas()
-        words = [word.decode() for word in Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").split(b"\0")]
+        words = [
+            word.decode()
+            for word in Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").split(b"\0")
+        ]
         _kill(pid)
         with impostor(*words) as other:
             assert lab.plan()
@@ -298,7 +359,10 @@ def _script(world: World, text: str) -> str:
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [('echo "Couldn\'t open network namespace" >&2; exit 1', "Couldn't open network namespace"), ("exit 0", "it ended at once")],
+    [
+        ('echo "Couldn\'t open network namespace" >&2; exit 1', "Couldn't open network namespace"),
+        ("exit 0", "it ended at once"),
+    ],
 )
 def test_one_that_does_not_work_is_told_from_one_that_does(
     machine: Outside, world: World, monkeypatch: pytest.MonkeyPatch, text: str, said: str

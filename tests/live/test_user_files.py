@@ -1,4 +1,5 @@
-"""What the user has in /etc/netns/NODE (ip-netns(8)) is his: bascule's files stand beside his, and nothing of his ever goes."""
+"""What the user has in /etc/netns/NODE (ip-netns(8)) is his: bascule's files stand beside his, and
+nothing of his ever goes."""
 
 from __future__ import annotations
 
@@ -67,13 +68,18 @@ def _seen(world: World, node: str, file: str) -> tuple[str, str]:
 
 
 def test_a_folder_that_was_there_before(world: World) -> None:
-    """His resolv.conf counts, and any other file of his; the lab's hosts file stands beside them; `down` leaves all of it."""
+    """His resolv.conf counts, and any other file of his; the lab's hosts file stands beside them;
+    `down` leaves all of it."""
     _folder(resolv_conf="nameserver 192.0.2.99\n", hostname="his\n")
     (A / "ssh").mkdir()
     (A / "ssh" / "config").write_text("x")
     before, his = machine.state(), _his(A)
     lab = _lab()
-    assert [note for note in lab.plan().notes if "resolv.conf in /etc/netns/NODE of a is yours and counts" in note]
+    assert [
+        note
+        for note in lab.plan().notes
+        if "resolv.conf in /etc/netns/NODE of a is yours and counts" in note
+    ]
     lab.up()
     assert _seen(world, "a", "resolv.conf") == ("nameserver 192.0.2.99\n",) * 2
     assert _seen(world, "a", "hostname") == ("his\n",) * 2
@@ -92,9 +98,14 @@ def test_his_hosts_file_counts(world: World) -> None:
     lab = _lab()
     lab.up()
     assert _seen(world, "a", "hosts") == ("192.0.2.1\tmine\n",) * 2
-    assert "hosts in /etc/netns/NODE of a is yours and counts: the lab's names are not in it" in render.text(lab.plan())
+    assert (
+        "hosts in /etc/netns/NODE of a is yours and counts: the lab's names are not in it"
+        in render.text(lab.plan())
+    )
     (A / "hosts").unlink()
-    assert [change.fact.describe() for change in lab.plan().changes] == [f"link {A}/hosts to {VIEW}/hosts"]
+    assert [change.fact.describe() for change in lab.plan().changes] == [
+        f"link {A}/hosts to {VIEW}/hosts"
+    ]
     lab.up()
     assert all(OURS in text for text in _seen(world, "a", "hosts"))
     lab.down()
@@ -122,14 +133,19 @@ def _moved_into_place() -> Path:
 
 
 @pytest.mark.parametrize("put", [_instead_of_the_link, _a_link_of_his, _moved_into_place])
-def test_a_folder_that_is_put_there_while_the_lab_is_up(world: World, put: Callable[[], Path]) -> None:
-    """In the place of the link; his link to a folder of his counts as that folder. Nothing of it goes, by no command."""
+def test_a_folder_that_is_put_there_while_the_lab_is_up(
+    world: World, put: Callable[[], Path]
+) -> None:
+    """In the place of the link; his link to a folder of his counts as that folder. Nothing of it
+    goes, by no command."""
     lab = _lab()
     lab.up()
     place = put()
     his = _his(place)
     assert _seen(world, "a", "resolv.conf")[0] == "nameserver 192.0.2.99\n"
-    assert [change.fact.describe() for change in lab.plan().changes] == [f"link {place}/hosts to {VIEW}/hosts"]
+    assert [change.fact.describe() for change in lab.plan().changes] == [
+        f"link {place}/hosts to {VIEW}/hosts"
+    ]
     lab.up()
     assert not lab.plan()
     assert all(OURS in text for text in _seen(world, "a", "hosts"))
@@ -150,7 +166,8 @@ def test_a_folder_that_is_put_there_while_the_lab_is_up(world: World, put: Calla
 
 
 def test_files_put_through_the_link_stay(world: World) -> None:
-    """They lie in the folder that the nodes of a view share: no command takes them, nor the way to them."""
+    """They lie in the folder that the nodes of a view share: no command takes them, nor the way to
+    them."""
     before = machine.state()
     lab = _lab()
     lab.up()
@@ -169,7 +186,10 @@ def test_files_put_through_the_link_stay(world: World) -> None:
     assert f"{VIEW}/motd" in bascule(world, "down", "his").stderr
     assert (A / "motd").read_text() == "mine\n"
     assert (A / "sub" / "file").read_text() == "mine, too\n"
-    assert _his(Path(VIEW)).items() >= {path: text for path, text in his.items() if "/motd" in path or "/sub/" in path}.items()
+    assert (
+        _his(Path(VIEW)).items()
+        >= {path: text for path, text in his.items() if "/motd" in path or "/sub/" in path}.items()
+    )
     assert json.loads(bascule(world, "ls", "--json").stdout) == []
     lab.up()
     assert not lab.plan()
@@ -181,7 +201,8 @@ def test_files_put_through_the_link_stay(world: World) -> None:
 
 
 def test_a_folder_of_several_nodes(world: World) -> None:
-    """Links of his may lead from several nodes to one folder: ours are in it once, and go with the last of them."""
+    """Links of his may lead from several nodes to one folder: ours are in it once, and go with the
+    last of them."""
     shared = Path("/etc/netns/shared")
     _folder(shared, hostname="his\n")
     for node in ("a", "b"):
@@ -192,7 +213,10 @@ def test_a_folder_of_several_nodes(world: World) -> None:
     assert sorted(path.name for path in shared.iterdir()) == ["hostname", "hosts", "resolv.conf"]
     assert not lab.plan()
     bascule(world, "node", "rm", "a", "--lab", "his")
-    assert all(OURS.replace("10.1.0.2\ta a", "10.1.0.3\tb b") in text for text in _seen(world, "b", "hosts"))
+    assert all(
+        OURS.replace("10.1.0.2\ta a", "10.1.0.3\tb b") in text
+        for text in _seen(world, "b", "hosts")
+    )
     lab.down()
     assert machine.difference(before, machine.state()) == ""
 
@@ -224,14 +248,17 @@ def test_what_no_program_can_use_there_is_told(world: World, kind: str) -> None:
     else:
         A.symlink_to("/run/nothing" if kind == "link to nothing" else "/etc/passwd")
     before = machine.state()
-    with pytest.raises(Conflict, match="/etc/netns/a is there already and bascule did not make it; move it away"):
+    with pytest.raises(
+        Conflict, match="/etc/netns/a is there already and bascule did not make it; move it away"
+    ):
         _lab().up()
     assert machine.difference(before, machine.state()) == ""
 
 
 @pytest.mark.parametrize("verb", ["up", "change", "down"])
 def test_killed_at_any_effect(world: World, verb: str) -> None:
-    """Wherever a run is stopped: what is his is as it was, `up` finishes, and `down` leaves what was there before."""
+    """Wherever a run is stopped: what is his is as it was, `up` finishes, and `down` leaves what
+    was there before."""
     _folder(resolv_conf="nameserver 192.0.2.99\n", hostname="his\n")
     Path("/etc/netns/b").symlink_to("/run/one")
     _folder(Path("/run/one"), hosts="192.0.2.1\tmine\n")
@@ -283,7 +310,9 @@ def test_a_record_can_t_make_a_file_ours(world: World) -> None:
     Path("/run/theirs").write_text("precious")
     Path("/run/link").symlink_to("/run/theirs")
     data = json.loads(path.read_text())
-    path.write_text(json.dumps({**data, "placed": ["/run/theirs", "/run/link", "/etc/passwd", "relative", "/"]}))
+    path.write_text(
+        json.dumps({**data, "placed": ["/run/theirs", "/run/link", "/etc/passwd", "relative", "/"]})
+    )
     assert changes_of(lab) == []
     lab.down()
     assert Path("/run/link").read_text() == "precious"
@@ -296,7 +325,8 @@ def changes_of(lab: Lab) -> list[str]:
 
 
 def test_after_a_loss_of_power(world: World) -> None:
-    """Links of ours that were left in his folder lead nowhere: any lab that goes takes them away, `up` takes them over."""
+    """Links of ours that were left in his folder lead nowhere: any lab that goes takes them away,
+    `up` takes them over."""
     etc_links.note("gone")
     _folder(hostname="his\n")
     A.joinpath("hosts").symlink_to("/run/bascule/gone/etc/lan/hosts")

@@ -51,7 +51,9 @@ class Lines:
 
 @contextmanager
 def _running(*words: str, stderr: bool = False) -> Iterator[Lines]:
-    with subprocess.Popen([BASCULE, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        [BASCULE, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
         assert process.stdout is not None and process.stderr is not None
         try:
             yield Lines(process, (process.stderr if stderr else process.stdout).fileno())
@@ -75,7 +77,11 @@ def test_events_tell_of_ours_and_of_others(up: World) -> None:
 
         def event(sign: str, what: str) -> dict[str, Any]:
             found: dict[str, Any] = json.loads(
-                lines.until(lambda line: (json.loads(line)["sign"], json.loads(line)["what"]) == (sign, what))
+                lines.until(
+                    lambda line: (
+                        (json.loads(line)["sign"], json.loads(line)["what"]) == (sign, what)
+                    )
+                )
             )
             return found
 
@@ -100,7 +106,9 @@ def test_events_tell_of_ours_and_of_others(up: World) -> None:
 
 def test_sigterm_ends_it_where_interrupts_are_ignored(up: World) -> None:
     """As a script's background job, `bascule events &`."""
-    with subprocess.Popen(["sh", "-c", f"trap '' INT; exec {BASCULE} events"], stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        ["sh", "-c", f"trap '' INT; exec {BASCULE} events"], stderr=subprocess.PIPE
+    ) as process:
         assert process.stderr is not None
         assert b"watching watched" in process.stderr.readline()
         process.send_signal(signal.SIGINT)
@@ -131,7 +139,9 @@ def test_a_watched_lab_follows_its_file_and_mends_itself(up: World) -> None:
     """A wrong file is told and changes nothing; `down` ends the watch."""
 
     def nodes() -> set[str]:
-        return {row["name"] for row in json.loads(up.run("ip", "-j", "netns", "list").stdout or "[]")}
+        return {
+            row["name"] for row in json.loads(up.run("ip", "-j", "netns", "list").stdout or "[]")
+        }
 
     with _running("up", "lab.yaml", "--watch", stderr=True) as lines:
         lines.until(lambda line: "watching watched" in line)
@@ -164,7 +174,9 @@ def test_a_watch_that_is_interrupted_leaves_the_lab_up(up: World) -> None:
 
 
 def _nodes(world: World) -> set[str]:
-    return {row["name"] for row in json.loads(world.run("ip", "-j", "netns", "list").stdout or "[]")}
+    return {
+        row["name"] for row in json.loads(world.run("ip", "-j", "netns", "list").stdout or "[]")
+    }
 
 
 TWO, THREE = LAB, LAB.replace("b: [lan]", "b: [lan], c: [lan]")
@@ -193,13 +205,18 @@ def _exchange_the_folder(_world: World) -> None:
 SWAPS: dict[Any, tuple[str, dict[str, str]]] = {
     _turn_a_link_to_the_file: ("lab.yaml", {"lab.yaml": "two/lab.yaml"}),
     _turn_a_link_to_its_folder: ("current/lab.yaml", {"current": "two"}),
-    _turn_a_link_further_up: ("link/../shelf/current/lab.yaml", {"shelf/current": "../two", "link": "shelf"}),
+    _turn_a_link_further_up: (
+        "link/../shelf/current/lab.yaml",
+        {"shelf/current": "../two", "link": "shelf"},
+    ),
     _exchange_the_folder: ("two/lab.yaml", {}),
 }
 
 
 @pytest.mark.parametrize("swap", SWAPS)
-def test_a_watch_follows_what_its_path_means(world: World, swap: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_watch_follows_what_its_path_means(
+    world: World, swap: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A link on the way that is turned, a folder that is exchanged."""
     path, links = SWAPS[swap]
     for folder, text in (("two", TWO), ("three", THREE)):
@@ -217,7 +234,8 @@ def test_a_watch_follows_what_its_path_means(world: World, swap: Any, monkeypatc
 
 
 def test_a_file_that_is_being_written_is_waited_for(up: World) -> None:
-    """However long that takes: half of it is a lab, too, and without the nodes of the other half. They live on."""
+    """However long that takes: half of it is a lab, too, and without the nodes of the other half.
+    They live on."""
     with _running("up", "lab.yaml", "--watch", stderr=True) as lines:
         lines.until(lambda line: "watching watched" in line)
         before = os.stat("/run/netns/b").st_ino
@@ -237,12 +255,16 @@ def test_a_file_that_is_being_written_is_waited_for(up: World) -> None:
 
 
 def test_two_do_not_watch_one_lab(up: World) -> None:
-    """They would rebuild each other. The second is refused before it has changed anything; one that was killed holds nothing."""
+    """They would rebuild each other. The second is refused before it has changed anything; one that
+    was killed holds nothing."""
     Path("third.yaml").write_text(THREE)
     with _running("up", "lab.yaml", "--watch", stderr=True) as lines:
         lines.until(lambda line: "watching watched" in line)
         done = bascule(up, "up", "third.yaml", "--watch", check=False)
-        who = f"bascule: lab watched is held by bascule (process {lines.process.pid}); end that one first"
+        who = (
+            f"bascule: lab watched is held by bascule (process {lines.process.pid}); end that "
+            f"one first"
+        )
         assert done.returncode == 1
         assert done.stderr.startswith(who)
         assert _nodes(up) == {"a", "b"}
@@ -272,9 +294,16 @@ def test_two_watches_that_begin_at_once(world: World) -> None:
 
 def test_a_pipe_is_not_watched(world: World) -> None:
     """It says so before anything is built."""
-    done = world.run("sh", "-c", f"cat lab.yaml | {BASCULE} up /dev/stdin --watch --name x", check=False)
+    done = world.run(
+        "sh", "-c", f"cat lab.yaml | {BASCULE} up /dev/stdin --watch --name x", check=False
+    )
     assert done.returncode == 2
     Path("lab.yaml").write_text(LAB)
-    done = world.run("sh", "-c", f"cat lab.yaml | {BASCULE} up /dev/stdin --watch --name x", check=False)
-    assert (done.returncode, done.stderr) == (2, "bascule: /dev/stdin: is no file that could be watched; write it to one\n")
+    done = world.run(
+        "sh", "-c", f"cat lab.yaml | {BASCULE} up /dev/stdin --watch --name x", check=False
+    )
+    assert (done.returncode, done.stderr) == (
+        2,
+        "bascule: /dev/stdin: is no file that could be watched; write it to one\n",
+    )
     assert bascule(world, "ls", "--json").stdout == "[]\n"

@@ -1,7 +1,9 @@
-"""A lab lived through at random, against a small model: which networks and nodes there are, and who is on which network.
+"""A lab lived through at random, against a small model: which networks and nodes there are, and who
+is on which network.
 
-Files edited, verbs used, things damaged by hand, commands killed or refused by the kernel: after each step the record tells a
-state that the model knows; `up` makes the kernel equal to it, a second `up` has nothing to do, and `down` leaves nothing.
+Files edited, verbs used, things damaged by hand, commands killed or refused by the kernel: after
+each step the record tells a state that the model knows; `up` makes the kernel equal to it, a second
+`up` has nothing to do, and `down` leaves nothing.
 """
 
 from __future__ import annotations
@@ -48,7 +50,10 @@ def file_of(model: Model) -> dict[str, Any]:
     networks, nodes = model
     return {
         "name": NAME,
-        "networks": {name: {"subnet": f"10.77.{NETWORKS.index(name)}.0/24", "mtu": mtu} for name, mtu in networks.items()},
+        "networks": {
+            name: {"subnet": f"10.77.{NETWORKS.index(name)}.0/24", "mtu": mtu}
+            for name, mtu in networks.items()
+        },
         "nodes": {name: {"networks": list(on)} for name, on in nodes.items()},
     }
 
@@ -57,7 +62,9 @@ def model_of(state: machine.State) -> Model:
     """What the kernel has, in the model's words."""
     places = state["namespaces"]
     world = places[""]["links"]
-    networks = {name: link["mtu"] for name, link in world.items() if link["kind"] == "bridge" and link["up"]}
+    networks = {
+        name: link["mtu"] for name, link in world.items() if link["kind"] == "bridge" and link["up"]
+    }
     ports: dict[str, dict[str, str]] = {name: {} for name in places if name}
     for link in world.values():
         if link["kind"] == "veth" and link["up"]:
@@ -65,7 +72,9 @@ def model_of(state: machine.State) -> Model:
             ports[node][interface] = link["master"]
     for name in ports:
         assert set(ports[name]) == set(places[name]["links"]) - {"lo"}
-        with_address = {row.split()[0] for row in places[name]["addresses"] if row.startswith("eth")}
+        with_address = {
+            row.split()[0] for row in places[name]["addresses"] if row.startswith("eth")
+        }
         assert with_address == set(ports[name]), (name, places[name]["addresses"])
     return networks, {name: tuple(sorted(on.values())) for name, on in ports.items()}
 
@@ -76,8 +85,9 @@ def in_order(model: Model) -> Model:
 
 
 class OneLab(RuleBasedStateMachine):
-    """The lab, and the model of what it was last asked to be. What is drawn depends on nothing that happened: when a command is
-    killed at its n-th effect, how far it was may differ from run to run."""
+    """The lab, and the model of what it was last asked to be. What is drawn depends on nothing that
+    happened: when a command is killed at its n-th effect, how far it was may differ from run to
+    run."""
 
     kind = "host"
     fresh: machine.State  # the machine before all of it
@@ -91,7 +101,9 @@ class OneLab(RuleBasedStateMachine):
     # Asking for something.
 
     @rule(
-        networks=st.dictionaries(st.sampled_from(NETWORKS), st.sampled_from([1280, 1400, 1500]), min_size=1),
+        networks=st.dictionaries(
+            st.sampled_from(NETWORKS), st.sampled_from([1280, 1400, 1500]), min_size=1
+        ),
         nodes=st.dictionaries(st.sampled_from(NODES), st.sets(st.sampled_from(NETWORKS))),
         fault=st.sampled_from(["none", "none", "kill", "error", "power"]),
         at=st.integers(0, 90),
@@ -114,7 +126,9 @@ class OneLab(RuleBasedStateMachine):
         networks, nodes = self.model
         fits = node in nodes and network in networks and network not in nodes[node]
         target = (networks, {**nodes, node: (*nodes[node], network)}) if fits else self.model
-        self._change(lambda now: edit.connect(now, node, Attachment(network)), target, fits, fault, at)
+        self._change(
+            lambda now: edit.connect(now, node, Attachment(network)), target, fits, fault, at
+        )
 
     @rule(node=st.sampled_from(NODES), network=st.sampled_from(NETWORKS))
     def disconnect(self, node: str, network: str) -> None:
@@ -123,10 +137,18 @@ class OneLab(RuleBasedStateMachine):
             return
         networks, nodes = self.model
         fits = network in nodes.get(node, ())
-        target = (networks, {**nodes, node: tuple(name for name in nodes[node] if name != network)}) if fits else self.model
+        target = (
+            (networks, {**nodes, node: tuple(name for name in nodes[node] if name != network)})
+            if fits
+            else self.model
+        )
         self._change(lambda now: edit.disconnect(now, node, network), target, fits, "none", 0)
 
-    @rule(node=st.sampled_from(NODES), fault=st.sampled_from(["none", "kill", "error"]), at=st.integers(0, 40))
+    @rule(
+        node=st.sampled_from(NODES),
+        fault=st.sampled_from(["none", "kill", "error"]),
+        at=st.integers(0, 40),
+    )
     def add(self, node: str, fault: str, at: int) -> None:
         """`node add`, on the first network."""
         if self.model is None:
@@ -135,9 +157,19 @@ class OneLab(RuleBasedStateMachine):
         first = next(iter(networks))
         fits = node not in nodes
         target = (networks, {**nodes, node: (first,)}) if fits else self.model
-        self._change(lambda now: edit.add_node_data(now, node, {"networks": [first]}), target, fits, fault, at)
+        self._change(
+            lambda now: edit.add_node_data(now, node, {"networks": [first]}),
+            target,
+            fits,
+            fault,
+            at,
+        )
 
-    @rule(node=st.sampled_from(NODES), fault=st.sampled_from(["none", "kill", "error"]), at=st.integers(0, 30))
+    @rule(
+        node=st.sampled_from(NODES),
+        fault=st.sampled_from(["none", "kill", "error"]),
+        at=st.integers(0, 30),
+    )
     def rm(self, node: str, fault: str, at: int) -> None:
         """`node rm`"""
         if self.model is None:
@@ -155,7 +187,8 @@ class OneLab(RuleBasedStateMachine):
 
     @rule(what=st.integers(0, 9), which=st.integers(0, 3))
     def damage(self, what: int, which: int) -> None:
-        """Somebody takes away a link, a namespace, an address, a route, a file; or takes a link down."""
+        """Somebody takes away a link, a namespace, an address, a route, a file; or takes a link
+        down."""
         if self.model is None:
             return
         networks, nodes = (sorted(names) for names in self.model)
@@ -180,7 +213,9 @@ class OneLab(RuleBasedStateMachine):
 
     # The steps.
 
-    def _change(self, change: Callable[[Any], Any], target: Model, fits: bool, fault: str, at: int) -> None:
+    def _change(
+        self, change: Callable[[Any], Any], target: Model, fits: bool, fault: str, at: int
+    ) -> None:
         if fits:
             self._do(lambda: Lab(NAME).change(change), target, fault, at)
             return
@@ -206,9 +241,15 @@ class OneLab(RuleBasedStateMachine):
             self.model = None
             return
         told = {node: tuple(item["networks"]) for node, item in stored.topology["nodes"].items()}
-        networks = {name: item.get("mtu", 1500) for name, item in stored.topology["networks"].items()}
+        networks = {
+            name: item.get("mtu", 1500) for name, item in stored.topology["networks"].items()
+        }
         known = [model for model in (before, target) if model is not None]
-        assert in_order((networks, told)) in [in_order(model) for model in known], (told, before, target)
+        assert in_order((networks, told)) in [in_order(model) for model in known], (
+            told,
+            before,
+            target,
+        )
         self.model = networks, told
 
     @invariant()
@@ -224,7 +265,8 @@ class OneLab(RuleBasedStateMachine):
 
     @rule()
     def mend(self) -> None:
-        """`up` with the file that says what the lab is: the kernel is what the model says, and `up` again has nothing to do."""
+        """`up` with the file that says what the lab is: the kernel is what the model says, and `up`
+        again has nothing to do."""
         if self.model is None:
             return
         stored = store.load(NAME).newest
@@ -278,7 +320,8 @@ def test_a_lab_s_life(world: World, record_property: Callable[[str, object], Non
             deadline=None,
             database=None,
             derandomize=not FULL,
-            phases=(Phase.generate,),  # a lab's life can't be shortened by replaying half of it: the kernel remembers
+            # a lab's life can't be shortened by replaying half of it: the kernel remembers
+            phases=(Phase.generate,),
             suppress_health_check=list(HealthCheck),
         ),
     )

@@ -1,4 +1,5 @@
-"""The difference between facts, where a lab file can't say it: what somebody did to the kernel, and what is told of it."""
+"""The difference between facts, where a lab file can't say it: what somebody did to the kernel, and
+what is told of it."""
 
 from __future__ import annotations
 
@@ -7,12 +8,14 @@ from dataclasses import replace
 import pytest
 
 from bascule.kernel.address import Address
+from bascule.kernel.bridge import Bridge
 from bascule.kernel.file import Symlink, TextFile
-from bascule.kernel.link import Bridge, Loopback, Veth
+from bascule.kernel.link import Loopback
 from bascule.kernel.namespace import Namespace
 from bascule.kernel.op import Fact, Indexes
 from bascule.kernel.route import Route
 from bascule.kernel.sysctl import Sysctl
+from bascule.kernel.veth import Veth
 from bascule.plan import render
 from bascule.plan.diff import Plan, diff
 
@@ -52,7 +55,8 @@ def test_what_left_the_file_and_what_a_stranger_made_are_told_apart() -> None:
 
 
 def test_what_somebody_deleted_comes_back_alone() -> None:
-    """A deleted veth takes its address and the routes along; these come back with it, and nothing else is touched."""
+    """A deleted veth takes its address and the routes along; these come back with it, and nothing
+    else is touched."""
     have = [fact for fact in LAB if fact not in (VETH, ADDRESS, ROUTE)]
     plan = diff(LAB, have, Indexes(), [fact.key for fact in LAB])
     assert _lines(plan) == [
@@ -63,7 +67,8 @@ def test_what_somebody_deleted_comes_back_alone() -> None:
 
 
 def test_a_dead_pin_is_replaced_with_all_that_it_should_hold() -> None:
-    """The pin is unmounted, the namespace made anew; what was in it is made anew as well, and not deleted one by one."""
+    """The pin is unmounted, the namespace made anew; what was in it is made anew as well, and not
+    deleted one by one."""
     have = [BRIDGE, replace(NODE, alive=False), VETH, ADDRESS]
     plan = diff(LAB, have, Indexes())
     assert _lines(plan) == [
@@ -79,10 +84,14 @@ def test_a_dead_pin_is_replaced_with_all_that_it_should_hold() -> None:
 
 
 def test_a_link_of_another_kind_is_replaced() -> None:
-    """Where the bridge should be stands a veth: the veth goes, and the bridge tells why it comes."""
+    """Where the bridge should be stands a veth: the veth goes, and the bridge tells why it
+    comes."""
     wrong = Veth("lan", "", "x", "", 1500, "02:00:00:00:00:09", "02:00:00:00:00:0a")
     plan = diff([BRIDGE], [wrong], Indexes())
-    assert _lines(plan) == ["- veth lan (no bridge) to x (nowhere)  (is replaced)", "+ bridge lan mtu 1500  (another kind)"]
+    assert _lines(plan) == [
+        "- veth lan (no bridge) to x (nowhere)  (is replaced)",
+        "+ bridge lan mtu 1500  (another kind)",
+    ]
     assert _commands(plan) == [
         "ip link del dev lan",
         "ip link add dev lan address 02:00:00:00:00:01 mtu 1500 up type bridge",
@@ -94,21 +103,28 @@ def test_the_order_of_what_is_seen_does_not_matter() -> None:
     for have in (LAB, LAB[::-1]):
         plan = diff([], have, Indexes())
         assert _commands(plan) == ["ip netns del a", "ip link del dev lan"]
-        assert [change.reason for change in plan.changes if not change.ops] == ["goes with what holds it"] * 5
+        assert [change.reason for change in plan.changes if not change.ops] == [
+            "goes with what holds it"
+        ] * 5
 
 
 def test_several_differences_stand_in_one_line() -> None:
     """One fact, one line, one command for each difference."""
     there = replace(BRIDGE, mtu=1400, up=False)
     plan = diff([BRIDGE], [there], Indexes())
-    assert _lines(plan) == ["~ bridge lan mtu 1500  (mtu is 1400, should be 1500; up is no, should be yes)"]
+    assert _lines(plan) == [
+        "~ bridge lan mtu 1500  (mtu is 1400, should be 1500; up is no, should be yes)"
+    ]
     assert _commands(plan) == ["ip link set dev lan mtu 1500", "ip link set dev lan up"]
 
 
 def test_several_reasons_to_replace_stand_in_one_line() -> None:
     """The same for what can't be changed."""
     plan = diff([VETH], [replace(VETH, peer="eth9", mtu=1400)], Indexes())
-    assert _lines(plan)[1] == "+ veth veth-a (lan) to eth0 (a)  (peer is eth9, should be eth0; mtu is 1400, should be 1500)"
+    assert _lines(plan)[1] == (
+        "+ veth veth-a (lan) to eth0 (a)  (peer is eth9, should be eth0; mtu is 1400, "
+        "should be 1500)"
+    )
 
 
 def test_a_setting_that_was_changed_is_set_back() -> None:
@@ -120,24 +136,37 @@ def test_a_setting_that_was_changed_is_set_back() -> None:
 
 
 def test_a_link_that_points_elsewhere_is_replaced() -> None:
-    """First removed, then made: ln(1) would put the new one into the folder that the old one points to."""
+    """First removed, then made: ln(1) would put the new one into the folder that the old one points
+    to."""
     plan = diff([Symlink("/etc/netns/a", "/new")], [Symlink("/etc/netns/a", "/old")], Indexes())
-    assert _lines(plan) == ["- link /etc/netns/a to /old  (is replaced)", "+ link /etc/netns/a to /new  (points to /old)"]
-    assert _commands(plan) == ["rm -f /etc/netns/a", "mkdir -p /etc/netns", "ln -s /new /etc/netns/a"]
+    assert _lines(plan) == [
+        "- link /etc/netns/a to /old  (is replaced)",
+        "+ link /etc/netns/a to /new  (points to /old)",
+    ]
+    assert _commands(plan) == [
+        "rm -f /etc/netns/a",
+        "mkdir -p /etc/netns",
+        "ln -s /new /etc/netns/a",
+    ]
 
 
 def test_operations_of_a_node_are_sent_together_the_worlds_first() -> None:
-    """What the world does for a node comes first, then what is done inside; the next node starts behind that."""
+    """What the world does for a node comes first, then what is done inside; the next node starts
+    behind that."""
     other = replace(VETH, name="veth-b", node="b")
-    plan = diff([NODE, Loopback("a"), VETH, Namespace("b"), Loopback("b"), other, HOSTS], [], Indexes())
+    plan = diff(
+        [NODE, Loopback("a"), VETH, Namespace("b"), Loopback("b"), other, HOSTS], [], Indexes()
+    )
     assert [line.partition(" address")[0] for line in _commands(plan)] == [
-        "ip netns add a", "ip link add dev veth-a", "ip -n a link set dev lo up", "ip -n a link set dev eth0 up",
-        "ip netns add b", "ip link add dev veth-b", "ip -n b link set dev lo up", "ip -n b link set dev eth0 up",
+        "ip netns add a", "ip link add dev veth-a", "ip -n a link set dev lo up", "ip -n a link set dev eth0 up",  # noqa: E501
+        "ip netns add b", "ip link add dev veth-b", "ip -n b link set dev lo up", "ip -n b link set dev eth0 up",  # noqa: E501
         "mkdir -p /run/bascule/lab/etc/lan", "printf '%s\\n' x > /run/bascule/lab/etc/lan/hosts",
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("want", "index"), [([], 100), ([Namespace("a")], 103)], ids=["goes", "stays"])
+@pytest.mark.parametrize(
+    ("want", "index"), [([], 100), ([Namespace("a")], 103)], ids=["goes", "stays"]
+)
 def test_indexes_of_a_node_are_free_again_once_it_goes(want: list[Fact], index: int) -> None:
     """A namespace that stays keeps counting: the kernel may still use them there."""
     indexes = Indexes()
@@ -148,15 +177,16 @@ def test_indexes_of_a_node_are_free_again_once_it_goes(want: list[Fact], index: 
 
 
 def test_a_plan_for_programs() -> None:
-    """Each change with sign, kind, node, reason and its commands; what goes with another has none."""
-    assert render.data(replace(diff([BRIDGE], [NODE, VETH], Indexes()), notes=("mind the gap",))) == {
+    """Each change with sign, kind, node, reason and its commands; what goes with another has
+    none."""
+    assert render.data(replace(diff([BRIDGE], [NODE, VETH], Indexes()), notes=("mind the gap",))) == {  # noqa: E501
         "changes": [
             {
-                "sign": "+", "kind": "link", "what": "bridge lan mtu 1500", "node": "", "reason": "new",
-                "commands": ["ip link add dev lan address 02:00:00:00:00:01 mtu 1500 up type bridge"],
+                "sign": "+", "kind": "link", "what": "bridge lan mtu 1500", "node": "", "reason": "new",  # noqa: E501
+                "commands": ["ip link add dev lan address 02:00:00:00:00:01 mtu 1500 up type bridge"],  # noqa: E501
             },
             {
-                "sign": "-", "kind": "namespace", "what": "namespace a", "node": "a", "reason": "nobody asked for it",
+                "sign": "-", "kind": "namespace", "what": "namespace a", "node": "a", "reason": "nobody asked for it",  # noqa: E501
                 "commands": ["ip netns del a"],
             },
             {
@@ -170,7 +200,10 @@ def test_a_plan_for_programs() -> None:
 
 def test_a_plan_for_people_counts_and_is_painted_by_sign() -> None:
     """Every line passes the brush with its sign; notes stand between the changes and the sum."""
-    plan = replace(diff([BRIDGE], [replace(BRIDGE, mtu=1400), NODE], Indexes()), notes=("mind the gap", "mind it"))
+    plan = replace(
+        diff([BRIDGE], [replace(BRIDGE, mtu=1400), NODE], Indexes()),
+        notes=("mind the gap", "mind it"),
+    )
     assert render.text(plan, lambda sign, line: f"<{sign}>{line}").splitlines() == [
         "<~>~ bridge lan mtu 1500  (mtu is 1400, should be 1500)",
         "<->- namespace a  (nobody asked for it)",
@@ -178,7 +211,10 @@ def test_a_plan_for_people_counts_and_is_painted_by_sign() -> None:
         "<!>! mind it",
         "0 to add, 1 to change, 1 to remove",
     ]
-    assert render.text(Plan((), ("mind the gap",))).splitlines() == ["! mind the gap", "nothing to do: all is as it should be"]
+    assert render.text(Plan((), ("mind the gap",))).splitlines() == [
+        "! mind the gap",
+        "nothing to do: all is as it should be",
+    ]
 
 
 def test_a_plan_is_true_where_it_has_changes() -> None:

@@ -30,8 +30,14 @@ LAB: dict[str, Any] = {
         "big": {"subnet": ["10.8.0.0/16"]},
     },
     "nodes": {
-        "a": {"networks": {"lan": ["10.1.0.2", "fd00:1::2"]}, "ports": ["5000:80/udp", "443:443", "9000:9001/sctp"]},
-        "b": {"networks": {"lan": ["10.1.0.3", "fd00:1::3"]}, "ports": ["127.0.0.1:6000:80/udp", "192.0.2.1:7000:80/udp"]},
+        "a": {
+            "networks": {"lan": ["10.1.0.2", "fd00:1::2"]},
+            "ports": ["5000:80/udp", "443:443", "9000:9001/sctp"],
+        },
+        "b": {
+            "networks": {"lan": ["10.1.0.3", "fd00:1::3"]},
+            "ports": ["127.0.0.1:6000:80/udp", "192.0.2.1:7000:80/udp"],
+        },
         "d": {"networks": {"dmz": ["10.2.0.2", "fd00:2::2"]}},
         "v": {"networks": {"vault": ["10.3.0.2", "fd00:3::2"]}},
         "q": {"networks": {"quiet": ["10.4.0.2"]}},
@@ -42,7 +48,8 @@ LAB: dict[str, Any] = {
 
 
 def lab(**changes: Any) -> Assigned:
-    """The lab with other words: ``lan__nat=False``, ``a__ports=[…]``; None takes a node or a network out."""
+    """The lab with other words: ``lan__nat=False``, ``a__ports=[…]``; None takes a node or a
+    network out."""
     data = {"networks": {**LAB["networks"]}, "nodes": {**LAB["nodes"]}}
     for key, value in changes.items():
         name, _, word = key.partition("__")
@@ -55,8 +62,11 @@ def lab(**changes: Any) -> Assigned:
 
 
 def machine(*own: str) -> Places:
-    """The machine's routes: its addresses, all of 127/8, another lab's bridge, its own network within a subnet of the lab."""
-    rows: list[tuple[str, Spot]] = [(f"{address}/{128 if ':' in address else 32}", Spot("local")) for address in own]
+    """The machine's routes: its addresses, all of 127/8, another lab's bridge, its own network
+    within a subnet of the lab."""
+    rows: list[tuple[str, Spot]] = [
+        (f"{address}/{128 if ':' in address else 32}", Spot("local")) for address in own
+    ]
     rows += [
         ("127.0.0.0/8", Spot("local")),
         ("::1/128", Spot("local")),
@@ -68,15 +78,28 @@ def machine(*own: str) -> Places:
         ("10.8.7.1/32", Spot("local")),
     ]
     prefixes = ((ip_interface(text).network, spot) for text, spot in rows)
-    return Prefixes((prefix.network_address.packed, prefix.prefixlen, spot) for prefix, spot in prefixes)
+    return Prefixes(
+        (prefix.network_address.packed, prefix.prefixlen, spot) for prefix, spot in prefixes
+    )
 
 
-PLACES = machine(HOST, HOST6, "192.0.2.9", "10.1.0.1", "fd00:1::1", "10.2.0.1", "10.3.0.1", "10.4.0.1")
+PLACES = machine(
+    HOST, HOST6, "192.0.2.9", "10.1.0.1", "fd00:1::1", "10.2.0.1", "10.3.0.1", "10.4.0.1"
+)
 
 
-def flow(src: str, asked: str, *, to: str = "", shown: str = "", protocol: int = UDP, status: int = 0, zone: int = 0) -> Flow:
-    """``src`` sends from port 7000 to ``asked`` (address, space, port), is redirected ``to`` (the same) and ``shown`` there under
-    another address."""
+def flow(
+    src: str,
+    asked: str,
+    *,
+    to: str = "",
+    shown: str = "",
+    protocol: int = UDP,
+    status: int = 0,
+    zone: int = 0,
+) -> Flow:
+    """``src`` sends from port 7000 to ``asked`` (address, space, port), is redirected ``to`` (the
+    same) and ``shown`` there under another address."""
     dst, _, dport = asked.partition(" ")
     actual, _, sport = (to or asked).partition(" ")
     ports = bool(dport)
@@ -98,11 +121,15 @@ FITS: dict[str, Flow] = {
     "one by the machine itself": flow(HOST, f"{HOST} 5000", to="10.1.0.2 80"),
     "one by 127.0.0.1": flow("127.0.0.1", "127.0.0.1 6000", to="10.1.0.3 80", shown="10.1.0.1"),
     "one of one address": flow(THERE, f"{HOST} 7000", to="10.1.0.3 80"),
-    "one by a node, and by its own bridge": flow("10.1.0.2", "10.1.0.1 5000", to="10.1.0.2 80", shown="10.1.0.1"),
+    "one by a node, and by its own bridge": flow(
+        "10.1.0.2", "10.1.0.1 5000", to="10.1.0.2 80", shown="10.1.0.1"
+    ),
     "one by a node of icc: false": flow("10.4.0.2", f"{HOST} 5000", to="10.1.0.2 80"),
     "out, with nat": flow("10.1.0.2", f"{THERE} 53", shown=HOST),
     "out by IPv6, with nat": flow("fd00:1::2", f"{THERE6} 53", shown=HOST6),
-    "out, by an address that another program gave": flow("10.1.0.2", f"{THERE} 53", shown="192.0.2.77"),
+    "out, by an address that another program gave": flow(
+        "10.1.0.2", f"{THERE} 53", shown="192.0.2.77"
+    ),
     "out, without nat": flow("10.2.0.2", f"{THERE} 53"),
     "out, without nat, translated by another program": flow("10.2.0.2", f"{THERE} 53", shown=HOST),
     "in, to a network that is not guarded": flow(THERE, "10.2.0.2 22"),
@@ -128,15 +155,23 @@ FITS: dict[str, Flow] = {
     "uplinked: bridged, not routed": flow("10.5.0.2", f"{THERE} 53"),
     "redirected to a node by another program": flow(THERE, f"{HOST} 8888", to="10.1.0.2 80"),
     "redirected to another program's container": flow(THERE, f"{HOST} 8888", to="172.17.0.2 80"),
-    "the same port, redirected before us to another program's container": flow(THERE, f"{HOST} 5000", to="172.17.0.2 80"),
-    "a node by another program's port": flow("10.1.0.2", f"{HOST} 8888", to="172.17.0.2 80", shown="172.17.0.1"),
+    "the same port, redirected before us to another program's container": flow(
+        THERE, f"{HOST} 5000", to="172.17.0.2 80"
+    ),
+    "a node by another program's port": flow(
+        "10.1.0.2", f"{HOST} 8888", to="172.17.0.2 80", shown="172.17.0.1"
+    ),
     "a node by another lab's port": flow("10.1.0.2", f"{HOST} 8888", to="10.9.0.2 80"),
     "another lab's port": flow(THERE, f"{HOST} 8888", to="10.9.0.2 80"),
     "another lab's node, out": flow("10.9.0.2", f"{THERE} 5000", shown=HOST),
     "another lab's node, to its own bridge, a port of ours": flow("10.9.0.2", "10.9.0.1 5000"),
-    "a connection of the machine's to such a port elsewhere": flow(HOST, f"{THERE} 443", protocol=TCP, status=ASSURED),
+    "a connection of the machine's to such a port elsewhere": flow(
+        HOST, f"{THERE} 443", protocol=TCP, status=ASSURED
+    ),
     "a packet of the machine's to such a port elsewhere": flow(HOST, f"{THERE} 5000"),
-    "a connection to the machine, from before": flow(THERE, f"{HOST} 443", protocol=TCP, status=ASSURED),
+    "a connection to the machine, from before": flow(
+        THERE, f"{HOST} 443", protocol=TCP, status=ASSURED
+    ),
     "ssh to the machine": flow(THERE, f"{HOST} 22", protocol=TCP, status=ASSURED),
     "ssh through the machine": flow(THERE, "198.51.100.7 22", protocol=TCP, status=ASSURED),
     "what a neighbour sends to 127.0.0.1": flow(THERE, "127.0.0.1 6000"),
@@ -161,30 +196,72 @@ WRONG: dict[str, tuple[Flow, str]] = {
     "one by IPv6": (flow(THERE6, f"{HOST6} 5000"), "port 5000/udp is published now"),
     "one by the machine itself": (flow(HOST, f"{HOST} 5000"), "port 5000/udp is published now"),
     "one by its 127.0.0.1": (flow("127.0.0.1", "127.0.0.1 6000"), "port 6000/udp is published now"),
-    "one by a node, to its own bridge": (flow("10.1.0.2", "10.1.0.1 5000"), "port 5000/udp is published now"),
-    "one by another lab's node": (flow("10.9.0.2", f"{HOST} 5000"), "port 5000/udp is published now"),
+    "one by a node, to its own bridge": (
+        flow("10.1.0.2", "10.1.0.1 5000"),
+        "port 5000/udp is published now",
+    ),
+    "one by another lab's node": (
+        flow("10.9.0.2", f"{HOST} 5000"),
+        "port 5000/udp is published now",
+    ),
     "tcp, refused": (flow(THERE, f"{HOST} 443", protocol=TCP), "port 443/tcp is published now"),
-    "sctp, refused": (flow(THERE, f"{HOST} 9000", protocol=SCTP), "port 9000/sctp is published now"),
-    "a port that leads to another node": (flow(THERE, f"{HOST} 5000", to="10.1.0.3 80"), "port 5000/udp leads elsewhere now"),
-    "to another port of the node": (flow(THERE, f"{HOST} 5000", to="10.1.0.2 81"), "port 5000/udp leads elsewhere now"),
-    "to a node's address that nobody has": (flow(THERE, f"{HOST} 5000", to="10.1.0.77 80"), "port 5000/udp leads elsewhere now"),
+    "sctp, refused": (
+        flow(THERE, f"{HOST} 9000", protocol=SCTP),
+        "port 9000/sctp is published now",
+    ),
+    "a port that leads to another node": (
+        flow(THERE, f"{HOST} 5000", to="10.1.0.3 80"),
+        "port 5000/udp leads elsewhere now",
+    ),
+    "to another port of the node": (
+        flow(THERE, f"{HOST} 5000", to="10.1.0.2 81"),
+        "port 5000/udp leads elsewhere now",
+    ),
+    "to a node's address that nobody has": (
+        flow(THERE, f"{HOST} 5000", to="10.1.0.77 80"),
+        "port 5000/udp leads elsewhere now",
+    ),
     "out without nat": (flow("10.1.0.2", f"{THERE} 53"), "lan has nat now"),
     "out without nat, IPv6": (flow("fd00:1::2", f"{THERE6} 53"), "lan has nat now"),
     "a ping without nat": (flow("10.1.0.2", THERE, protocol=ICMP), "lan has nat now"),
     "a ping without nat, IPv6": (flow("fd00:1::2", THERE6, protocol=ICMPV6), "lan has nat now"),
-    "the other way than may be reached": (flow("10.1.0.2", "10.2.0.2 80"), "lan does not reach dmz"),
+    "the other way than may be reached": (
+        flow("10.1.0.2", "10.2.0.2 80"),
+        "lan does not reach dmz",
+    ),
     "a ping that way": (flow("10.1.0.2", "10.2.0.2", protocol=ICMP), "lan does not reach dmz"),
     "a tunnel that way": (flow("10.1.0.2", "10.2.0.2", protocol=GRE), "lan does not reach dmz"),
     "from an internal network": (flow("10.3.0.2", f"{THERE} 80"), "vault is internal"),
-    "from an internal network, with nat": (flow("fd00:3::2", f"{THERE6} 80", shown=HOST6), "vault is internal"),
+    "from an internal network, with nat": (
+        flow("fd00:3::2", f"{THERE6} 80", shown=HOST6),
+        "vault is internal",
+    ),
     "from an internal network to another": (flow("10.3.0.2", "10.1.0.2 80"), "vault is internal"),
-    "from an internal network to a port": (flow("10.3.0.2", f"{HOST} 5000", to="10.1.0.2 80"), "vault is internal"),
-    "from an internal network to the machine": (flow("10.3.0.2", f"{HOST} 22", protocol=TCP), "vault is internal"),
+    "from an internal network to a port": (
+        flow("10.3.0.2", f"{HOST} 5000", to="10.1.0.2 80"),
+        "vault is internal",
+    ),
+    "from an internal network to the machine": (
+        flow("10.3.0.2", f"{HOST} 22", protocol=TCP),
+        "vault is internal",
+    ),
     "to an internal network": (flow(THERE, "10.3.0.2 80"), "vault is internal"),
-    "to an internal network, by another program": (flow(THERE, f"{HOST} 8888", to="10.3.0.2 80"), "vault is internal"),
-    "within icc: false": (flow("10.4.0.2", "10.4.0.3 80"), "nodes of quiet do not reach each other"),
-    "in, past the ports": (flow(THERE, "10.1.0.2 22", protocol=TCP), "lan is reached by published ports only"),
-    "in, from another lab": (flow("10.9.0.2", "10.1.0.2 22", protocol=TCP), "lan is reached by published ports only"),
+    "to an internal network, by another program": (
+        flow(THERE, f"{HOST} 8888", to="10.3.0.2 80"),
+        "vault is internal",
+    ),
+    "within icc: false": (
+        flow("10.4.0.2", "10.4.0.3 80"),
+        "nodes of quiet do not reach each other",
+    ),
+    "in, past the ports": (
+        flow(THERE, "10.1.0.2 22", protocol=TCP),
+        "lan is reached by published ports only",
+    ),
+    "in, from another lab": (
+        flow("10.9.0.2", "10.1.0.2 22", protocol=TCP),
+        "lan is reached by published ports only",
+    ),
 }
 
 
@@ -208,8 +285,18 @@ CHANGED: dict[str, tuple[Flow, Assigned | None, Assigned, str]] = {
         "port 5000/udp is no longer published there",
     ),
     "narrowed to its own address": (PORT, lab(a__ports=["192.0.2.1:5000:80/udp"]), NOW, ""),
-    "moved to another node": (PORT, lab(a__ports=[], b__ports=["5000:80/udp"]), NOW, "port 5000/udp leads elsewhere now"),
-    "another protocol": (PORT, lab(a__ports=["5000:80"]), NOW, "port 5000/udp is no longer published there"),
+    "moved to another node": (
+        PORT,
+        lab(a__ports=[], b__ports=["5000:80/udp"]),
+        NOW,
+        "port 5000/udp leads elsewhere now",
+    ),
+    "another protocol": (
+        PORT,
+        lab(a__ports=["5000:80"]),
+        NOW,
+        "port 5000/udp is no longer published there",
+    ),
     "the node has another address": (
         PORT,
         lab(a__networks={"lan": ["10.1.0.20", "fd00:1::20"]}),
@@ -222,18 +309,31 @@ CHANGED: dict[str, tuple[Flow, Assigned | None, Assigned, str]] = {
         NOW,
         "10.1.0.2 is another's now",
     ),
-    "the node has gone": (flow("10.2.0.2", "10.1.0.3 80"), lab(b=None), NOW, "10.1.0.3 is no longer in the lab"),
+    "the node has gone": (
+        flow("10.2.0.2", "10.1.0.3 80"),
+        lab(b=None),
+        NOW,
+        "10.1.0.3 is no longer in the lab",
+    ),
     "the node has gone that had opened it": (
         flow("10.2.0.2", "10.1.0.2 80"),
         lab(d=None),
         NOW,
         "10.2.0.2 is no longer in the lab",
     ),
-    "the node has gone that had opened it, with nat": (OUT, lab(a=None), NOW, "10.1.0.2 is no longer in the lab"),
+    "the node has gone that had opened it, with nat": (
+        OUT,
+        lab(a=None),
+        NOW,
+        "10.1.0.2 is no longer in the lab",
+    ),
     "another node has gone": (PORT, lab(b=None), NOW, ""),
     "the subnet is another": (
         flow("10.2.0.77", f"{THERE} 80"),
-        lab(dmz__subnet=["10.20.0.0/24", "fd00:2::/64"], d__networks={"dmz": ["10.20.0.2", "fd00:2::2"]}),
+        lab(
+            dmz__subnet=["10.20.0.0/24", "fd00:2::/64"],
+            d__networks={"dmz": ["10.20.0.2", "fd00:2::2"]},
+        ),
         NOW,
         "10.2.0.77 is no longer in the lab",
     ),
@@ -244,8 +344,18 @@ CHANGED: dict[str, tuple[Flow, Assigned | None, Assigned, str]] = {
         "10.2.0.1 is no longer in the lab",
     ),
     "no nat any more": (OUT, lab(lan__nat=False), NOW, "lan has no nat any more"),
-    "no nat any more, translated by another program, too": (OUT, lab(lan__nat=False), lab(lan__nat=False), ""),
-    "another outbound address": (OUT, lab(lan__outbound_address="192.0.2.9"), NOW, "lan has another outbound address now"),
+    "no nat any more, translated by another program, too": (
+        OUT,
+        lab(lan__nat=False),
+        lab(lan__nat=False),
+        "",
+    ),
+    "another outbound address": (
+        OUT,
+        lab(lan__outbound_address="192.0.2.9"),
+        NOW,
+        "lan has another outbound address now",
+    ),
     "no outbound address any more": (
         flow("10.1.0.2", f"{THERE} 53", shown="192.0.2.9"),
         NOW,
@@ -264,9 +374,24 @@ CHANGED: dict[str, tuple[Flow, Assigned | None, Assigned, str]] = {
         NOW,
         "",
     ),
-    "reached no more": (flow("10.2.0.2", "10.1.0.2 80"), lab(dmz__reach=[]), NOW, "dmz does not reach lan"),
-    "internal now": (flow("10.2.0.2", f"{THERE} 80"), lab(dmz__internal=True, dmz__reach=[]), NOW, "dmz is internal"),
-    "icc: false now": (flow("10.1.0.2", "10.1.0.3 80"), lab(lan__icc=False), NOW, "nodes of lan do not reach each other"),
+    "reached no more": (
+        flow("10.2.0.2", "10.1.0.2 80"),
+        lab(dmz__reach=[]),
+        NOW,
+        "dmz does not reach lan",
+    ),
+    "internal now": (
+        flow("10.2.0.2", f"{THERE} 80"),
+        lab(dmz__internal=True, dmz__reach=[]),
+        NOW,
+        "dmz is internal",
+    ),
+    "icc: false now": (
+        flow("10.1.0.2", "10.1.0.3 80"),
+        lab(lan__icc=False),
+        NOW,
+        "nodes of lan do not reach each other",
+    ),
     "down": (PORT, None, NOW, "10.1.0.2 is no longer in the lab"),
     "down, a node of an address that the lab did not give": (
         flow("10.1.0.99", f"{THERE} 1"),
@@ -274,19 +399,40 @@ CHANGED: dict[str, tuple[Flow, Assigned | None, Assigned, str]] = {
         NOW,
         "10.1.0.99 is no longer in the lab",
     ),
-    "down, announced by another flow": (FITS["announced by another flow"], None, NOW, "10.1.0.2 is no longer in the lab"),
-    "down, by IPv6": (flow(THERE6, f"{HOST6} 5000", to="fd00:1::2 80"), None, NOW, "fd00:1::2 is no longer in the lab"),
-    "down, the machine's own network within a subnet": (FITS["the machine's own network within a subnet"], None, NOW, ""),
+    "down, announced by another flow": (
+        FITS["announced by another flow"],
+        None,
+        NOW,
+        "10.1.0.2 is no longer in the lab",
+    ),
+    "down, by IPv6": (
+        flow(THERE6, f"{HOST6} 5000", to="fd00:1::2 80"),
+        None,
+        NOW,
+        "fd00:1::2 is no longer in the lab",
+    ),
+    "down, the machine's own network within a subnet": (
+        FITS["the machine's own network within a subnet"],
+        None,
+        NOW,
+        "",
+    ),
     "down, another lab's": (FITS["another lab's node, out"], None, NOW, ""),
     "down, ssh to the machine": (FITS["ssh to the machine"], None, NOW, ""),
     "down, a packet to a port that was published": (flow(THERE, f"{HOST} 5000"), None, NOW, ""),
-    "down, another program's container": (FITS["redirected to another program's container"], None, NOW, ""),
+    "down, another program's container": (
+        FITS["redirected to another program's container"],
+        None,
+        NOW,
+        "",
+    ),
 }
 
 
 @pytest.mark.parametrize("case", CHANGED)
 def test_what_does_not_fit_after_a_change(case: str) -> None:
-    """By what the lab said before; also where that was said by a run that was killed, before others."""
+    """By what the lab said before; also where that was said by a run that was killed, before
+    others."""
     found, now, before, reason = CHANGED[case]
     assert why(found, now, before) == reason
     killed = lab(a__ports=[], lan__nat=False, z__networks={"dmz": ["10.2.0.9"]})
@@ -294,26 +440,45 @@ def test_what_does_not_fit_after_a_change(case: str) -> None:
 
 
 def test_nodes_that_are_routers() -> None:
-    """Where bridged frames pass the firewall, what a node leads from network to network looks as if the machine had: it ends
-    where the lab has changed, or its rules were missing, and else it stays. Where no node can do that, the machine has."""
+    """Where bridged frames pass the firewall, what a node leads from network to network looks as if
+    the machine had: it ends where the lab has changed, or its rules were missing, and else it
+    stays. Where no node can do that, the machine has."""
     between, out = flow("10.1.0.2", "10.2.0.2 80"), flow("10.1.0.2", f"{THERE} 80")
     router: dict[str, Any] = {"r__networks": {"lan": ["10.1.0.9"], "dmz": ["10.2.0.9"]}}
-    now, reached, without = lab(**router), lab(**router, lan__reach=["dmz"]), lab(**router, lan__nat=False)
+    now, reached, without = (
+        lab(**router),
+        lab(**router, lan__reach=["dmz"]),
+        lab(**router, lan__nat=False),
+    )
 
-    def judged(found: Flow, now: Assigned, *before: Assigned, anew: bool = False, bridged: tuple[int, ...] = (4,)) -> str:
+    def judged(
+        found: Flow,
+        now: Assigned,
+        *before: Assigned,
+        anew: bool = False,
+        bridged: tuple[int, ...] = (4,),
+    ) -> str:
         current = passages(now, before, False, range(0))._replace(anew=anew)
         return Judge(current, PLACES, bridged).why_wrong(found)
 
-    for found, reason, changed in ((between, "lan does not reach dmz", reached), (out, "lan has nat now", without)):
+    for found, reason, changed in (
+        (between, "lan does not reach dmz", reached),
+        (out, "lan has nat now", without),
+    ):
         assert judged(found, now) == judged(found, now, lab(**router, b=None)) == ""
-        assert judged(found, now, changed) == judged(found, now, anew=True) == judged(found, now, bridged=(6,)) == reason
+        assert (
+            judged(found, now, changed)
+            == judged(found, now, anew=True)
+            == judged(found, now, bridged=(6,))
+            == reason
+        )
         assert judged(found, NOW) == reason
     assert judged(flow(THERE, f"{HOST} 5000"), now) == "port 5000/udp is published now"
 
 
 def test_a_private_world_has_one_address() -> None:
-    """All that its way out listens on comes to it: a port of one of the machine's addresses is there on all of the world's, but
-    one of 127.0.0.1 is not."""
+    """All that its way out listens on comes to it: a port of one of the machine's addresses is
+    there on all of the world's, but one of 127.0.0.1 is not."""
     sent = (flow(THERE, "192.0.2.9 7000"), flow(THERE, "192.0.2.9 6000"))
     for private, reason in ((True, "port 7000/udp is published now"), (False, "")):
         judge = Judge(Passages(passage(NOW, private)), PLACES)
@@ -328,7 +493,9 @@ def test_the_plan_tells_where_flows_end() -> None:
         PORT._replace(original=PORT.original._replace(sport=7001)),
         flow(THERE6, f"{HOST6} 443", to="fd00:1::2 443", protocol=TCP),
         flow("10.2.0.2", "10.1.0.2 80"),
-        flow("10.3.0.2", THERE, protocol=ICMP)._replace(original=Tuple("10.3.0.2", THERE, ICMP, icmp=(8, 0, 5))),
+        flow("10.3.0.2", THERE, protocol=ICMP)._replace(
+            original=Tuple("10.3.0.2", THERE, ICMP, icmp=(8, 0, 5))
+        ),
         flow("10.1.0.2", THERE, protocol=GRE),
         flow(THERE, f"{HOST} 7000"),
     ]
@@ -337,7 +504,10 @@ def test_the_plan_tells_where_flows_end() -> None:
     changes = changes_of([Unfit(each, judge.why_wrong(each)) for each in found], current)
     assert render.text(Plan(tuple(changes))).splitlines() == [
         "~ 1 flow from 10.1.0.2 ends  (lan has nat now)",
-        "~ 3 flows to 10.1.0.2 end  (port 5000/udp is no longer published there; dmz does not reach lan)",
+        (
+            "~ 3 flows to 10.1.0.2 end  (port 5000/udp is no longer published there; dmz does not "
+            "reach lan)"
+        ),
         "~ 1 flow from 10.3.0.2 ends  (vault is internal)",
         "~ 1 flow to 192.0.2.1 ends  (port 7000/udp is published now)",
         "~ 1 flow to fd00:1::2 ends  (port 443/tcp is no longer published there)",
@@ -348,7 +518,10 @@ def test_the_plan_tells_where_flows_end() -> None:
         "conntrack -D -f ipv4 -p 17 -s 192.0.2.2 -d 192.0.2.1 --sport 7000 --dport 5000",
         "conntrack -D -f ipv4 -p 17 -s 192.0.2.2 -d 192.0.2.1 --sport 7001 --dport 5000",
         "conntrack -D -f ipv4 -p 17 -s 10.2.0.2 -d 10.1.0.2 --sport 7000 --dport 80",
-        "conntrack -D -f ipv4 -p icmp -s 10.3.0.2 -d 192.0.2.2 --icmp-type 8 --icmp-code 0 --icmp-id 5",
+        (
+            "conntrack -D -f ipv4 -p icmp -s 10.3.0.2 -d 192.0.2.2 --icmp-type 8 --icmp-code 0 "
+            "--icmp-id 5"
+        ),
         "conntrack -D -f ipv4 -p 17 -s 192.0.2.2 -d 192.0.2.1 --sport 7000 --dport 7000",
         "conntrack -D -f ipv6 -p 6 -s 2001:db8::2 -d 2001:db8::1 --sport 7000 --dport 443",
     ]

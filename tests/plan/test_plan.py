@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bascule.kernel.address import Address
+from bascule.kernel.bridge import Bridge
 from bascule.kernel.file import TextFile
 from bascule.kernel.forwarding import Forwarding
-from bascule.kernel.link import Bridge, Veth
 from bascule.kernel.namespace import Namespace
 from bascule.kernel.op import Fact, Indexes
 from bascule.kernel.port import HAIRPIN, ISOLATED, PortFlag
@@ -20,6 +20,7 @@ from bascule.kernel.ruleset import FROM, TO, WITHIN, ForwardAccept
 from bascule.kernel.sysctl import Sysctl
 from bascule.kernel.table import Table
 from bascule.kernel.uplink import WorldUplink
+from bascule.kernel.veth import Veth
 from bascule.plan import owner, render
 from bascule.plan.desired import Machine, desired
 from bascule.plan.diff import Plan, diff
@@ -56,7 +57,7 @@ ip -n a address add 10.1.0.2/24 dev eth0
 ip -n a route add 10.9.0.0/16 via 10.1.0.1 dev eth0 metric 7
 ip -n a route add default via 10.1.0.1 dev eth0
 ip netns exec a sysctl -qw net.ipv4.ip_forward=1
-"""
+"""  # noqa: E501
 
 
 def _facts(data: object) -> list[Fact]:
@@ -73,12 +74,16 @@ def test_a_small_lab_as_commands() -> None:
         b"""
 networks: {lan: {subnet: 10.1.0.0/24, mac: "02:42:00:00:00:01"}}
 nodes: {a: {networks: [lan], sysctls: {net.ipv4.ip_forward: 1}, routes: [10.9.0.0/16 via 10.1.0.1 metric 7]}}
-""",
+""",  # noqa: E501
         "lab.yaml",
     )
     import re
 
-    lines = [line for line in _commands(diff(desired(assign(lab)), [], Indexes())) if line.startswith("ip ")]
+    lines = [
+        line
+        for line in _commands(diff(desired(assign(lab)), [], Indexes()))
+        if line.startswith("ip ")
+    ]
     shown = [re.sub(r"(?<=address )02:(?!42:)[0-9a-f:]{14}", "MAC", line) for line in lines]
     assert "\n".join(shown) + "\n" == GOLDEN
 
@@ -93,9 +98,14 @@ def test_no_difference_no_plan() -> None:
 
 
 def test_taking_away_needs_few_kinds_of_operations() -> None:
-    """Namespaces take along what they hold, and bridges their addresses: nothing is deleted twice."""
+    """Namespaces take along what they hold, and bridges their addresses: nothing is deleted
+    twice."""
     lines = _commands(diff([], _facts(DUAL), Indexes()))
-    assert {" ".join(line.split()[:3]) for line in lines} == {"nft delete table", "ip netns del", "ip link del"} | {
+    assert {" ".join(line.split()[:3]) for line in lines} == {
+        "nft delete table",
+        "ip netns del",
+        "ip link del",
+    } | {
         line for line in (" ".join(line.split()[:3]) for line in lines) if line.startswith("rm -f")
     }
     assert sum(line.startswith("ip netns del") for line in lines) == 2
@@ -103,7 +113,8 @@ def test_taking_away_needs_few_kinds_of_operations() -> None:
 
 
 def test_every_operation_can_be_undone_or_says_so() -> None:
-    """Undo of an undo is the operation; only sysctls of a new namespace have none: they go with it."""
+    """Undo of an undo is the operation; only sysctls of a new namespace have none: they go with
+    it."""
     for op in diff(_facts(DUAL), [], Indexes()).ops:
         back = op.undo()
         if back is None:
@@ -113,17 +124,29 @@ def test_every_operation_can_be_undone_or_says_so() -> None:
             assert again is None or again.shell() == op.shell()
 
 
-NODES = st.dictionaries(st.sampled_from("abcdef"), st.lists(st.sampled_from(["lan", "wan"]), unique=True, max_size=2), max_size=6)
+NODES = st.dictionaries(
+    st.sampled_from("abcdef"),
+    st.lists(st.sampled_from(["lan", "wan"]), unique=True, max_size=2),
+    max_size=6,
+)
 
 
 def _lab(nodes: dict[str, list[str]]) -> list[Fact]:
     networks = {"lan": {"subnet": "10.1.0.0/24"}, "wan": {"subnet": ["10.2.0.0/24", "fd00:2::/64"]}}
-    return _facts({"networks": networks, "nodes": {name: {"networks": given} for name, given in nodes.items()}})
+    return _facts(
+        {
+            "networks": networks,
+            "nodes": {name: {"networks": given} for name, given in nodes.items()},
+        }
+    )
 
 
 @given(NODES, NODES)
-def test_a_plan_names_exactly_the_difference(before: dict[str, list[str]], after: dict[str, list[str]]) -> None:
-    """+ what is only wanted, - what is only there, ~ or a replacement for what differs, and nothing twice."""
+def test_a_plan_names_exactly_the_difference(
+    before: dict[str, list[str]], after: dict[str, list[str]]
+) -> None:
+    """+ what is only wanted, - what is only there, ~ or a replacement for what differs, and nothing
+    twice."""
     have, want = {f.key: f for f in _lab(before)}, {f.key: f for f in _lab(after)}
     plan = diff(list(want.values()), list(have.values()), Indexes())
     coming = {change.fact.key for change in plan.changes if change.sign == "+"}
@@ -177,21 +200,38 @@ def test_a_namespace_is_known_by_its_cookie(cookie: int, mine: bool) -> None:
 def test_what_hangs_on_a_foreign_link_is_foreign() -> None:
     """Its addresses are not the lab's to remove."""
     veth = Veth("veth-a", "a", "eth0", "lan", 1500, "02:00:00:00:00:01", "02:00:00:00:00:02")
-    facts: list[Fact] = [Address("a", "eth0", "10.0.0.1", 24), Route("a", "0.0.0.0/0", "10.0.0.9", "eth0"), veth]
+    facts: list[Fact] = [
+        Address("a", "eth0", "10.0.0.1", 24),
+        Route("a", "0.0.0.0/0", "10.0.0.9", "eth0"),
+        veth,
+    ]
     own, foreign = owner.split("lab", facts, {}, Indexes(), {("", "veth-a"): 12})
     assert own == []
     assert len(foreign) == 3
 
 
 def _uplinks(data: dict[str, object], machine: Machine) -> list[tuple[str, ...]]:
-    return [fact.options for fact in desired(assign(from_data(data, "lab")), machine) if isinstance(fact, WorldUplink)]
+    return [
+        fact.options
+        for fact in desired(assign(from_data(data, "lab")), machine)
+        if isinstance(fact, WorldUplink)
+    ]
 
 
 def test_the_way_out_of_a_private_world() -> None:
-    """Where there is a use for it, and pasta to be started; its ports as passt(1) writes them, in one order."""
+    """Where there is a use for it, and pasta to be started; its ports as passt(1) writes them, in
+    one order."""
     always = ("--config-net", "--quiet", "--no-map-gw", "-T", "none", "-U", "none")
     there, missing, host = Machine(private=True, pasta=True), Machine(private=True), Machine()
-    ports = ["8080:80", "[::1]:443:443", "127.0.0.1:90:90", "0.0.0.0:91:91", "[::]:92:92", "5000-5002:6000-6002/udp", "9:9/sctp"]
+    ports = [
+        "8080:80",
+        "[::1]:443:443",
+        "127.0.0.1:90:90",
+        "0.0.0.0:91:91",
+        "[::]:92:92",
+        "5000-5002:6000-6002/udp",
+        "9:9/sctp",
+    ]
     nodes: dict[str, object] = {"a": {"networks": ["lan"], "ports": ports}, "b": ["lan"]}
     published = {"networks": {"lan": {"subnet": ["10.1.0.0/24", "fd00::/64"]}}, "nodes": nodes}
     tcp = ("-t", "0.0.0.0/91", "-t", "127.0.0.1/90", "-t", "8080", "-t", "::/92", "-t", "::1/443")
@@ -204,36 +244,63 @@ def test_the_way_out_of_a_private_world() -> None:
 
 
 def test_what_a_private_world_changes_in_the_rules() -> None:
-    """All that pasta listens on comes to the world's own address: only ports of a loopback address stay with theirs. TCP segments
-    are clamped where an interface is narrower than a network."""
+    """All that pasta listens on comes to the world's own address: only ports of a loopback address
+    stay with theirs. TCP segments are clamped where an interface is narrower than a network."""
     nodes = {"a": {"networks": ["lan"], "ports": ["192.0.2.1:80:80", "127.0.0.1:90:90"]}}
-    lab = assign(from_data({"networks": {"lan": {"subnet": "10.1.0.0/24", "nat": True}}, "nodes": nodes}, "lab"))
+    lab = assign(
+        from_data(
+            {"networks": {"lan": {"subnet": "10.1.0.0/24", "nat": True}}, "nodes": nodes}, "lab"
+        )
+    )
     assert "192.0.2.1 . 80 : 10.1.0.2 . 80," in ruleset(lab, Surroundings())
     assert "\t\t\t80 : 10.1.0.2 . 80," in ruleset(lab, Surroundings(private=True))
     assert "127.0.0.1 . 90 : 10.1.0.2 . 90," in ruleset(lab, Surroundings(private=True))
     for mtu, clamps in ((0, False), (1499, True), (1500, False), (65520, False)):
-        text = "".join(fact.text for fact in desired(lab, Machine(least_mtu=mtu)) if isinstance(fact, Table))
+        text = "".join(
+            fact.text for fact in desired(lab, Machine(least_mtu=mtu)) if isinstance(fact, Table)
+        )
         rules = [line.strip() for line in text.splitlines() if "maxseg" in line]
         assert ("jump clamp" in text) == clamps
-        assert rules == [f"{side} & 0x40000000 != 0 tcp option maxseg size set rt mtu" for side in ("iif", "oif") if clamps]
+        assert rules == [
+            f"{side} & 0x40000000 != 0 tcp option maxseg size set rt mtu"
+            for side in ("iif", "oif")
+            if clamps
+        ]
 
 
 def test_name_servers_where_they_run() -> None:
-    """With `nat` only where dnsmasq is; nodes with a way out and no server here ask the machine's; one user needs no other."""
-    lab = assign(from_data({"networks": {"lan": {"subnet": "10.1.0.0/24", "nat": True}}, "nodes": {"a": ["lan"]}}, "lab"))
+    """With `nat` only where dnsmasq is; nodes with a way out and no server here ask the machine's;
+    one user needs no other."""
+    lab = assign(
+        from_data(
+            {"networks": {"lan": {"subnet": "10.1.0.0/24", "nat": True}}, "nodes": {"a": ["lan"]}},
+            "lab",
+        )
+    )
 
     def files(machine: Machine) -> dict[str, str]:
-        return {fact.path.rpartition("/")[2]: fact.content for fact in desired(lab, machine) if isinstance(fact, TextFile)}
+        return {
+            fact.path.rpartition("/")[2]: fact.content
+            for fact in desired(lab, machine)
+            if isinstance(fact, TextFile)
+        }
 
     servers = ("192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4")
     without = files(Machine(resolvers=servers))
-    assert without["resolv.conf"] == "nameserver 192.0.2.1\nnameserver 192.0.2.2\nnameserver 192.0.2.3\n"
+    assert (
+        without["resolv.conf"]
+        == "nameserver 192.0.2.1\nnameserver 192.0.2.2\nnameserver 192.0.2.3\n"
+    )
     assert not any(name.endswith(".conf") and name.startswith("out-") for name in without)
     found = files(Machine(dnsmasq=True, resolvers=servers))
     assert found["resolv.conf"] == "nameserver 10.1.0.1\n"
     configuration = next(text for name, text in found.items() if name.startswith("out-"))
     assert "user=" not in configuration
-    alone = next(text for name, text in files(Machine(dnsmasq=True, alone=True)).items() if name.startswith("out-"))
+    alone = next(
+        text
+        for name, text in files(Machine(dnsmasq=True, alone=True)).items()
+        if name.startswith("out-")
+    )
     assert alone == configuration + "user=\ngroup=\n"
 
 
@@ -250,7 +317,14 @@ WAYS: dict[str, dict[str, object]] = {
 
 
 def _with(networks: str, machine: Machine, nodes: dict[str, object] | None = None) -> list[Fact]:
-    return desired(assign(from_data({"networks": {n: WAYS[n] for n in networks.split()}, "nodes": nodes or {}}, "lab")), machine)
+    return desired(
+        assign(
+            from_data(
+                {"networks": {n: WAYS[n] for n in networks.split()}, "nodes": nodes or {}}, "lab"
+            )
+        ),
+        machine,
+    )
 
 
 @pytest.mark.parametrize(
@@ -264,31 +338,42 @@ def _with(networks: str, machine: Machine, nodes: dict[str, object] | None = Non
         ("from to one", {}, False, {"from": [FROM, TO], "to": [FROM, TO]}),
     ],
 )
-def test_ways_past_a_firewall_that_drops(networks: str, nodes: dict[str, object], bridged: bool, expected: object) -> None:
-    """In each chain of others whose policy is to drop: for what the lab's own rules let through, and for frames within a bridge
-    where they come by there."""
-    chains = (BaseChain("ip", "filter", "FORWARD", 2, "drop"), BaseChain("inet", "fw", "f", 2, "drop"))
-    facts = [each for each in _with(networks, Machine(chains=chains, bridged=bridged), nodes) if isinstance(each, ForwardAccept)]
+def test_ways_past_a_firewall_that_drops(
+    networks: str, nodes: dict[str, object], bridged: bool, expected: object
+) -> None:
+    """In each chain of others whose policy is to drop: for what the lab's own rules let through,
+    and for frames within a bridge where they come by there."""
+    chains = (
+        BaseChain("ip", "filter", "FORWARD", 2, "drop"),
+        BaseChain("inet", "fw", "f", 2, "drop"),
+    )
+    facts = [
+        each
+        for each in _with(networks, Machine(chains=chains, bridged=bridged), nodes)
+        if isinstance(each, ForwardAccept)
+    ]
     for chain in chains:
         found: dict[str, list[str]] = {}
         for fact in facts:
             if (fact.family, fact.table, fact.chain) == (chain.family, chain.table, chain.name):
                 found.setdefault(fact.bridge, []).append(fact.way)
         assert found == expected
-    assert not any(isinstance(each, ForwardAccept) for each in _with(networks, Machine(bridged=bridged), nodes))
+    assert not any(
+        isinstance(each, ForwardAccept) for each in _with(networks, Machine(bridged=bridged), nodes)
+    )
 
 
 @pytest.mark.parametrize(
     ("networks", "private", "asked"),
     [
-        ("one", False, False), ("cut", False, False), ("cut one", False, False), ("one to", True, False), ("nat", True, True),
+        ("one", False, False), ("cut", False, False), ("cut one", False, False), ("one to", True, False), ("nat", True, True),  # noqa: E501
         ("shut", True, True), ("apart", True, True), ("names", True, True), ("from to", True, True),
     ],
 )  # fmt: skip
 def test_where_there_are_rules(networks: str, private: bool, asked: bool) -> None:
-    """On the machine wherever there can be some, so that labs are apart from the start; in a private world where there is
-    something to be kept apart. Without nft only where the file asks for something that can't be had without, which is refused
-    then."""
+    """On the machine wherever there can be some, so that labs are apart from the start; in a
+    private world where there is something to be kept apart. Without nft only where the file asks
+    for something that can't be had without, which is refused then."""
 
     def tables(machine: Machine) -> int:
         return sum(isinstance(each, Table) for each in _with(networks, machine))
@@ -312,8 +397,11 @@ def test_where_there_are_rules(networks: str, private: bool, asked: bool) -> Non
         ("to one", "to", ["80:80"], ["IPv4", "IPv6", "net/ipv4/conf/to/route_localnet", "::1 to"]),
     ],
 )
-def test_the_machine_passes_on_what_it_has_to(networks: str, on: str, ports: list[str], expected: list[str]) -> None:
-    """The families of networks that lead out or to others, and of published ports; what 127.0.0.1 and ::1 have takes more."""
+def test_the_machine_passes_on_what_it_has_to(
+    networks: str, on: str, ports: list[str], expected: list[str]
+) -> None:
+    """The families of networks that lead out or to others, and of published ports; what 127.0.0.1
+    and ::1 have takes more."""
     found = []
     for fact in _with(networks, Machine(), {"a": {"networks": [on], "ports": ports}}):
         if isinstance(fact, Sysctl):
@@ -328,18 +416,29 @@ def test_the_machine_passes_on_what_it_has_to(networks: str, on: str, ports: lis
 
 @pytest.mark.parametrize("bridged", [False, True])
 def test_flags_of_bridge_ports(bridged: bool) -> None:
-    """Nodes that do not reach each other are isolated; one with ports reaches them itself where bridged frames are translated,
-    and so do its neighbours: there the rules keep the ports apart."""
+    """Nodes that do not reach each other are isolated; one with ports reaches them itself where
+    bridged frames are translated, and so do its neighbours: there the rules keep the ports
+    apart."""
     nodes = {"a": {"networks": ["apart", "one"], "ports": ["80:80"]}, "b": ["apart"], "c": ["one"]}
-    found = [(each.name, each.flag) for each in _with("apart one", Machine(bridged=bridged), nodes) if isinstance(each, PortFlag)]
+    found = [
+        (each.name, each.flag)
+        for each in _with("apart one", Machine(bridged=bridged), nodes)
+        if isinstance(each, PortFlag)
+    ]
     hairpins = [("veth-a", HAIRPIN), ("veth-a-1", HAIRPIN)] if bridged else []
     assert sorted(found) == (hairpins or [("veth-a", ISOLATED), ("veth-b", ISOLATED)])
 
 
 def test_a_kernel_without_ipv6_has_no_settings_of_it() -> None:
-    links = [each for each in _with("one", Machine(ipv6=False), {"a": ["one"]}) if isinstance(each, Bridge | Veth)]
+    links = [
+        each
+        for each in _with("one", Machine(ipv6=False), {"a": ["one"]})
+        if isinstance(each, Bridge | Veth)
+    ]
     assert [each.settings for each in links] == [(), ()]
-    links = [each for each in _with("one", Machine(), {"a": ["one"]}) if isinstance(each, Bridge | Veth)]
+    links = [
+        each for each in _with("one", Machine(), {"a": ["one"]}) if isinstance(each, Bridge | Veth)
+    ]
     assert [each.settings for each in links] == [
         (("net.ipv6.conf.one.accept_ra", "0"), ("net.ipv6.conf.one.accept_redirects", "0")),
         (("net.ipv6.conf.eth0.accept_ra", "0"), ("net.ipv6.conf.eth0.accept_redirects", "0")),
@@ -347,6 +446,14 @@ def test_a_kernel_without_ipv6_has_no_settings_of_it() -> None:
 
 
 def test_an_interface_has_its_own_mtu_only_where_it_differs() -> None:
-    nodes = {"a": {"networks": {"lan": {"mtu": 1300}}}, "b": {"networks": {"lan": {"mtu": 1400}}}, "c": {"networks": ["lan"]}}
+    nodes = {
+        "a": {"networks": {"lan": {"mtu": 1300}}},
+        "b": {"networks": {"lan": {"mtu": 1400}}},
+        "c": {"networks": ["lan"]},
+    }
     facts = _facts({"networks": {"lan": {"subnet": "10.1.0.0/24", "mtu": 1400}}, "nodes": nodes})
-    assert [(each.mtu, each.peer_mtu) for each in facts if isinstance(each, Veth)] == [(1400, 1300), (1400, 0), (1400, 0)]
+    assert [(each.mtu, each.peer_mtu) for each in facts if isinstance(each, Veth)] == [
+        (1400, 1300),
+        (1400, 0),
+        (1400, 0),
+    ]

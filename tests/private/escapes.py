@@ -1,7 +1,8 @@
-"""Run by a command in a node of a private world: tries to see, trace and end what is outside, and prints what worked as JSON.
+"""Run by a command in a node of a private world: tries to see, trace and end what is outside, and
+prints what worked as JSON.
 
-It is read as text and handed over with ``python3 -c``: the node need not see the checkout. Arguments: a path that is there on the
-machine and not in the world.
+It is read as text and handed over with ``python3 -c``: the node need not see the checkout.
+Arguments: a path that is there on the machine and not in the world.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ def is_seen(below: str = "") -> bool:
 
 
 def in_child(action: Callable[[], bool]) -> bool:
-    """Each attempt in a process and mount namespace of its own: what one does is not in the next one's way."""
+    """Each attempt in a process and mount namespace of its own: what one does is not in the next
+    one's way."""
     child = os.fork()
     if child == 0:
         worked = False
@@ -105,7 +107,9 @@ def by_pivot() -> bool:
 
 
 def pids() -> list[int]:
-    return [int(name) for name in os.listdir("/proc") if name.isdigit() and int(name) != os.getpid()]
+    return [
+        int(name) for name in os.listdir("/proc") if name.isdigit() and int(name) != os.getpid()
+    ]
 
 
 def by_proc() -> bool:
@@ -149,7 +153,8 @@ def by_signals() -> bool:
 
 
 def by_control_groups() -> bool:
-    """A control group namespace of its own would let it mount, and end, the group that its caller is in."""
+    """A control group namespace of its own would let it mount, and end, the group that its caller
+    is in."""
     place = tempfile.mkdtemp()
     libc.unshare(NEWCGROUP)
     return mount("cgroup2", place, "cgroup2", 0) or os.path.exists("/sys/fs/cgroup/cgroup.procs")
@@ -158,7 +163,12 @@ def by_control_groups() -> bool:
 def by_network() -> bool:
     """Move our own interface to where the bridges are."""
     link = next(name for name in os.listdir("/sys/class/net") if name != "lo")
-    return subprocess.run(["ip", "link", "set", link, "netns", "1"], capture_output=True, check=False).returncode == 0
+    return (
+        subprocess.run(
+            ["ip", "link", "set", link, "netns", "1"], capture_output=True, check=False
+        ).returncode
+        == 0
+    )
 
 
 ATTEMPTS = (
@@ -185,4 +195,11 @@ for each in pids():
             commands.append(opened.read().rstrip("\0").split("\0")[0])
     except OSError:  # it has just ended
         continue
-print(json.dumps({"worked": [attempt.__name__ for attempt in ATTEMPTS if in_child(attempt)], "processes": commands}))
+print(
+    json.dumps(
+        {
+            "worked": [attempt.__name__ for attempt in ATTEMPTS if in_child(attempt)],
+            "processes": commands,
+        }
+    )
+)

@@ -1,4 +1,5 @@
-"""What serves a lab is known for what was started, not by a name that anybody can have, and a lab by its keeper."""
+"""What serves a lab is known for what was started, not by a name that anybody can have, and a lab
+by its keeper."""
 
 from __future__ import annotations
 
@@ -33,8 +34,8 @@ NAMED: dict[str, Any] = {
 
 @pytest.mark.parametrize("kind", ["host", "private"])
 def test_an_impostor_of_the_name_server(world: World, kind: str) -> None:
-    """CWE-290: another user's process with the very command line, and a mark that it has guessed, is not taken for ours, and
-    lives on when the lab goes."""
+    """CWE-290: another user's process with the very command line, and a mark that it has guessed,
+    is not taken for ours, and lives on when the lab goes."""
     require("dnsmasq", "dig")
     lab = Lab.from_data(NAMED, world=kind)
     lab.up()
@@ -44,18 +45,26 @@ def test_an_impostor_of_the_name_server(world: World, kind: str) -> None:
     with impostor("dnsmasq", f"--conf-file={config}", env=guess) as other:
         lab.up()
         assert not lab.plan()
-        asked = lab.node("a").run(["dig", "+short", "+time=2", "+tries=1", "b", "@10.1.0.1"], capture_output=True)
+        asked = lab.node("a").run(
+            ["dig", "+short", "+time=2", "+tries=1", "b", "@10.1.0.1"], capture_output=True
+        )
         assert asked.stdout.strip() == "10.1.0.3"
         lab.down()
         assert other.poll() is None
 
 
 def _facts(lab: Lab) -> list[Any]:
-    return [change.fact for change in Lab.from_data({"name": "named", "nodes": {"a": {}}}, world=lab.world).plan().changes]
+    return [
+        change.fact
+        for change in Lab.from_data({"name": "named", "nodes": {"a": {}}}, world=lab.world)
+        .plan()
+        .changes
+    ]
 
 
 def test_the_mark_is_nobody_else_s_to_read(world: World) -> None:
-    """CWE-522: a name server of the machine becomes `nobody`, whose processes may not read its environment; nor the file."""
+    """CWE-522: a name server of the machine becomes `nobody`, whose processes may not read its
+    environment; nor the file."""
     require("dnsmasq")
     with Lab.from_data(NAMED, world="host"):
         place = Path("/run/bascule/named/dns/.mark")
@@ -64,14 +73,17 @@ def test_the_mark_is_nobody_else_s_to_read(world: World) -> None:
         (found,) = lasting.find(mark, ("dnsmasq",))
         assert mark not in "".join(found.words)
         if started_by_root():
-            done = world.as_ordinary_user("cat", f"/proc/{found.pid}/environ", str(place), check=False)
+            done = world.as_ordinary_user(
+                "cat", f"/proc/{found.pid}/environ", str(place), check=False
+            )
             assert mark not in done.stdout
             assert done.returncode != 0
     assert not place.exists()
 
 
 def test_a_mark_that_a_killed_run_has_only_begun(tmp_path: Path) -> None:
-    """Is none, and made anew; what is whole stays. A link is replaced, and what it leads to is left alone."""
+    """Is none, and made anew; what is whole stays. A link is replaced, and what it leads to is left
+    alone."""
     place = str(tmp_path / "mark")
     assert lasting.mark_in(place) == ""
     Path(place).write_text("abc")
@@ -87,14 +99,17 @@ def test_a_mark_that_a_killed_run_has_only_begun(tmp_path: Path) -> None:
     assert lasting.mark_in(f"{place}.old") == mark
 
 
-def _in_another_pid_namespace(world: World, *command: str, proc: bool = True) -> subprocess.CompletedProcess[str]:
+def _in_another_pid_namespace(
+    world: World, *command: str, proc: bool = True
+) -> subprocess.CompletedProcess[str]:
     user = [] if os.geteuid() == 0 and started_by_root() else ["--user", "--map-root-user"]
     own = ["--mount-proc"] if proc else []
     return world.run("unshare", *user, "--pid", "--fork", *own, BASCULE, *command, check=False)
 
 
 def test_from_another_pid_namespace_a_lab_is_not_forgotten(world: World) -> None:
-    """A container, or `unshare --pid`, that shares the state directory: the keeper's number is another's there, or nobody's."""
+    """A container, or `unshare --pid`, that shares the state directory: the keeper's number is
+    another's there, or nobody's."""
     lab = Lab.load(SEED, world="private")
     lab.up()
     before = store.load(lab.name)
@@ -110,28 +125,42 @@ def test_from_another_pid_namespace_a_lab_is_not_forgotten(world: World) -> None
 
 
 def test_name_servers_of_another_pid_namespace_are_not_left_behind(world: World) -> None:
-    """On the machine itself: who can neither see nor end a lab's servers does not take it down, nor builds it anew; and a server
-    that has ended keeps nobody from either."""
+    """On the machine itself: who can neither see nor end a lab's servers does not take it down, nor
+    builds it anew; and a server that has ended keeps nobody from either."""
     require("dnsmasq", "dig")
     lan = "{subnet: [10.1.0.0/24, 'fd00:1::/64'], dns: true, dhcp: true}"
-    Path("named.yaml").write_text(f"name: named\nnetworks: {{lan: {lan}}}\nnodes: {{a: [lan], b: [lan]}}\n")
+    Path("named.yaml").write_text(
+        f"name: named\nnetworks: {{lan: {lan}}}\nnodes: {{a: [lan], b: [lan]}}\n"
+    )
     bascule(world, "up", "named.yaml", "--world", "host")
     before = store.load("named")
     down = ("down", "named"), ("down", "named", "--dry-run")
-    for proc in (True, False):  # without a /proc of its own it shows other numbers than system calls take
-        for command in (*down, ("up", "named.yaml"), ("plan", "named.yaml"), ("node", "rm", "b", "--lab", "named")):
+    # without a /proc of its own it shows other numbers than system calls take
+    for proc in (True, False):
+        for command in (
+            *down,
+            ("up", "named.yaml"),
+            ("plan", "named.yaml"),
+            ("node", "rm", "b", "--lab", "named"),
+        ):
             done = _in_another_pid_namespace(world, *command, proc=proc)
             assert done.returncode == 2, (command, done.stdout)
-            assert "the name server of lab named is out of reach: this is another PID namespace" in done.stderr, done.stderr
+            assert (
+                "the name server of lab named is out of reach: this is another PID namespace"
+                in done.stderr
+            ), done.stderr
     assert store.load("named") == before
     for address in ("10.1.0.1", "fd00:1::1"):
-        asked = bascule(world, "exec", "a", "--", "dig", "+short", "+time=2", "+tries=1", "b", f"@{address}")
+        asked = bascule(
+            world, "exec", "a", "--", "dig", "+short", "+time=2", "+tries=1", "b", f"@{address}"
+        )
         assert asked.stdout.strip() == "10.1.0.3"
     (found,) = lasting.find(Path("/run/bascule/named/dns/.mark").read_text(), ("dnsmasq",))
     with open(os.pidfd_open(found.pid)) as held:
         os.kill(found.pid, signal.SIGKILL)
         assert select.select([held], [], [], 5)[0]
-    if started_by_root():  # others have no rights over the machine's network from the user namespace that it takes
+    # others have no rights over the machine's network from the user namespace that it takes
+    if started_by_root():
         assert _in_another_pid_namespace(world, "down", "named").returncode == 0
     else:
         bascule(world, "down", "named")
@@ -152,7 +181,10 @@ def test_a_lab_that_has_lost_its_record_is_found(world: World) -> None:
     (info,) = look.labs()
     assert (info.name, info.state) == ("docker-bridge", "up")
     assert "its record has gone from /run/bascule" in info.problem
-    assert lab.node("ns1").run(["ping", "-c1", "-W2", "-q", "ns2"], capture_output=True).returncode == 0
+    assert (
+        lab.node("ns1").run(["ping", "-c1", "-W2", "-q", "ns2"], capture_output=True).returncode
+        == 0
+    )
     assert bascule(world, "exec", "ns2", "hostname").stdout == "ns2\n"
     assert not lab.plan()
     lab.up()
@@ -180,7 +212,8 @@ def test_a_lab_that_has_lost_its_record_is_taken_down(world: World) -> None:
 
 
 def test_a_lab_is_found_from_outside_of_the_session_that_built_it(world: World) -> None:
-    """After a logout $XDG_RUNTIME_DIR is not only empty: cron and su have none. Who chose a directory has labs of his own."""
+    """After a logout $XDG_RUNTIME_DIR is not only empty: cron and su have none. Who chose a
+    directory has labs of his own."""
     if not started_by_root():
         pytest.skip("here an ordinary user is another one in each call")
     shutil.copy(SEED, f"{world.home}/lab.yaml")
@@ -189,7 +222,9 @@ def test_a_lab_is_found_from_outside_of_the_session_that_built_it(world: World) 
     none = {"XDG_RUNTIME_DIR": ""}
     world.as_ordinary_user(BASCULE, "up", "lab.yaml", env=session)
     world.as_ordinary_user("rm", "-r", "session")
-    chosen = world.as_ordinary_user(BASCULE, "ls", "--json", env={**none, "BASCULE_STATE_DIR": f"{world.home}/chosen/state"})
+    chosen = world.as_ordinary_user(
+        BASCULE, "ls", "--json", env={**none, "BASCULE_STATE_DIR": f"{world.home}/chosen/state"}
+    )
     assert json.loads(chosen.stdout) == []
     (info,) = json.loads(world.as_ordinary_user(BASCULE, "ls", "--json", env=none).stdout)
     assert (info["name"], info["state"]) == ("docker-bridge", "up")
@@ -198,12 +233,15 @@ def test_a_lab_is_found_from_outside_of_the_session_that_built_it(world: World) 
             assert world.as_ordinary_user(BASCULE, *ping, env=none).returncode == 0
         assert "nothing to do" in world.as_ordinary_user(BASCULE, "up", "lab.yaml", env=none).stderr
         assert not select.select([held], [], [], 0)[0]
-        assert "is down" in world.as_ordinary_user(BASCULE, "down", "docker-bridge", env=none).stderr
+        assert (
+            "is down" in world.as_ordinary_user(BASCULE, "down", "docker-bridge", env=none).stderr
+        )
         assert select.select([held], [], [], 5)[0]
 
 
 def test_whose_lab_it_is(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of other state directories, and of other networks, labs are not found: one may have several, with labs of one name."""
+    """Of other state directories, and of other networks, labs are not found: one may have several,
+    with labs of one name."""
     lab = Lab.load(SEED, world="private")
     lab.up()
     monkeypatch.setenv("BASCULE_STATE_DIR", str(tmp_path / "other"))
@@ -218,11 +256,28 @@ def test_whose_lab_it_is(world: World, tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_a_command_of_a_node_plays_no_keeper(world: World, tmp_path: Path) -> None:
-    """CWE-345: a `sleep` with a note in its /run, in a PID namespace of its own, is one level too deep."""
-    note = {"lab": "planted", "state": "/run/bascule", "network": list(identity.netns()), "record": "{}"}
-    script = f"mkdir -p /run/bascule; echo '{json.dumps(note)}' > /run/bascule/note.json; exec unshare --pid --fork sleep 60"
-    with Lab.load(SEED, world="private") as lab, lab.node("ns1").popen(["sh", "-c", script]) as planted:
-        while "sleep" not in subprocess.run(["ps", "-eo", "comm"], capture_output=True, text=True, check=True).stdout:
+    """CWE-345: a `sleep` with a note in its /run, in a PID namespace of its own, is one level too
+    deep."""
+    note = {
+        "lab": "planted",
+        "state": "/run/bascule",
+        "network": list(identity.netns()),
+        "record": "{}",
+    }
+    script = (
+        f"mkdir -p /run/bascule; echo '{json.dumps(note)}' > /run/bascule/note.json; exec "
+        f"unshare --pid --fork sleep 60"
+    )
+    with (
+        Lab.load(SEED, world="private") as lab,
+        lab.node("ns1").popen(["sh", "-c", script]) as planted,
+    ):
+        while (
+            "sleep"
+            not in subprocess.run(
+                ["ps", "-eo", "comm"], capture_output=True, text=True, check=True
+            ).stdout
+        ):
             assert planted.poll() is None
         assert [info.name for info in look.labs()] == ["docker-bridge"]
         planted.kill()
@@ -240,26 +295,38 @@ exec chroot "$1" /usr/bin/sleep 60
 
 
 def test_a_container_plays_no_keeper(world: World, tmp_path: Path) -> None:
-    """CWE-345: what is in a container of the user's is anybody's; a note in it, be it word for word, makes no lab."""
+    """CWE-345: what is in a container of the user's is anybody's; a note in it, be it word for
+    word, makes no lab."""
     if not os.path.islink("/lib"):
         pytest.skip("/usr alone is no root folder here")
     with Lab.load(SEED, world="private") as lab:
         kept = lab.record.keeper
         assert kept is not None
-        note = Path(f"/proc/{kept.pid}/root/run/bascule/note.json").read_text().replace("docker-bridge", "planted")
+        note = (
+            Path(f"/proc/{kept.pid}/root/run/bascule/note.json")
+            .read_text()
+            .replace("docker-bridge", "planted")
+        )
         (tmp_path / "note.json").write_text(note)
         (tmp_path / "root").mkdir()
         words = ("sh", "-c", CONTAINER, "sh", str(tmp_path / "root"), str(tmp_path / "note.json"))
-        with subprocess.Popen(["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount", *words]) as container:
+        with subprocess.Popen(
+            ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount", *words]
+        ) as container:
             children = Path(f"/proc/{container.pid}/task/{container.pid}/children")
-            while not (pid := children.read_text().strip()) or Path(f"/proc/{pid}/comm").read_text() != "sleep\n":
+            while (
+                not (pid := children.read_text().strip())
+                or Path(f"/proc/{pid}/comm").read_text() != "sleep\n"
+            ):
                 assert container.poll() is None
             assert "planted" in Path(f"/proc/{pid}/root/run/bascule/note.json").read_text()
             assert [info.name for info in look.labs()] == ["docker-bridge"]
             os.kill(int(pid), signal.SIGKILL)
 
 
-def test_down_does_not_forget_what_it_has_not_ended(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_down_does_not_forget_what_it_has_not_ended(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A keeper that can't be ended is told of, and its lab stays known."""
     lab = Lab.load(SEED, world="private")
     lab.up()
@@ -274,11 +341,17 @@ def test_down_does_not_forget_what_it_has_not_ended(world: World, monkeypatch: p
 
 
 def test_a_program_that_does_not_heed_is_killed(world: World) -> None:
-    """And one that is another process by now is not: its descriptor is looked at again before each signal."""
+    """And one that is another process by now is not: its descriptor is looked at again before each
+    signal."""
     mark = lasting.make_mark(f"{world.home}/mark")
-    stubborn = "import ctypes, signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); ctypes.CDLL(None).prctl(15, b'dnsmasq')\n"
+    stubborn = (
+        "import ctypes, signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+        "ctypes.CDLL(None).prctl(15, b'dnsmasq')\n"
+    )
     argv = [sys.executable, "-c", stubborn + "print(flush=True); signal.pause()"]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, env={**os.environ, **lasting.environment(mark)}) as program:
+    with subprocess.Popen(
+        argv, stdout=subprocess.PIPE, env={**os.environ, **lasting.environment(mark)}
+    ) as program:
         assert program.stdout is not None
         program.stdout.readline()
         (found,) = lasting.find(mark, ("dnsmasq",))
@@ -308,7 +381,8 @@ print(child.wait(5))
 
 
 def test_numbers_where_proc_is_an_outer_one(world: World) -> None:
-    """A container that forbids a fresh /proc: it shows other numbers than system calls take, and the right process is ended."""
+    """A container that forbids a fresh /proc: it shows other numbers than system calls take, and
+    the right process is ended."""
     user = [] if started_by_root() else ["--user", "--map-root-user"]
     done = world.run("unshare", *user, "--pid", "--fork", sys.executable, "-c", OUTER_PROC)
     assert done.stdout == f"{-signal.SIGTERM}\n"

@@ -1,4 +1,5 @@
-"""User and group ids of private worlds: one, or what /etc/subuid and /etc/subgid grant (host/ids.py)."""
+"""User and group ids of private worlds: one, or what /etc/subuid and /etc/subgid grant
+(host/ids.py)."""
 
 from __future__ import annotations
 
@@ -29,7 +30,8 @@ SCRIPT = """
 
 
 def _become_another(world: World, *prefix: str) -> tuple[list[str], dict[str, Any]]:
-    """As an ordinary user, with the tutorial's lab: what a command says that becomes user 33, and the finding of `doctor`."""
+    """As an ordinary user, with the tutorial's lab: what a command says that becomes user 33, and
+    the finding of `doctor`."""
     place = Path(world.home, "lab.yaml")
     place.write_text(SEED.read_text())
     place.chmod(0o644)
@@ -47,7 +49,8 @@ def _grant(rows: str) -> None:
 
 @pytest.mark.parametrize("owner", ["name", "number"])
 def test_a_range_is_mapped(world: World, owner: str) -> None:
-    """Programs become other users, as tcpdump, nginx and sshd do; their files belong to the granted ids outside."""
+    """Programs become other users, as tcpdump, nginx and sshd do; their files belong to the granted
+    ids outside."""
     require("newuidmap", "newgidmap")
     user = pwd.getpwuid(NOBODY).pw_name if owner == "name" else str(NOBODY)
     _grant(f"# granted\nsomebody:1:1\n{user}:100000:65536\n")
@@ -65,11 +68,15 @@ def test_one_id_where_none_are_granted(world: World) -> None:
     assert said[0].split() == ["0", "0", "1"]
     assert said[1:] == ["stayed", "0"]
     assert finding["verdict"] == "note"
-    assert f"usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {pwd.getpwuid(NOBODY).pw_name}" in finding["advice"]
+    assert (
+        f"usermod --add-subuids 100000-165535 --add-subgids 100000-165535 "
+        f"{pwd.getpwuid(NOBODY).pw_name}"
+    ) in finding["advice"]
 
 
 def test_where_the_helpers_may_not(world: World) -> None:
-    """Below no_new_privs, as in many sandboxes, or on a nosuid mount, they are no better than anybody: one id, no failure."""
+    """Below no_new_privs, as in many sandboxes, or on a nosuid mount, they are no better than
+    anybody: one id, no failure."""
     require("newuidmap", "newgidmap")
     _grant(f"{NOBODY}:100000:65536\n")
     said, finding = _become_another(world, "setpriv", "--no-new-privs")
@@ -94,7 +101,10 @@ def test_root_keeps_all_ids_that_it_has(world: World) -> None:
         ("me:100:0\nme:x:10\nme:100\nme\n\n#me:1:1\n", []),
         ("them:1:2\n", []),
         ("me:100:10\n7:100:10\n", [(1, 100, 10)]),
-        ("me:100:10\nme:95:20\nme:105:30\n", [(1, 100, 10), (11, 95, 5), (16, 110, 5), (21, 115, 20)]),
+        (
+            "me:100:10\nme:95:20\nme:105:30\n",
+            [(1, 100, 10), (11, 95, 5), (16, 110, 5), (21, 115, 20)],
+        ),
         ("me:0:10\n", [(1, 0, 7), (8, 8, 2)]),
         ("me:4294967290:10\nme:4294967296:1\n", [(1, 4294967290, 5)]),
     ],
@@ -102,8 +112,8 @@ def test_root_keeps_all_ids_that_it_has(world: World) -> None:
 def test_what_is_granted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, expected: list[tuple[int, int, int]]
 ) -> None:
-    """Rows of the user's name and number count, in their order (subuid(5)); lines that are none are passed over. No id counts
-    twice, the user's own least of all."""
+    """Rows of the user's name and number count, in their order (subuid(5)); lines that are none are
+    passed over. No id counts twice, the user's own least of all."""
     monkeypatch.setattr(ids, "_name_of", lambda _user: "me")
     monkeypatch.setattr("shutil.which", lambda _name, path=None: "/usr/bin/newuidmap")
     (tmp_path / "subuid").write_text(text)
@@ -121,7 +131,8 @@ def test_what_is_granted(
     ids=["twice", "overlapping", "many"],
 )
 def test_what_the_kernel_takes(world: World, rows: str, least: int) -> None:
-    """Rows that say the same, overlap each other or the user's own id, or are too many for one map: what can be had is mapped."""
+    """Rows that say the same, overlap each other or the user's own id, or are too many for one map:
+    what can be had is mapped."""
     require("newuidmap", "newgidmap")
     _grant(rows.replace("NAME", pwd.getpwuid(NOBODY).pw_name))
     said, finding = _become_another(world)
@@ -133,5 +144,9 @@ def test_what_the_kernel_takes(world: World, rows: str, least: int) -> None:
 def test_the_helpers_here_are_what_the_tests_need() -> None:
     """Else the tests above would have tried something else."""
     require("newuidmap")
-    found = next(Path(folder, "newuidmap") for folder in ("/usr/bin", "/bin") if Path(folder, "newuidmap").exists())
+    found = next(
+        Path(folder, "newuidmap")
+        for folder in ("/usr/bin", "/bin")
+        if Path(folder, "newuidmap").exists()
+    )
     assert found.stat().st_mode & stat.S_ISUID or os.listxattr(found)

@@ -1,4 +1,5 @@
-"""Commands of nodes in a private world: root of their nodes, and of nothing else (host/inner.py)."""
+"""Commands of nodes in a private world: root of their nodes, and of nothing else
+(host/inner.py)."""
 
 from __future__ import annotations
 
@@ -36,27 +37,41 @@ SERVED: dict[str, Any] = {
 
 @pytest.mark.parametrize("who", ["root", "user"])
 def test_nothing_of_the_machine_is_to_be_seen_or_touched(world: World, who: str) -> None:
-    """CWE-653: by no umount, bind, overlay or move is the machine's /run uncovered; nothing is traced, joined or ended. The
-    machine's session bus would do what it is told."""
+    """CWE-653: by no umount, bind, overlay or move is the machine's /run uncovered; nothing is
+    traced, joined or ended. The machine's session bus would do what it is told."""
     Path("/run/secret").write_text("x")
     with socket.socket(socket.AF_UNIX) as bus:
         bus.bind("/run/bus")
         bus.listen()
         if who == "root":
             with Lab.load(SEED, world="private") as lab:
-                said = lab.node("ns1").run([sys.executable, "-c", ESCAPES, "/run/secret"], capture_output=True, check=True).stdout
+                said = (
+                    lab.node("ns1")
+                    .run(
+                        [sys.executable, "-c", ESCAPES, "/run/secret"],
+                        capture_output=True,
+                        check=True,
+                    )
+                    .stdout
+                )
         else:
             Path(world.home, "lab.yaml").write_text(SEED.read_text())
             os.chmod(Path(world.home, "lab.yaml"), 0o644)
-            script = '"$0" up lab.yaml && "$0" exec ns1 -- "$1" -c "$2" /run/secret; code=$?; "$0" down docker-bridge; exit $code'
-            said = world.as_ordinary_user("sh", "-c", script, BASCULE, sys.executable, ESCAPES).stdout
+            script = (
+                '"$0" up lab.yaml && "$0" exec ns1 -- "$1" -c "$2" /run/secret; code=$?; "$0" '
+                "down docker-bridge; exit $code"
+            )
+            said = world.as_ordinary_user(
+                "sh", "-c", script, BASCULE, sys.executable, ESCAPES
+            ).stdout
     found = json.loads(said)
     assert found["worked"] == []
     assert found["processes"] == ["sleep"]
 
 
 def _below(pid: int) -> Iterator[int]:
-    """The processes below this one, and below them. What a keeper's PID namespace holds is below the keeper."""
+    """The processes below this one, and below them. What a keeper's PID namespace holds is below
+    the keeper."""
     with suppress(OSError):
         for child in map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()):
             yield child
@@ -89,14 +104,19 @@ os.kill(-1, signal.SIGKILL)
 
 
 def test_a_command_can_t_end_what_serves_the_lab(world: World) -> None:
-    """Whatever it sends signals to, the keeper, the name server and all else goes on; another node's command is a neighbour."""
+    """Whatever it sends signals to, the keeper, the name server and all else goes on; another
+    node's command is a neighbour."""
     if not has("dnsmasq"):
         pytest.skip("dnsmasq is missing")
     with Lab.from_data(SERVED, world="private") as lab:
         (info,) = look.labs()
         before = _programs(info.keeper)
         assert "dnsmasq" in before.values()
-        assert not [pid for pid in before if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"]
+        assert not [
+            pid
+            for pid in before
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+        ]
         with lab.node("b").popen(["sleep", "60"]) as neighbour:
             lab.node("a").run([sys.executable, "-c", END_ALL])
             assert neighbour.wait(5) < 0  # nodes of one lab see each other's processes
@@ -124,13 +144,17 @@ print("done", len(seen))
 """
 
 
-def test_the_caller_s_copy_is_not_to_be_looked_into(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """CWE-362: a command begins as a copy of its caller, with all that was in its memory. While it is one, who is root in the
-    nodes can't open it, though its number is there for all to see."""
+def test_the_caller_s_copy_is_not_to_be_looked_into(
+    world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """CWE-362: a command begins as a copy of its caller, with all that was in its memory. While it
+    is one, who is root in the nodes can't open it, though its number is there for all to see."""
     monkeypatch.setenv("SECRET", "secret-of-the-caller")
     with Lab.load(SEED, world="private") as lab:
         end = tmp_path / "end"
-        with lab.node("ns1").popen([sys.executable, "-c", LOOK, str(end)], stdout=subprocess.PIPE, text=True, env={}) as looker:
+        with lab.node("ns1").popen(
+            [sys.executable, "-c", LOOK, str(end)], stdout=subprocess.PIPE, text=True, env={}
+        ) as looker:
             assert looker.stdout is not None
             assert looker.stdout.readline() == "ready\n"
             for _attempt in range(12):
@@ -141,24 +165,31 @@ def test_the_caller_s_copy_is_not_to_be_looked_into(world: World, monkeypatch: p
 
 
 def test_what_lives_on_holds_nothing_of_the_caller_s(world: World, tmp_path: Path) -> None:
-    """CWE-403: neither keepers nor what serves the lab keep a lock, a pipe or a file of the program that has built it, be it
-    inheritable; and no signal that it had blocked is blocked in them."""
+    """CWE-403: neither keepers nor what serves the lab keep a lock, a pipe or a file of the program
+    that has built it, be it inheritable; and no signal that it had blocked is blocked in them."""
     with open(tmp_path / "held", "w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         os.set_inheritable(held.fileno(), True)
         with Lab.from_data(SERVED, world="private"):
             (info,) = look.labs()
             for pid, name in _programs(info.keeper).items():
-                leads = [os.readlink(path) for path in Path(f"/proc/{pid}/fd").iterdir() if os.path.lexists(path)]
+                leads = [
+                    os.readlink(path)
+                    for path in Path(f"/proc/{pid}/fd").iterdir()
+                    if os.path.lexists(path)
+                ]
                 assert str(tmp_path / "held") not in leads, name
                 status = dict(
-                    line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":\t" in line
+                    line.split(":\t", 1)
+                    for line in Path(f"/proc/{pid}/status").read_text().splitlines()
+                    if ":\t" in line
                 )
                 assert int(status["SigBlk"], 16) == 0, name
 
 
 def test_a_node_that_is_the_world_has_no_power_over_it(world: World) -> None:
-    """`network_mode: host` in a private world: it may look, serve on any port and ping, and change nothing of the engine's."""
+    """`network_mode: host` in a private world: it may look, serve on any port and ping, and change
+    nothing of the engine's."""
     data: dict[str, Any] = {
         "networks": {"lan": {"subnet": "10.1.0.0/24"}},
         "nodes": {"here": {"network_mode": "host"}, "a": ["lan"]},
@@ -166,30 +197,47 @@ def test_a_node_that_is_the_world_has_no_power_over_it(world: World) -> None:
     with Lab.from_data(data, name="h", world="private") as lab:
         here = lab.node("here")
         assert here.run(["ip", "link", "del", "lan"], capture_output=True).returncode != 0
-        assert here.run(["ip", "address", "add", "10.9.0.1/24", "dev", "lan"], capture_output=True).returncode != 0
+        assert (
+            here.run(
+                ["ip", "address", "add", "10.9.0.1/24", "dev", "lan"], capture_output=True
+            ).returncode
+            != 0
+        )
         assert " lan: " in here.run(["ip", "-o", "link"], capture_output=True).stdout
-        serve = "import socket; socket.create_server(('10.1.0.1', 80)); socket.create_server(('10.1.0.1', 7))"
+        serve = (
+            "import socket; socket.create_server(('10.1.0.1', 80)); "
+            "socket.create_server(('10.1.0.1', 7))"
+        )
         assert here.run([sys.executable, "-c", serve]).returncode == 0
         assert here.run(["ping", "-c1", "-W2", "10.1.0.2"], capture_output=True).returncode == 0
         assert not lab.plan()
 
 
-def test_the_state_directory_is_not_to_be_seen(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """CWE-732: who can write a lab's record decides what the next command ends; in a node it is not there, wherever it is."""
+def test_the_state_directory_is_not_to_be_seen(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CWE-732: who can write a lab's record decides what the next command ends; in a node it is not
+    there, wherever it is."""
     for state in (tmp_path / "bascule-state", tmp_path / "home" / ".local" / "bascule"):
         state.parent.mkdir(exist_ok=True, parents=True)
         monkeypatch.setenv("BASCULE_STATE_DIR", str(state))
         monkeypatch.setenv("HOME", str(tmp_path / "home"))
         with Lab.load(SEED, world="private") as lab:
             assert (state / "docker-bridge" / "lab.json").exists()
-            seen = lab.node("ns1").run(["sh", "-c", f"cat {state}/docker-bridge/lab.json; touch {state}/x"], capture_output=True)
+            seen = lab.node("ns1").run(
+                ["sh", "-c", f"cat {state}/docker-bridge/lab.json; touch {state}/x"],
+                capture_output=True,
+            )
             assert seen.returncode != 0
             assert seen.stdout == ""
-            assert sorted(os.listdir(state)) == [".claims", "docker-bridge"] or os.listdir(state) == ["docker-bridge"]
+            assert sorted(os.listdir(state)) == [".claims", "docker-bridge"] or os.listdir(
+                state
+            ) == ["docker-bridge"]
 
 
 def test_root_of_a_node_can_do_its_work(world: World) -> None:
-    """Interfaces, addresses, rules, settings, namespaces and mounts of its own: what people run in nodes."""
+    """Interfaces, addresses, rules, settings, namespaces and mounts of its own: what people run in
+    nodes."""
     script = """
     set -e
     ip link add br9 type bridge && ip link set br9 up && ip address add 10.9.0.1/24 dev br9
@@ -200,13 +248,18 @@ def test_root_of_a_node_can_do_its_work(world: World) -> None:
     unshare --net ip link set lo up
     echo 127.0.0.9 nine >> /etc/hosts && getent hosts nine
     ls /sys/class/net
-    """
+    """  # noqa: E501
     with Lab.load(SEED, world="private") as lab:
         done = lab.node("ns1").run(["sh", "-c", script], capture_output=True)
         assert done.returncode == 0, done.stderr
         assert done.stdout.split()[-3:] == ["br9", "lo", "veth1p"]
         if has("nft"):
-            assert lab.node("ns1").run(["nft", "add", "table", "ip", "mine"], capture_output=True).returncode == 0
+            assert (
+                lab.node("ns1")
+                .run(["nft", "add", "table", "ip", "mine"], capture_output=True)
+                .returncode
+                == 0
+            )
 
 
 def test_commands_of_several_threads(world: World) -> None:
@@ -215,7 +268,9 @@ def test_commands_of_several_threads(world: World) -> None:
         codes: list[int] = []
 
         def work(node: str) -> None:
-            codes.extend(lab.node(node).run(["sh", "-c", f"exit {number}"]).returncode for number in range(4))
+            codes.extend(
+                lab.node(node).run(["sh", "-c", f"exit {number}"]).returncode for number in range(4)
+            )
 
         threads = [threading.Thread(target=work, args=(node,)) for node in ("ns1", "ns2", "ns1")]
         for thread in threads:
@@ -224,7 +279,11 @@ def test_commands_of_several_threads(world: World) -> None:
             thread.join()
         assert sorted(codes) == [number for number in range(4) for _thread in threads]
         lab.node("ns1").run(["true"])
-        assert not [pid for pid in _below(os.getpid()) if Path(f"/proc/{pid}/comm").read_text().startswith("python")]
+        assert not [
+            pid
+            for pid in _below(os.getpid())
+            if Path(f"/proc/{pid}/comm").read_text().startswith("python")
+        ]
 
 
 def _end_first(lab: Lab) -> int:
@@ -240,7 +299,8 @@ def _end_first(lab: Lab) -> int:
 
 @pytest.mark.parametrize("recorded", [True, False])
 def test_the_nodes_first_process_has_ended(world: World, recorded: bool) -> None:
-    """Nobody gets into the nodes any more: the lab is lost, and all say so. `up` builds it anew, `down` leaves nothing of it."""
+    """Nobody gets into the nodes any more: the lab is lost, and all say so. `up` builds it anew,
+    `down` leaves nothing of it."""
     for command in ("up", "down"):
         lab = Lab.load(SEED, world="private")
         lab.up()
@@ -248,11 +308,20 @@ def test_the_nodes_first_process_has_ended(world: World, recorded: bool) -> None
             if not recorded:
                 shutil.rmtree("/run/bascule")
             assert [(info.name, info.state) for info in look.labs()] == [("docker-bridge", "lost")]
-            assert bascule(world, "plan", SEED, "--world", "private").stdout.endswith("16 to add, 0 to change, 0 to remove\n")
-            assert bascule(world, "exec", "ns1", "true", check=False).stderr.endswith("has ended; run `bascule up` again\n")
+            assert bascule(world, "plan", SEED, "--world", "private").stdout.endswith(
+                "16 to add, 0 to change, 0 to remove\n"
+            )
+            assert bascule(world, "exec", "ns1", "true", check=False).stderr.endswith(
+                "has ended; run `bascule up` again\n"
+            )
             if command == "up":
                 lab.up()
-                assert lab.node("ns1").run(["ping", "-c1", "-W2", "-q", "ns2"], capture_output=True).returncode == 0
+                assert (
+                    lab.node("ns1")
+                    .run(["ping", "-c1", "-W2", "-q", "ns2"], capture_output=True)
+                    .returncode
+                    == 0
+                )
                 assert select.select([keeper], [], [], 5)[0]
             lab.down()
             assert select.select([keeper], [], [], 5)[0]

@@ -1,4 +1,5 @@
-"""Many hands at once: commands on one lab and on several, and others who change the network meanwhile."""
+"""Many hands at once: commands on one lab and on several, and others who change the network
+meanwhile."""
 
 from __future__ import annotations
 
@@ -39,7 +40,10 @@ def _data(name: str) -> dict[str, Any]:
     number = 100 + LABS.index(name)
     return {
         "name": name,
-        "networks": {f"b{number}": {"subnet": f"10.{number}.0.0/24"}, f"{EXTRA}{number}": {"subnet": f"10.{number}.1.0/24"}},
+        "networks": {
+            f"b{number}": {"subnet": f"10.{number}.0.0/24"},
+            f"{EXTRA}{number}": {"subnet": f"10.{number}.1.0/24"},
+        },
         "nodes": {f"{name}{node}": {"networks": [f"b{number}"]} for node in range(3)},
     }
 
@@ -55,7 +59,9 @@ def _one(verb: str, name: str, node: str, kind: str) -> None:
     verbs: dict[str, Callable[[], object]] = {
         "up": lab.up,
         "down": handle.down,
-        "connect": lambda: handle.change(lambda now: edit.connect(now, node, Attachment(_extra(name)))),
+        "connect": lambda: handle.change(
+            lambda now: edit.connect(now, node, Attachment(_extra(name)))
+        ),
         "disconnect": lambda: handle.change(lambda now: edit.disconnect(now, node, _extra(name))),
         "exec": lambda: handle.node(node).run(["true"]),
         "ls": look.labs,
@@ -77,7 +83,8 @@ VERBS = ("up", "up", "down", "connect", "disconnect", "exec", "ls", "plan", "sho
 
 
 def _process(number: int, kind: str, operations: int, place: Path) -> None:
-    """One of many: carries out its share, and writes down what was not fair and how long it took."""
+    """One of many: carries out its share, and writes down what was not fair and how long it
+    took."""
     chance = random.Random(number)
     wrong: list[str] = []
     done: Counter[str] = Counter()
@@ -97,7 +104,8 @@ def _process(number: int, kind: str, operations: int, place: Path) -> None:
 
 
 def _together(jobs: list[Callable[[], None]], seconds: float) -> None:
-    """All at once, each in a process of its own. Raises AssertionError where one does not come back."""
+    """All at once, each in a process of its own. Raises AssertionError where one does not come
+    back."""
     children = []
     for job in jobs:
         child = os.fork()
@@ -127,11 +135,17 @@ def _together(jobs: list[Callable[[], None]], seconds: float) -> None:
 
 
 @pytest.mark.parametrize("kind", ["host", "private"])
-def test_thirty_two_at_once(world: World, kind: str, tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
-    """No operation fails for a reason that is not its own, none waits for ever; at the end each lab is what its record says."""
+def test_thirty_two_at_once(
+    world: World, kind: str, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    """No operation fails for a reason that is not its own, none waits for ever; at the end each lab
+    is what its record says."""
     before = machine.state()
     share = OPERATIONS // PROCESSES
-    jobs = [lambda number=number: _process(number, kind, share, tmp_path / str(number)) for number in range(PROCESSES)]
+    jobs = [
+        lambda number=number: _process(number, kind, share, tmp_path / str(number))
+        for number in range(PROCESSES)
+    ]
     _together(jobs, 600 if FULL else 120)
     said = [json.loads((tmp_path / str(number)).read_text()) for number in range(PROCESSES)]
     assert [text for each in said for text in each["wrong"]] == []
@@ -141,7 +155,10 @@ def test_thirty_two_at_once(world: World, kind: str, tmp_path: Path, record_prop
         lab = Lab.attach(info.name)
         assert not lab.plan(), info
         given = [
-            address for node in look.show(info.name)["nodes"] for item in node["interfaces"] for address in item["addresses"]
+            address
+            for node in look.show(info.name)["nodes"]
+            for item in node["interfaces"]
+            for address in item["addresses"]
         ]
         assert len(given) == len({ip_interface(text).ip for text in given})
         lab.down()
@@ -151,19 +168,26 @@ def test_thirty_two_at_once(world: World, kind: str, tmp_path: Path, record_prop
 
 @pytest.mark.parametrize("kind", ["host", "private"])
 def test_no_update_is_lost(world: World, kind: str) -> None:
-    """Thirty-two add a node each to one lab, at once: all are there, each with an address of its own."""
-    lab = Lab.from_data({"name": "shared", "networks": {"lan": {"subnet": "10.9.0.0/24"}}}, world=kind)
+    """Thirty-two add a node each to one lab, at once: all are there, each with an address of its
+    own."""
+    lab = Lab.from_data(
+        {"name": "shared", "networks": {"lan": {"subnet": "10.9.0.0/24"}}}, world=kind
+    )
     lab.up()
 
     def add(number: int) -> Callable[[], None]:
         def job() -> None:
-            Lab("shared").change(lambda now: edit.add_node_data(now, f"n{number}", {"networks": ["lan"]}))
+            Lab("shared").change(
+                lambda now: edit.add_node_data(now, f"n{number}", {"networks": ["lan"]})
+            )
 
         return job
 
     _together([add(number) for number in range(PROCESSES)], 120)
     shown = look.show("shared")["nodes"]
-    addresses = {address for node in shown for item in node["interfaces"] for address in item["addresses"]}
+    addresses = {
+        address for node in shown for item in node["interfaces"] for address in item["addresses"]
+    }
     assert {node["name"] for node in shown} == {f"n{number}" for number in range(PROCESSES)}
     assert len(addresses) == PROCESSES
     assert not Lab.attach("shared").plan()
@@ -176,11 +200,21 @@ CLASHES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
         {"networks": {"br": {"subnet": "10.2.0.0/24"}}},
         "link br belongs",
     ),
-    "subnet": ({"networks": {"a": {"subnet": "10.1.0.0/16"}}}, {"networks": {"b": {"subnet": "10.1.2.0/24"}}}, "overlaps"),
+    "subnet": (
+        {"networks": {"a": {"subnet": "10.1.0.0/16"}}},
+        {"networks": {"b": {"subnet": "10.1.2.0/24"}}},
+        "overlaps",
+    ),
     "node": ({"nodes": {"n": {}}}, {"nodes": {"n": {}}}, "namespace n belongs"),
     "host port": (
-        {"networks": {"a": {"subnet": "10.1.0.0/24"}}, "nodes": {"n": {"networks": ["a"], "ports": ["8080:80"]}}},
-        {"networks": {"b": {"subnet": "10.2.0.0/24"}}, "nodes": {"m": {"networks": ["b"], "ports": ["8080:81"]}}},
+        {
+            "networks": {"a": {"subnet": "10.1.0.0/24"}},
+            "nodes": {"n": {"networks": ["a"], "ports": ["8080:80"]}},
+        },
+        {
+            "networks": {"b": {"subnet": "10.2.0.0/24"}},
+            "nodes": {"m": {"networks": ["b"], "ports": ["8080:81"]}},
+        },
         "is published by lab",
     ),
 }
@@ -188,7 +222,8 @@ CLASHES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
 
 @pytest.mark.parametrize("clash", CLASHES)
 def test_two_labs_want_the_same(world: World, clash: str, tmp_path: Path) -> None:
-    """Whichever comes second is told who has it, before it has touched anything; tried ten times at once."""
+    """Whichever comes second is told who has it, before it has touched anything; tried ten times at
+    once."""
     one, two, words = CLASHES[clash]
     before = machine.state()
     for _ in range(10):
@@ -218,23 +253,38 @@ def _foreign_hands(enough: str, nodes: list[str], links: list[str]) -> None:
     while not os.path.exists(enough):
         chance.choice(
             [
-                lambda: subprocess.run(["ip", "link", "del", chance.choice(links)], stderr=subprocess.DEVNULL, check=False),
-                lambda: subprocess.run(["ip", "netns", "del", chance.choice(nodes)], stderr=subprocess.DEVNULL, check=False),
+                lambda: subprocess.run(
+                    ["ip", "link", "del", chance.choice(links)],
+                    stderr=subprocess.DEVNULL,
+                    check=False,
+                ),
+                lambda: subprocess.run(
+                    ["ip", "netns", "del", chance.choice(nodes)],
+                    stderr=subprocess.DEVNULL,
+                    check=False,
+                ),
                 lambda: subprocess.run(["nft", "flush", "ruleset"], check=False),
-                lambda: subprocess.run(["ip", "addr", "flush", "dev", "b100"], stderr=subprocess.DEVNULL, check=False),
+                lambda: subprocess.run(
+                    ["ip", "addr", "flush", "dev", "b100"], stderr=subprocess.DEVNULL, check=False
+                ),
             ]
         )()
 
 
 def test_foreign_hands(world: World) -> None:
-    """While somebody deletes links, namespaces and rules, `up` says so and nothing worse; when they stop, it converges."""
+    """While somebody deletes links, namespaces and rules, `up` says so and nothing worse; when they
+    stop, it converges."""
     empty = machine.state()
     lab = Lab.from_data(_data("first"), world="host")
     lab.up()
     clean = machine.state(False)
     enough = "/run/enough"
     nodes = [node["name"] for node in look.show("first")["nodes"]]
-    links = [port for network in look.show("first")["networks"] for port in (network["name"], *network["ports"])]
+    links = [
+        port
+        for network in look.show("first")["networks"]
+        for port in (network["name"], *network["ports"])
+    ]
     hands = os.fork()
     if hands == 0:
         try:
@@ -255,12 +305,18 @@ def test_foreign_hands(world: World) -> None:
     _converges(lab, clean, empty)
 
 
-def test_a_namespace_that_goes_between_two_looks(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is put back at the end of the same run is the lab's own, like what was made at its beginning."""
+def test_a_namespace_that_goes_between_two_looks(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is put back at the end of the same run is the lab's own, like what was made at its
+    beginning."""
     empty = machine.state()
     data = _data("first")
     Lab.from_data(data, world="host").up()
-    changed = {**data, "networks": {name: {**network, "mtu": 1400} for name, network in data["networks"].items()}}
+    changed = {
+        **data,
+        "networks": {name: {**network, "mtu": 1400} for name, network in data["networks"].items()},
+    }
     settle = work.Work._settle
 
     def late(*arguments: Any) -> None:
@@ -279,16 +335,24 @@ def test_a_namespace_that_goes_between_two_looks(world: World, monkeypatch: pyte
 BETWEEN: dict[str, list[tuple[str, ...]]] = {
     "a namespace dies": [("ip", "netns", "del", "first0")],
     "the bridge goes": [("ip", "link", "del", "b100")],
-    "the bridge is another": [("ip", "link", "del", "b100"), ("ip", "link", "add", "b100", "type", "bridge")],
+    "the bridge is another": [
+        ("ip", "link", "del", "b100"),
+        ("ip", "link", "add", "b100", "type", "bridge"),
+    ],
     "the next name is another link's": [("ip", "link", "add", "veth-late", "type", "bridge")],
 }
 
 
 @pytest.mark.parametrize("what", BETWEEN)
-def test_what_is_done_between_the_look_and_the_change(world: World, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It ends in what the file says, or in an error; then `up` finishes, and what others made stays as they made it."""
+def test_what_is_done_between_the_look_and_the_change(
+    world: World, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends in what the file says, or in an error; then `up` finishes, and what others made stays
+    as they made it."""
     data = _data("first")
-    data["networks"] = {name: {**network, "mtu": 1400} for name, network in data["networks"].items()}
+    data["networks"] = {
+        name: {**network, "mtu": 1400} for name, network in data["networks"].items()
+    }
     changed = {**data, "nodes": {**data["nodes"], "late": {"networks": ["b100"]}}}
     lab = Lab.from_data(changed, world="host")
     lab.up()
@@ -355,7 +419,8 @@ def _wait_for_the_dead() -> None:
 
 
 def test_a_keeper_s_number_that_is_somebody_else_s(world: World) -> None:
-    """The keeper has ended and another process has its number: it is neither joined nor killed, and the lab counts as lost."""
+    """The keeper has ended and another process has its number: it is neither joined nor killed, and
+    the lab counts as lost."""
     lab = Lab.from_data(_data("first"), world="private")
     lab.up()
     place = Path("/run/bascule/first/lab.json")

@@ -1,6 +1,8 @@
-"""Nothing grows: not by a thousand labs, one after the other, and not more than it must with a large one.
+"""Nothing grows: not by a thousand labs, one after the other, and not more than it must with a
+large one.
 
-`make test` looks at what can be counted exactly; `make test-crash` (CRASH=full) goes the whole way, and weighs memory too.
+`make test` looks at what can be counted exactly; `make test-crash` (CRASH=full) goes the whole way,
+and weighs memory too.
 """
 
 from __future__ import annotations
@@ -27,13 +29,21 @@ SHARE = 0.02  # what may be more after the second half of the cycles than after 
 def _swarm(nodes: int, networks: int) -> dict[str, Any]:
     return {
         "name": "swarm",
-        "networks": {f"net{number}": {"subnet": f"10.{number}.0.0/16"} for number in range(networks)},
-        "nodes": {f"n{number}-": {"count": nodes // networks, "networks": [f"net{number}"]} for number in range(networks)},
+        "networks": {
+            f"net{number}": {"subnet": f"10.{number}.0.0/16"} for number in range(networks)
+        },
+        "nodes": {
+            f"n{number}-": {"count": nodes // networks, "networks": [f"net{number}"]}
+            for number in range(networks)
+        },
     }
 
 
 def _labs(kind: str) -> dict[str, Lab]:
-    return {"tutorial": Lab.load(SEED, world=kind), "hundred": Lab.from_data(_swarm(100, 1), world=kind)}
+    return {
+        "tutorial": Lab.load(SEED, world=kind),
+        "hundred": Lab.from_data(_swarm(100, 1), world=kind),
+    }
 
 
 def _counted() -> dict[str, int]:
@@ -48,17 +58,24 @@ def _counted() -> dict[str, int]:
 
 
 def _weighed() -> dict[str, int]:
-    """What is measured: this process's memory and the kernel's that it does not give back by itself, in KiB."""
+    """What is measured: this process's memory and the kernel's that it does not give back by
+    itself, in KiB."""
     gc.collect()
     fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     slab = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
-    return {"RSS": int(fields["VmRSS"].split()[0]), "SUnreclaim": int(slab["SUnreclaim"].split()[0])}
+    return {
+        "RSS": int(fields["VmRSS"].split()[0]),
+        "SUnreclaim": int(slab["SUnreclaim"].split()[0]),
+    }
 
 
 @pytest.mark.parametrize("kind", ["host", "private"])
 @pytest.mark.parametrize("size", CYCLES)
-def test_labs_come_and_go(world: World, kind: str, size: str, record_property: Callable[[str, object], None]) -> None:
-    """Links, namespaces, mounts, files, descriptors, processes are as many as before; memory stays where it was after half."""
+def test_labs_come_and_go(
+    world: World, kind: str, size: str, record_property: Callable[[str, object], None]
+) -> None:
+    """Links, namespaces, mounts, files, descriptors, processes are as many as before; memory stays
+    where it was after half."""
     lab = _labs(kind)[size]
     before = machine.state()
     lab.up()
@@ -96,11 +113,17 @@ def _settled() -> dict[str, int]:
     return _weighed()
 
 
-LARGE = {"500 on a bridge": (500, 1), "2,000 in 20 networks": (2000, 20)} if FULL else {"200 in 4 networks": (200, 4)}
+LARGE = (
+    {"500 on a bridge": (500, 1), "2,000 in 20 networks": (2000, 20)}
+    if FULL
+    else {"200 in 4 networks": (200, 4)}
+)
 
 
 @pytest.mark.parametrize("size", LARGE)
-def test_large_labs(world: World, size: str, record_property: Callable[[str, object], None]) -> None:
+def test_large_labs(
+    world: World, size: str, record_property: Callable[[str, object], None]
+) -> None:
     """Up, plan, ping of a sample, down; nothing is left."""
     nodes, networks = LARGE[size]
     before = machine.state()
@@ -114,7 +137,12 @@ def test_large_labs(world: World, size: str, record_property: Callable[[str, obj
     for number in range(networks):
         first, last = f"n{number}-1", f"n{number}-{nodes // networks}"
         address = lab.node(last).addresses[0]
-        assert lab.node(first).run(["ping", "-q", "-c1", "-W3", address], capture_output=True).returncode == 0
+        assert (
+            lab.node(first)
+            .run(["ping", "-q", "-c1", "-W3", address], capture_output=True)
+            .returncode
+            == 0
+        )
     lab.down()
     if FULL:
         record_property(f"ms to bring up {size}", int(seconds * 1000))
@@ -123,7 +151,9 @@ def test_large_labs(world: World, size: str, record_property: Callable[[str, obj
 
 
 @pytest.mark.parametrize("full_of", ["data", "files"])
-def test_a_full_disk_is_met_before_the_kernel(world: World, full_of: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_met_before_the_kernel(
+    world: World, full_of: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The state directory has no room for the journal: one clear error, and nothing was touched."""
     os.mkdir("/run/small")
     limit = "size=4096" if full_of == "data" else "nr_inodes=2"

@@ -30,8 +30,14 @@ BOMBS: dict[str, tuple[str, Callable[[], str]]] = {
     "deep mapping": ("yaml", lambda: "".join(" " * n + f"k{n}:\n" for n in range(3000))),
     "deep json": ("json", lambda: '{"a":' * 100_000),
     "deep toml": ("toml", lambda: "a = " + "[" * 100_000),
-    "100,000 keys": ("yaml", lambda: "nodes:\n" + "".join(f"  n{n}: [lan]\n" for n in range(100_000))),
-    "100,000 unknown keys": ("json", lambda: "{" + ",".join(f'"k{n}": {n}' for n in range(100_000)) + "}"),
+    "100,000 keys": (
+        "yaml",
+        lambda: "nodes:\n" + "".join(f"  n{n}: [lan]\n" for n in range(100_000)),
+    ),
+    "100,000 unknown keys": (
+        "json",
+        lambda: "{" + ",".join(f'"k{n}": {n}' for n in range(100_000)) + "}",
+    ),
     "one long key": ("yaml", lambda: "k" * 10_000_000 + ": 1\n"),
     "a huge number": ("yaml", lambda: "networks: {lan: {mtu: " + "9" * 1_000_000 + "}}\n"),
     "a huge count": ("yaml", lambda: "nodes: {n: {count: 1000000000, networks: [lan]}}\n"),
@@ -47,14 +53,19 @@ def _bounded() -> None:
 
 @pytest.mark.parametrize("bomb", BOMBS)
 def test_a_bomb_is_refused_or_read_within_bounds(world: World, bomb: str) -> None:
-    """CWE-400, CWE-776: no traceback, no end by a signal; 600 MB and 20 s of one core are enough to say what is wrong."""
+    """CWE-400, CWE-776: no traceback, no end by a signal; 600 MB and 20 s of one core are enough to
+    say what is wrong."""
     suffix, text = BOMBS[bomb]
     place = Path(f"lab.{suffix}")
     place.write_text(text())
     start = time.monotonic()
     argv = [sys.executable, "-m", "bascule.cli.main", "check", str(place)]
     done = subprocess.run(argv, capture_output=True, text=True, preexec_fn=_bounded, check=False)
-    assert done.returncode in (0, 2), (done.returncode, done.stderr[-500:], time.monotonic() - start)
+    assert done.returncode in (0, 2), (
+        done.returncode,
+        done.stderr[-500:],
+        time.monotonic() - start,
+    )
     assert "Traceback" not in done.stderr
     assert len(done.stdout) + len(done.stderr) < 1 << 20
 
@@ -63,6 +74,8 @@ def test_a_bomb_is_refused_or_read_within_bounds(world: World, bomb: str) -> Non
 def test_what_is_no_file(world: World, place: str) -> None:
     """A device without end, a folder, the memory of the process: refused, not read for ever."""
     argv = [sys.executable, "-m", "bascule.cli.main", "check", place]
-    done = subprocess.run(argv, capture_output=True, text=True, preexec_fn=_bounded, check=False, timeout=60)
+    done = subprocess.run(
+        argv, capture_output=True, text=True, preexec_fn=_bounded, check=False, timeout=60
+    )
     assert done.returncode == 2, done
     assert "Traceback" not in done.stderr

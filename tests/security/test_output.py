@@ -21,9 +21,13 @@ def _harmless(text: str) -> bool:
     return not any(character in text for character in "\x1b\r\u202e\x07\x9b")
 
 
-@pytest.mark.parametrize("command", [("plan", SEED), ("show",), ("ls",), ("inspect",), ("node", "ls"), ("up", "--explain", SEED)])
+@pytest.mark.parametrize(
+    "command",
+    [("plan", SEED), ("show",), ("ls",), ("inspect",), ("node", "ls"), ("up", "--explain", SEED)],
+)
 def test_names_that_somebody_gave_in_the_kernel(world: World, command: tuple[object, ...]) -> None:
-    """CWE-150: root in a node may give its interface any name without a slash, a colon or white space."""
+    """CWE-150: root in a node may give its interface any name without a slash, a colon or white
+    space."""
     bascule(world, "up", SEED)
     world.run("ip", "-n", "ns1", "link", "set", "veth1p", "down")
     world.run("ip", "-n", "ns1", "link", "set", "veth1p", "name", "\x1b[31m\u202e")
@@ -42,7 +46,9 @@ def test_names_that_somebody_gave_in_the_kernel(world: World, command: tuple[obj
 
 def _on_a_terminal(*arguments: str) -> str:
     ours, theirs = pty.openpty()
-    with subprocess.Popen([BASCULE, *arguments], stdout=theirs, stderr=theirs, env={**os.environ, "TERM": "xterm"}) as process:
+    with subprocess.Popen(
+        [BASCULE, *arguments], stdout=theirs, stderr=theirs, env={**os.environ, "TERM": "xterm"}
+    ) as process:
         os.close(theirs)
         data = b""
         while True:
@@ -60,8 +66,14 @@ def _on_a_terminal(*arguments: str) -> str:
 
 def test_words_from_a_file(world: World) -> None:
     """CWE-150: keys, values and the file's own name, in every message."""
-    for text in (f'"{BAD!s}": 1', f'nodes: {{"{BAD}": [x]}}', f'networks: {{lan: {{subnet: "{BAD}"}}}}'):
-        Path("lab.yaml").write_text(text.encode("unicode_escape").decode() if "\x1b" in text else text)
+    for text in (
+        f'"{BAD!s}": 1',
+        f'nodes: {{"{BAD}": [x]}}',
+        f'networks: {{lan: {{subnet: "{BAD}"}}}}',
+    ):
+        Path("lab.yaml").write_text(
+            text.encode("unicode_escape").decode() if "\x1b" in text else text
+        )
         for command in ("check", "up", "plan"):
             done = bascule(world, command, "lab.yaml", check=False)
             assert done.returncode == 2
@@ -76,7 +88,15 @@ def test_words_from_a_record_and_from_the_command_line(world: World) -> None:
     bascule(world, "up", SEED)
     place = Path("/run/bascule/docker-bridge/lab.json")
     place.write_text(json.dumps({**json.loads(place.read_text()), "source": BAD, "command": BAD}))
-    for command in (("ls",), ("show",), ("exec", BAD, "true"), ("up", "--" + BAD), (BAD,), ("show", BAD), ("node", "rm", BAD)):
+    for command in (
+        ("ls",),
+        ("show",),
+        ("exec", BAD, "true"),
+        ("up", "--" + BAD),
+        (BAD,),
+        ("show", BAD),
+        ("node", "rm", BAD),
+    ):
         done = bascule(world, *command, check=False)
         assert _harmless(done.stdout + done.stderr), done
         assert "Traceback" not in done.stderr

@@ -25,16 +25,21 @@ import json, os
 status = dict(line.split(":\\t", 1) for line in open("/proc/self/status") if ":\\t" in line)
 fds = {fd: os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{fd}")}
 print(json.dumps({"fds": fds, "caps": status["CapBnd"].strip(), "nnp": status["NoNewPrivs"].strip(), "env": dict(os.environ)}))
-"""
+"""  # noqa: E501
 
 
 def _inside(lab: Lab, **options: Any) -> Any:
-    return json.loads(lab.node("ns1").run([sys.executable, "-c", LOOK], capture_output=True, check=True, **options).stdout)
+    return json.loads(
+        lab.node("ns1")
+        .run([sys.executable, "-c", LOOK], capture_output=True, check=True, **options)
+        .stdout
+    )
 
 
 @WORLDS
 def test_no_descriptor_leaks_into_a_node(world: World, kind: str) -> None:
-    """CWE-403: neither sockets, nor locks, nor namespaces of ours; only what the caller hands down."""
+    """CWE-403: neither sockets, nor locks, nor namespaces of ours; only what the caller hands
+    down."""
     with Lab.load(SEED, world=kind) as lab:
         found = _inside(lab, stdin=subprocess.DEVNULL)["fds"]
         assert sorted(found) == ["0", "1", "2"], found
@@ -44,10 +49,15 @@ def test_no_descriptor_leaks_into_a_node(world: World, kind: str) -> None:
 
 @WORLDS
 def test_a_node_s_process_has_not_more_than_its_caller(world: World, kind: str) -> None:
-    """CWE-269: no capability is added; in a private world setuid programs give nothing (PR_SET_NO_NEW_PRIVS)."""
+    """CWE-269: no capability is added; in a private world setuid programs give nothing
+    (PR_SET_NO_NEW_PRIVS)."""
     with Lab.load(SEED, world=kind) as lab:
         found = _inside(lab)
-        mine = dict(line.split(":\t", 1) for line in Path("/proc/self/status").read_text().splitlines() if ":\t" in line)
+        mine = dict(
+            line.split(":\t", 1)
+            for line in Path("/proc/self/status").read_text().splitlines()
+            if ":\t" in line
+        )
         if kind == "host":
             assert found["caps"] == mine["CapBnd"].strip()
         assert found["nnp"] == ("1" if kind == "private" else mine["NoNewPrivs"].strip())
@@ -57,7 +67,8 @@ def test_a_node_s_process_has_not_more_than_its_caller(world: World, kind: str) 
 def test_the_environment_is_the_caller_s_and_stays_with_the_command(
     world: World, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """CWE-526: a command sees the caller's environment, as with `ip netns exec`; what lives on, a keeper, sees none of it."""
+    """CWE-526: a command sees the caller's environment, as with `ip netns exec`; what lives on, a
+    keeper, sees none of it."""
     monkeypatch.setenv("ANYTHING", "hunter2")
     with Lab.load(SEED, world=kind) as lab:
         assert _inside(lab)["env"]["ANYTHING"] == "hunter2"
@@ -79,20 +90,26 @@ def _files_of(pid: int) -> list[str]:
 
 
 def test_the_keeper_has_nothing_to_talk_to(world: World) -> None:
-    """No socket, no pipe, no file: three descriptors of /dev/null, no environment, no name of a lab on its command line."""
+    """No socket, no pipe, no file: three descriptors of /dev/null, no environment, no name of a lab
+    on its command line."""
     with Lab.load(SEED, world="private"):
         keeper = look.labs()[0].keeper
         deadline = time.monotonic() + 30
         while (found := _files_of(keeper)) != ["/dev/null"] * 3 and time.monotonic() < deadline:
-            time.sleep(0.001)  # it becomes `sleep` in its own time, once it was told to go, and the linker opens files for it
+            # it becomes `sleep` in its own time, once it was told to go, and the linker opens files
+            # for it
+            time.sleep(0.001)
         assert found == ["/dev/null"] * 3
         assert Path(f"/proc/{keeper}/cmdline").read_bytes() == b"sleep\0infinity\0"
 
 
 def test_a_process_of_the_world_can_t_end_its_keeper(world: World) -> None:
-    """Signals from inside do not reach process 1 of a PID namespace (pid_namespaces(7)), and nothing else is to be seen."""
+    """Signals from inside do not reach process 1 of a PID namespace (pid_namespaces(7)), and
+    nothing else is to be seen."""
     with Lab.load(SEED, world="private") as lab:
-        script = "for s in TERM INT HUP QUIT KILL STOP; do kill -$s 1; done; ls /proc | grep -c '^[0-9]'"
+        script = (
+            "for s in TERM INT HUP QUIT KILL STOP; do kill -$s 1; done; ls /proc | grep -c '^[0-9]'"
+        )
         seen = lab.node("ns1").run(["sh", "-c", script], capture_output=True).stdout
         assert int(seen) <= 6
         assert look.labs()[0].state == "up"
@@ -100,23 +117,34 @@ def test_a_process_of_the_world_can_t_end_its_keeper(world: World) -> None:
 
 
 def test_a_private_world_does_not_see_the_machine_s_run_nor_another_lab(world: World) -> None:
-    """Its /run is its own: no sockets of the machine's services, no state of bascule; processes of another lab are not there."""
+    """Its /run is its own: no sockets of the machine's services, no state of bascule; processes of
+    another lab are not there."""
     Path("/run/precious").write_text("x")
     with socket.socket(socket.AF_UNIX) as service:
         service.bind("/run/service.sock")
         service.listen()
-        with Lab.load(SEED, world="private") as lab, Lab.from_data({"nodes": {"n": {}}}, name="other", world="private") as other:
+        with (
+            Lab.load(SEED, world="private") as lab,
+            Lab.from_data({"nodes": {"n": {}}}, name="other", world="private") as other,
+        ):
             listed = lab.node("ns1").run(["ls", "/run"], capture_output=True).stdout.split()
             assert "precious" not in listed
             assert "service.sock" not in listed
             with other.node("n").popen(["sleep", "61"]) as stranger:
-                found = lab.node("ns1").run(["sh", "-c", "cat /proc/[0-9]*/cmdline | tr '\\0' ' '"], capture_output=True).stdout
+                found = (
+                    lab.node("ns1")
+                    .run(
+                        ["sh", "-c", "cat /proc/[0-9]*/cmdline | tr '\\0' ' '"], capture_output=True
+                    )
+                    .stdout
+                )
                 assert "sleep 61" not in found
                 stranger.kill()
 
 
 def test_another_user_can_t_join(world: World) -> None:
-    """CWE-284: the world belongs to who made it; joining its namespaces is refused by the kernel (setns(2))."""
+    """CWE-284: the world belongs to who made it; joining its namespaces is refused by the kernel
+    (setns(2))."""
     if not started_by_root():
         pytest.skip("needs two user ids")
     with Lab.load(SEED, world="private"):
@@ -142,10 +170,13 @@ CALLER = "from bascule.engine import look\nfor _ in range(20): look.show('docker
 
 
 def test_root_of_a_node_does_not_even_see_our_worker(world: World, tmp_path: Path) -> None:
-    """CWE-502: what the worker answers is believed outside; a process in a node that is root there may not put words into it."""
+    """CWE-502: what the worker answers is believed outside; a process in a node that is root there
+    may not put words into it."""
     with (
         Lab.load(SEED, world="private") as lab,
-        lab.node("ns1").popen([sys.executable, "-c", ATTACK, str(tmp_path / "end")], stdout=subprocess.PIPE) as attacker,
+        lab.node("ns1").popen(
+            [sys.executable, "-c", ATTACK, str(tmp_path / "end")], stdout=subprocess.PIPE
+        ) as attacker,
     ):
         assert attacker.stdout is not None
         assert attacker.stdout.readline() == b"ready\n"
@@ -154,8 +185,11 @@ def test_root_of_a_node_does_not_even_see_our_worker(world: World, tmp_path: Pat
         assert attacker.stdout.read() == b""
 
 
-def test_our_own_programs_come_from_the_system(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """CWE-426: an `nft` or a `sleep` in the caller's PATH is not run, and the caller's LD_PRELOAD does not reach them."""
+def test_our_own_programs_come_from_the_system(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CWE-426: an `nft` or a `sleep` in the caller's PATH is not run, and the caller's LD_PRELOAD
+    does not reach them."""
     trap = Path("trap").absolute()
     trap.mkdir()
     for name in ("nft", "sleep", "ip"):

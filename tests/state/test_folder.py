@@ -35,8 +35,11 @@ def test_the_place_by_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert folder.root() == "/tmp/elsewhere/bascule-1234"
 
 
-def test_every_shell_finds_the_session_s_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that was not told of it (su, cron), and one that was told of another where something is built already."""
+def test_every_shell_finds_the_session_s_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that was not told of it (su, cron), and one that was told of another where something is
+    built already."""
     monkeypatch.delenv("BASCULE_STATE_DIR", raising=False)
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
     monkeypatch.setattr("os.geteuid", lambda: 1234)
@@ -53,7 +56,8 @@ def test_every_shell_finds_the_session_s_place(tmp_path: Path, monkeypatch: pyte
 
 
 def test_only_its_owner_reads_and_writes_a_folder(state: Path) -> None:
-    """And synced into the folder above, so that a loss of power does not take it; a second time nothing happens."""
+    """And synced into the folder above, so that a loss of power does not take it; a second time
+    nothing happens."""
     calls: list[tuple[str, object]] = []
     with syscalls.gated(lambda call, subject: calls.append((call, subject))):
         folder.ensure(str(state))
@@ -81,7 +85,10 @@ def test_a_folder_that_cannot_be_made_is_said_with_the_way_out(state: Path) -> N
     for check in (folder.ensure, folder.check):
         with pytest.raises(StateError) as caught:
             check(path)
-        assert str(caught.value) == f"{path}: No such file or directory; set BASCULE_STATE_DIR to a folder that you can write to"
+        assert str(caught.value) == (
+            f"{path}: No such file or directory; set BASCULE_STATE_DIR to a folder that "
+            f"you can write to"
+        )
 
 
 @pytest.mark.parametrize("mode", [0o720, 0o702, 0o1777])
@@ -92,7 +99,8 @@ def test_a_folder_that_others_may_write_to_is_refused(state: Path, mode: int) ->
     with pytest.raises(StateError) as caught:
         folder.ensure(str(state))
     assert str(caught.value) == (
-        f"{state} belongs to user 0 or others may write to it (mode {mode:o}); remove it, or set BASCULE_STATE_DIR"
+        f"{state} belongs to user 0 or others may write to it (mode {mode:o}); remove it, or "
+        f"set BASCULE_STATE_DIR"
     )
 
 
@@ -108,7 +116,9 @@ def test_a_folder_of_somebody_else_is_refused(state: Path, monkeypatch: pytest.M
     """Even where nobody but its owner may write."""
     folder.ensure(str(state))
     monkeypatch.setattr("os.geteuid", lambda: 1234)
-    with pytest.raises(StateError, match=r"belongs to user 0 or others may write to it \(mode 711\)"):
+    with pytest.raises(
+        StateError, match=r"belongs to user 0 or others may write to it \(mode 711\)"
+    ):
         folder.check(str(state))
 
 
@@ -158,8 +168,11 @@ def test_the_last_lab_takes_the_state_directory_along(state: Path) -> None:
     assert not state.exists()
 
 
-def test_a_state_directory_that_goes_between_two_looks_holds_nothing(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another process's last lab takes it along at any moment: between the listing and the check, too."""
+def test_a_state_directory_that_goes_between_two_looks_holds_nothing(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process's last lab takes it along at any moment: between the listing and the check,
+    too."""
     real = os.listdir
 
     def vanishing(path: str) -> list[str]:
@@ -176,8 +189,11 @@ def test_a_state_directory_that_goes_between_two_looks_holds_nothing(state: Path
 
 
 @pytest.mark.parametrize("place", ["a mount", "a folder with something in it"])
-def test_a_folder_that_is_not_ours_alone_keeps_its_mode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
-    """BASCULE_STATE_DIR may name anything, and so may a typing mistake: no mode of another's folder is changed."""
+def test_a_folder_that_is_not_ours_alone_keeps_its_mode(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    """BASCULE_STATE_DIR may name anything, and so may a typing mistake: no mode of another's folder
+    is changed."""
     if place == "a mount":
         chosen = Path("/proc")
     else:
@@ -191,7 +207,9 @@ def test_a_folder_that_is_not_ours_alone_keeps_its_mode(tmp_path: Path, monkeypa
     assert chosen.stat().st_mode == before
 
 
-def test_an_empty_folder_that_nobody_may_use_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_folder_that_nobody_may_use_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A run was killed between mkdir(2) and chmod(2)."""
     chosen = tmp_path / "empty"
     chosen.mkdir()
@@ -202,8 +220,13 @@ def test_an_empty_folder_that_nobody_may_use_is_made_anew(tmp_path: Path, monkey
 
 
 def test_what_nodes_are_not_to_see(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The whole state directory; but where somebody has his home in it, no more than the lab's own folder."""
+    """The whole state directory; but where somebody has his home in it, no more than the lab's own
+    folder."""
     monkeypatch.setenv("HOME", "/home/me")
-    for state, hidden in (("/home/me/state", "/home/me/state"), ("/home", "/home/lab"), ("/home/me", "/home/me/lab")):
+    for state, hidden in (
+        ("/home/me/state", "/home/me/state"),
+        ("/home", "/home/lab"),
+        ("/home/me", "/home/me/lab"),
+    ):
         monkeypatch.setenv("BASCULE_STATE_DIR", state)
         assert folder.not_for_nodes("lab") == (hidden,)

@@ -39,9 +39,16 @@ def test_what_is_kept_comes_back_and_is_forgotten(folder: Path) -> None:
     kept.keep("a", {**TOPOLOGY, "name": "a"}, "")
     assert kept.names() == ["a", "b"]
     assert sorted(entry.name for entry in folder.iterdir()) == ["a.json", "b.json"]
-    assert json.loads((folder / "b.json").read_text()) == {"version": 1, "topology": TOPOLOGY, "source": "/etc/b.yaml"}
+    assert json.loads((folder / "b.json").read_text()) == {
+        "version": 1,
+        "topology": TOPOLOGY,
+        "source": "/etc/b.yaml",
+    }
     assert " " not in (folder / "b.json").read_text()
-    assert ((folder / "b.json").stat().st_mode & 0o777, folder.stat().st_mode & 0o777) == (0o600, 0o711)
+    assert ((folder / "b.json").stat().st_mode & 0o777, folder.stat().st_mode & 0o777) == (
+        0o600,
+        0o711,
+    )
     assert kept.load("b") == (TOPOLOGY, "/etc/b.yaml")
     assert kept.load("a") == ({**TOPOLOGY, "name": "a"}, "")
     kept.forget("b")
@@ -53,7 +60,8 @@ def test_what_is_kept_comes_back_and_is_forgotten(folder: Path) -> None:
 
 
 def test_it_is_synced_before_it_has_its_name(folder: Path) -> None:
-    """A loss of power leaves the old file or the new one; what is kept like this already is not written again."""
+    """A loss of power leaves the old file or the new one; what is kept like this already is not
+    written again."""
     calls: list[tuple[str, str]] = []
 
     def gate(call: str, subject: object) -> None:
@@ -61,7 +69,15 @@ def test_it_is_synced_before_it_has_its_name(folder: Path) -> None:
 
     with syscalls.gated(gate):
         kept.keep("a", TOPOLOGY, "")
-    assert [call for call, _subject in calls] == ["mkdir", "fsync", "open", "write", "fsync", "rename", "fsync"]
+    assert [call for call, _subject in calls] == [
+        "mkdir",
+        "fsync",
+        "open",
+        "write",
+        "fsync",
+        "rename",
+        "fsync",
+    ]
     calls.clear()
     with syscalls.gated(gate):
         kept.keep("a", TOPOLOGY, "")
@@ -74,7 +90,8 @@ def test_it_is_synced_before_it_has_its_name(folder: Path) -> None:
 
 @pytest.mark.parametrize("call", ["open", "write", "fsync", "rename"])
 def test_a_disk_that_says_no(folder: Path, call: str) -> None:
-    """The old file stays, nothing half is left, and the error names the file and what the kernel said."""
+    """The old file stays, nothing half is left, and the error names the file and what the kernel
+    said."""
     kept.keep("a", TOPOLOGY, "")
 
     def refuse(name: str, subject: object) -> None:
@@ -95,13 +112,19 @@ def test_what_can_not_be_removed_is_told(folder: Path) -> None:
         if name == "unlink":
             raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
-    with syscalls.gated(refuse), pytest.raises(StateError, match=f"^{folder}/a.json: Read-only file system$"):
+    with (
+        syscalls.gated(refuse),
+        pytest.raises(StateError, match=f"^{folder}/a.json: Read-only file system$"),
+    ):
         kept.forget("a")
     assert kept.names() == ["a"]
 
 
 DAMAGE = {
-    "torn": ('{"version":1,"topo', "damaged, it is no JSON; remove it, and `bascule up` the lab's file"),
+    "torn": (
+        '{"version":1,"topo',
+        "damaged, it is no JSON; remove it, and `bascule up` the lab's file",
+    ),
     "not text": (b"\xff\xfe", "damaged, it is no JSON; remove it, and `bascule up` the lab's file"),
     "deep": ("[" * 100_000, "damaged, it is no JSON; remove it, and `bascule up` the lab's file"),
     "a list": ("[]", "damaged, it holds no topology; remove it, and `bascule up` the lab's file"),
@@ -109,8 +132,14 @@ DAMAGE = {
         '{"version":2,"topology":{}}',
         "damaged, it holds no topology; remove it, and `bascule up` the lab's file",
     ),
-    "no version": ('{"topology":{}}', "damaged, it holds no topology; remove it, and `bascule up` the lab's file"),
-    "no topology": ('{"version":1}', "damaged, it holds no topology; remove it, and `bascule up` the lab's file"),
+    "no version": (
+        '{"topology":{}}',
+        "damaged, it holds no topology; remove it, and `bascule up` the lab's file",
+    ),
+    "no topology": (
+        '{"version":1}',
+        "damaged, it holds no topology; remove it, and `bascule up` the lab's file",
+    ),
     "a topology of text": (
         '{"version":1,"topology":"x"}',
         "damaged, it holds no topology; remove it, and `bascule up` the lab's file",
@@ -137,7 +166,8 @@ def test_a_source_that_is_no_text_is_none(folder: Path) -> None:
 
 
 def test_what_is_no_file_of_ours(folder: Path) -> None:
-    """A folder, a FIFO (which is not waited for), a link, a file larger than any lab; a name that leads elsewhere."""
+    """A folder, a FIFO (which is not waited for), a link, a file larger than any lab; a name that
+    leads elsewhere."""
     kept.keep("a", TOPOLOGY, "")
     os.mkdir(folder / "d.json")
     os.mkfifo(folder / "f.json")
@@ -145,7 +175,9 @@ def test_what_is_no_file_of_ours(folder: Path) -> None:
     with open(folder / "big.json", "wb") as large:
         large.truncate((64 << 20) + 1)
     for name in ("d", "f", "big"):
-        with pytest.raises(StateError, match=rf"^{folder}/{name}\.json: is no file of ours; remove it$"):
+        with pytest.raises(
+            StateError, match=rf"^{folder}/{name}\.json: is no file of ours; remove it$"
+        ):
             kept.load(name)
     with pytest.raises(StateError, match=rf"^{folder}/l\.json: Too many levels of symbolic links$"):
         kept.load("l")
@@ -173,7 +205,9 @@ def test_a_folder_that_others_may_write_to_is_not_believed(folder: Path) -> None
             call()
 
 
-def test_a_folder_that_goes_between_two_looks_keeps_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_goes_between_two_looks_keeps_nothing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With the last lab that another process takes down."""
     real = os.listdir
 
@@ -191,5 +225,7 @@ def test_another_place_is_advised_by_its_own_variable(folder: Path) -> None:
     """BASCULE_STATE_DIR would not help."""
     folder.write_text("")
     for call in (lambda: kept.keep("a", TOPOLOGY, ""), kept.names):
-        with pytest.raises(StateError, match=r"is not a folder; remove it, or set BASCULE_KEEP_DIR$"):
+        with pytest.raises(
+            StateError, match=r"is not a folder; remove it, or set BASCULE_KEEP_DIR$"
+        ):
             call()

@@ -42,22 +42,32 @@ def test_a_second_command_that_does_not_wait_is_told_who_holds_it(state: Path) -
     with lock.lab_lock("lab", "bascule up"):
         with pytest.raises(Locked) as caught, lock.lab_lock("lab", "bascule down", wait=False):
             pass
-        assert str(caught.value) == f"lab lab is in use by `bascule up` {HERE}; try again, or leave out --no-wait"
+        assert (
+            str(caught.value)
+            == f"lab lab is in use by `bascule up` {HERE}; try again, or leave out --no-wait"
+        )
         assert (state / "lab" / "lock").read_text() == f"`bascule up` {HERE}"
         with lock.lab_lock("other", "bascule up", wait=False):
             pass
         (state / "lab" / "lock").write_text("")
-        with pytest.raises(Locked, match="in use by another command; try again"), lock.lab_lock("lab", "x", wait=False):
+        with (
+            pytest.raises(Locked, match="in use by another command; try again"),
+            lock.lab_lock("lab", "x", wait=False),
+        ):
             pass
         (state / "lab" / "lock").write_bytes(b"\xff" + b"x" * 500)
         with pytest.raises(Locked) as caught, lock.lab_lock("lab", "x", wait=False):
             pass
-        assert str(caught.value) == f"lab lab is in use by \ufffd{'x' * 399}; try again, or leave out --no-wait"
+        assert (
+            str(caught.value)
+            == f"lab lab is in use by \ufffd{'x' * 399}; try again, or leave out --no-wait"
+        )
     assert not state.exists()
 
 
 def _second(hold: Callable[[threading.Event], None]) -> list[str]:
-    """What a second command meets that comes while ``hold`` holds the lock until the event is set."""
+    """What a second command meets that comes while ``hold`` holds the lock until the event is
+    set."""
     met: list[str] = []
     waits = threading.Event()
 
@@ -81,13 +91,17 @@ def _second(hold: Callable[[threading.Event], None]) -> list[str]:
 
 @pytest.mark.parametrize("stays", [True, False])
 def test_a_second_command_waits_and_says_so_once(state: Path, stays: bool) -> None:
-    """Its lock is the lab's, also where the first took the lab away and its folder went: then it is made anew."""
+    """Its lock is the lab's, also where the first took the lab away and its folder went: then it is
+    made anew."""
 
     def work(_: threading.Event) -> None:
         if stays:
             (state / "lab" / "lab.json").touch()
 
-    assert _second(work) == [f"waiting for `first` {HERE}, which works on lab lab", f"`second` {HERE}"]
+    assert _second(work) == [
+        f"waiting for `first` {HERE}, which works on lab lab",
+        f"`second` {HERE}",
+    ]
     assert state.exists() is stays
 
 
@@ -140,7 +154,9 @@ def test_a_lock_that_cannot_be_made_leaves_no_folders(state: Path) -> None:
 
 
 @pytest.mark.parametrize("vanishing", ["mkdir", "open"])
-def test_folders_that_another_command_removes_meanwhile_are_made_again(state: Path, vanishing: str) -> None:
+def test_folders_that_another_command_removes_meanwhile_are_made_again(
+    state: Path, vanishing: str
+) -> None:
     """The last lab takes the state directory along at any moment."""
     vanished: list[object] = []
 
@@ -161,7 +177,10 @@ def test_a_lock_that_is_a_link_is_not_followed(state: Path, tmp_path: Path) -> N
     (state / "lab").mkdir(0o700, parents=True)
     state.chmod(0o700)
     (state / "lab" / "lock").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(StateError, match="Too many levels of symbolic links"), lock.lab_lock("lab", "x"):
+    with (
+        pytest.raises(StateError, match="Too many levels of symbolic links"),
+        lock.lab_lock("lab", "x"),
+    ):
         pass
     assert not (tmp_path / "elsewhere").exists()
     assert (state / "lab" / "lock").is_symlink()
@@ -199,8 +218,11 @@ def test_claims_are_made_one_after_the_other(state: Path) -> None:
     assert not state.exists()
 
 
-def test_the_lock_of_all_is_not_removed_under_who_holds_it(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The last lab goes, and has seen no other, while the next one comes: else two would hold it, and claim the same."""
+def test_the_lock_of_all_is_not_removed_under_who_holds_it(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last lab goes, and has seen no other, while the next one comes: else two would hold it,
+    and claim the same."""
     with lock.lab_lock("comes", "x"), lock.claims_lock():
         held = (state / ".claims").stat().st_ino
         with monkeypatch.context() as late:
@@ -238,7 +260,8 @@ def test_a_claims_lock_that_cannot_be_made(state: Path) -> None:
 
 
 def test_who_only_asks_takes_nothing(state: Path, tmp_path: Path) -> None:
-    """A lock that is held is seen in /proc/locks; another lab's, another kind of lock and a link to a held one do not count."""
+    """A lock that is held is seen in /proc/locks; another lab's, another kind of lock and a link to
+    a held one do not count."""
     assert not lock.is_held("lab")
     with lock.lab_lock("lab", "test"):
         assert lock.is_held("lab")
@@ -256,9 +279,14 @@ def test_who_only_asks_takes_nothing(state: Path, tmp_path: Path) -> None:
     assert not lock.is_held("lab")
 
 
-@pytest.mark.parametrize("place", ["missing/below", "/proc", "/proc/self/below", "file/below", "dangling"])
-def test_a_place_where_nothing_can_be_made_is_told_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
-    """A folder above that is not there is nothing that comes back by itself: nobody tries for ever."""
+@pytest.mark.parametrize(
+    "place", ["missing/below", "/proc", "/proc/self/below", "file/below", "dangling"]
+)
+def test_a_place_where_nothing_can_be_made_is_told_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    """A folder above that is not there is nothing that comes back by itself: nobody tries for
+    ever."""
     (tmp_path / "file").touch()
     (tmp_path / "dangling").symlink_to("nowhere")
     monkeypatch.setenv("BASCULE_STATE_DIR", str(tmp_path / place))
@@ -310,4 +338,6 @@ def test_claims_that_somebody_holds_for_long(state: Path, monkeypatch: pytest.Mo
         assert not done
     thread.join(20)
     assert done
-    assert told[0].startswith("waiting for ") and told[0].endswith("which holds the claims of all labs")
+    assert told[0].startswith("waiting for ") and told[0].endswith(
+        "which holds the claims of all labs"
+    )

@@ -17,11 +17,19 @@ from bascule import identity, syscalls
 from bascule.errors import StateError
 from bascule.kernel.op import Indexes
 from bascule.state import folder, lock, store
-from bascule.state.store import Keeper, Record
+from bascule.state.record import VERSION, Keeper, Record, Stored, damaged_topology, parse, text
 
 
 def _record(name: str = "lab") -> Record:
-    return Record(name, "private", 3, {"name": name}, keeper=Keeper(7, 8), namespaces={"a": 1}, priors=[("a", "net.x", "0")])
+    return Record(
+        name,
+        "private",
+        3,
+        {"name": name},
+        keeper=Keeper(7, 8),
+        namespaces={"a": 1},
+        priors=[("a", "net.x", "0")],
+    )
 
 
 def test_what_is_saved_is_loaded() -> None:
@@ -48,7 +56,10 @@ def test_a_record_from_before_the_last_boot_is_nothing(monkeypatch: pytest.Monke
         store.forget("lab")
 
 
-@given(data=st.binary(max_size=60) | st.just(b'{"version": 1, "name": "lab", "world": "moon", "slot": 0, "topology": {}}'))
+@given(
+    data=st.binary(max_size=60)
+    | st.just(b'{"version": 1, "name": "lab", "world": "moon", "slot": 0, "topology": {}}')
+)
 def test_anything_in_a_record_is_a_state_error(data: bytes) -> None:
     """Whatever stands there: no other exception, and the file is named."""
     os.makedirs(folder.lab("lab"), 0o700, exist_ok=True)
@@ -68,7 +79,7 @@ def test_a_linked_record_is_not_followed(tmp_path: Path) -> None:
 
 
 KEPT = {
-    "name": "lab", "world": "host", "slot": 0, "topology": None, "source": "", "command": "", "boot": "",
+    "name": "lab", "world": "host", "slot": 0, "topology": None, "source": "", "command": "", "boot": "",  # noqa: E501
     "keeper": None, "namespaces": {}, "priors": [], "version": 1,
 }  # fmt: skip
 
@@ -83,13 +94,24 @@ def _put(content: object, file: str = "lab.json") -> str:
 def test_what_is_written_can_be_read_by_others() -> None:
     """Plain JSON, only for its owner: the names are an interface to later versions."""
     os.makedirs(folder.lab("lab"), 0o700)
-    record = Record("lab", "private", 3, {"name": "lab"}, "/x/lab.yaml", "up", "", Keeper(7, 8), {"a": 1}, [("a", "net.x", "0")])
+    record = Record(
+        "lab",
+        "private",
+        3,
+        {"name": "lab"},
+        "/x/lab.yaml",
+        "up",
+        "",
+        Keeper(7, 8),
+        {"a": 1},
+        [("a", "net.x", "0")],
+    )
     store.save(record)
     path = Path(folder.lab("lab"), "lab.json")
     assert json.loads(path.read_text()) == {
-        "name": "lab", "world": "private", "slot": 3, "topology": {"name": "lab"}, "source": "/x/lab.yaml", "command": "up",
-        "boot": "", "keeper": {"pid": 7, "start": 8, "first": [0, 0], "numbering": ""}, "namespaces": {"a": 1},
-        "priors": [["a", "net.x", "0"]], "version": 1, "settings": [], "tables": {}, "placed": [], "forwarding": {},
+        "name": "lab", "world": "private", "slot": 3, "topology": {"name": "lab"}, "source": "/x/lab.yaml", "command": "up",  # noqa: E501
+        "boot": "", "keeper": {"pid": 7, "start": 8, "first": [0, 0], "numbering": ""}, "namespaces": {"a": 1},  # noqa: E501
+        "priors": [["a", "net.x", "0"]], "version": 1, "settings": [], "tables": {}, "placed": [], "forwarding": {},  # noqa: E501
         "killed": [],
     }  # fmt: skip
     assert path.stat().st_mode & 0o777 == 0o600
@@ -121,7 +143,8 @@ def test_a_kernel_that_does_not_tell_its_boot(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_minimal_record_is_enough() -> None:
-    """What an older version did not write has its default; what a newer one of the same format writes besides is passed over."""
+    """What an older version did not write has its default; what a newer one of the same format
+    writes besides is passed over."""
     _put({"name": "lab", "world": "host", "slot": 4, "topology": None, "version": 1, "later": "x"})
     assert store.load("lab").record == Record("lab", "host", 4, None)
 
@@ -149,7 +172,11 @@ def test_nothing_is_stored_of_a_lab_that_is_not_there() -> None:
     assert store.load("lab").newest is None
 
 
-MEMORY = {"before": {"all": {"forwarding": "0"}, "up0": {"accept_ra": "-1"}}, "interfaces": {"up0": 2}, "back": {}}
+MEMORY = {
+    "before": {"all": {"forwarding": "0"}, "up0": {"accept_ra": "-1"}},
+    "interfaces": {"up0": 2},
+    "back": {},
+}
 REPAIR = (
     ": it is damaged; remove that file, and by hand what `ip netns` and `ip link` show of the lab; "
     "then `bascule up` with the lab's file, and `bascule down`, find the rest"
@@ -177,7 +204,10 @@ REPAIR = (
         (KEPT | {"topology": []}, " has wrong topology" + REPAIR),
         (KEPT | {"topology": {"nodes": []}}, " has wrong topology" + REPAIR),
         (KEPT | {"topology": {"networks": {"lan": 5}}}, " has wrong topology" + REPAIR),
-        (KEPT | {"topology": {"nodes": {"a": {"networks": ["lan"]}}}}, " has wrong topology" + REPAIR),
+        (
+            KEPT | {"topology": {"nodes": {"a": {"networks": ["lan"]}}}},
+            " has wrong topology" + REPAIR,
+        ),
         (KEPT | {"keeper": {"pid": 1}}, " has wrong keeper" + REPAIR),
         (KEPT | {"keeper": {"pid": 1 << 40, "start": 1}}, " has wrong keeper" + REPAIR),
         (KEPT | {"keeper": 5}, " has wrong keeper" + REPAIR),
@@ -186,7 +216,10 @@ REPAIR = (
         (KEPT | {"host": {"inode": 1}}, " has wrong host" + REPAIR),
         (KEPT | {"keeper": {"pid": 1, "start": 1, "first": [1]}}, " has wrong keeper" + REPAIR),
         (KEPT | {"keeper": {"pid": 1, "start": 1, "first": [1, -1]}}, " has wrong keeper" + REPAIR),
-        (KEPT | {"keeper": {"pid": 1, "start": 1, "first": {"0": 1, "1": 2}}}, " has wrong keeper" + REPAIR),
+        (
+            KEPT | {"keeper": {"pid": 1, "start": 1, "first": {"0": 1, "1": 2}}},
+            " has wrong keeper" + REPAIR,
+        ),
         (KEPT | {"keeper": {"pid": 1, "start": 1, "numbering": 7}}, " has wrong keeper" + REPAIR),
         (KEPT | {"namespaces": []}, " has wrong namespaces" + REPAIR),
         (KEPT | {"namespaces": {"a": "x"}}, " has wrong namespaces" + REPAIR),
@@ -199,31 +232,66 @@ REPAIR = (
         (KEPT | {"forwarding": {"": {"5": MEMORY}}}, " has wrong forwarding" + REPAIR),
         (KEPT | {"forwarding": {"": {"4": None}}}, " has wrong forwarding" + REPAIR),
         (KEPT | {"forwarding": {"": {"4": {"before": {}}}}}, " has wrong forwarding" + REPAIR),
-        (KEPT | {"forwarding": {"": {"4": MEMORY | {"more": {}}}}}, " has wrong forwarding" + REPAIR),
-        (KEPT | {"forwarding": {"": {"4": MEMORY | {"interfaces": []}}}}, " has wrong forwarding" + REPAIR),
-        (KEPT | {"forwarding": {"": {"4": MEMORY | {"interfaces": {"up0": "2"}}}}}, " has wrong forwarding" + REPAIR),
-        (KEPT | {"forwarding": {"": {"4": MEMORY | {"interfaces": {"up0": 1 << 31}}}}}, " has wrong forwarding" + REPAIR),
-        (KEPT | {"forwarding": {"": {"6": MEMORY | {"before": {"all": "0"}}}}}, " has wrong forwarding" + REPAIR),
-        (KEPT | {"forwarding": {"": {"6": MEMORY | {"before": []}}}}, " has wrong forwarding" + REPAIR),
-        (KEPT | {"forwarding": {"": {"6": MEMORY | {"back": {"all": {"forwarding": 0}}}}}}, " has wrong forwarding" + REPAIR),
-        (KEPT | {"forwarding": {"": {"6": MEMORY | {"back": {"all": {"forwarding": "off"}}}}}}, " has wrong forwarding" + REPAIR),
         (
-            KEPT | {"forwarding": {"": {"6": MEMORY | {"back": {"all": {"forwarding": "12345678901"}}}}}},
+            KEPT | {"forwarding": {"": {"4": MEMORY | {"more": {}}}}},
+            " has wrong forwarding" + REPAIR,
+        ),
+        (
+            KEPT | {"forwarding": {"": {"4": MEMORY | {"interfaces": []}}}},
+            " has wrong forwarding" + REPAIR,
+        ),
+        (
+            KEPT | {"forwarding": {"": {"4": MEMORY | {"interfaces": {"up0": "2"}}}}},
+            " has wrong forwarding" + REPAIR,
+        ),
+        (
+            KEPT | {"forwarding": {"": {"4": MEMORY | {"interfaces": {"up0": 1 << 31}}}}},
+            " has wrong forwarding" + REPAIR,
+        ),
+        (
+            KEPT | {"forwarding": {"": {"6": MEMORY | {"before": {"all": "0"}}}}},
+            " has wrong forwarding" + REPAIR,
+        ),
+        (
+            KEPT | {"forwarding": {"": {"6": MEMORY | {"before": []}}}},
+            " has wrong forwarding" + REPAIR,
+        ),
+        (
+            KEPT | {"forwarding": {"": {"6": MEMORY | {"back": {"all": {"forwarding": 0}}}}}},
+            " has wrong forwarding" + REPAIR,
+        ),
+        (
+            KEPT | {"forwarding": {"": {"6": MEMORY | {"back": {"all": {"forwarding": "off"}}}}}},
+            " has wrong forwarding" + REPAIR,
+        ),
+        (
+            KEPT
+            | {
+                "forwarding": {"": {"6": MEMORY | {"back": {"all": {"forwarding": "12345678901"}}}}}
+            },
             " has wrong forwarding" + REPAIR,
         ),
         ("[" * 100_000, " is no JSON" + REPAIR),
         ('{"slot": ' + "9" * 5000, " is no JSON" + REPAIR),
         (
             KEPT | {"version": 2},
-            " has version 2 and this bascule knows version 1; use the bascule that wrote it to take the lab down",
+            (
+                " has version 2 and this bascule knows version 1; use the bascule that wrote it "
+                "to take the lab down"
+            ),
         ),
         (
             {},
-            " has version None and this bascule knows version 1; use the bascule that wrote it to take the lab down",
+            (
+                " has version None and this bascule knows version 1; use the bascule that wrote "
+                "it to take the lab down"
+            ),
         ),
     ],
 )
-def test_what_is_wrong_with_a_record_and_what_to_do(file: str, content: object, problem: str) -> None:
+def test_what_is_wrong_with_a_record_and_what_to_do(
+    file: str, content: object, problem: str
+) -> None:
     """The file by its path, the problem, the way on: a damaged record must not strand a lab."""
     path = _put(content, file)
     with pytest.raises(StateError) as caught:
@@ -273,7 +341,8 @@ def test_a_record_that_is_a_folder_is_an_error() -> None:
 
 
 def test_ends_of_a_run() -> None:
-    """Undone: the journal goes. Forgotten: all goes but the lock, also what a killed run had begun to write."""
+    """Undone: the journal goes. Forgotten: all goes but the lock, also what a killed run had begun
+    to write."""
     os.makedirs(folder.lab("lab"), 0o700)
     store.save(_record())
     store.begin(_record())
@@ -298,7 +367,8 @@ def test_the_journal_counts_before_the_record() -> None:
 
 
 def test_a_record_is_on_the_disk_before_it_bears_its_name() -> None:
-    """Written and synced beside the old one, renamed, then the folder: whoever reads finds the old one or the new one."""
+    """Written and synced beside the old one, renamed, then the folder: whoever reads finds the old
+    one or the new one."""
     os.makedirs(folder.lab("lab"), 0o700)
     store.begin(_record())
     calls: list[str] = []
@@ -309,7 +379,8 @@ def test_a_record_is_on_the_disk_before_it_bears_its_name() -> None:
 
 @pytest.mark.parametrize("call", ["open", "write", "fsync", "rename"])
 def test_a_record_that_cannot_be_written_leaves_the_old_one(call: str) -> None:
-    """A full disk, for instance: said before the kernel is touched, and nothing half-written stays."""
+    """A full disk, for instance: said before the kernel is touched, and nothing half-written
+    stays."""
     os.makedirs(folder.lab("lab"), 0o700)
     store.save(_record())
 
@@ -318,7 +389,10 @@ def test_a_record_that_cannot_be_written_leaves_the_old_one(call: str) -> None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     untouched = "No space left on device; nothing was changed in the kernel"
-    begun = "No space left on device; the kernel was changed already; mend this and run the command again"
+    begun = (
+        "No space left on device; the kernel was changed already; mend this and run the "
+        "command again"
+    )
     done = "No space left on device; all else is done; mend this and run the command again"
     for write, file, said in (
         (store.save, "lab.json", done),
@@ -349,17 +423,25 @@ def test_a_topology_that_is_none_is_told_of_the_file_that_counts() -> None:
     """The journal, where there is one."""
     with lock.lab_lock("lab", "test"):
         store.save(_record())
-        assert str(store.damaged_topology("lab", "why")) == f"{folder.lab('lab')}/lab.json holds no topology (why){REPAIR}"
+        assert (
+            str(damaged_topology("lab", "why"))
+            == f"{folder.lab('lab')}/lab.json holds no topology (why){REPAIR}"
+        )
         store.begin(_record())
-        assert str(store.damaged_topology("lab", "x")) == f"{folder.lab('lab')}/journal.json holds no topology (x){REPAIR}"
+        assert (
+            str(damaged_topology("lab", "x"))
+            == f"{folder.lab('lab')}/journal.json holds no topology (x){REPAIR}"
+        )
         store.forget("lab")
 
 
 def test_a_file_that_is_no_record_is_named() -> None:
     os.makedirs(folder.lab("lab"), 0o700)
     path = Path(folder.lab("lab"), "lab.json")
-    path.write_text(json.dumps({"version": store.VERSION, "x": "y"}))
-    with pytest.raises(StateError, match=f"^{path} lacks name and world and slot and topology: it is damaged"):
+    path.write_text(json.dumps({"version": VERSION, "x": "y"}))
+    with pytest.raises(
+        StateError, match=f"^{path} lacks name and world and slot and topology: it is damaged"
+    ):
         store.load("lab")
     path.unlink()
     os.mkfifo(path)
@@ -372,7 +454,9 @@ def test_a_file_that_is_no_record_is_named() -> None:
         store.load("lab")
 
 
-def test_a_record_whose_folder_goes_while_it_is_read_is_none(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_record_whose_folder_goes_while_it_is_read_is_none(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Another process takes the lab down in that moment."""
     with lock.lab_lock("lab", "test"):
         store.save(_record())
@@ -383,7 +467,7 @@ def test_a_record_whose_folder_goes_while_it_is_read_is_none(state: Path, monkey
         real(path)
 
     monkeypatch.setattr(folder, "check", vanishing)
-    assert store.load("lab") == store.Stored(None, None)
+    assert store.load("lab") == Stored(None, None)
 
 
 def test_a_keeper_comes_back_as_it_was_written() -> None:
@@ -392,6 +476,8 @@ def test_a_keeper_comes_back_as_it_was_written() -> None:
     record = Record("lab", "private", 0, None, keeper=Keeper(7, 8, (9, 10), "pid:[1]"))
     store.save(record)
     assert store.load("lab").record == record
-    assert store.parse(store.text(record).encode(), "x", "lab") == record
+    assert parse(text(record).encode(), "x", "lab") == record
     _put(KEPT | {"keeper": {"pid": 7, "start": 8}})
-    assert store.load("lab").newest == Record("lab", "host", 0, None, keeper=Keeper(7, 8, (0, 0), ""))
+    assert store.load("lab").newest == Record(
+        "lab", "host", 0, None, keeper=Keeper(7, 8, (0, 0), "")
+    )

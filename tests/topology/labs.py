@@ -22,7 +22,10 @@ def _network(draw: st.DrawFn, number: int) -> dict[str, Any] | None:
         if gateway == "none":
             out["gateway"] = "none"
         elif gateway == "fix":
-            fixed4, fixed6 = f"10.{number}.0.{draw(st.integers(1, 20))}", f"fd00:{number}::{draw(st.integers(1, 20))}"
+            fixed4, fixed6 = (
+                f"10.{number}.0.{draw(st.integers(1, 20))}",
+                f"fd00:{number}::{draw(st.integers(1, 20))}",
+            )
             out["gateway"] = {"v4": fixed4, "v6": fixed6, "dual": [fixed4, fixed6]}[kind]
     if draw(st.booleans()):
         out["mtu"] = draw(st.integers(1280, 9000))
@@ -31,18 +34,28 @@ def _network(draw: st.DrawFn, number: int) -> dict[str, Any] | None:
         slaac = kind in ("v6", "dual") and v6.endswith("/64")
         out |= draw(
             st.sampled_from(
-                [{"dhcp": True}] * (kind != "v6") + [{"ra": True}] * slaac + [{"dhcp": True, "ra": True}] * slaac or [{}]
+                [{"dhcp": True}] * (kind != "v6")
+                + [{"ra": True}] * slaac
+                + [{"dhcp": True, "ra": True}] * slaac
+                or [{}]
             )
         )
     if kind in ("v4", "dual") and draw(st.integers(0, 3)) == 0:
         out["ip_range"] = f"10.{number}.0.0/26"
         out["reserved"] = draw(
-            st.sampled_from([f"10.{number}.0.21", [f"10.{number}.0.21-10.{number}.0.23", f"10.{number}.0.24/31"]])
+            st.sampled_from(
+                [
+                    f"10.{number}.0.21",
+                    [f"10.{number}.0.21-10.{number}.0.23", f"10.{number}.0.24/31"],
+                ]
+            )
         )
     return out or draw(st.sampled_from([None, {}]))
 
 
-LABELS = st.dictionaries(st.sampled_from(["tier", "role", "x-y"]), st.sampled_from(["", "web", "a b"]), max_size=2)
+LABELS = st.dictionaries(
+    st.sampled_from(["tier", "role", "x-y"]), st.sampled_from(["", "web", "a b"]), max_size=2
+)
 
 
 @st.composite
@@ -64,11 +77,16 @@ def _choices(draw: st.DrawFn, has_gateway: bool) -> dict[str, Any]:
 
 
 @st.composite
-def _attachment(draw: st.DrawFn, network: dict[str, Any] | None, number: int, node: int) -> dict[str, Any] | None:
+def _attachment(
+    draw: st.DrawFn, network: dict[str, Any] | None, number: int, node: int
+) -> dict[str, Any] | None:
     out: dict[str, Any] = {}
     subnets = (network or {}).get("subnet", [])
     subnets = [subnets] if isinstance(subnets, str) else subnets
-    fixed = [f"10.{number}.0.{30 + node}" if "." in text else f"fd00:{number}::{30 + node}" for text in subnets]
+    fixed = [
+        f"10.{number}.0.{30 + node}" if "." in text else f"fd00:{number}::{30 + node}"
+        for text in subnets
+    ]
     keep = draw(st.lists(st.booleans(), min_size=len(fixed), max_size=len(fixed)))
     addresses = [address for address, yes in zip(fixed, keep, strict=True) if yes]
     auto = (network or {}).keys() & {"dhcp", "ra"}
@@ -108,16 +126,23 @@ def _resolving(draw: st.DrawFn, node: int) -> dict[str, Any]:
 
 @st.composite
 def labs(draw: st.DrawFn) -> dict[str, Any]:
-    """Up to four networks and seven nodes; each fixed thing is the node's own, so nothing clashes."""
+    """Up to four networks and seven nodes; each fixed thing is the node's own, so nothing
+    clashes."""
     names = draw(st.lists(st.sampled_from(NETWORKS), unique=True, max_size=4))
     networks = {name: draw(_network(number)) for number, name in enumerate(names, 1)}
     nodes: dict[str, Any] = {}
     for node in range(draw(st.integers(0, 7))):
         attached = draw(st.lists(st.sampled_from(names), unique=True)) if names else []
-        attachments = {name: draw(_attachment(networks[name], names.index(name) + 1, node)) for name in attached}
+        attachments = {
+            name: draw(_attachment(networks[name], names.index(name) + 1, node))
+            for name in attached
+        }
         fields: dict[str, Any] = {"networks": attachments}
         if draw(st.integers(0, 3)) == 0:
-            fields["sysctls"] = {"net.ipv4.ip_forward": draw(st.integers(0, 1)), "net.ipv4.tcp_rmem": "4096 131072 6291456"}
+            fields["sysctls"] = {
+                "net.ipv4.ip_forward": draw(st.integers(0, 1)),
+                "net.ipv4.tcp_rmem": "4096 131072 6291456",
+            }
         if draw(st.integers(0, 5)) == 0:
             fields["labels"] = draw(LABELS)
         fields |= draw(_resolving(node))
@@ -129,13 +154,19 @@ def labs(draw: st.DrawFn) -> dict[str, Any]:
         interface = next((item["interface"] for item in static if "interface" in item), None)
         if interface:
             to = draw(st.sampled_from(["default", "10.99.0.0/16", "::/0", "fd00:99::/64"]))
-            fields["routes"] = [{"to": to, "interface": interface, "metric": draw(st.integers(0, 9))}]
+            fields["routes"] = [
+                {"to": to, "interface": interface, "metric": draw(st.integers(0, 9))}
+            ]
         nodes[f"n{node}"] = fields
     if draw(st.booleans()):
         nodes["web"] = {"count": draw(st.integers(1, 9)), "networks": names[:1]}
     lab = {"name": draw(st.sampled_from(["lab", "other"])), "networks": networks, "nodes": nodes}
     if draw(st.integers(0, 3)) == 0:
-        lab["pools"] = draw(st.sampled_from([["10.200.0.0/16"], [{"base": "10.200.0.0/16", "size": 27}, "fd00:200::/48"]]))
+        lab["pools"] = draw(
+            st.sampled_from(
+                [["10.200.0.0/16"], [{"base": "10.200.0.0/16", "size": 27}, "fd00:200::/48"]]
+            )
+        )
     if draw(st.integers(0, 5)) == 0:
         lab["labels"] = draw(LABELS)
     return lab

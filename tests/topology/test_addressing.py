@@ -18,8 +18,14 @@ from bascule.topology.model import Assigned, Attachment, Node, Pool, Topology
 
 def got(lab: Assigned) -> dict[str, list[str]]:
     """Node → its addresses; network → its subnets and gateways."""
-    nodes = {node.name: [str(address) for item in node.attachments for address in item.addresses] for node in lab.nodes}
-    return nodes | {network.name: [*map(str, network.subnets), *map(str, network.gateways)] for network in lab.networks}
+    nodes = {
+        node.name: [str(address) for item in node.attachments for address in item.addresses]
+        for node in lab.nodes
+    }
+    return nodes | {
+        network.name: [*map(str, network.subnets), *map(str, network.gateways)]
+        for network in lab.networks
+    }
 
 
 def lab(networks: dict[str, Any], **nodes: Any) -> Any:
@@ -37,12 +43,18 @@ def test_addresses_follow_the_order_of_the_file() -> None:
 
 def test_a_bridge_without_address_leaves_the_first_one_to_a_node() -> None:
     topology = lab({"lan": {"subnet": ["10.0.0.0/24", "fd00::/64"], "gateway": "none"}}, a=["lan"])
-    assert got(assign(topology)) == {"lan": ["10.0.0.0/24", "fd00::/64"], "a": ["10.0.0.1", "fd00::1"]}
+    assert got(assign(topology)) == {
+        "lan": ["10.0.0.0/24", "fd00::/64"],
+        "a": ["10.0.0.1", "fd00::1"],
+    }
 
 
 def test_fixed_addresses_and_the_gateway_are_stepped_over() -> None:
     topology = lab(
-        {"lan": {"subnet": "10.0.0.0/29", "gateway": "10.0.0.2"}}, a=["lan"], b=["lan"], c={"networks": {"lan": "10.0.0.1"}}
+        {"lan": {"subnet": "10.0.0.0/29", "gateway": "10.0.0.2"}},
+        a=["lan"],
+        b=["lan"],
+        c={"networks": {"lan": "10.0.0.1"}},
     )
     assert got(assign(topology)) == {
         "lan": ["10.0.0.0/29", "10.0.0.2"], "a": ["10.0.0.3"], "b": ["10.0.0.4"], "c": ["10.0.0.1"],
@@ -56,7 +68,12 @@ def test_a_gateway_for_one_family_leaves_the_other_its_default() -> None:
 
 def test_free_subnets_go_round_what_is_busy() -> None:
     topology = lab({"a": {}, "b": {"subnet": "10.213.1.0/24"}, "c": {}})
-    busy = [ip_network("10.213.0.0/24"), ip_network("0.0.0.0/0"), ip_network("10.213.2.128/25"), ip_network("fd00::/8")]
+    busy = [
+        ip_network("10.213.0.0/24"),
+        ip_network("0.0.0.0/0"),
+        ip_network("10.213.2.128/25"),
+        ip_network("fd00::/8"),
+    ]
     found = got(assign(topology, busy=busy))
     assert (found["a"][0], found["c"][0]) == ("10.213.3.0/24", "10.213.4.0/24")
     assert got(assign(topology, busy=[ip_network("10.0.0.0/8")]))["a"][0] == "198.18.0.0/24"
@@ -75,28 +92,54 @@ def test_exhausted_pools_say_what_is_busy() -> None:
     with pytest.raises(InputError) as caught:
         assign(topology, busy=[ip_network("192.168.0.0/16")], pools=pools)
     assert str(caught.value) == (
-        "network b: no free subnet in 10.9.0.0/24 (this machine routes 192.168.0.0/16); give the network a `subnet`"
+        "network b: no free subnet in 10.9.0.0/24 (this machine routes 192.168.0.0/16); give "
+        "the network a `subnet`"
     )
 
 
 def test_pools_may_be_ipv6() -> None:
     topology = lab({"a": {}, "b": {}}, n=["b"])
     found = got(assign(topology, pools=[Pool(ip_network("fd00:9::/48"), 64)]))
-    assert found == {"a": ["fd00:9::/64", "fd00:9::1"], "b": ["fd00:9:0:1::/64", "fd00:9:0:1::1"], "n": ["fd00:9:0:1::2"]}
+    assert found == {
+        "a": ["fd00:9::/64", "fd00:9::1"],
+        "b": ["fd00:9:0:1::/64", "fd00:9:0:1::1"],
+        "n": ["fd00:9:0:1::2"],
+    }
 
 
 def test_what_runs_keeps_subnet_and_addresses() -> None:
     before = assign(lab({"lan": {}}, a=["lan"], b=["lan"]), busy=[ip_network("10.213.0.0/24")])
-    assert got(before) == {"lan": ["10.213.1.0/24", "10.213.1.1"], "a": ["10.213.1.2"], "b": ["10.213.1.3"]}
+    assert got(before) == {
+        "lan": ["10.213.1.0/24", "10.213.1.1"],
+        "a": ["10.213.1.2"],
+        "b": ["10.213.1.3"],
+    }
     after = assign(lab({"lan": {}}, c=["lan"], b=["lan"]), before)
-    assert got(after) == {"lan": ["10.213.1.0/24", "10.213.1.1"], "c": ["10.213.1.2"], "b": ["10.213.1.3"]}
+    assert got(after) == {
+        "lan": ["10.213.1.0/24", "10.213.1.1"],
+        "c": ["10.213.1.2"],
+        "b": ["10.213.1.3"],
+    }
     assert after.nodes[1].attachments[0].mac == before.nodes[1].attachments[0].mac
 
 
 def test_the_file_goes_before_what_runs() -> None:
     before = assign(lab({"lan": {"subnet": "10.0.0.0/24"}}, a=["lan"], b=["lan"]))
-    after = assign(lab({"lan": {"subnet": "10.0.0.0/24"}}, a=["lan"], b=["lan"], c={"networks": {"lan": "10.0.0.2"}}), before)
-    assert got(after) == {"lan": ["10.0.0.0/24", "10.0.0.1"], "a": ["10.0.0.4"], "b": ["10.0.0.3"], "c": ["10.0.0.2"]}
+    after = assign(
+        lab(
+            {"lan": {"subnet": "10.0.0.0/24"}},
+            a=["lan"],
+            b=["lan"],
+            c={"networks": {"lan": "10.0.0.2"}},
+        ),
+        before,
+    )
+    assert got(after) == {
+        "lan": ["10.0.0.0/24", "10.0.0.1"],
+        "a": ["10.0.0.4"],
+        "b": ["10.0.0.3"],
+        "c": ["10.0.0.2"],
+    }
     moved = assign(lab({"lan": {"subnet": "10.1.0.0/24"}}, a=["lan"], b=["lan"]), before)
     assert got(moved) == {"lan": ["10.1.0.0/24", "10.1.0.1"], "a": ["10.1.0.2"], "b": ["10.1.0.3"]}
 
@@ -115,7 +158,9 @@ def test_a_subnet_chosen_for_another_lab_is_kept_from_busy_ones() -> None:
 
 
 def test_mac_addresses_are_derived_and_local() -> None:
-    found = assign(lab({"lan": {"subnet": "10.0.0.0/16"}}, web={"count": 1000, "networks": ["lan"]}))
+    found = assign(
+        lab({"lan": {"subnet": "10.0.0.0/16"}}, web={"count": 1000, "networks": ["lan"]})
+    )
     macs = [node.attachments[0].mac for node in found.nodes] + [found.networks[0].mac]
     assert len(set(macs)) == 1001
     assert all(mac.startswith("02:") for mac in macs)
@@ -137,20 +182,25 @@ def test_five_thousand_nodes_are_no_matter() -> None:
 @pytest.mark.parametrize(
     ("busy", "subnet"),
     [
-        ("10.213.0.0/32", "10.213.1.0/24"), ("10.213.0.255/32", "10.213.1.0/24"), ("10.213.1.0/32", "10.213.0.0/24"),
-        ("10.212.255.255/32", "10.213.0.0/24"), ("10.213.0.0/16", "10.214.0.0/24"), ("10.213.0.0/17", "10.213.128.0/24"),
-        ("10.212.0.0/14", "198.18.0.0/24"), ("10.0.0.0/7", "198.18.0.0/24"), ("fd00::/8", "10.213.0.0/24"),
+        ("10.213.0.0/32", "10.213.1.0/24"), ("10.213.0.255/32", "10.213.1.0/24"), ("10.213.1.0/32", "10.213.0.0/24"),  # noqa: E501
+        ("10.212.255.255/32", "10.213.0.0/24"), ("10.213.0.0/16", "10.214.0.0/24"), ("10.213.0.0/17", "10.213.128.0/24"),  # noqa: E501
+        ("10.212.0.0/14", "198.18.0.0/24"), ("10.0.0.0/7", "198.18.0.0/24"), ("fd00::/8", "10.213.0.0/24"),  # noqa: E501
         ("0.0.0.0/0", "10.213.0.0/24"), ("0.0.0.0/1", "198.18.0.0/24"),
     ],
 )  # fmt: skip
 def test_one_busy_address_is_enough_to_keep_away(busy: str, subnet: str) -> None:
-    """The first or the last of a subnet; its neighbours and the other family are no matter, a default route neither."""
+    """The first or the last of a subnet; its neighbours and the other family are no matter, a
+    default route neither."""
     assert got(assign(lab({"a": {}}), busy=[ip_network(busy)]))["a"][0] == subnet
 
 
 def test_subnets_of_the_file_are_busy_too() -> None:
     """Also those that come later; what touches is merged and jumped over at once."""
-    given = {"b": {"subnet": "10.213.0.0/24"}, "c": {"subnet": "10.213.2.0/23"}, "d": {"subnet": "10.213.1.0/24"}}
+    given = {
+        "b": {"subnet": "10.213.0.0/24"},
+        "c": {"subnet": "10.213.2.0/23"},
+        "d": {"subnet": "10.213.1.0/24"},
+    }
     assert got(assign(lab({"a": {}, **given, "e": {}})))["a"][0] == "10.213.4.0/24"
     busy = [ip_network(f"10.213.{third}.0/24") for third in (4, 7, 5, 9, 6)]
     found = got(assign(lab({"a": {}, **given, "e": {}}), busy=busy))
@@ -158,11 +208,16 @@ def test_subnets_of_the_file_are_busy_too() -> None:
 
 
 def test_a_wider_subnet_begins_where_one_may() -> None:
-    """A /22 after a /24: at the next multiple of its size. A pool that is too small is passed over."""
+    """A /22 after a /24: at the next multiple of its size. A pool that is too small is passed
+    over."""
     topology = lab({"a": {}, "b": {}, "c": {}}, web={"count": 600, "networks": ["b"]})
     found = got(assign(topology))
     assert [found[name][0] for name in "abc"] == ["10.213.0.0/24", "10.213.4.0/22", "10.213.1.0/24"]
-    pools = [Pool(ip_network("10.9.0.0/25"), 24), Pool(ip_network("10.10.0.0/24"), 24), Pool(ip_network("10.12.0.0/22"), 24)]
+    pools = [
+        Pool(ip_network("10.9.0.0/25"), 24),
+        Pool(ip_network("10.10.0.0/24"), 24),
+        Pool(ip_network("10.12.0.0/22"), 24),
+    ]
     found = got(assign(lab({"a": {}}), pools=pools))
     assert found["a"][0] == "10.10.0.0/24"
 
@@ -181,14 +236,24 @@ def test_exhausted_pools_name_eight_busy_prefixes(busy: int, said: str) -> None:
     """A machine may route thousands."""
     pools = [Pool(ip_network("10.9.0.0/24"), 24), Pool(ip_network("10.8.0.0/25"), 24)]
     with pytest.raises(InputError) as caught:
-        assign(lab({"a": {}, "b": {}}), busy=[ip_network(f"10.0.{number}.0/32") for number in range(busy)], pools=pools)
+        assign(
+            lab({"a": {}, "b": {}}),
+            busy=[ip_network(f"10.0.{number}.0/32") for number in range(busy)],
+            pools=pools,
+        )
     assert str(caught.value) == (
-        f"network b: no free subnet in 10.9.0.0/24, 10.8.0.0/25 (this machine routes {said}); give the network a `subnet`"
+        f"network b: no free subnet in 10.9.0.0/24, 10.8.0.0/25 (this machine routes {said}); "
+        f"give the network a `subnet`"
     )
 
 
-@pytest.mark.parametrize(("gateway", "nodes", "stays"), [({}, 5, True), ({}, 6, False), ("none", 6, True), ("none", 7, False)])
-def test_what_runs_keeps_its_subnet_as_long_as_there_is_room(gateway: Any, nodes: int, stays: bool) -> None:
+@pytest.mark.parametrize(
+    ("gateway", "nodes", "stays"),
+    [({}, 5, True), ({}, 6, False), ("none", 6, True), ("none", 7, False)],
+)
+def test_what_runs_keeps_its_subnet_as_long_as_there_is_room(
+    gateway: Any, nodes: int, stays: bool
+) -> None:
     """A /29 has six addresses, of which the bridge takes one where it has an address."""
     more = {"gateway": gateway} if gateway else {}
     before = assign(lab({"lan": {"subnet": "10.0.0.0/29", **more}}, a=["lan"]))
@@ -209,7 +274,7 @@ def test_of_two_subnets_both_stay_or_none() -> None:
     [
         ("10.0.0.254", "10.0.0.0/24", "10.0.0.254"), ("10.0.0.128", "10.0.0.128/25", "10.0.0.130"),
         ("10.0.0.127", "10.0.0.0/25", "10.0.0.2"), ("10.0.0.126", "10.0.0.0/25", "10.0.0.126"),
-        ("10.0.0.129", "10.0.0.128/25", "10.0.0.130"), ("10.0.0.130", "10.0.0.128/25", "10.0.0.130"),
+        ("10.0.0.129", "10.0.0.128/25", "10.0.0.130"), ("10.0.0.130", "10.0.0.128/25", "10.0.0.130"),  # noqa: E501
         ("10.0.0.9", "fd00::/64", "fd00::2"),
     ],
 )  # fmt: skip
@@ -234,11 +299,15 @@ def test_a_full_subnet_names_the_node_that_gets_nothing() -> None:
     crowded = Topology("t", topology.networks, (*topology.nodes, Node("b", (Attachment("lan"),))))
     with pytest.raises(InputError) as caught:
         assign(crowded)
-    assert str(caught.value) == "network lan: no address is left in 10.0.0.0/30 for node b; choose a wider subnet"
+    assert (
+        str(caught.value)
+        == "network lan: no address is left in 10.0.0.0/30 for node b; choose a wider subnet"
+    )
 
 
 def test_macs_that_hash_alike_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One more part is added until the network has no such MAC; those of the bridge and of the file count, too."""
+    """One more part is added until the network has no such MAC; those of the bridge and of the file
+    count, too."""
     macs = {
         "10.0.0.2": "bridge",
         "10.0.0.2 1": "02:00:00:00:00:01",
@@ -247,16 +316,23 @@ def test_macs_that_hash_alike_are_told_apart(monkeypatch: pytest.MonkeyPatch) ->
         "10.0.0.4 1": "own",
     }
     monkeypatch.setattr("bascule.topology.addressing.network_mac", lambda lab, network: "bridge")
-    monkeypatch.setattr("bascule.topology.addressing.attachment_mac", lambda lab, node, interface, first: macs[first])
+    monkeypatch.setattr(
+        "bascule.topology.addressing.attachment_mac",
+        lambda lab, node, interface, first: macs[first],
+    )
     fixed = {"networks": {"lan": {"mac": "02:00:00:00:00:01", "address": "10.0.0.3"}}}
     found = assign(lab({"lan": {"subnet": "10.0.0.0/24"}}, a=["lan"], b=fixed, c=["lan"]))
     assert [node.attachments[0].mac for node in found.nodes] == ["free", "02:00:00:00:00:01", "own"]
 
 
 def test_derived_macs_follow_the_address_and_the_names_where_there_is_none() -> None:
-    """So a rebuilt node has the MAC that its peers know; two labs with the same names have different bridges."""
+    """So a rebuilt node has the MAC that its peers know; two labs with the same names have
+    different bridges."""
     networks = {"lan": {"subnet": "10.0.0.0/24"}}
-    one, other = (assign(from_data({"name": name, "networks": networks, "nodes": {"a": ["lan"]}})) for name in ("one", "other"))
+    one, other = (
+        assign(from_data({"name": name, "networks": networks, "nodes": {"a": ["lan"]}}))
+        for name in ("one", "other")
+    )
     assert one.networks[0].mac != other.networks[0].mac
     assert one.nodes[0].attachments[0].mac == derived_mac("one", "10.0.0.2")
     assert one.networks[0].mac == derived_mac("one", "lan")
@@ -277,7 +353,14 @@ def test_derived_macs_follow_the_address_and_the_names_where_there_is_none() -> 
 )
 def test_reserved_addresses_are_passed_over(reserved: list[str], expected: list[str]) -> None:
     """Single ones, ranges, ranges that touch; the gateway is the bridge's all the same."""
-    found = got(assign(lab({"lan": {"subnet": "10.0.0.0/24", "reserved": reserved}}, n={"count": 4, "networks": ["lan"]})))
+    found = got(
+        assign(
+            lab(
+                {"lan": {"subnet": "10.0.0.0/24", "reserved": reserved}},
+                n={"count": 4, "networks": ["lan"]},
+            )
+        )
+    )
     assert [found[f"n{number}"][0].rpartition(".")[2] for number in range(1, 5)] == expected
 
 
@@ -290,8 +373,14 @@ def test_a_range_and_what_is_reserved_in_it() -> None:
     }
     found = got(assign(lab({"lan": network}, n={"count": 4, "networks": ["lan"]})))
     assert [found[f"n{number}"] for number in range(1, 5)] == [
-        ["10.0.0.19", "fd00::2"], ["10.0.0.21", "fd00::3"], ["10.0.0.22", "fd00::4"], ["10.0.0.23", "fd00::5"],
+        ["10.0.0.19", "fd00::2"], ["10.0.0.21", "fd00::3"], ["10.0.0.22", "fd00::4"], ["10.0.0.23", "fd00::5"],  # noqa: E501
     ]  # fmt: skip
     before = assign(lab({"lan": {"subnet": "10.0.0.0/24"}}, a=["lan"], b=["lan"], c=["lan"]))
-    after = lab({"lan": {"subnet": "10.0.0.0/24", "reserved": "10.0.0.3"}}, a=["lan"], b=["lan"], c=["lan"])
-    assert [got(assign(after, before))[name] for name in "abc"] == [["10.0.0.2"], ["10.0.0.5"], ["10.0.0.4"]]
+    after = lab(
+        {"lan": {"subnet": "10.0.0.0/24", "reserved": "10.0.0.3"}}, a=["lan"], b=["lan"], c=["lan"]
+    )
+    assert [got(assign(after, before))[name] for name in "abc"] == [
+        ["10.0.0.2"],
+        ["10.0.0.5"],
+        ["10.0.0.4"],
+    ]

@@ -28,22 +28,32 @@ def test_add_network() -> None:
     assert grown.nodes == LAB.nodes
     with pytest.raises(InputError, match="network lan is there already"):
         edit.add_network(LAB, "lan", {})
-    with pytest.raises(TopologyError, match=r"networks\.dmz\.subnet: 10\.0\.0\.0/16 overlaps 10\.0\.0\.0/24 of lan"):
+    with pytest.raises(
+        TopologyError, match=r"networks\.dmz\.subnet: 10\.0\.0\.0/16 overlaps 10\.0\.0\.0/24 of lan"
+    ):
         edit.add_network(LAB, "dmz", {"subnet": "10.0.0.0/16"})
 
 
 def test_remove_network() -> None:
-    with pytest.raises(InputError, match=r"network lan has nodes attached \(a, b\); disconnect them first, or use force"):
+    with pytest.raises(
+        InputError,
+        match=r"network lan has nodes attached \(a, b\); disconnect them first, or use force",
+    ):
         edit.remove_network(LAB, "lan")
     with pytest.raises(NotFound, match="no network lam; did you mean 'lan'"):
         edit.remove_network(LAB, "lam")
     without = edit.remove_network(LAB, "lan", force=True)
     assert [network.name for network in without.networks] == ["wan"]
-    assert [[item.interface for item in node.attachments] for node in without.nodes] == [["eth1"], []]
+    assert [[item.interface for item in node.attachments] for node in without.nodes] == [
+        ["eth1"],
+        [],
+    ]
 
 
 def test_a_route_through_a_network_keeps_it() -> None:
-    node = Node("c", (Attachment("wan"),), (Route(ip_network("10.9.0.0/16"), ip_address("10.1.0.1")),))
+    node = Node(
+        "c", (Attachment("wan"),), (Route(ip_network("10.9.0.0/16"), ip_address("10.1.0.1")),)
+    )
     grown = edit.add_node(LAB, node)
     with pytest.raises(TopologyError, match="next hop"):
         edit.disconnect(grown, "c", "wan")
@@ -62,7 +72,9 @@ def test_add_and_remove_node() -> None:
 
 
 def test_add_node_in_the_files_words() -> None:
-    grown = edit.add_node_data(LAB, "web", {"networks": ["lan"], "count": 2, "sysctls": [], "routes": []})
+    grown = edit.add_node_data(
+        LAB, "web", {"networks": ["lan"], "count": 2, "sysctls": [], "routes": []}
+    )
     assert [node.name for node in grown.nodes] == ["a", "b", "web1", "web2"]
     with pytest.raises(TopologyError, match="web1 is made by the count of `web` too"):
         edit.add_node_data(grown, "web", {"count": 1})
@@ -70,7 +82,9 @@ def test_add_node_in_the_files_words() -> None:
 
 def test_connect_takes_the_next_free_names() -> None:
     grown = edit.connect(LAB, "b", Attachment("wan", (ip_address("10.1.0.9"),)))
-    assert grown.nodes[1].attachments[1] == Attachment("wan", (ip_address("10.1.0.9"),), "eth1", "veth-b-1")
+    assert grown.nodes[1].attachments[1] == Attachment(
+        "wan", (ip_address("10.1.0.9"),), "eth1", "veth-b-1"
+    )
     moved = edit.connect(edit.disconnect(LAB, "a", "lan"), "a", Attachment("lan"))
     assert [(item.interface, item.host_interface) for item in moved.nodes[0].attachments] == [
         ("eth1", "veth-a-1"),
@@ -92,7 +106,8 @@ def test_connect_and_disconnect_name_what_is_missing() -> None:
 
 
 def test_an_edit_renames_nothing() -> None:
-    """A new node that asks for another's derived name is refused; at first reading of a file it would come first."""
+    """A new node that asks for another's derived name is refused; at first reading of a file it
+    would come first."""
     with pytest.raises(TopologyError, match="'veth-b' is taken by node b"):
         edit.add_node(LAB, Node("c", (Attachment("lan", (), "", "veth-b"),)))
 
@@ -113,11 +128,18 @@ def test_from_nothing() -> None:
 
 def test_a_network_in_use_names_five_of_its_nodes() -> None:
     """More than five fill the line."""
-    for count, names in ((5, "n1, n2, n3, n4, n5"), (6, "n1, n2, n3, n4, n5 and 1 more"), (9, "n1, n2, n3, n4, n5 and 4 more")):
+    for count, names in (
+        (5, "n1, n2, n3, n4, n5"),
+        (6, "n1, n2, n3, n4, n5 and 1 more"),
+        (9, "n1, n2, n3, n4, n5 and 4 more"),
+    ):
         lab = from_data({"nodes": {"n": {"count": count, "networks": ["lan"]}}})
         with pytest.raises(InputError) as caught:
             edit.remove_network(lab, "lan")
-        assert str(caught.value) == f"network lan has nodes attached ({names}); disconnect them first, or use force"
+        assert (
+            str(caught.value)
+            == f"network lan has nodes attached ({names}); disconnect them first, or use force"
+        )
 
 
 def test_what_is_there_is_named_eight_times_at_most() -> None:
@@ -125,7 +147,9 @@ def test_what_is_there_is_named_eight_times_at_most() -> None:
     lab = from_data({"nodes": [f"node{number}" for number in range(9)]})
     with pytest.raises(NotFound) as caught:
         edit.remove_node(lab, "x")
-    assert str(caught.value) == "no node x; there are " + ", ".join(f"node{number}" for number in range(8))
+    assert str(caught.value) == "no node x; there are " + ", ".join(
+        f"node{number}" for number in range(8)
+    )
 
 
 MORE = edit.add_node(edit.add_network(LAB, "x", {}), Node("c"))
@@ -134,14 +158,14 @@ MORE = edit.add_node(edit.add_network(LAB, "x", {}), Node("c"))
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda: edit.add_node_data(LAB, "a", {}), "node a is there already; choose another name, or remove it first"),
-        (lambda: edit.add_node(LAB, Node("a")), "node a is there already; choose another name, or remove it first"),
-        (lambda: edit.add_node_data(LAB, "c", {"count": "x"}), "edit: nodes.c.count: must be a whole number, not text"),
-        (lambda: edit.add_network(LAB, "lo", {}), "edit: networks.lo: 'lo' is reserved by the kernel; choose another name"),
+        (lambda: edit.add_node_data(LAB, "a", {}), "node a is there already; choose another name, or remove it first"),  # noqa: E501
+        (lambda: edit.add_node(LAB, Node("a")), "node a is there already; choose another name, or remove it first"),  # noqa: E501
+        (lambda: edit.add_node_data(LAB, "c", {"count": "x"}), "edit: nodes.c.count: must be a whole number, not text"),  # noqa: E501
+        (lambda: edit.add_network(LAB, "lo", {}), "edit: networks.lo: 'lo' is reserved by the kernel; choose another name"),  # noqa: E501
         (lambda: edit.disconnect(LAB, "c", "lan"), "no node c; there are a, b"),
         (lambda: edit.disconnect(LAB, "a", "dmz"), "no network dmz; there are lan, wan"),
-        (lambda: edit.disconnect(MORE, "a", "x"), "node a is not attached to network x; it is on lan, wan"),
-        (lambda: edit.disconnect(MORE, "c", "lan"), "node c is not attached to network lan; it is on none"),
+        (lambda: edit.disconnect(MORE, "a", "x"), "node a is not attached to network x; it is on lan, wan"),  # noqa: E501
+        (lambda: edit.disconnect(MORE, "c", "lan"), "node c is not attached to network lan; it is on none"),  # noqa: E501
         (lambda: edit.connect(LAB, "c", Attachment("lan")), "no node c; there are a, b"),
         (lambda: edit.connect(LAB, "a", Attachment("x")), "no network x; there are lan, wan"),
         (lambda: edit.remove_network(LAB, "x"), "no network x; there are lan, wan"),
@@ -149,7 +173,8 @@ MORE = edit.add_node(edit.add_network(LAB, "x", {}), Node("c"))
     ],
 )  # fmt: skip
 def test_what_an_edit_says(change: Callable[[], Topology], message: str) -> None:
-    """The noun, the name, what there is; mistakes that the loader finds come from `edit`, not from a file."""
+    """The noun, the name, what there is; mistakes that the loader finds come from `edit`, not from
+    a file."""
     with pytest.raises(InputError) as caught:
         change()
     assert str(caught.value) == message

@@ -1,6 +1,7 @@
 """Every mistake that a lab file can hold, with the complete message: the table is ``mistakes.txt``.
 
-``PYTHONPATH=src python tests/topology/test_mistakes.py`` writes what is said now; read the diff before committing.
+``PYTHONPATH=src python tests/topology/test_mistakes.py`` writes what is said now; read the diff
+before committing.
 """
 
 from __future__ import annotations
@@ -55,20 +56,31 @@ def test_mistakes_in_data_have_a_path_and_no_position() -> None:
 
 
 def test_hundreds_of_mistakes_are_cut_short() -> None:
-    text = "networks: {lan: {}}\nnodes:\n" + "".join(f"  n{number}: [wan]\n" for number in range(5000))
+    text = "networks: {lan: {}}\nnodes:\n" + "".join(
+        f"  n{number}: [wan]\n" for number in range(5000)
+    )
     with pytest.raises(TopologyError) as caught:
         load_text(text.encode(), "lab.yaml")
     assert len(caught.value.mistakes) == 201
     # Reading stopped at twice as many.
     assert caught.value.mistakes[-1] == Mistake("lab.yaml", 0, 0, "", "and 201 more mistakes")
-    assert str(caught.value.mistakes[0]) == "lab.yaml:3:8: nodes.n0.networks.wan: unknown network 'wan'; did you mean 'lan'?"
+    assert (
+        str(caught.value.mistakes[0])
+        == "lab.yaml:3:8: nodes.n0.networks.wan: unknown network 'wan'; did you mean 'lan'?"
+    )
 
 
 def test_two_hundred_mistakes_are_all_shown() -> None:
     """From the next one on the rest is counted, in a line without a place."""
-    for count, last in ((200, "script: nodes.n199.networks.wan: unknown network 'wan'"), (201, "script: and 1 more mistakes")):
+    for count, last in (
+        (200, "script: nodes.n199.networks.wan: unknown network 'wan'"),
+        (201, "script: and 1 more mistakes"),
+    ):
         with pytest.raises(TopologyError) as caught:
-            from_data({"networks": {}, "nodes": {f"n{number}": ["wan"] for number in range(count)}}, "script")
+            from_data(
+                {"networks": {}, "nodes": {f"n{number}": ["wan"] for number in range(count)}},
+                "script",
+            )
         assert str(caught.value).splitlines()[-1].startswith(last)
         assert len(caught.value.mistakes) == count
 
@@ -98,19 +110,41 @@ def test_a_hint_is_looked_for_among_three_hundred_names() -> None:
 
 def test_places_count_lines_and_columns_from_one() -> None:
     """A line break belongs to the line that it ends."""
-    assert [place_in("\nab\n\nc", offset) for offset in range(6)] == [(1, 1), (2, 1), (2, 2), (2, 3), (3, 1), (4, 1)]
+    assert [place_in("\nab\n\nc", offset) for offset in range(6)] == [
+        (1, 1),
+        (2, 1),
+        (2, 2),
+        (2, 3),
+        (3, 1),
+        (4, 1),
+    ]
 
 
 def test_topologies_built_in_code_are_judged_too() -> None:
     """What no file can say: a network that is not there, or one node on it twice."""
     lan = Attachment("lan", interface="eth0", host_interface="p0")
-    node = Node("a", (lan, lan, Attachment("wan", interface="eth1"), Attachment("lan"), Attachment("x", interface="eth1")))
+    node = Node(
+        "a",
+        (
+            lan,
+            lan,
+            Attachment("wan", interface="eth1"),
+            Attachment("lan"),
+            Attachment("x", interface="eth1"),
+        ),
+    )
     assert check(Topology("t", (Network("lan"),), (node,))) == [
-        (("nodes", "a", "networks", "lan", "host_interface"), "'p0' is taken by node a; each host interface needs its own name"),
+        (
+            ("nodes", "a", "networks", "lan", "host_interface"),
+            "'p0' is taken by node a; each host interface needs its own name",
+        ),
         (("nodes", "a", "networks", "lan"), "the node is attached to this network twice; keep one"),
         (("nodes", "a", "networks", "wan"), "unknown network 'wan'"),
         (("nodes", "a", "networks", "lan"), "the node is attached to this network twice; keep one"),
-        (("nodes", "a", "networks", "x", "interface"), "'eth1' is the interface on wan already; choose another name"),
+        (
+            ("nodes", "a", "networks", "x", "interface"),
+            "'eth1' is the interface on wan already; choose another name",
+        ),
         (("nodes", "a", "networks", "x"), "unknown network 'x'"),
     ]
 
@@ -119,7 +153,9 @@ def _write() -> None:
     out = _PREFACE
     for block in _BLOCKS:
         headline, file, text, _ = _parts(block)
-        out += f"\n=== {headline}\n{text}" + "".join(f"> {line}\n" for line in _said(text, file).splitlines())
+        out += f"\n=== {headline}\n{text}" + "".join(
+            f"> {line}\n" for line in _said(text, file).splitlines()
+        )
     GOLDEN.write_text(out, encoding="utf-8")
 
 

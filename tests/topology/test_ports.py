@@ -1,4 +1,5 @@
-"""Published ports: the short form and back, which two clash, and which port of the host is chosen where none is named."""
+"""Published ports: the short form and back, which two clash, and which port of the host is chosen
+where none is named."""
 
 from __future__ import annotations
 
@@ -39,7 +40,14 @@ def test_the_short_form(text: str) -> None:
     assert port_text(FORMS[text]) == text
 
 
-SAME = {"80/tcp": "80", "80-80": "80", ":80": "80", "8080-8080:80": "8080:80", "[127.0.0.1]:1:2": "127.0.0.1:1:2", "080": "80"}
+SAME = {
+    "80/tcp": "80",
+    "80-80": "80",
+    ":80": "80",
+    "8080-8080:80": "8080:80",
+    "[127.0.0.1]:1:2": "127.0.0.1:1:2",
+    "080": "80",
+}
 
 
 @pytest.mark.parametrize("text", SAME)
@@ -88,7 +96,13 @@ def any_port(draw: st.DrawFn) -> Port:
     count = draw(st.integers(1, 40))
     numbers = st.integers(1, ports.LAST + 1 - count)
     host = draw(st.sampled_from([None, V4, V6, ANY4, ANY6]))
-    return Port(draw(st.sampled_from(["tcp", "udp", "sctp"])), draw(numbers), draw(st.just(0) | numbers), count, host)
+    return Port(
+        draw(st.sampled_from(["tcp", "udp", "sctp"])),
+        draw(numbers),
+        draw(st.just(0) | numbers),
+        count,
+        host,
+    )
 
 
 @given(any_port())
@@ -98,8 +112,18 @@ def test_the_short_form_says_everything(found: Port) -> None:
 
 def test_families_and_addresses() -> None:
     """A port of no address is one of all of them, as are 0.0.0.0 and :: for their families."""
-    assert [families(Port("tcp", 1, 1, 1, host)) for host in (None, V4, ANY6)] == [(4, 6), (4,), (6,)]
-    assert [bound_to(Port("tcp", 1, 1, 1, host)) for host in (None, ANY4, ANY6, V4, V6)] == [None, None, None, V4, V6]
+    assert [families(Port("tcp", 1, 1, 1, host)) for host in (None, V4, ANY6)] == [
+        (4, 6),
+        (4,),
+        (6,),
+    ]
+    assert [bound_to(Port("tcp", 1, 1, 1, host)) for host in (None, ANY4, ANY6, V4, V6)] == [
+        None,
+        None,
+        None,
+        V4,
+        V6,
+    ]
 
 
 CLASHES = [
@@ -142,13 +166,20 @@ def test_who_has_a_port() -> None:
     assert taken.owner_of(port("78-80:1-3")) == (80, "web")
     assert taken.owner_of(port("80/udp")) is None
     assert taken.owner_of(port("127.0.0.3:80:1")) is None
-    assert [taken.owner_of(port(f"{number}:1/udp")) for number in (89, 90, 92, 93)] == [None, (90, "dns"), (92, "dns"), None]
+    assert [taken.owner_of(port(f"{number}:1/udp")) for number in (89, 90, 92, 93)] == [
+        None,
+        (90, "dns"),
+        (92, "dns"),
+        None,
+    ]
     assert taken.owner_of(port("91-95:1-5/udp")) == (91, "dns")
     assert taken.owner_of(port("90:1")) is None
 
 
 def _lab(**nodes: list[str]) -> Topology:
-    return Topology("t", (), tuple(Node(name, ports=tuple(map(port, texts))) for name, texts in nodes.items()))
+    return Topology(
+        "t", (), tuple(Node(name, ports=tuple(map(port, texts))) for name, texts in nodes.items())
+    )
 
 
 def _texts(topology: Topology) -> dict[str, list[str]]:
@@ -156,7 +187,8 @@ def _texts(topology: Topology) -> dict[str, list[str]]:
 
 
 def test_a_free_port_is_chosen() -> None:
-    """From 49152 on (RFC 6335), the next that neither this lab nor another has; what the file names stays."""
+    """From 49152 on (RFC 6335), the next that neither this lab nor another has; what the file names
+    stays."""
     lab = _lab(a=["80", "8080:80", "80/udp"], b=["80", "127.0.0.1::80", "49154:9"], c=[])
     assert _texts(publish(lab, None)) == {
         "a": ["49152:80", "8080:80", "49152:80/udp"],
@@ -166,7 +198,9 @@ def test_a_free_port_is_chosen() -> None:
     first, second = Taken(), Taken()
     first.add(port("49152:1"), "lab x")
     second.add(port("49153-49154:1-2"), "lab y")
-    assert _texts(publish(_lab(a=["80", "1-2"]), None, (first, second))) == {"a": ["49155:80", "49156-49157:1-2"]}
+    assert _texts(publish(_lab(a=["80", "1-2"]), None, (first, second))) == {
+        "a": ["49155:80", "49156-49157:1-2"]
+    }
 
 
 def test_a_lab_whose_ports_are_all_named_is_left_alone() -> None:

@@ -1,4 +1,5 @@
-"""What holds for every lab: allocation, the way through the file and back, and a loader that never falls over."""
+"""What holds for every lab: allocation, the way through the file and back, and a loader that never
+falls over."""
 
 from __future__ import annotations
 
@@ -45,7 +46,9 @@ def test_every_attachment_gets_one_good_address_of_each_subnet(data: dict[str, A
 @given(labs())
 def test_names_never_clash(data: dict[str, Any]) -> None:
     lab = from_data(data)
-    outside = [item.host_interface for node in lab.nodes for item in node.attachments] + [net.name for net in lab.networks]
+    outside = [item.host_interface for node in lab.nodes for item in node.attachments] + [
+        net.name for net in lab.networks
+    ]
     assert len(set(outside)) == len(outside)
     for node in lab.nodes:
         assert len({item.interface for item in node.attachments}) == len(node.attachments)
@@ -73,10 +76,15 @@ def test_assigning_again_changes_nothing(data: dict[str, Any]) -> None:
 
 
 @given(labs(), st.data())
-def test_what_stays_in_the_file_keeps_its_addresses(data: dict[str, Any], draw: st.DataObject) -> None:
+def test_what_stays_in_the_file_keeps_its_addresses(
+    data: dict[str, Any], draw: st.DataObject
+) -> None:
     before = assign(from_data(data))
     gone = draw.draw(st.sets(st.sampled_from(sorted(data["nodes"]) or ["none"])))
-    data["nodes"] = {"n00": list(data["networks"]), **{name: node for name, node in data["nodes"].items() if name not in gone}}
+    data["nodes"] = {
+        "n00": list(data["networks"]),
+        **{name: node for name, node in data["nodes"].items() if name not in gone},
+    }
     after = assign(from_data(data), before)
     had = _addresses(before)
     for key, addresses in _addresses(after).items():
@@ -84,7 +92,9 @@ def test_what_stays_in_the_file_keeps_its_addresses(data: dict[str, Any], draw: 
 
 
 def _addresses(lab: Assigned) -> dict[tuple[str, str], object]:
-    return {(node.name, item.network): item.addresses for node in lab.nodes for item in node.attachments}
+    return {
+        (node.name, item.network): item.addresses for node in lab.nodes for item in node.attachments
+    }
 
 
 def _never_raises_but_topology_error(text: bytes, name: str) -> None:
@@ -92,7 +102,9 @@ def _never_raises_but_topology_error(text: bytes, name: str) -> None:
         load_text(text, name)
     except TopologyError as error:
         assert error.mistakes
-        assert all("\n" not in str(mistake) and str(mistake).isprintable() for mistake in error.mistakes)
+        assert all(
+            "\n" not in str(mistake) and str(mistake).isprintable() for mistake in error.mistakes
+        )
 
 
 NAMES = st.sampled_from(["lab.yaml", "lab.json", "lab.toml", "lab"])
@@ -104,7 +116,7 @@ def test_any_bytes(text: bytes, name: str) -> None:
 
 
 _TEXTS = """nodes networks lan subnet 10.0.0.0/24 count 5 true null ns1 routes sysctls 0x 1e5 & a *a << | > !t ? % @
-{ } [ ] : , - = . " ' # \\ \\ud800 [[ ]] '''"""
+{ } [ ] : , - = . " ' # \\ \\ud800 [[ ]] '''"""  # noqa: E501
 _PIECES = [*_TEXTS.split(), '"""', "\n", "\n  ", " ", "\t", ": ", "- "]
 
 
@@ -114,15 +126,19 @@ def test_any_text_that_looks_like_a_lab(text: str, name: str) -> None:
 
 
 _WORDS = """name networks nodes subnet gateway mtu mac address ipv4_address ipv6_address interface host_interface mac_address
-routes sysctls count to via dev metric lan wan ns1 ns2 net.ipv4.ip_forward"""
+routes sysctls count to via dev metric lan wan ns1 ns2 net.ipv4.ip_forward"""  # noqa: E501
 _KEYS = st.sampled_from(_WORDS.split())
 _SCALARS = st.one_of(
-    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=6), st.binary(max_size=3), st.complex_numbers(),
-    st.sampled_from(["none", "default", "10.0.0.0/24", "10.0.0.1", "fd00::/64", "fd00::5", "10.0.0.0/24 via 10.0.0.1", "lan",
-                     "02:00:00:00:00:01", "default via fd00::1 dev eth0 metric 5", "net.ipv4.ip_forward=1", "\ud800", "a/b%c"]),
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=6), st.binary(max_size=3), st.complex_numbers(),  # noqa: E501
+    st.sampled_from(["none", "default", "10.0.0.0/24", "10.0.0.1", "fd00::/64", "fd00::5", "10.0.0.0/24 via 10.0.0.1", "lan",  # noqa: E501
+                     "02:00:00:00:00:01", "default via fd00::1 dev eth0 metric 5", "net.ipv4.ip_forward=1", "\ud800", "a/b%c"]),  # noqa: E501
 )  # fmt: skip
 _DATA = st.recursive(
-    _SCALARS, lambda below: st.lists(below, max_size=3) | st.dictionaries(_KEYS | _SCALARS, below, max_size=4), max_leaves=25
+    _SCALARS,
+    lambda below: (
+        st.lists(below, max_size=3) | st.dictionaries(_KEYS | _SCALARS, below, max_size=4)
+    ),
+    max_leaves=25,
 )
 _NOUNS = st.dictionaries(_KEYS, _DATA, max_size=3)
 _LAB = st.fixed_dictionaries({}, optional={"name": _DATA, "networks": _NOUNS, "nodes": _NOUNS})
@@ -134,7 +150,9 @@ def test_any_data(data: object) -> None:
         topology = from_data(data)
     except TopologyError as error:
         assert error.mistakes
-        assert all("\n" not in str(mistake) and str(mistake).isprintable() for mistake in error.mistakes)
+        assert all(
+            "\n" not in str(mistake) and str(mistake).isprintable() for mistake in error.mistakes
+        )
     else:
         assert from_data(to_data(topology)) == topology
 

@@ -41,9 +41,9 @@ def said(text: str | bytes, filename: str = "lab.yaml") -> str:
 @pytest.mark.parametrize(
     ("text", "value"),
     [
-        ("no", "no"), ("yes", "yes"), ("on", "on"), ("off", "off"), ("y", "y"), ("22:22", "22:22"), ("1_000", "1_000"),
-        ("true", True), ("False", False), ("~", None), ("", None), ("null", None), ("0o17", 15), ("017", 17),
-        ("0x1F", 31), ("-5", -5), ("1.5", 1.5), ("1e3", 1000.0), ("10.0.0.1", "10.0.0.1"), ("2001-01-01", "2001-01-01"),
+        ("no", "no"), ("yes", "yes"), ("on", "on"), ("off", "off"), ("y", "y"), ("22:22", "22:22"), ("1_000", "1_000"),  # noqa: E501
+        ("true", True), ("False", False), ("~", None), ("", None), ("null", None), ("0o17", 15), ("017", 17),  # noqa: E501
+        ("0x1F", 31), ("-5", -5), ("1.5", 1.5), ("1e3", 1000.0), ("10.0.0.1", "10.0.0.1"), ("2001-01-01", "2001-01-01"),  # noqa: E501
         ("-", "-"), ("+", "+"), (".", "."), ("<<", "<<"), ("=", "="), ("9" * 50, 1e50),
     ],
 )  # fmt: skip
@@ -52,7 +52,10 @@ def test_plain_scalars_are_those_of_yaml_1_2(text: str, value: object) -> None:
 
 
 def test_quoted_scalars_are_text() -> None:
-    assert plain(parse(b"a: ['1', \"true\", !!str 5]\nb: |-\n  7\n", "x.yaml")) == {"a": ["1", "true", "5"], "b": "7"}
+    assert plain(parse(b"a: ['1', \"true\", !!str 5]\nb: |-\n  7\n", "x.yaml")) == {
+        "a": ["1", "true", "5"],
+        "b": "7",
+    }
 
 
 YAML = b"nodes:\n  a: [lan, wan]\n  b:\n    networks: {lan: 10.0.0.5}\n"
@@ -83,7 +86,11 @@ def test_columns_count_characters_not_bytes() -> None:
 
 
 def test_byte_order_mark_and_windows_lines() -> None:
-    for name, text in (("x.yaml", b"a: 1\r\nb: 2\r\n"), ("x.json", b'{"a": 1,\r\n"b": 2}'), ("x.toml", b"a = 1\r\nb = 2\r\n")):
+    for name, text in (
+        ("x.yaml", b"a: 1\r\nb: 2\r\n"),
+        ("x.json", b'{"a": 1,\r\n"b": 2}'),
+        ("x.toml", b"a = 1\r\nb = 2\r\n"),
+    ):
         tree = parse(b"\xef\xbb\xbf" + text, name)
         assert plain(tree) == {"a": 1, "b": 2}
         assert tree.find(("b",), {}).key_place == (2, 1)
@@ -105,17 +112,26 @@ HUGE = 200_000
 def test_the_place_of_what_is_too_deep() -> None:
     """Ours, or libyaml's own, whose newer versions look ahead and stop at a thousand levels."""
     found = said("a:\n  [" + "[" * HUGE, "x.yaml")
-    assert re.fullmatch(r"x\.yaml:2:(66|1002): lists and maps are nested more than 64 deep; a lab file needs seven levels", found)
+    assert re.fullmatch(
+        (
+            r"x\.yaml:2:(66|1002): lists and maps are nested more than 64 deep; a lab file needs "
+            r"seven levels"
+        ),
+        found,
+    )
 
 
 def test_a_json_text_that_does_not_end() -> None:
-    assert said('{"name": "x', "x.json") == "x.json:1:10: not valid JSON: Unterminated string starting"
+    assert (
+        said('{"name": "x', "x.json") == "x.json:1:10: not valid JSON: Unterminated string starting"
+    )
 
 
 @pytest.mark.parametrize(
     ("text", "name", "expected"),
     [
-        ("[" * HUGE, "x.yaml", ": lists and maps are nested more than 64 deep"),  # libyaml's column or ours
+        # libyaml's column or ours
+        ("[" * HUGE, "x.yaml", ": lists and maps are nested more than 64 deep"),
         ("{a: " * HUGE, "x.yaml", "x.yaml:1:257: lists and maps are nested more than 64 deep"),
         ("- " * HUGE, "x.yaml", "x.yaml:1:129: lists and maps are nested more than 64 deep"),
         ("[" * HUGE, "x.json", "x.json:1:65: lists and maps are nested more than 64 deep"),
@@ -142,7 +158,9 @@ def test_hostile_texts_are_refused_at_once(text: str, name: str, expected: str) 
 
 def test_a_bomb_of_aliases_is_seen_before_it_grows() -> None:
     lines = ["a0: &a0 [x,x,x,x,x,x,x,x,x,x]"]
-    lines += [f"a{level}: &a{level} [{','.join([f'*a{level - 1}'] * 10)}]" for level in range(1, 10)]
+    lines += [
+        f"a{level}: &a{level} [{','.join([f'*a{level - 1}'] * 10)}]" for level in range(1, 10)
+    ]
     assert said("\n".join(lines)).startswith("lab.yaml:6:10: more than 200,000 values")
 
 
@@ -152,7 +170,10 @@ def test_aliases_that_never_end() -> None:
 
 
 def test_not_utf8() -> None:
-    assert said(b"a: 1\nb: \xc3\xa9\xff") == "lab.yaml:2:5: not UTF-8: byte 0xff at offset 10; save the file as UTF-8"
+    assert (
+        said(b"a: 1\nb: \xc3\xa9\xff")
+        == "lab.yaml:2:5: not UTF-8: byte 0xff at offset 10; save the file as UTF-8"
+    )
     assert "not UTF-8: byte 0xff at offset 0" in said("a: 1".encode("utf-16"))
 
 
@@ -172,7 +193,8 @@ DEEP = {
 
 @pytest.mark.parametrize("name", DEEP)
 def test_nesting_is_counted_by_what_is_open(name: str) -> None:
-    """64 levels with the map around them are read, 65 are not; lists beside each other are no deeper than one."""
+    """64 levels with the map around them are read, 65 are not; lists beside each other are no
+    deeper than one."""
     outer = 0 if name == "x.toml" else 1  # TOML's top has no bracket
     parse(DEEP[name](64 - outer).encode(), name)
     assert "nested more than 64 deep" in said(DEEP[name](65 - outer), name)
@@ -210,7 +232,8 @@ def test_dots_and_brackets_of_toml_add_up() -> None:
 def test_every_value_counts_and_the_first_one_too_many_is_named(
     name: str, text: str, count: int, place: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Keys, scalars, lists and maps, aliases as often as they are used: the bound is met exactly."""
+    """Keys, scalars, lists and maps, aliases as often as they are used: the bound is met
+    exactly."""
     module = f"bascule.topology.read_{name[2:]}.MAX_VALUES"
     for bound in range(3, 30):
         monkeypatch.setattr(module, bound)
@@ -234,12 +257,21 @@ def test_an_alias_has_the_place_and_text_of_what_it_names() -> None:
 
 
 def test_numbers_of_any_length_are_no_mistake_of_form() -> None:
-    """Whether a field takes them is judged later: JSON gives up to 40 digits exactly, the others what they read."""
+    """Whether a field takes them is judged later: JSON gives up to 40 digits exactly, the others
+    what they read."""
     tree = parse(f'{{"a": {"9" * 40}, "b": {"9" * 5000}, "c": -{"9" * 39}}}'.encode(), "x.json")
     assert plain(tree) == {"a": 10**40 - 1, "b": 0.0, "c": 1 - 10**39}
     assert tree.find(("b",), {}).text == "9" * 59 + "…"
-    assert plain(parse(b'{"a": 1.5, "b": 1e3, "c": -2.5E-1}', "x.json")) == {"a": 1.5, "b": 1000.0, "c": -0.25}
-    for number, text in ((2**64 - 1, str(2**64 - 1)), (2**64, "a very large number"), (-(2**64) + 1, str(1 - 2**64))):
+    assert plain(parse(b'{"a": 1.5, "b": 1e3, "c": -2.5E-1}', "x.json")) == {
+        "a": 1.5,
+        "b": 1000.0,
+        "c": -0.25,
+    }
+    for number, text in (
+        (2**64 - 1, str(2**64 - 1)),
+        (2**64, "a very large number"),
+        (-(2**64) + 1, str(1 - 2**64)),
+    ):
         assert parse(f"a = {number}".encode(), "x.toml").find(("a",), {}).text == text
         assert from_python(number, "x").text == text
 
@@ -247,7 +279,10 @@ def test_numbers_of_any_length_are_no_mistake_of_form() -> None:
 @pytest.mark.parametrize("name", ["NaN", "Infinity", "-Infinity"])
 def test_python_s_own_constants_are_no_json(name: str) -> None:
     """json.loads would take them."""
-    assert said(f'{{"a": {name}}}', "x.json") == f"x.json:1:7: not valid JSON: {name} is no JSON value; write a number"
+    assert (
+        said(f'{{"a": {name}}}', "x.json")
+        == f"x.json:1:7: not valid JSON: {name} is no JSON value; write a number"
+    )
 
 
 def test_mistakes_of_form_are_told_together_in_order() -> None:
@@ -264,7 +299,9 @@ def test_mistakes_of_form_are_told_together_in_order() -> None:
     assert {mistake.path for mistake in caught.value.mistakes} == {""}
     with pytest.raises(TopologyError) as caught:
         parse(b'{"a": 1,\n "a": 2}', "x.json")
-    assert caught.value.mistakes == [Mistake("x.json", 2, 2, "", "'a' is given twice, first at line 1, column 2; keep one")]
+    assert caught.value.mistakes == [
+        Mistake("x.json", 2, 2, "", "'a' is given twice, first at line 1, column 2; keep one")
+    ]
 
 
 @pytest.mark.parametrize("name", ["x.YAML", "x.yml", "x", "x.json.yaml"])
@@ -302,8 +339,14 @@ def test_sixteen_mebibytes_are_not_too_large() -> None:
     [
         (yaml.MarkedYAMLError(), "x.yaml: not valid YAML: syntax error"),
         (yaml.MarkedYAMLError(context="while looking"), "x.yaml: not valid YAML: while looking"),
-        (yaml.MarkedYAMLError("while looking", problem="found nothing"), "x.yaml: not valid YAML: found nothing, while looking"),
-        (yaml.MarkedYAMLError(None, yaml.Mark("x", 0, 4, 2, None, 0)), "x.yaml:5:3: not valid YAML: syntax error"),
+        (
+            yaml.MarkedYAMLError("while looking", problem="found nothing"),
+            "x.yaml: not valid YAML: found nothing, while looking",
+        ),
+        (
+            yaml.MarkedYAMLError(None, yaml.Mark("x", 0, 4, 2, None, 0)),
+            "x.yaml:5:3: not valid YAML: syntax error",
+        ),
         (yaml.YAMLError("found\na bell"), "x.yaml: not valid YAML: found\\na bell"),
     ],
 )
@@ -321,11 +364,15 @@ def test_a_parser_that_says_little_is_quoted_all_the_same(
 
 def test_a_control_character_is_named_with_its_place() -> None:
     """Line and column, as an editor counts them."""
-    assert said("a: 1\nb: [x,\x0c]\n") == "lab.yaml:2:7: the control character U+000C is not allowed; remove it"
+    assert (
+        said("a: 1\nb: [x,\x0c]\n")
+        == "lab.yaml:2:7: the control character U+000C is not allowed; remove it"
+    )
 
 
 def test_data_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Data that holds itself is seen by its depth; data that is shared ten times at each level by the number of its values."""
+    """Data that holds itself is seen by its depth; data that is shared ten times at each level by
+    the number of its values."""
     endless: list[object] = []
     endless.append(endless)
     with pytest.raises(TopologyError, match="nested more than 64 deep"):
@@ -340,8 +387,14 @@ def test_data_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 values = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.text(st.characters(codec="utf-8"), max_size=8),
-    lambda below: st.lists(below, max_size=4) | st.dictionaries(st.text(st.characters(codec="utf-8"), max_size=8), below),
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63)
+    | st.text(st.characters(codec="utf-8"), max_size=8),
+    lambda below: (
+        st.lists(below, max_size=4)
+        | st.dictionaries(st.text(st.characters(codec="utf-8"), max_size=8), below)
+    ),
     max_leaves=12,
 )
 
@@ -366,17 +419,23 @@ def test_yaml_is_read_as_it_was_written(value: object) -> None:
 
 
 def _reads_otherwise(value: object) -> bool:
-    """PyYAML writes for YAML 1.1: texts that are numbers only in 1.2 stay without quotes; lines may be folded anew."""
+    """PyYAML writes for YAML 1.1: texts that are numbers only in 1.2 stay without quotes; lines may
+    be folded anew."""
     if isinstance(value, dict):
         return any(map(_reads_otherwise, value)) or any(map(_reads_otherwise, value.values()))
     if isinstance(value, list):
         return any(map(_reads_otherwise, value))
-    return isinstance(value, str) and (not isinstance(resolve(value), str) or not value.isprintable())
+    return isinstance(value, str) and (
+        not isinstance(resolve(value), str) or not value.isprintable()
+    )
 
 
 plain_values = st.recursive(
     st.none() | st.booleans() | st.integers(-(10**9), 10**9) | st.text("ab1-.: ", max_size=5),
-    lambda below: st.lists(below, max_size=4) | st.dictionaries(st.text("abc1", min_size=1, max_size=3), below, max_size=4),
+    lambda below: (
+        st.lists(below, max_size=4)
+        | st.dictionaries(st.text("abc1", min_size=1, max_size=3), below, max_size=4)
+    ),
     max_leaves=12,
 )
 
@@ -389,9 +448,27 @@ def test_a_text_that_is_json_and_yaml_gives_one_tree(value: object, indent: int 
 
 
 _word = st.text("abc", min_size=1, max_size=2)
-_key = _word | _word.map('"{} x"'.format) | _word.map("'{}.x'".format) | _word.map('"\\u0064{}"'.format)
+_key = (
+    _word
+    | _word.map('"{} x"'.format)
+    | _word.map("'{}.x'".format)
+    | _word.map('"\\u0064{}"'.format)
+)
 _scalar = st.one_of(
-    st.sampled_from(["true", "false", "1.5", "-2e3", "1979-05-27", "1979-05-27 07:32:00.5Z", "0x1f", '""', "''", '"""\na\n"""']),
+    st.sampled_from(
+        [
+            "true",
+            "false",
+            "1.5",
+            "-2e3",
+            "1979-05-27",
+            "1979-05-27 07:32:00.5Z",
+            "0x1f",
+            '""',
+            "''",
+            '"""\na\n"""',
+        ]
+    ),
     st.integers(-99, 99).map(str),
     _word.map('"{}"'.format),
     _word.map("'#{}'".format),
@@ -400,8 +477,14 @@ _gap = st.sampled_from(["", " ", "\n  ", " # ],}\n "])
 _toml = st.recursive(
     _scalar,
     lambda below: (
-        st.builds(lambda items, gap: f"[{gap}{f',{gap}'.join(items)}{gap}]", st.lists(below, max_size=3), _gap)
-        | st.dictionaries(_key, below, max_size=3).map(lambda d: "{" + ", ".join(f"{k} = {v}" for k, v in d.items()) + "}")
+        st.builds(
+            lambda items, gap: f"[{gap}{f',{gap}'.join(items)}{gap}]",
+            st.lists(below, max_size=3),
+            _gap,
+        )
+        | st.dictionaries(_key, below, max_size=3).map(
+            lambda d: "{" + ", ".join(f"{k} = {v}" for k, v in d.items()) + "}"
+        )
     ),
     max_leaves=6,
 )
@@ -445,7 +528,10 @@ def _everything_is_where_it_says(tree: Tree, lines: list[str]) -> None:
             _everything_is_where_it_says(item, lines)
     else:
         written = lines[tree.line - 1][tree.column - 1 :]
-        assert any(tomllib.loads("x = " + form)["x"] == tree.value for form in _prefixes(written, lines[tree.line :]))
+        assert any(
+            tomllib.loads("x = " + form)["x"] == tree.value
+            for form in _prefixes(written, lines[tree.line :])
+        )
 
 
 def _unquoted(text: str) -> str:
@@ -473,15 +559,19 @@ class _Word(str):
 
 
 def test_data_of_a_program_is_read_like_a_file() -> None:
-    """Subclasses of text, other mappings, tuples, addresses, numbers as keys; numbers and texts know how they are written."""
+    """Subclasses of text, other mappings, tuples, addresses, numbers as keys; numbers and texts
+    know how they are written."""
     data = MappingProxyType(
-        {_Word("a"): (_Word("x"), ip_address("10.0.0.1"), ip_network("fd00::/64")), 7: {"b": None, "c": True}}
+        {
+            _Word("a"): (_Word("x"), ip_address("10.0.0.1"), ip_network("fd00::/64")),
+            7: {"b": None, "c": True},
+        }
     )
     tree = from_python(data, "script")
     assert plain(tree) == {"a": ["x", "10.0.0.1", "fd00::/64"], "7": {"b": None, "c": True}}
     texts = [item.text for item in tree.value["a"].value]
     assert texts == ["x", "10.0.0.1", "fd00::/64"]
-    assert [(each.value, each.text) for each in (from_python(value, "s") for value in (12, 2**64 - 1, 1.5, -3, "y"))] == [
+    assert [(each.value, each.text) for each in (from_python(value, "s") for value in (12, 2**64 - 1, 1.5, -3, "y"))] == [  # noqa: E501
         (12, "12"), (2**64 - 1, str(2**64 - 1)), (1.5, ""), (-3, "-3"), ("y", "y"),
     ]  # fmt: skip
     assert from_python(2**64, "s").text == "a very large number"
@@ -489,7 +579,8 @@ def test_data_of_a_program_is_read_like_a_file() -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "kind"), [(True, "true or false"), (2**64, "a number"), (1.5, "a decimal number"), (None, "nothing")]
+    ("key", "kind"),
+    [(True, "true or false"), (2**64, "a number"), (1.5, "a decimal number"), (None, "nothing")],
 )
 def test_keys_that_are_no_text(key: object, kind: str) -> None:
     with pytest.raises(TopologyError) as caught:
@@ -506,7 +597,9 @@ def test_how_deep_and_how_much_data_may_be(monkeypatch: pytest.MonkeyPatch) -> N
 
     for make in (lambda below: [below], lambda below: {"a": below}):
         from_python(nested(64, make), "script")
-        with pytest.raises(TopologyError, match=r"^script: lists and maps are nested more than 64 deep"):
+        with pytest.raises(
+            TopologyError, match=r"^script: lists and maps are nested more than 64 deep"
+        ):
             from_python(nested(65, make), "script")
     monkeypatch.setattr(trees, "MAX_DATA_VALUES", 1000)
     from_python([1] * 999, "script")

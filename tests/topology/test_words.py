@@ -1,4 +1,5 @@
-"""The file's words: short forms and long ones mean the same; the schema, the examples and the dump agree with the loader."""
+"""The file's words: short forms and long ones mean the same; the schema, the examples and the dump
+agree with the loader."""
 
 from __future__ import annotations
 
@@ -15,6 +16,7 @@ from hypothesis import given
 from bascule.topology import fields, load, schema
 from bascule.topology.addressing import assign
 from bascule.topology.dump import to_data, to_yaml
+from bascule.topology.field import Field, Kind, Noun
 from bascule.topology.load import from_data, load_text
 from bascule.topology.model import Node, Route
 from topology.labs import labs
@@ -46,20 +48,25 @@ def test_the_schema_is_a_schema_and_knows_every_field() -> None:
     found = schema.json_schema()
     jsonschema.Draft202012Validator.check_schema(found)
     assert json.loads(json.dumps(found)) == found
-    places = {"network": fields.NETWORK, "node": fields.NODE, "attachment": fields.ATTACHMENT, "route": fields.ROUTE}
+    places = {
+        "network": fields.NETWORK,
+        "node": fields.NODE,
+        "attachment": fields.ATTACHMENT,
+        "route": fields.ROUTE,
+    }
     for word, noun in places.items():
         assert found["$defs"][word]["properties"].keys() == noun.keys.keys()
     assert found["properties"].keys() == fields.LAB.keys.keys()
-    assert set(load.READ) == set(schema.SCHEMA) == set(fields.Kind)
+    assert set(load.READ) == set(schema.SCHEMA) == set(Kind)
 
 
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"node": {}}, {"networks": {"lan": {"mtu": 5}}}, {"networks": {"lan": {"subnet": "10.0.0.1"}}}, {"nodes": {"-a": None}},
+        {"node": {}}, {"networks": {"lan": {"mtu": 5}}}, {"networks": {"lan": {"subnet": "10.0.0.1"}}}, {"nodes": {"-a": None}},  # noqa: E501
         {"nodes": {"a": {"count": 0}}}, {"nodes": {"a": {"routes": ["10.0.0.0/8"]}}},
         {"nodes": {"a": {"routes": [{"via": "10.0.0.1"}]}}},
-        {"nodes": {"a": {"sysctls": {"kernel.x": 1}}}}, {"nodes": {"a": {"networks": {"lan": {"adress": "10.0.0.1"}}}}},
+        {"nodes": {"a": {"sysctls": {"kernel.x": 1}}}}, {"nodes": {"a": {"networks": {"lan": {"adress": "10.0.0.1"}}}}},  # noqa: E501
         {"networks": {"a-name-that-is-too-long": None}},
     ],
     ids=str,
@@ -72,14 +79,14 @@ def test_what_the_schema_refuses_the_loader_refuses(wrong: object) -> None:
 
 SAME = [
     ({"nodes": ["a", "b"]}, {"nodes": {"a": None, "b": {}}}),
-    ({"nodes": {"a": ["lan"]}}, {"networks": {"lan": None}, "nodes": {"a": {"networks": {"lan": None}}}}),
-    ({"nodes": {"a": {"networks": ["lan"]}}}, {"networks": {"lan": {}}, "nodes": {"a": {"networks": {"lan": {}}}}}),
-    ({"nodes": {"a": {"sysctls": ["net.ipv4.ip_forward=1"]}}}, {"nodes": {"a": {"sysctls": {"net.ipv4.ip_forward": 1}}}}),
-    ({"nodes": {"a": {"sysctls": {"net/ipv4/ip_forward": "1 "}}}}, {"nodes": {"a": {"sysctls": {"net.ipv4.ip_forward": 1}}}}),
-    ({"nodes": {"web": {"count": 2, "networks": ["l"]}}}, {"networks": {"l": {}}, "nodes": {"web1": ["l"], "web2": ["l"]}}),
+    ({"nodes": {"a": ["lan"]}}, {"networks": {"lan": None}, "nodes": {"a": {"networks": {"lan": None}}}}),  # noqa: E501
+    ({"nodes": {"a": {"networks": ["lan"]}}}, {"networks": {"lan": {}}, "nodes": {"a": {"networks": {"lan": {}}}}}),  # noqa: E501
+    ({"nodes": {"a": {"sysctls": ["net.ipv4.ip_forward=1"]}}}, {"nodes": {"a": {"sysctls": {"net.ipv4.ip_forward": 1}}}}),  # noqa: E501
+    ({"nodes": {"a": {"sysctls": {"net/ipv4/ip_forward": "1 "}}}}, {"nodes": {"a": {"sysctls": {"net.ipv4.ip_forward": 1}}}}),  # noqa: E501
+    ({"nodes": {"web": {"count": 2, "networks": ["l"]}}}, {"networks": {"l": {}}, "nodes": {"web1": ["l"], "web2": ["l"]}}),  # noqa: E501
     ({"nodes": {"w": {"count": 2, "routes": [], "sysctls": {"net.x": 1}}}},
      {"nodes": {"w1": {"sysctls": {"net.x": 1}}, "w2": {"sysctls": {"net.x": 1}}}}),
-    ({"networks": {"l": {"subnet": "fd00::/64"}}}, {"networks": {"l": {"subnet": ["FD00:0::/64"]}}}),
+    ({"networks": {"l": {"subnet": "fd00::/64"}}}, {"networks": {"l": {"subnet": ["FD00:0::/64"]}}}),  # noqa: E501
     ({"nodes": {"a": {"networks": {"l": {"mac": "02:AA:00:00:00:01"}}}}},
      {"nodes": {"a": {"networks": {"l": {"mac_address": "02:aa:00:00:00:01"}}}}}),
 ]  # fmt: skip
@@ -93,8 +100,8 @@ def test_short_and_long_forms_mean_the_same(short: object, long: object) -> None
 @pytest.mark.parametrize(
     ("written", "kept"),
     [
-        ("net.ipv4.ip_forward", "net.ipv4.ip_forward"), ("net/ipv4/ip_forward", "net.ipv4.ip_forward"),
-        ("net/ipv4/conf/eth0.5/forwarding", "net/ipv4/conf/eth0.5/forwarding"), ("net." + "x" * 196, "net." + "x" * 196),
+        ("net.ipv4.ip_forward", "net.ipv4.ip_forward"), ("net/ipv4/ip_forward", "net.ipv4.ip_forward"),  # noqa: E501
+        ("net/ipv4/conf/eth0.5/forwarding", "net/ipv4/conf/eth0.5/forwarding"), ("net." + "x" * 196, "net." + "x" * 196),  # noqa: E501
         ("net/" + "x" * 197, None), ("net.ipv4.conf.eth0/5.x", None),
     ],
 )  # fmt: skip
@@ -108,8 +115,12 @@ def test_a_setting_has_the_form_that_sysctl_takes(written: str, kept: str | None
 
 
 def test_the_value_of_a_setting_is_one_line() -> None:
-    """White space as the kernel shows it; what follows the first equals sign, at most a thousand characters."""
-    assert _node(sysctls=["net.x= a\t=b ", f"net.y={'x' * 1000}"]).sysctls == (("net.x", "a =b"), ("net.y", "x" * 1000))
+    """White space as the kernel shows it; what follows the first equals sign, at most a thousand
+    characters."""
+    assert _node(sysctls=["net.x= a\t=b ", f"net.y={'x' * 1000}"]).sysctls == (
+        ("net.x", "a =b"),
+        ("net.y", "x" * 1000),
+    )
     with pytest.raises(load.TopologyError, match="must be one line of text or a number"):
         _node(sysctls=[f"net.y={'x' * 1001}"])
 
@@ -122,7 +133,12 @@ def _node(**words: object) -> Node:
 
 
 def test_routes_as_text_and_as_fields() -> None:
-    text = ["10.2.0.0/16 via 10.0.0.9", "default via fd00::9 metric 7", "10.3.0.1 dev eth0", "default via 10.0.0.9 dev eth0"]
+    text = [
+        "10.2.0.0/16 via 10.0.0.9",
+        "default via fd00::9 metric 7",
+        "10.3.0.1 dev eth0",
+        "default via 10.0.0.9 dev eth0",
+    ]
     long = [
         {"to": "10.2.0.0/16", "via": "10.0.0.9"},
         {"to": "::/0", "via": "fd00::9", "metric": 7},
@@ -137,7 +153,13 @@ def test_routes_as_text_and_as_fields() -> None:
 
 
 def test_composes_words_for_addresses() -> None:
-    compose = {"lan": {"ipv4_address": "10.0.0.5", "ipv6_address": "fd00::5", "mac_address": "02:00:00:00:00:01"}}
+    compose = {
+        "lan": {
+            "ipv4_address": "10.0.0.5",
+            "ipv6_address": "fd00::5",
+            "mac_address": "02:00:00:00:00:01",
+        }
+    }
     ours = {"lan": {"address": ["10.0.0.5", "fd00::5"], "mac": "02:00:00:00:00:01"}}
     assert _node(networks=compose) == _node(networks=ours)
 
@@ -154,8 +176,14 @@ def test_interfaces_are_named_and_give_way() -> None:
             },
         }
     )
-    names = [[(item.interface, item.host_interface) for item in node.attachments] for node in found.nodes]
-    assert names[:3] == [[("eth1", "veth-a-1"), ("eth2", "veth-a-2")], [("eth0", "veth-a")], [("eth0", "veth-c-1")]]
+    names = [
+        [(item.interface, item.host_interface) for item in node.attachments] for node in found.nodes
+    ]
+    assert names[:3] == [
+        [("eth1", "veth-a-1"), ("eth2", "veth-a-2")],
+        [("eth0", "veth-a")],
+        [("eth0", "veth-c-1")],
+    ]
     assert all(len(name) <= 15 for _, name in names[3])
 
 
@@ -191,8 +219,10 @@ def test_the_name_comes_from_the_file_or_the_caller() -> None:
 
 def test_what_the_dump_looks_like() -> None:
     text = (
-        "name: t\nnetworks:\n  lan: {subnet: 10.0.0.0/24, gateway: none, mtu: 9000}\nnodes:\n  a: [lan]\n  b:\n    networks:\n"
-        "      lan: {address: 10.0.0.9, interface: lan0}\n    routes:\n    - {to: default, via: 10.0.0.1}\n"
+        "name: t\nnetworks:\n  lan: {subnet: 10.0.0.0/24, gateway: none, mtu: 9000}\nnodes:\n "
+        " a: [lan]\n  b:\n    networks:\n"
+        "      lan: {address: 10.0.0.9, interface: lan0}\n    routes:\n    - {to: default, "
+        "via: 10.0.0.1}\n"
         "    sysctls: {net.ipv4.ip_forward: 1}\n"
     )
     assert to_yaml(load_text(text.encode(), "x.yaml")) == text
@@ -222,11 +252,12 @@ nodes:
         mac: 02:00:00:00:00:02
     sysctls: {net.ipv4.x: é}
   c: []
-"""
+"""  # noqa: E501
 
 
 def test_the_dump_of_a_running_lab_leaves_out_what_is_derived() -> None:
-    """Names and MACs that follow from the rest; addresses stay, each in its shortest form. Nothing is quoted in vain."""
+    """Names and MACs that follow from the rest; addresses stay, each in its shortest form. Nothing
+    is quoted in vain."""
     lab = assign(load_text(ASSIGNED.encode(), "x.yaml"))
     assert to_yaml(lab) == ASSIGNED
     assert to_yaml(load_text(b"nodes: {a: [lan, wan], b: }", "x.yaml")) == (
@@ -244,13 +275,14 @@ def test_the_dump_keeps_lines_short() -> None:
 
 def test_a_noun_knows_each_of_its_words() -> None:
     """Also Compose's."""
-    row = fields.Field("mac", fields.Kind.MAC, "", ("mac_address",))
-    assert fields.Noun("a thing", "", (row,)).keys == {"mac": row, "mac_address": row}
+    row = Field("mac", Kind.MAC, "", ("mac_address",))
+    assert Noun("a thing", "", (row,)).keys == {"mac": row, "mac_address": row}
 
 
 SCHEMA = Path(__file__).with_name("schema.json")
 
 
 def test_the_schema_that_editors_get() -> None:
-    """The whole of it, as `bascule schema` prints it; after a change on purpose, write it anew and read the diff."""
+    """The whole of it, as `bascule schema` prints it; after a change on purpose, write it anew and
+    read the diff."""
     assert json.dumps(schema.json_schema(), indent=2) + "\n" == SCHEMA.read_text(encoding="utf-8")

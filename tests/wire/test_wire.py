@@ -1,4 +1,5 @@
-"""Bytes and values: every protocol case is a byte string here, and nothing that comes in is trusted."""
+"""Bytes and values: every protocol case is a byte string here, and nothing that comes in is
+trusted."""
 
 from __future__ import annotations
 
@@ -19,9 +20,14 @@ MACS = st.binary(min_size=6, max_size=6)
 
 def test_a_link_message_is_what_ip_sends() -> None:
     """`ip link add lan mtu 1400 type bridge`, byte for byte."""
-    body = rt.IFINFO.pack(0, 0, 7, 1, 1) + rt.LINK.encode({"ifname": "lan", "mtu": 1400, "linkinfo": {"kind": "bridge"}})
-    assert message.encode(Request(rt.NEWLINK, message.CREATE | message.EXCL, body), 1).hex(" ", 4) == (
-        "40000000 10000106 01000000 00000000 "  # nlmsghdr: 64 bytes, RTM_NEWLINK, REQUEST|EXCL|CREATE, sequence 1
+    body = rt.IFINFO.pack(0, 0, 7, 1, 1) + rt.LINK.encode(
+        {"ifname": "lan", "mtu": 1400, "linkinfo": {"kind": "bridge"}}
+    )
+    assert message.encode(Request(rt.NEWLINK, message.CREATE | message.EXCL, body), 1).hex(
+        " ", 4
+    ) == (
+        # nlmsghdr: 64 bytes, RTM_NEWLINK, REQUEST|EXCL|CREATE, sequence 1
+        "40000000 10000106 01000000 00000000 "
         "00000000 07000000 01000000 01000000 "  # ifinfomsg: index 7, flags IFF_UP, change IFF_UP
         "08000300 6c616e00 "  # IFLA_IFNAME "lan"
         "08000400 78050000 "  # IFLA_MTU 1400
@@ -35,7 +41,11 @@ def test_a_misspelt_attribute_is_refused() -> None:
         rt.LINK.encode({"mater": 3})
 
 
-@given(st.integers(0, 2**32 - 1), st.text(st.characters(exclude_characters="\0", codec="utf-8"), max_size=15), MACS)
+@given(
+    st.integers(0, 2**32 - 1),
+    st.text(st.characters(exclude_characters="\0", codec="utf-8"), max_size=15),
+    MACS,
+)
 def test_attributes_round_trip(number: int, name: str, mac: bytes) -> None:
     """What is encoded is decoded."""
     values = {"mtu": number, "ifname": name, "address": mac}
@@ -58,7 +68,12 @@ def test_decoding_anything_gives_values_or_a_wire_error(data: bytes) -> None:
 @pytest.mark.parametrize(
     "data",
     ["0300 0100", "ff00 0100 00000000", "0000 0000", "0600 0400 0000"],
-    ids=["shorter than its header", "longer than the message", "of no length at all", "a number cut short"],
+    ids=[
+        "shorter than its header",
+        "longer than the message",
+        "of no length at all",
+        "a number cut short",
+    ],
 )
 def test_a_lying_attribute_is_refused(data: str) -> None:
     """With the place where it lies."""
@@ -85,7 +100,10 @@ def test_an_acknowledgement_is_errno_nought() -> None:
 def test_the_kernels_own_words_are_read() -> None:
     """NLMSGERR_ATTR_MSG of the extended acknowledgement, after the capped header."""
     words = struct.pack("=HH", 4 + 9, 1) + b"no buffer" + b"\0\0\0"
-    assert message.failure_of(_error(-105, message.CAPPED | message.ACK_TLVS, words)) == (105, "no buffer")
+    assert message.failure_of(_error(-105, message.CAPPED | message.ACK_TLVS, words)) == (
+        105,
+        "no buffer",
+    )
 
 
 @given(st.ip_addresses(v=4) | st.ip_addresses(v=6))
@@ -108,6 +126,11 @@ def test_next_hops_of_a_route() -> None:
     second = struct.pack("=HBBi", 8, 0, 0, 9)
     assert list(rt.next_hops(first + second)) == [7, 9]
     assert list(rt.next_hops(b"")) == []
-    for torn in (first[:7], first[:15], struct.pack("=HBBi", 4, 0, 0, 7), struct.pack("=HBBi", 0, 0, 0, 7)):
+    for torn in (
+        first[:7],
+        first[:15],
+        struct.pack("=HBBi", 4, 0, 0, 7),
+        struct.pack("=HBBi", 0, 0, 0, 7),
+    ):
         with pytest.raises(WireError):
             list(rt.next_hops(torn))

@@ -26,20 +26,35 @@ def _flag(name: str, text: str) -> Argument:
     return _argument(name, action="store_true", help=text)
 
 
-FILE = _argument("file", nargs="?", metavar="FILE", help="the lab file; default: bascule.yaml in this folder")
+FILE = _argument(
+    "file", nargs="?", metavar="FILE", help="the lab file; default: bascule.yaml in this folder"
+)
 JSON = _flag("--json", "print JSON")
-LAB = _argument("--lab", "-l", metavar="LAB", help="the lab; default: $BASCULE_LAB, else the only one there is")
-WORLD = _argument("--world", choices=("host", "private"), help="where: the machine itself (needs root) or a world of its own")
+LAB = _argument(
+    "--lab", "-l", metavar="LAB", help="the lab; default: $BASCULE_LAB, else the only one there is"
+)
+WORLD = _argument(
+    "--world",
+    choices=("host", "private"),
+    help="where: the machine itself (needs root) or a world of its own",
+)
 NO_WAIT = _flag("--no-wait", "fail at once where another command works on the lab")
 EXPLAIN = _flag("--explain", "print each operation as the plain command it stands for")
 DRY_RUN = _flag("--dry-run", "print the plan and do nothing")
-WATCH = _flag("--watch", "go on: make it so again when the file changes, or somebody changes the lab")
+WATCH = _flag(
+    "--watch", "go on: make it so again when the file changes, or somebody changes the lab"
+)
 KILL = _flag("--kill", "end what runs in nodes that go: SIGTERM, and SIGKILL after three seconds")
 RUN = (EXPLAIN, DRY_RUN, NO_WAIT)
 NAME = _argument("--name", metavar="LAB", help="the lab's name, instead of the file's")
 NODE = _argument("node", metavar="NODE")
 NETWORK = _argument("network", metavar="NETWORK")
-OPTIONAL_LAB = _argument("lab", nargs="?", metavar="LAB", help="the lab; default: the one of this folder's file, or the only one")
+OPTIONAL_LAB = _argument(
+    "lab",
+    nargs="?",
+    metavar="LAB",
+    help="the lab; default: the one of this folder's file, or the only one",
+)
 
 
 def _words(*names: str, text: str, metavar: str) -> Argument:
@@ -48,53 +63,135 @@ def _words(*names: str, text: str, metavar: str) -> Argument:
 
 
 LABEL = _words("--label", text="a word of your own, for --filter", metavar="KEY=VALUE")
-FILTER = _words("--filter", "-f", text="only those with label=KEY, label=KEY=VALUE or name=PART", metavar="FILTER")
+FILTER = _words(
+    "--filter",
+    "-f",
+    text="only those with label=KEY, label=KEY=VALUE or name=PART",
+    metavar="FILTER",
+)
 
 _CONNECT = (
     NETWORK,
     NODE,
-    _argument("--ip", action="append", default=[], metavar="ADDRESS", help="the address; once for each family"),
+    _argument(
+        "--ip",
+        action="append",
+        default=[],
+        metavar="ADDRESS",
+        help="the address; once for each family",
+    ),
     _argument("--interface", default="", metavar="NAME", help="the interface's name in the node"),
     _argument("--host-interface", default="", metavar="NAME", help="the name of the bridge port"),
     _argument("--mac", default="", help="the interface's MAC address"),
-    _argument("--gateway-priority", "--gw-priority", type=int, default=0, metavar="N", help="the highest has the default route"),
-    _argument("--mtu", type=int, default=0, help="the interface's largest packet, if not the network's"),
-    _flag("--autoconf", "the node sets its addresses itself, by the network's DHCP and router advertisements"),
+    _argument(
+        "--gateway-priority",
+        "--gw-priority",
+        type=int,
+        default=0,
+        metavar="N",
+        help="the highest has the default route",
+    ),
+    _argument(
+        "--mtu", type=int, default=0, help="the interface's largest packet, if not the network's"
+    ),
+    _flag(
+        "--autoconf",
+        "the node sets its addresses itself, by the network's DHCP and router advertisements",
+    ),
     _words("--alias", text="a further name of the node on this network", metavar="NAME"),
     _words("--sysctl", text="like net.ipv4.conf.IFNAME.rp_filter=2", metavar="KEY=VALUE"),
 )
 _CREATE_NETWORK = (
     _argument("name", metavar="NAME"),
-    _argument("--subnet", action="append", default=[], metavar="PREFIX", help="like 10.1.0.0/24; once for each family"),
-    _argument("--gateway", action="append", default=[], metavar="ADDRESS", help="the bridge's own address, or none"),
+    _argument(
+        "--subnet",
+        action="append",
+        default=[],
+        metavar="PREFIX",
+        help="like 10.1.0.0/24; once for each family",
+    ),
+    _argument(
+        "--gateway",
+        action="append",
+        default=[],
+        metavar="ADDRESS",
+        help="the bridge's own address, or none",
+    ),
     _argument("--mtu", type=int),
     _argument("--mac", default=""),
     _flag("--nat", "what leaves the machine gets its address"),
-    _argument("--outbound-address", action="append", default=[], metavar="ADDRESS", help="with --nat: this address"),
+    _argument(
+        "--outbound-address",
+        action="append",
+        default=[],
+        metavar="ADDRESS",
+        help="with --nat: this address",
+    ),
     _flag("--internal", "nothing passes between this network and others"),
     _flag("--no-icc", "nodes of this network don't reach each other"),
-    _argument("--guard", action=argparse.BooleanOptionalAction, help="each node sends with its own MAC and addresses only"),
-    _argument("--reach", action="append", default=[], metavar="NETWORK", help="let its nodes open connections to this one"),
+    _argument(
+        "--guard",
+        action=argparse.BooleanOptionalAction,
+        help="each node sends with its own MAC and addresses only",
+    ),
+    _argument(
+        "--reach",
+        action="append",
+        default=[],
+        metavar="NETWORK",
+        help="let its nodes open connections to this one",
+    ),
     _words("--ip-range", text="nodes get addresses from this part of the subnet", metavar="PREFIX"),
-    _words("--reserved", text="no node gets these: an address, a subnet, or FIRST-LAST", metavar="ADDRESSES"),
-    _argument("--uplink", default="", metavar="INTERFACE", help="an interface of the machine as a bridge port"),
+    _words(
+        "--reserved",
+        text="no node gets these: an address, a subnet, or FIRST-LAST",
+        metavar="ADDRESSES",
+    ),
+    _argument(
+        "--uplink",
+        default="",
+        metavar="INTERFACE",
+        help="an interface of the machine as a bridge port",
+    ),
     _flag("--dns", "a name server on the bridge's addresses"),
     _flag("--dhcp", "nodes may ask for their addresses"),
     _flag("--ra", "the bridge announces itself as the nodes' IPv6 router"),
     _flag("--stp", "the bridge speaks the spanning tree protocol"),
-    _argument("--ageing-time", type=int, metavar="SECONDS", help="until the bridge forgets where a MAC is"),
+    _argument(
+        "--ageing-time", type=int, metavar="SECONDS", help="until the bridge forgets where a MAC is"
+    ),
     _flag("--promiscuous", "the bridge's own interface takes every frame"),
     LABEL,
 )
 _FORCE = _flag("--force", "also where nodes are attached: disconnect them first")
 
 NETWORK_VERBS = (
-    Row("create", "make a network: a bridge", "live:network_create", (*_CREATE_NETWORK, LAB, WORLD, *RUN)),
-    Row("rm", "remove a network", "live:network_rm", (_argument("name", metavar="NAME"), _FORCE, LAB, *RUN)),
+    Row(
+        "create",
+        "make a network: a bridge",
+        "live:network_create",
+        (*_CREATE_NETWORK, LAB, WORLD, *RUN),
+    ),
+    Row(
+        "rm",
+        "remove a network",
+        "live:network_rm",
+        (_argument("name", metavar="NAME"), _FORCE, LAB, *RUN),
+    ),
     Row("ls", "list the networks", "live:network_ls", (LAB, FILTER, JSON)),
-    Row("inspect", "show one network", "live:network_inspect", (_argument("name", metavar="NAME"), LAB, JSON)),
+    Row(
+        "inspect",
+        "show one network",
+        "live:network_inspect",
+        (_argument("name", metavar="NAME"), LAB, JSON),
+    ),
     Row("connect", "attach a node to a network", "live:network_connect", (*_CONNECT, LAB, *RUN)),
-    Row("disconnect", "detach a node from a network", "live:network_disconnect", (NETWORK, NODE, LAB, *RUN)),
+    Row(
+        "disconnect",
+        "detach a node from a network",
+        "live:network_disconnect",
+        (NETWORK, NODE, LAB, *RUN),
+    ),
     Row("prune", "remove all networks without nodes", "live:network_prune", (LAB, *RUN)),
 )
 NODE_VERBS = (
@@ -104,26 +201,72 @@ NODE_VERBS = (
         "live:node_add",
         (
             _argument("name", metavar="NAME"),
-            _argument("--network", action="append", default=[], metavar="NETWORK", help="attach it; may be repeated"),
             _argument(
-                "--publish", "-p", action="append", default=[], metavar="PORT", help="like 8080:80, 127.0.0.1:53:53/udp, 80"
+                "--network",
+                action="append",
+                default=[],
+                metavar="NETWORK",
+                help="attach it; may be repeated",
+            ),
+            _argument(
+                "--publish",
+                "-p",
+                action="append",
+                default=[],
+                metavar="PORT",
+                help="like 8080:80, 127.0.0.1:53:53/udp, 80",
             ),
             _argument("--sysctl", action="append", default=[], metavar="KEY=VALUE"),
-            _argument("--route", action="append", default=[], metavar="ROUTE", help="like '10.0.0.0/8 via 10.1.0.1'"),
-            _argument("--network-mode", choices=("none", "host"), default="", help="no network, or the machine's own namespace"),
+            _argument(
+                "--route",
+                action="append",
+                default=[],
+                metavar="ROUTE",
+                help="like '10.0.0.0/8 via 10.1.0.1'",
+            ),
+            _argument(
+                "--network-mode",
+                choices=("none", "host"),
+                default="",
+                help="no network, or the machine's own namespace",
+            ),
             _words("--add-host", text="one more line for its /etc/hosts", metavar="NAME:ADDRESS"),
-            _argument("--hostname", default="", metavar="NAME", help="its host name, if not the node's name"),
-            _words("--dns", text="a name server in its /etc/resolv.conf, instead of the lab's", metavar="ADDRESS"),
-            _words("--dns-search", text="a domain in which it looks for names; . for none", metavar="DOMAIN"),
-            _words("--dns-opt", text="an option in its /etc/resolv.conf, like timeout:1", metavar="OPTION"),
-            _argument("--netns", default="", metavar="PATH", help="a namespace that is there already, like /proc/PID/ns/net"),
+            _argument(
+                "--hostname",
+                default="",
+                metavar="NAME",
+                help="its host name, if not the node's name",
+            ),
+            _words(
+                "--dns",
+                text="a name server in its /etc/resolv.conf, instead of the lab's",
+                metavar="ADDRESS",
+            ),
+            _words(
+                "--dns-search",
+                text="a domain in which it looks for names; . for none",
+                metavar="DOMAIN",
+            ),
+            _words(
+                "--dns-opt",
+                text="an option in its /etc/resolv.conf, like timeout:1",
+                metavar="OPTION",
+            ),
+            _argument(
+                "--netns",
+                default="",
+                metavar="PATH",
+                help="a namespace that is there already, like /proc/PID/ns/net",
+            ),
             LABEL,
             LAB,
             WORLD,
             *RUN,
         ),
     ),
-    Row("rm", "remove a node", "live:node_rm", (_argument("name", metavar="NAME"), KILL, LAB, *RUN)),
+    Row(
+        "rm", "remove a node", "live:node_rm", (_argument("name", metavar="NAME"), KILL, LAB, *RUN)
+    ),
     Row("ls", "list the nodes", "live:node_ls", (LAB, FILTER, JSON)),
 )
 
@@ -164,7 +307,13 @@ ROWS = (
         "exec",
         "run a command in a node",
         "inside:run",
-        (LAB, NODE, _argument("argv", nargs=argparse.REMAINDER, metavar="CMD …", help="the command, after --")),
+        (
+            LAB,
+            NODE,
+            _argument(
+                "argv", nargs=argparse.REMAINDER, metavar="CMD …", help="the command, after --"
+            ),
+        ),
     ),
     Row("shell", "open a shell in a node", "inside:shell", (LAB, NODE)),
     Row(
@@ -183,7 +332,10 @@ ROWS = (
         "events",
         "print what changes in the labs, also what others change, one line each, until interrupted",
         "watch:events",
-        (_argument("labs", nargs="*", metavar="LAB", help="only these labs"), _flag("--json", "print a JSON object a line")),
+        (
+            _argument("labs", nargs="*", metavar="LAB", help="only these labs"),
+            _flag("--json", "print a JSON object a line"),
+        ),
     ),
     Row("port", "show which ports of the host lead to a node", "live:port", (NODE, LAB, JSON)),
     Row("network", "Docker's verbs for networks, live", children=NETWORK_VERBS),
@@ -195,7 +347,13 @@ ROWS = (
         "boot:restore",
         (
             _argument("labs", nargs="*", metavar="LAB", help="only these"),
-            _argument("--wait", type=float, default=0, metavar="SECONDS", help="try again for so long what lacks something yet"),
+            _argument(
+                "--wait",
+                type=float,
+                default=0,
+                metavar="SECONDS",
+                help="try again for so long what lacks something yet",
+            ),
         ),
     ),
     Row(
@@ -205,7 +363,12 @@ ROWS = (
         (_flag("--print", "print the unit and do nothing"), _flag("--remove", "remove it")),
     ),
     Row("schema", "print the JSON Schema of the lab file", "labs:schema"),
-    Row("doctor", "what this machine can and cannot do, and what to do about it", "machine:doctor", (JSON,)),
+    Row(
+        "doctor",
+        "what this machine can and cannot do, and what to do about it",
+        "machine:doctor",
+        (JSON,),
+    ),
     Row(
         "completion",
         "print the completion script for a shell",

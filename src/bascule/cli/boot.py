@@ -22,19 +22,26 @@ def restore(arguments: Arguments) -> int:
     """``bascule restore``: goes on after a failure and gives the worst code."""
     _only_root("restore")
     if not 0 <= arguments.wait <= _LONGEST:
-        raise InputError(f"--wait {arguments.wait:g}: give a number of seconds from 0 to {_LONGEST}")
+        raise InputError(
+            f"--wait {arguments.wait:g}: give a number of seconds from 0 to {_LONGEST}"
+        )
     boot.refuse_elsewhere()
     missing = boot.missing()
     unknown = [name for name in arguments.labs if name not in kept.names()]
     if unknown:
-        raise NotFound(f"no lab {shown(unknown[0])} is kept; kept are: {', '.join(kept.names()) or 'none'}")
+        raise NotFound(
+            f"no lab {shown(unknown[0])} is kept; kept are: {', '.join(kept.names()) or 'none'}"
+        )
     if not missing:
         output.say("nothing to restore: all kept labs are up")
-    return _bring_back([name for name in missing if not arguments.labs or name in arguments.labs], arguments.wait)
+    return _bring_back(
+        [name for name in missing if not arguments.labs or name in arguments.labs], arguments.wait
+    )
 
 
 def _bring_back(names: list[str], seconds: float) -> int:
-    """What can't be built, because something that it needs is not there yet, is tried again for so long."""
+    """What can't be built, because something that it needs is not there yet, is tried again for so
+    long."""
     deadline = time.monotonic() + seconds
     while True:
         failed = {name: error for name in names if (error := _failure(name)) is not None}

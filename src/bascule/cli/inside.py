@@ -1,4 +1,5 @@
-"""exec, shell and ping: work inside nodes. `exec` imports as little as it can: it is the command people wait for."""
+"""exec, shell and ping: work inside nodes. `exec` imports as little as it can: it is the command
+people wait for."""
 
 from __future__ import annotations
 
@@ -80,7 +81,8 @@ def _line(echo: Echo) -> str:
     from bascule.names import printable
 
     result = echo.why if echo.seconds is None else f"{echo.seconds * 1000:.3f} ms"
-    return printable(f"{echo.source} -> {echo.target.node} {echo.target.address}: {result}")  # an IPv6 zone may hold anything
+    # an IPv6 zone may hold anything
+    return printable(f"{echo.source} -> {echo.target.node} {echo.target.address}: {result}")
 
 
 def _print_all(found: list[Echo], failed: list[Echo]) -> None:
@@ -92,7 +94,10 @@ def _print_all(found: list[Echo], failed: list[Echo]) -> None:
         for echo in found:
             shown = "FAIL" if echo.seconds is None else f"{echo.seconds * 1000:.2f}"
             cells.setdefault((echo.source, echo.target.node), []).append(shown)
-        rows = [(source, *(" ".join(cells.get((source, to), ["."])) for to in names)) for source in names]
+        rows = [
+            (source, *(" ".join(cells.get((source, to), ["."])) for to in names))
+            for source in names
+        ]
         output.table(("from \\ to (ms)", *names), rows)
     for echo in failed:
         print(_line(echo))

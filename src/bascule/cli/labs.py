@@ -27,7 +27,8 @@ def up(arguments: Arguments) -> int:
     if arguments.watch and not lab.source:
         raise InputError(f"{arguments.file}: is no file that could be watched; write it to one")
     if arguments.watch:
-        hold.take()  # before anything is changed: a lab that another one watches would be changed back
+        # before anything is changed: a lab that another one watches would be changed back
+        hold.take()
     outcome = lab.up(output.listener(arguments.explain), wait=not arguments.no_wait)
     output.report(lab.name, outcome, "up")
     if arguments.watch:
@@ -39,7 +40,9 @@ def up(arguments: Arguments) -> int:
 
 def down(arguments: Arguments) -> int:
     """``bascule down``: goes on after a failure and gives the worst code."""
-    names = [info.name for info in look.labs()] if arguments.all else [choose.running(arguments.lab)]
+    names = (
+        [info.name for info in look.labs()] if arguments.all else [choose.running(arguments.lab)]
+    )
     code = 0
     for name in names:
         try:
@@ -60,10 +63,16 @@ def _take_away(name: str, arguments: Arguments) -> None:
     if not is_up:
         for remark in () if arguments.dry_run else lab.down(wait=not arguments.no_wait).remarks:
             output.say(remark)
-        kept = "; `bascule down` forgets that it was up before a reboot" if arguments.dry_run and boot.is_kept(name) else ""
+        kept = (
+            "; `bascule down` forgets that it was up before a reboot"
+            if arguments.dry_run and boot.is_kept(name)
+            else ""
+        )
         output.say(f"{name} is not up: nothing to do{kept}")
         return
-    outcome = lab.down(output.listener(arguments.explain), wait=not arguments.no_wait, kill=arguments.kill)
+    outcome = lab.down(
+        output.listener(arguments.explain), wait=not arguments.no_wait, kill=arguments.kill
+    )
     output.report(name, outcome, "down")
 
 
@@ -87,11 +96,18 @@ def script(arguments: Arguments) -> int:
 def ls(arguments: Arguments) -> int:
     """``bascule ls``"""
     found = look.labs()
-    kept = choose.matching([{"name": info.name, "labels": info.labels} for info in found], arguments.filter)
+    kept = choose.matching(
+        [{"name": info.name, "labels": info.labels} for info in found], arguments.filter
+    )
     found = [info for info in found if info.name in {row["name"] for row in kept}]
     if arguments.json:
-        return output.as_json([{slot: getattr(info, slot) for slot in info.__slots__} for info in found])
-    rows = [(i.name, i.state, i.world, i.nodes, i.networks, i.keeper or "", i.source or i.problem) for i in found]
+        return output.as_json(
+            [{slot: getattr(info, slot) for slot in info.__slots__} for info in found]
+        )
+    rows = [
+        (i.name, i.state, i.world, i.nodes, i.networks, i.keeper or "", i.source or i.problem)
+        for i in found
+    ]
     output.table(("LAB", "STATE", "WORLD", "NODES", "NETWORKS", "KEEPER", "FILE"), rows)
     return 0
 
@@ -110,7 +126,13 @@ def show(arguments: Arguments) -> int:
 
 def _tables(data: dict[str, Any]) -> None:
     networks = [
-        (n["name"], _state(n), n["mtu"] or "", ", ".join(n["addresses"]) or "-", " ".join(n["ports"]) or "-")
+        (
+            n["name"],
+            _state(n),
+            n["mtu"] or "",
+            ", ".join(n["addresses"]) or "-",
+            " ".join(n["ports"]) or "-",
+        )
         for n in data["networks"]
     ]
     output.table(("NETWORK", "STATE", "MTU", "ADDRESSES", "PORTS"), networks)
@@ -120,11 +142,23 @@ def _tables(data: dict[str, Any]) -> None:
         routes = "; ".join(node["routes"]) or "-"
         for i in node["interfaces"] or [None]:
             if i is None:
-                rows.append((node["name"], _state({**node, "up": True}), "-", "-", "-", "-", routes))
+                rows.append(
+                    (node["name"], _state({**node, "up": True}), "-", "-", "-", "-", routes)
+                )
             else:
                 state = "up" if i["up"] else "DOWN"
                 addresses = ", ".join(i["addresses"]) or "-"
-                rows.append((node["name"], state, i["name"], addresses, i["mac"], i["network"] or "-", routes))
+                rows.append(
+                    (
+                        node["name"],
+                        state,
+                        i["name"],
+                        addresses,
+                        i["mac"],
+                        i["network"] or "-",
+                        routes,
+                    )
+                )
             routes = ""
     output.table(("NODE", "STATE", "INTERFACE", "ADDRESSES", "MAC", "NETWORK", "ROUTES"), rows)
 
@@ -141,7 +175,10 @@ def _tree(data: dict[str, Any]) -> None:
     for network in data["networks"]:
         colour = "green" if network["up"] else "red"
         addresses = ", ".join(network["addresses"]) or "no address"
-        branch = tree.add(f"[{colour}]{_shown(network['name'])}[/]  {_shown(addresses)}  mtu {network['mtu']}  {_state(network)}")
+        branch = tree.add(
+            f"[{colour}]{_shown(network['name'])}[/]  {_shown(addresses)}  mtu "
+            f"{network['mtu']}  {_state(network)}"
+        )
         for node in data["nodes"]:
             for item in node["interfaces"]:
                 if item["network"] == network["name"]:
@@ -151,7 +188,9 @@ def _tree(data: dict[str, Any]) -> None:
                     leaf = f"[bold]{_shown(node['name'])}[/]  {ends}  {_shown(mine)}"
                     branch.add(f"{leaf}{state}")
     for node in data["nodes"]:
-        branch = tree.add(f"[bold]{_shown(node['name'])}[/]" + ("" if node["exists"] else "  [red]GONE[/]"))
+        branch = tree.add(
+            f"[bold]{_shown(node['name'])}[/]" + ("" if node["exists"] else "  [red]GONE[/]")
+        )
         for route in node["routes"]:
             branch.add(f"route {_shown(route)}")
     Console().print(tree)
@@ -200,7 +239,10 @@ def check(arguments: Arguments) -> int:
         return error.exit_code
     if arguments.json:
         return output.as_json([])
-    print(f"{lab.name}: {len(lab.topology.nodes)} nodes, {len(lab.topology.networks)} networks: no mistakes")
+    print(
+        f"{lab.name}: {len(lab.topology.nodes)} nodes, {len(lab.topology.networks)} networks: "
+        f"no mistakes"
+    )
     return 0
 
 

@@ -1,4 +1,5 @@
-"""The imperative twins: Docker's verbs for networks, and nodes, live on a lab that is up or from nothing."""
+"""The imperative twins: Docker's verbs for networks, and nodes, live on a lab that is up or from
+nothing."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from ipaddress import ip_address
 from bascule.api import Lab
 from bascule.cli import choose, output
 from bascule.engine import look, run
-from bascule.engine.work import Options
+from bascule.engine.options import Options
 from bascule.errors import InputError, NotFound
 from bascule.names import shown
 from bascule.plan import render
@@ -24,11 +25,15 @@ def _change(arguments: Arguments, change: Change) -> int:
     name = choose.changing(arguments.lab)
     lab = Lab(name, world=getattr(arguments, "world", None))
     if arguments.dry_run:
-        found = run.preview(name, lambda now: change(now if now is not None else Topology(name)), Options(lab.world))
+        found = run.preview(
+            name, lambda now: change(now if now is not None else Topology(name)), Options(lab.world)
+        )
         print(render.text(found.plan, output.paint))
         return 0
     kill = getattr(arguments, "kill", False)
-    outcome = lab.change(change, output.listener(arguments.explain), wait=not arguments.no_wait, kill=kill)
+    outcome = lab.change(
+        change, output.listener(arguments.explain), wait=not arguments.no_wait, kill=kill
+    )
     output.report(name, outcome, "up")
     return 0
 
@@ -48,21 +53,28 @@ def network_create(arguments: Arguments) -> int:
     if arguments.guard is not None:
         fields["guard"] = arguments.guard
     several = ("reach", "outbound_address", "ip_range", "reserved")
-    fields |= _given(arguments, *several, "uplink", "dns", "dhcp", "ra", "stp", "promiscuous", labels="label")
+    fields |= _given(
+        arguments, *several, "uplink", "dns", "dhcp", "ra", "stp", "promiscuous", labels="label"
+    )
     if arguments.ageing_time is not None:
         fields["ageing_time"] = arguments.ageing_time
     return _change(arguments, lambda topology: edit.add_network(topology, arguments.name, fields))
 
 
 def _given(arguments: Arguments, *names: str, **others: str) -> dict[str, object]:
-    """The options that were given, by the lab file's words; ``others`` are called otherwise there."""
+    """The options that were given, by the lab file's words; ``others`` are called otherwise
+    there."""
     rows = {**{name: name for name in names}, **others}
-    return {word: getattr(arguments, name) for word, name in rows.items() if getattr(arguments, name)}
+    return {
+        word: getattr(arguments, name) for word, name in rows.items() if getattr(arguments, name)
+    }
 
 
 def network_rm(arguments: Arguments) -> int:
     """``bascule network rm``"""
-    return _change(arguments, lambda topology: edit.remove_network(topology, arguments.name, arguments.force))
+    return _change(
+        arguments, lambda topology: edit.remove_network(topology, arguments.name, arguments.force)
+    )
 
 
 def network_ls(arguments: Arguments) -> int:
@@ -70,7 +82,10 @@ def network_ls(arguments: Arguments) -> int:
     found = choose.matching(look.show(choose.running(arguments.lab))["networks"], arguments.filter)
     if arguments.json:
         return output.as_json(found)
-    rows = [(n["name"], ", ".join(n["addresses"]) or "-", n["mtu"] or "", len(n["ports"])) for n in found]
+    rows = [
+        (n["name"], ", ".join(n["addresses"]) or "-", n["mtu"] or "", len(n["ports"]))
+        for n in found
+    ]
     output.table(("NETWORK", "ADDRESSES", "MTU", "PORTS"), rows)
     return 0
 
@@ -87,7 +102,10 @@ def network_inspect(arguments: Arguments) -> int:
                 if item["network"] == arguments.name
             ]
             return output.as_json({**found, "attached": attached})
-    raise NotFound(f"no network {shown(arguments.name)}; there are: {', '.join(n['name'] for n in data['networks']) or 'none'}")
+    raise NotFound(
+        f"no network {shown(arguments.name)}; there are: "
+        f"{', '.join(n['name'] for n in data['networks']) or 'none'}"
+    )
 
 
 def network_connect(arguments: Arguments) -> int:
@@ -95,7 +113,9 @@ def network_connect(arguments: Arguments) -> int:
     try:
         addresses = tuple(ip_address(text) for text in arguments.ip)
     except ValueError as error:
-        raise InputError(f"--ip: {shown(', '.join(arguments.ip))} is no address; give an address like 10.1.0.2") from error
+        raise InputError(
+            f"--ip: {shown(', '.join(arguments.ip))} is no address; give an address like 10.1.0.2"
+        ) from error
     made = Attachment(
         arguments.network,
         addresses,
@@ -120,7 +140,9 @@ def _pair(text: str) -> tuple[str, str]:
 
 def network_disconnect(arguments: Arguments) -> int:
     """``bascule network disconnect``"""
-    return _change(arguments, lambda topology: edit.disconnect(topology, arguments.node, arguments.network))
+    return _change(
+        arguments, lambda topology: edit.disconnect(topology, arguments.node, arguments.network)
+    )
 
 
 def network_prune(arguments: Arguments) -> int:
@@ -138,9 +160,21 @@ def network_prune(arguments: Arguments) -> int:
 
 def node_add(arguments: Arguments) -> int:
     """``bascule node add``"""
-    fields: dict[str, object] = {"networks": arguments.network, "sysctls": arguments.sysctl, "routes": arguments.route}
+    fields: dict[str, object] = {
+        "networks": arguments.network,
+        "sysctls": arguments.sysctl,
+        "routes": arguments.route,
+    }
     of_names = ("hostname", "dns", "dns_search", "dns_opt")
-    fields |= _given(arguments, "network_mode", "netns", *of_names, ports="publish", labels="label", extra_hosts="add_host")
+    fields |= _given(
+        arguments,
+        "network_mode",
+        "netns",
+        *of_names,
+        ports="publish",
+        labels="label",
+        extra_hosts="add_host",
+    )
     return _change(arguments, lambda topology: edit.add_node_data(topology, arguments.name, fields))
 
 
@@ -171,7 +205,8 @@ def node_ls(arguments: Arguments) -> int:
         (
             node["name"],
             "up" if node["exists"] else "GONE",
-            ", ".join(address for item in node["interfaces"] for address in item["addresses"]) or "-",
+            ", ".join(address for item in node["interfaces"] for address in item["addresses"])
+            or "-",
             ", ".join(item["network"] for item in node["interfaces"]) or "-",
         )
         for node in found

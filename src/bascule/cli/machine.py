@@ -18,12 +18,15 @@ def doctor(arguments: Arguments) -> int:
         for item in found:
             advice = f"; {item.advice}" if item.advice else ""
             sign = {"ok": "+", "note": "~", "no": "-"}[item.verdict]
-            print(output.paint(sign, printable(f"{item.verdict:5} {item.what}: {item.found}{advice}")))
+            print(
+                output.paint(sign, printable(f"{item.verdict:5} {item.what}: {item.found}{advice}"))
+            )
     return 1 if any(item.verdict == "no" for item in found) else 0
 
 
 def completion(arguments: Arguments) -> int:
-    """``bascule completion SHELL``: source the output, or put it where the shell looks for completions."""
+    """``bascule completion SHELL``: source the output, or put it where the shell looks for
+    completions."""
     import shtab
 
     from bascule.cli.main import parser

@@ -1,7 +1,8 @@
-"""The entry point: find the command's row, parse its arguments, call its handler, turn errors into one line and a code.
+"""The entry point: find the command's row, parse its arguments, call its handler, turn errors into
+one line and a code.
 
-argparse, and one subcommand's parser only: `exec` and `--version` have a budget of milliseconds. Handlers are imported
-when called.
+argparse, and one subcommand's parser only: `exec` and `--version` have a budget of milliseconds.
+Handlers are imported when called.
 """
 
 from __future__ import annotations
@@ -32,7 +33,11 @@ class _Parser(argparse.ArgumentParser):
 
 def parser(only: str | None = None) -> argparse.ArgumentParser:
     """The whole parser, or with ``only`` a lean one for this command."""
-    top = _Parser(prog="bascule", description="Networks of Linux network namespaces, from one file.", allow_abbrev=False)
+    top = _Parser(
+        prog="bascule",
+        description="Networks of Linux network namespaces, from one file.",
+        allow_abbrev=False,
+    )
     top.add_argument("--version", action="version", version=f"bascule {__version__}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for row in ROWS:
@@ -60,8 +65,9 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and give its exit code: 0 done, 1 the kernel or the network said no, 2 wrong input, 130 interrupted, 141
-    nobody reads any more. A command whose output could not be written has failed."""
+    """Run one command and give its exit code: 0 done, 1 the kernel or the network said no, 2 wrong
+    input, 130 interrupted, 141 nobody reads any more. A command whose output could not be written
+    has failed."""
     given = sys.argv[1:] if arguments is None else list(arguments)
     inherited.take_closed()
     with streams.ours():
@@ -92,9 +98,16 @@ def _answer(step: Callable[[], int | None]) -> int:
     except BasculeError as error:
         return _failed(error)
     except OSError as error:
-        advice = "run as root, or with --world private" if isinstance(error, PermissionError) else ""
+        advice = (
+            "run as root, or with --world private" if isinstance(error, PermissionError) else ""
+        )
         return _failed(
-            KernelError(str(error.filename or "kernel"), error.errno or 0, error.strerror or str(error), advice=advice)
+            KernelError(
+                str(error.filename or "kernel"),
+                error.errno or 0,
+                error.strerror or str(error),
+                advice=advice,
+            )
         )
 
 

@@ -1,4 +1,5 @@
-"""What people look at: colour, tables, a progress bar where the output is a terminal; plain text where not."""
+"""What people look at: colour, tables, a progress bar where the output is a terminal; plain text
+where not."""
 
 from __future__ import annotations
 
@@ -25,11 +26,16 @@ def is_terminal(stream: TextIO) -> bool:
 
 def paint(sign: str, text: str) -> str:
     """Colour by sign on a terminal."""
-    return f"\x1b[{_COLOURS[sign]}m{text}\x1b[0m" if is_terminal(sys.stdout) and sign in _COLOURS else text
+    return (
+        f"\x1b[{_COLOURS[sign]}m{text}\x1b[0m"
+        if is_terminal(sys.stdout) and sign in _COLOURS
+        else text
+    )
 
 
 def document(text: str) -> None:
-    """Print what is a file: in UTF-8, as bascule reads it, whatever the terminal's characters are."""
+    """Print what is a file: in UTF-8, as bascule reads it, whatever the terminal's characters
+    are."""
     sys.stdout.flush()
     if buffer := getattr(sys.stdout, "buffer", None):
         buffer.write(text.encode("utf-8", "backslashreplace"))
@@ -61,12 +67,18 @@ def _done(name: str, outcome: Outcome, verb: str) -> str:
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Columns, as wide as they need to be. Whatever comes from the kernel is made harmless for a terminal."""
-    cells = [[str(heading) for heading in headings], *([printable(str(cell)) for cell in row] for row in rows)]
+    """Columns, as wide as they need to be. Whatever comes from the kernel is made harmless for a
+    terminal."""
+    cells = [
+        [str(heading) for heading in headings],
+        *([printable(str(cell)) for cell in row] for row in rows),
+    ]
     widths = [max(len(row[column]) for row in cells) for column in range(len(headings))]
     bold = is_terminal(sys.stdout)
     for number, row in enumerate(cells):
-        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        line = "  ".join(
+            cell.ljust(width) for cell, width in zip(row, widths, strict=True)
+        ).rstrip()
         print(f"\x1b[1m{line}\x1b[0m" if bold and number == 0 else line)
 
 
@@ -76,7 +88,8 @@ def say(text: str) -> None:
 
 
 def listener(explain: bool) -> Listener:
-    """Tells who is waited for; with ``explain`` each command as it is done; on a terminal a bar from 50 nodes on."""
+    """Tells who is waited for; with ``explain`` each command as it is done; on a terminal a bar
+    from 50 nodes on."""
     from bascule.api import Listener
 
     told = Listener(waiting=say)

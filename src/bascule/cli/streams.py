@@ -1,11 +1,12 @@
 """Standard output and error as the caller left them: closed, full, slow, or with few characters.
 
-* What can't be written to standard output is one error, :class:`Unwritten`, raised where Python notices it: in the midst of
-  printing, or in :func:`finish`. What comes after it is dropped.
+* What can't be written to standard output is one error, :class:`Unwritten`, raised where Python
+  notices it: in the midst of printing, or in :func:`finish`. What comes after it is dropped.
 * That standard error can't be written is no error: nobody could be told.
 * A character that the stream does not have is spelt in those that it has.
 
-All that is printed passes here, because ``sys.stdout`` and ``sys.stderr`` are ours: also what argparse, rich and shtab print.
+All that is printed passes here, because ``sys.stdout`` and ``sys.stderr`` are ours: also what
+argparse, rich and shtab print.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ class Unwritten(BasculeError):
 
 
 class _Output(io.FileIO):
-    """Standard output. The first failure is raised, as :class:`Unwritten`, or as BrokenPipeError where nobody reads any more."""
+    """Standard output. The first failure is raised, as :class:`Unwritten`, or as BrokenPipeError
+    where nobody reads any more."""
 
     failed = False
 
@@ -49,7 +51,8 @@ class _Output(io.FileIO):
             raise Unwritten(error) from error
 
     def close_check(self) -> None:
-        """Some file systems say only to close(2) that there was no room. All descriptors of a file are asked alike."""
+        """Some file systems say only to close(2) that there was no room. All descriptors of a file
+        are asked alike."""
         if not self.failed:
             try:
                 os.close(os.dup(1))
@@ -68,7 +71,8 @@ class _Error(io.FileIO):
 
 
 def _patiently(file: io.FileIO, data: Any) -> int:
-    """Wait where the file can't take anything now: that it does not block (O_NONBLOCK) is the wish of another who has it open."""
+    """Wait where the file can't take anything now: that it does not block (O_NONBLOCK) is the wish
+    of another who has it open."""
     while (written := io.FileIO.write(file, data)) is None:
         import select
 
@@ -82,13 +86,15 @@ def _spelt(error: UnicodeError) -> tuple[str, int]:
     """For codecs.register_error(): our own signs in ASCII, whatever else as an escape sequence."""
     assert isinstance(error, UnicodeEncodeError)  # noqa: S101 (the handler of a stream that is written to)
     unknown = error.object[error.start : error.end]
-    return "".join(_SPELT.get(sign) or sign.encode("ascii", "backslashreplace").decode() for sign in unknown), error.end
+    return "".join(
+        _SPELT.get(sign) or sign.encode("ascii", "backslashreplace").decode() for sign in unknown
+    ), error.end
 
 
 @contextmanager
 def ours() -> Iterator[None]:
-    """``sys.stdout`` and ``sys.stderr`` as said above. Those that somebody else has put there, who wants to hear what is printed,
-    are left alone."""
+    """``sys.stdout`` and ``sys.stderr`` as said above. Those that somebody else has put there, who
+    wants to hear what is printed, are left alone."""
     codecs.register_error(_HANDLER, _spelt)
     before = sys.stdout, sys.stderr
     if sys.stdout is not None:
@@ -107,7 +113,9 @@ def ours() -> Iterator[None]:
 def _text(raw: io.FileIO, old: TextIO | None) -> TextIO:
     encoding = old.encoding if old is not None else "utf-8"  # None: it was closed
     lines = raw.isatty() or isinstance(raw, _Error)
-    return io.TextIOWrapper(io.BufferedWriter(raw), encoding, _HANDLER, newline="\n", line_buffering=lines)
+    return io.TextIOWrapper(
+        io.BufferedWriter(raw), encoding, _HANDLER, newline="\n", line_buffering=lines
+    )
 
 
 def finish() -> None:

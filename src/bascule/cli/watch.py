@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 from bascule.api import Lab
 from bascule.cli import output
 from bascule.engine import look, run
+from bascule.engine.options import Options
 from bascule.engine.watch import Event, Watcher
-from bascule.engine.work import Options
 from bascule.errors import BasculeError, InputError, Locked, NotFound
 from bascule.host.inotify import along
 from bascule.host.monitor import Files
@@ -24,7 +24,8 @@ from bascule.state import lock
 from bascule.topology.model import Assigned, Topology
 
 _INTERRUPTED = 130
-_REGULAR, _LONGEST = 5.0, 60.0  # seconds until another look where nothing is heard; and at most after failures
+# seconds until another look where nothing is heard; and at most after failures
+_REGULAR, _LONGEST = 5.0, 60.0
 _SOON = 0.2  # seconds, while the file is being written
 
 
@@ -36,12 +37,14 @@ class _Asked:
 
 @contextmanager
 def until_asked() -> Iterator[_Asked]:
-    """An interrupt (SIGINT) ends the block, and so does SIGTERM, wherever an interrupt would have been heard."""
+    """An interrupt (SIGINT) ends the block, and so does SIGTERM, wherever an interrupt would have
+    been heard."""
     asked = _Asked()
 
     def end(_number: int, _frame: object) -> None:
         asked.code = 0
-        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a script's background job (sh(1), asynchronous lists)
+        # as in a script's background job (sh(1), asynchronous lists)
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
             raise KeyboardInterrupt
         signal.raise_signal(signal.SIGINT)
 
@@ -55,12 +58,15 @@ def until_asked() -> Iterator[_Asked]:
 
 
 def events(arguments: Arguments) -> int:
-    """``bascule events``: ends with 130 by an interrupt, with 0 by SIGTERM, with 141 when nobody reads any more."""
+    """``bascule events``: ends with 130 by an interrupt, with 0 by SIGTERM, with 141 when nobody
+    reads any more."""
     for name in arguments.labs:
         if problem := problem_with_lab_name(name):
             raise InputError(problem)
     with until_asked() as asked:
-        _tell(Watcher(tuple(arguments.labs), sys.stdout.fileno()), _json if arguments.json else _line)
+        _tell(
+            Watcher(tuple(arguments.labs), sys.stdout.fileno()), _json if arguments.json else _line
+        )
     return asked.code
 
 
@@ -90,23 +96,33 @@ def tell_problems(watcher: Watcher, told: dict[str, str]) -> None:
 
 def _json(event: Event) -> str:
     data = {slot: getattr(event, slot) for slot in event.__slots__}
-    data["time"] = datetime.fromtimestamp(event.time, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    data["time"] = (
+        datetime.fromtimestamp(event.time, UTC)
+        .isoformat(timespec="milliseconds")
+        .replace("+00:00", "Z")
+    )
     return json.dumps(data)
 
 
 def _line(event: Event) -> str:
     moment = datetime.fromtimestamp(event.time).astimezone().strftime("%H:%M:%S.%f")[:-3]
     foreign = f"  (not by bascule: {event.reason})" if event.foreign else ""
-    return output.paint(event.sign, printable(f"{moment} {event.lab} {event.sign} {event.what}{foreign}"))
+    return output.paint(
+        event.sign, printable(f"{moment} {event.lab} {event.sign} {event.what}{foreign}")
+    )
 
 
 def keep(arguments: Arguments, lab: Lab, hold: lock.Hold) -> int:
-    """``bascule up --watch``, after the first up: make it so again when the file changes or somebody else changes the lab. Ends
-    with 130 by an interrupt, with 0 by SIGTERM or when the lab is taken down; the lab stays as it is."""
+    """``bascule up --watch``, after the first up: make it so again when the file changes or
+    somebody else changes the lab. Ends with 130 by an interrupt, with 0 by SIGTERM or when the lab
+    is taken down; the lab stays as it is."""
     with until_asked() as asked:
         watcher, files = Watcher((lab.name,)), Files()
         try:
-            output.say(f"watching {lab.name} and {lab.source}: an interrupt ends that, and leaves the lab up")
+            output.say(
+                f"watching {lab.name} and {lab.source}: an interrupt ends that, and leaves "
+                f"the lab up"
+            )
             _keep(arguments, lab, watcher, files, hold)
             asked.code = 0
         finally:
@@ -157,7 +173,8 @@ def _mend(lab: Lab, explain: bool) -> None:
 
 
 def _again(arguments: Arguments, lab: Lab, file: Settled) -> Lab:
-    """The lab as the file has it now, once it is at rest. Raises what loading raises; the lab stays as it was then."""
+    """The lab as the file has it now, once it is at rest. Raises what loading raises; the lab stays
+    as it was then."""
     try:
         text = file.read()
     except OSError as error:
@@ -166,5 +183,8 @@ def _again(arguments: Arguments, lab: Lab, file: Settled) -> Lab:
         return lab
     found = Lab.from_text(text, lab.source, world=arguments.world, name=arguments.name or "")
     if found.name != lab.name:
-        raise InputError(f"{lab.source}: is lab {found.name} now, and not {lab.name}; `bascule down {lab.name}`, and watch anew")
+        raise InputError(
+            f"{lab.source}: is lab {found.name} now, and not {lab.name}; `bascule down "
+            f"{lab.name}`, and watch anew"
+        )
     return found

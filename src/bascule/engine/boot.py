@@ -1,4 +1,5 @@
-"""After a reboot: the labs that were up on the machine, and the unit of systemd that builds them."""
+"""After a reboot: the labs that were up on the machine, and the unit of systemd that builds
+them."""
 
 from __future__ import annotations
 
@@ -19,17 +20,19 @@ _PATIENCE = 60  # seconds for addresses and interfaces that come after the netwo
 
 
 def refuse_elsewhere() -> None:
-    """What is kept is the machine's: built in another network namespace it would stand where it was not. Raises
-    :class:`Elsewhere`."""
+    """What is kept is the machine's: built in another network namespace it would stand where it was
+    not. Raises :class:`Elsewhere`."""
     if not worlds.keeps():
         raise Elsewhere(
-            "restore: what is kept are labs of the machine's own network namespace, and this is another one; run it there: "
+            "restore: what is kept are labs of the machine's own network namespace, and this "
+            "is another one; run it there: "
             "nsenter --net=/proc/1/ns/net bascule restore"
         )
 
 
 def is_kept(name: str) -> bool:
-    """Whether `restore` would bring this lab back. What is not to be read is told by `restore` itself."""
+    """Whether `restore` would bring this lab back. What is not to be read is told by `restore`
+    itself."""
     with suppress(StateError):
         return worlds.keeps() and name in kept.names()
     return False
@@ -42,16 +45,19 @@ def missing() -> list[str]:
 
 
 def unit(program: str) -> str:
-    """The unit's text: once, when the network is there, after what loads the machine's own firewall rules or turns on forwarding.
-    What a lab needs of the machine may come later still: for that `restore` waits."""
+    """The unit's text: once, when the network is there, after what loads the machine's own firewall
+    rules or turns on forwarding. What a lab needs of the machine may come later still: for that
+    `restore` waits."""
     return f"""{_MARK}
 [Unit]
 Description=Networks of network namespaces that were up before (bascule)
 Documentation=man:ip-netns(8)
 Wants=network-online.target
 After=network-online.target systemd-sysctl.service
-After=nftables.service iptables.service ip6tables.service netfilter-persistent.service ufw.service firewalld.service
-After=docker.service podman.service libvirtd.service virtnetworkd.service lxc-net.service incus.service
+After=nftables.service iptables.service ip6tables.service netfilter-persistent.service
+After=ufw.service firewalld.service
+After=docker.service podman.service libvirtd.service virtnetworkd.service
+After=lxc-net.service incus.service
 
 [Service]
 Type=oneshot
@@ -64,10 +70,16 @@ WantedBy=multi-user.target
 
 
 def install(program: str) -> list[str]:
-    """Write the unit and have it started with the machine. Gives what was done. Raises :class:`InputError` where somebody else's
-    is in the way, and :class:`StateError` where it can't be written."""
-    if not os.path.isabs(program) or any(character.isspace() or character == "%" for character in program):
-        raise InputError(f"{program}: a unit needs an absolute path without spaces; install bascule at another place")
+    """Write the unit and have it started with the machine. Gives what was done. Raises
+    :class:`InputError` where somebody else's is in the way, and :class:`StateError` where it can't
+    be written."""
+    if not os.path.isabs(program) or any(
+        character.isspace() or character == "%" for character in program
+    ):
+        raise InputError(
+            f"{program}: a unit needs an absolute path without spaces; install bascule at "
+            f"another place"
+        )
     _refuse_foreign()
     text = unit(program)
     try:
@@ -101,9 +113,16 @@ def _systemctl(*commands: tuple[str, ...]) -> list[str]:
     """Tell systemd, where it runs this machine (sd_booted(3))."""
     found = shutil.which("systemctl", path=syscalls.SYSTEM_PATH)
     if found is None or not os.path.isdir("/run/systemd/system"):
-        return ["systemd does not run here: enable bascule.service where it does"] if commands[0] != ("daemon-reload",) else []
+        return (
+            ["systemd does not run here: enable bascule.service where it does"]
+            if commands[0] != ("daemon-reload",)
+            else []
+        )
     said = []
     for command in commands:
         done = programs.run([found, *command], "", _SECONDS)
-        said.append(f"systemctl {' '.join(command)}" + ("" if done.code == 0 else f": {done.stderr.strip()}"))
+        said.append(
+            f"systemctl {' '.join(command)}"
+            + ("" if done.code == 0 else f": {done.stderr.strip()}")
+        )
     return said

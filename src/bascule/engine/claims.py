@@ -1,6 +1,8 @@
-"""What the labs of this user have taken: names, prefixes and ranges of interface indexes of the host world.
+"""What the labs of this user have taken: names, prefixes and ranges of interface indexes of the
+host world.
 
-Private worlds share nothing with each other or with the host, so that only labs of the host world can clash.
+Private worlds share nothing with each other or with the host, so that only labs of the host world
+can clash.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from bascule.engine.adoption import world_key
 from bascule.engine.forwarding import memories, of_the_world, remembered
 from bascule.errors import Conflict, StateError
 from bascule.host import inner
-from bascule.host.observe import interfaces
+from bascule.host.inside import interfaces
 from bascule.host.world import World
 from bascule.kernel.forwarding import SWITCH, Memory
 from bascule.kernel.op import Indexes
@@ -29,11 +31,12 @@ from bascule.topology.ports import Taken, port
 
 @dataclass(slots=True)
 class Claims:
-    """``owners`` names the lab by ("namespace" | "link", name); ``prefixes`` are (lab, network, prefix). ``settings`` are
-    sysctls of the world that labs need, ``priors`` what stood there before the first of them. ``forwarding`` is what they
-    remember from before the machine passed packets on for them, and ``forwarders`` are the IP versions that one of them needs
-    passed on and will put back. ``ports`` are the host's ports that lead to nodes. ``leases``: a server for addresses listens for
-    one of them."""
+    """``owners`` names the lab by ("namespace" | "link", name); ``prefixes`` are (lab, network,
+    prefix). ``settings`` are sysctls of the world that labs need, ``priors`` what stood there
+    before the first of them. ``forwarding`` is what they remember from before the machine passed
+    packets on for them, and ``forwarders`` are the IP versions that one of them needs passed on and
+    will put back. ``ports`` are the host's ports that lead to nodes. ``leases``: a server for
+    addresses listens for one of them."""
 
     owners: dict[tuple[str, str], str] = field(default_factory=dict)
     prefixes: list[tuple[str, str, Prefix]] = field(default_factory=list)
@@ -46,8 +49,9 @@ class Claims:
     leases: bool = False
 
     def free_slot(self) -> int:
-        """The lowest range of indexes that no other lab has, and no interface either: of a lab whose record is damaged, or
-        stands in another state directory, its interfaces are all that is to be seen. Raises :class:`Conflict`."""
+        """The lowest range of indexes that no other lab has, and no interface either: of a lab
+        whose record is damaged, or stands in another state directory, its interfaces are all that
+        is to be seen. Raises :class:`Conflict`."""
         taken = self.slots | {Indexes.slot_of(index) for index in interfaces()}
         for number in range(Indexes.SLOTS):
             if number not in taken:
@@ -61,9 +65,9 @@ def around(name: str, world: World | None) -> Claims:
 
 
 def of_others(name: str) -> Claims:
-    """The claims of all labs of the host world but this one. A damaged record claims nothing: its names still stand in
-    the kernel, where they are seen. Of a lab in another network namespace only the nodes' names count: what /run/netns holds is
-    shared, and all else is not."""
+    """The claims of all labs of the host world but this one. A damaged record claims nothing: its
+    names still stand in the kernel, where they are seen. Of a lab in another network namespace only
+    the nodes' names count: what /run/netns holds is shared, and all else is not."""
     claims = Claims()
     here = identity.netns()
     for other in folder.labs():
@@ -87,14 +91,18 @@ def of_others(name: str) -> Claims:
                 _claim(claims, other, record.topology or {})
         newest = stored.newest
         if newest is not None and newest.world == "host" and worlds.is_here(newest, here):
-            # What a lab needs is what its newest run says: of two labs that are leaving, neither counts on the other.
+            # What a lab needs is what its newest run says: of two labs that are leaving, neither
+            # counts on the other.
             claims.settings.update(newest.settings)
-            claims.forwarders.update(each for each in of_the_world(memories(stored)) if SWITCH[each] in newest.settings)
+            claims.forwarders.update(
+                each for each in of_the_world(memories(stored)) if SWITCH[each] in newest.settings
+            )
     return claims
 
 
 def _world(keeper: int) -> Iterator[str]:
-    """A private world, by its user namespaces: what belongs to them is not to be a node of another lab."""
+    """A private world, by its user namespaces: what belongs to them is not to be a node of another
+    lab."""
     for path in (f"/proc/{keeper}/ns/user", f"/proc/{keeper}/root{inner.PINS}/user"):
         with suppress(OSError):
             status = os.stat(path)
@@ -118,7 +126,8 @@ def _claim(claims: Claims, lab: str, topology: dict[str, Any]) -> None:
 def _subnets(network: dict[str, Any] | None) -> Iterator[Prefix]:
     given = (network or {}).get("subnet", [])
     for text in given if isinstance(given, list) else [given]:
-        with suppress(ValueError):  # damaged: it claims nothing, and `ls` and the lab's own commands tell of it
+        # damaged: it claims nothing, and `ls` and the lab's own commands tell of it
+        with suppress(ValueError):
             yield ip_network(str(text))
 
 
@@ -136,20 +145,28 @@ def refuse_clashes(lab: Assigned, claims: Claims) -> None:
         for subnet in network.subnets:
             for owner, other, prefix in claims.prefixes:
                 if subnet.version == prefix.version and subnet.overlaps(prefix):
-                    taken.append(f"subnet {subnet} of {network.name} overlaps {prefix} of {other} in lab {owner}")
+                    taken.append(
+                        f"subnet {subnet} of {network.name} overlaps {prefix} of {other} in "
+                        f"lab {owner}"
+                    )
     wanted = [("link", network.name) for network in lab.networks]
     for node in lab.nodes:
         wanted.append(("namespace", node.name))
         wanted.extend(("link", attachment.host_interface) for attachment in node.attachments)
     taken.extend(
-        f"{kind} {name} belongs to lab {claims.owners[kind, name]}" for kind, name in wanted if (kind, name) in claims.owners
+        f"{kind} {name} belongs to lab {claims.owners[kind, name]}"
+        for kind, name in wanted
+        if (kind, name) in claims.owners
     )
     for node in lab.nodes:
         for wanted_port in node.ports:
             if found := claims.ports.owner_of(wanted_port):
                 taken.append(f"port {found[0]} of {node.name} is published by {found[1]}")
             taken.extend(
-                f"port {wanted_port.published} of {node.name}: {wanted_port.host} is an address of {network} in lab {owner}"
+                (
+                    f"port {wanted_port.published} of {node.name}: {wanted_port.host} is an "
+                    f"address of {network} in lab {owner}"
+                )
                 for owner, network, prefix in claims.prefixes
                 if wanted_port.host is not None and wanted_port.host in prefix
             )

@@ -1,10 +1,12 @@
-"""What this machine can and cannot do, each with the fix. What can be tried is tried, in namespaces that go at once."""
+"""What this machine can and cannot do, each with the fix. What can be tried is tried, in namespaces
+that go at once."""
 
 from __future__ import annotations
 
 import os
 import platform
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,10 +24,11 @@ from bascule.host.observe import observe
 from bascule.host.paths import Paths
 from bascule.host.seen import Scope
 from bascule.host.world import PrivateWorld
-from bascule.kernel.link import AddBridge, AddVeth, Bridge, Veth
+from bascule.kernel.bridge import AddBridge, Bridge
 from bascule.kernel.op import Netlink as Message
 from bascule.kernel.op import Op
 from bascule.kernel.ruleset import FROM, TO
+from bascule.kernel.veth import AddVeth, Veth
 from bascule.plan.uplink import WITHOUT_PORTS
 from bascule.state import folder, store
 from bascule.topology.model import Assigned
@@ -71,14 +74,22 @@ def _kernel() -> Iterator[Finding]:
 def _host_world() -> Iterator[Finding]:
     """host world."""
     if os.geteuid() != 0:
-        yield Finding("host world", "note", "not root", "labs run in private worlds; for the machine's own network run as root")
+        yield Finding(
+            "host world",
+            "note",
+            "not root",
+            "labs run in private worlds; for the machine's own network run as root",
+        )
         return
     lacks = abilities.lacks()
     yield from (Finding("host world", "no", lack.what, lack.advice) for lack in lacks)
     if not lacks:
         yield Finding("host world", "ok", "running as root")
     if not abilities.can_set():
-        advice = f"{abilities.UNQUIET}; a lab's own settings: {abilities.SET_BEFORE}; {abilities.CONTAINER}"
+        advice = (
+            f"{abilities.UNQUIET}; a lab's own settings: {abilities.SET_BEFORE}; "
+            f"{abilities.CONTAINER}"
+        )
         yield Finding("kernel settings", "note", abilities.FIXED, advice)
     if not abilities.has_etc():
         advice = "`bascule exec` finds nodes' files in /run/etc-netns, `ip netns exec` does not"
@@ -94,42 +105,61 @@ def _private_world() -> Iterator[Finding]:
             yield _ids(sum(row.size for row in world.call(ids.own)))
             yield from world.call(_links)
             yield _way_out(world)
-            if os.geteuid() != 0 and world.call(service.is_confined):  # for root it is told with the program
+            # for root it is told with the program
+            if os.geteuid() != 0 and world.call(service.is_confined):
                 yield Finding("dnsmasq", "note", service.CONFINED, service.LET_IT)
             fresh = world.call(_is_fresh)
         if not fresh:
-            yield Finding("own /proc and /sys", "note", "the kernel refuses fresh ones here", "nodes see the host's; harmless")
+            yield Finding(
+                "own /proc and /sys",
+                "note",
+                "the kernel refuses fresh ones here",
+                "nodes see the host's; harmless",
+            )
     except BasculeError as error:
         yield Finding("private world", "no", str(error), keeper.why_forbidden())
 
 
 def _ids(count: int) -> Finding:
     if count > 1:
-        return Finding("user ids", "ok", f"{count} in a private world: programs there may become other users")
+        return Finding(
+            "user ids", "ok", f"{count} in a private world: programs there may become other users"
+        )
     return Finding(
         "user ids",
         "note",
-        "one in a private world: programs that become another user fail there (tcpdump, nginx, sshd, FRR)",
+        (
+            "one in a private world: programs that become another user fail there (tcpdump, "
+            "nginx, sshd, FRR)"
+        ),
         ids.how_to_get_more(),
     )
 
 
 def _way_out(world: PrivateWorld) -> Finding:
-    """Some have a pasta that does not work: an old or a new one, a profile of AppArmor that forbids what it needs."""
+    """Some have a pasta that does not work: an old or a new one, a profile of AppArmor that forbids
+    what it needs."""
     why = uplink.why_not()
     if why:
-        return Finding("pasta", "note", why, "without it private worlds are cut off: no `nat`, no `ports`")
+        return Finding(
+            "pasta", "note", why, "without it private worlds are cut off: no `nat`, no `ports`"
+        )
     try:
         uplink.start(world, WITHOUT_PORTS)
     except KernelError as error:
         return Finding(
-            "pasta", "no", f"tried, and failed: {error.said}", "see the system's journal, and `aa-status` for AppArmor"
+            "pasta",
+            "no",
+            f"tried, and failed: {error.said}",
+            "see the system's journal, and `aa-status` for AppArmor",
         )
     return Finding("pasta", "ok", f"{uplink.program()}: tried in a private world")
 
 
 def _is_fresh() -> bool:
-    return os.path.exists("/proc/1/comm") and open("/proc/1/comm", errors="replace").read().strip() in (
+    return os.path.exists("/proc/1/comm") and open(
+        "/proc/1/comm", errors="replace"
+    ).read().strip() in (
         "sleep",
         "python3",
         "bascule",
@@ -137,26 +167,41 @@ def _is_fresh() -> bool:
 
 
 def _links() -> list[Finding]:
-    """Make a bridge and a veth pair, and look at flows, where we are: in a world that goes at once."""
+    """Make a bridge and a veth pair, and look at flows, where we are: in a world that goes at
+    once."""
     bridge = AddBridge(Bridge("doctor0", 1500, "02:00:00:00:00:01"), 900)
     syscalls.unshare(syscalls.CLONE_NEWNET)
     descriptor = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    pair = AddVeth(Veth("doctor1", "x", "doctor2", "doctor0", 1500, "02:00:00:00:00:02", "02:00:00:00:00:03"), 901, 902, 900)
+    pair = AddVeth(
+        Veth("doctor1", "x", "doctor2", "doctor0", 1500, "02:00:00:00:00:02", "02:00:00:00:00:03"),
+        901,
+        902,
+        900,
+    )
     with Netlink() as socket:
-        return [_try(socket, "bridge", bridge, descriptor), _try(socket, "veth", pair, descriptor), *_rules(), _flows()]
+        return [
+            _try(socket, "bridge", bridge, descriptor),
+            _try(socket, "veth", pair, descriptor),
+            *_rules(),
+            _flows(),
+        ]
 
 
 # What a lab's tables are made of, and what a kernel lacks that does not take it.
 _TABLES = (
     (
         "rules",
-        "table inet doctor { chain way { type filter hook forward priority 0; ct label 120 fib daddr type local accept; }\n"
+        "table inet doctor { chain way { type filter hook forward priority 0; ct label 120 "
+        "fib daddr type local accept; }\n"
         "chain in { type filter hook ingress device lo priority 0; }\n}\n",
         "Linux 5.10 with nf_tables, connection tracking and its labels, nft_fib_inet",
     ),
     (
         "rules of bridges",
-        "table bridge doctor { chain in { type filter hook input priority 0; ether type 8021q drop; }\n}\n",
+        (
+            "table bridge doctor { chain in { type filter hook input priority 0; ether type 8021q "
+            "drop; }\n}\n"
+        ),
         "nf_tables for bridges (CONFIG_NF_TABLES_BRIDGE)",
     ),
 )
@@ -176,7 +221,10 @@ def _flows() -> Finding:
     why_not = flows.why_not()
     if not why_not:
         return Finding("flows", "ok", "can be seen and ended")
-    advice = "who goes on sending keeps what the lab said when he began; load the module: modprobe nf_conntrack_netlink"
+    advice = (
+        "who goes on sending keeps what the lab said when he began; load the module: modprobe "
+        "nf_conntrack_netlink"
+    )
     return Finding("flows", "note", why_not, advice)
 
 
@@ -185,7 +233,9 @@ def _try(socket: Netlink, what: str, op: Op, descriptor: int) -> Finding:
     assert isinstance(effect, Message)  # noqa: S101 (both operations are messages)
     body = effect.request.body
     if effect.fd_of:
-        body = body[: effect.fd_at] + descriptor.to_bytes(4, "little") + body[effect.fd_at + 4 :]
+        body = (
+            body[: effect.fd_at] + descriptor.to_bytes(4, sys.byteorder) + body[effect.fd_at + 4 :]
+        )
     (answer,) = socket.batch([effect.request._replace(body=body)])
     if answer.errno:
         return Finding(what, "no", os.strerror(answer.errno), f"load the module: modprobe {what}")
@@ -194,9 +244,27 @@ def _try(socket: Netlink, what: str, op: Op, descriptor: int) -> Finding:
 
 _PROGRAMS: tuple[tuple[str, str, Verdict, str], ...] = (
     ("ip", "iproute2", "note", "`bascule script` prints ip commands"),
-    ("nft", "nftables", "note", "needed for nat, isolation and ports, and where the machine's firewall drops what is forwarded"),
-    ("dnsmasq", "dnsmasq-base", "note", "needed for name servers; without it names are in /etc/hosts only"),
-    ("ping", "iputils-ping", "note", "`bascule exec NODE -- ping …`; `bascule ping` needs no program"),
+    (
+        "nft",
+        "nftables",
+        "note",
+        (
+            "needed for nat, isolation and ports, and where the machine's firewall drops what is "
+            "forwarded"
+        ),
+    ),
+    (
+        "dnsmasq",
+        "dnsmasq-base",
+        "note",
+        "needed for name servers; without it names are in /etc/hosts only",
+    ),
+    (
+        "ping",
+        "iputils-ping",
+        "note",
+        "`bascule exec NODE -- ping …`; `bascule ping` needs no program",
+    ),
     ("brctl", "bridge-utils", "note", "`bascule script --classic` prints brctl commands"),
     ("sleep", "coreutils", "no", "keeps private worlds alive"),
 )
@@ -208,7 +276,11 @@ def _programs() -> Iterator[Finding]:
         found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")
         if found:
             confined = name == "dnsmasq" and service.is_confined()
-            yield Finding(name, "note", service.CONFINED, service.LET_IT) if confined else Finding(name, "ok", found)
+            yield (
+                Finding(name, "note", service.CONFINED, service.LET_IT)
+                if confined
+                else Finding(name, "ok", found)
+            )
         else:
             yield Finding(name, verdict, "not installed", f"{purpose}: apt install {package}")
 
@@ -218,9 +290,17 @@ def _forwarding() -> Iterator[Finding]:
     seen = observe(Scope(), Paths())
     what = "bridged frames"
     if not seen.bridge_nf:
-        yield Finding(what, "ok", "do not pass the IP firewall (net.bridge.bridge-nf-call-iptables is 0 or absent)")
+        yield Finding(
+            what,
+            "ok",
+            "do not pass the IP firewall (net.bridge.bridge-nf-call-iptables is 0 or absent)",
+        )
         return
-    dropping = [f"{chain.family} {chain.table} {chain.name}" for chain in seen.forward_chains if chain.policy == "drop"]
+    dropping = [
+        f"{chain.family} {chain.table} {chain.name}"
+        for chain in seen.forward_chains
+        if chain.policy == "drop"
+    ]
     found = "pass the IP firewall (net.bridge.bridge-nf-call-iptables is 1)"
     if not dropping:
         yield Finding(what, "ok", f"{found}, where nothing drops by policy")
@@ -228,7 +308,12 @@ def _forwarding() -> Iterator[Finding]:
         advice = "`up` puts one rule at its head for each network"
         yield Finding(what, "note", f"{found}, and {', '.join(dropping)} drops", advice)
     else:
-        yield Finding(what, "no", f"{found}, and {', '.join(dropping)} drops", "install nftables, so that `up` can let them pass")
+        yield Finding(
+            what,
+            "no",
+            f"{found}, and {', '.join(dropping)} drops",
+            "install nftables, so that `up` can let them pass",
+        )
 
 
 def _legacy() -> Iterator[Finding]:
@@ -238,11 +323,18 @@ def _legacy() -> Iterator[Finding]:
     bridged = {4: seen.bridge_nf, 6: seen.bridge_nf6}
     wanted = [need for lab in labs for need in legacy.needs(lab, bridged, seen.dnsmasq)]
     for old in seen.old_firewalls:
-        found = "the old filter table" + (f" drops by policy in {' and '.join(sorted(old.dropping))}" if old.dropping else "")
+        found = "the old filter table" + (
+            f" drops by policy in {' and '.join(sorted(old.dropping))}" if old.dropping else ""
+        )
         # Without a lab, what one with a way out needs.
         needed = wanted or list(legacy.forward(old.version, "BRIDGE", (FROM, TO)))
         said = list(legacy.advice((old,), needed))
-        yield Finding(PROGRAM[old.version], "note" if said else "ok", f"{found}, beside nf_tables", "; ".join(said))
+        yield Finding(
+            PROGRAM[old.version],
+            "note" if said else "ok",
+            f"{found}, beside nf_tables",
+            "; ".join(said),
+        )
 
 
 def _on_the_machine(name: str) -> Assigned | None:
@@ -262,19 +354,28 @@ def _limits() -> Iterator[Finding]:
         "open files",
         "ok" if enough else "note",
         f"{soft} (at most {hard})",
-        "" if enough else "pinging over 300 nodes needs more: raise the hard limit in /etc/security/limits.conf",
+        ""
+        if enough
+        else "pinging over 300 nodes needs more: raise the hard limit in /etc/security/limits.conf",
     )
     with suppress(OSError), open("/proc/sys/net/ipv4/neigh/default/gc_thresh3") as file:
         entries = int(file.read())
         raised = "net.ipv4.neigh.default.gc_thresh3=8192"
-        advice = "" if entries > 1024 else f"more than about 500 busy nodes want more: sysctl {raised}"
-        yield Finding("neighbour table", "ok", f"{entries} entries for all namespaces together", advice)
+        advice = (
+            "" if entries > 1024 else f"more than about 500 busy nodes want more: sysctl {raised}"
+        )
+        yield Finding(
+            "neighbour table", "ok", f"{entries} entries for all namespaces together", advice
+        )
 
 
 def _managers() -> Iterator[Finding]:
     """network managers."""
     if os.path.exists("/run/NetworkManager"):
-        advice = "it leaves interfaces named veth* alone; name host interfaces veth… or mark them unmanaged"
+        advice = (
+            "it leaves interfaces named veth* alone; name host interfaces veth… or mark them "
+            "unmanaged"
+        )
         yield Finding("NetworkManager", "note", "runs", advice)
 
 

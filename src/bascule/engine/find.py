@@ -1,4 +1,5 @@
-"""Find a node's lab and world by the stored records alone: the fast way of `exec`, which checks no topology."""
+"""Find a node's lab and world by the stored records alone: the fast way of `exec`, which checks no
+topology."""
 
 from __future__ import annotations
 
@@ -9,12 +10,12 @@ from bascule.errors import BasculeError, NotFound, StateError, translated
 from bascule.host.world import World
 from bascule.names import HOSTNAME_BYTES, problem_with_node_name, shown
 from bascule.state import folder, store
-from bascule.state.store import Record
+from bascule.state.record import Record, Stored
 
 
 def world_of(record: Record) -> World:
     """The world of a record that has one. Raises :class:`NotFound`."""
-    world = worlds.existing(store.Stored(record, None))
+    world = worlds.existing(Stored(record, None))
     if world is None:
         raise NotFound(f"the world of lab {record.name} has ended; run `bascule up` again")
     return world
@@ -28,14 +29,18 @@ def hostname_of(record: Record, node: str) -> str:
 
 @translated
 def find_node(node: str, lab: str | None = None) -> Record:
-    """The record of the lab that has this node. Raises :class:`NotFound` where none or more than one has."""
+    """The record of the lab that has this node. Raises :class:`NotFound` where none or more than
+    one has."""
     found = [record for record in _recorded(lab) if _has(record, node)]
     if not found:
         found = [record for record in known.unrecorded(lab or "") if _has(record, node)]
     if len(found) == 1:
         return found[0]
     if found:
-        raise NotFound(f"several labs have a node {shown(node)}; choose with --lab: {', '.join(r.name for r in found)}")
+        raise NotFound(
+            f"several labs have a node {shown(node)}; choose with --lab: "
+            f"{', '.join(r.name for r in found)}"
+        )
     raise NotFound(_no_such_node(node, lab))
 
 
@@ -58,9 +63,17 @@ def _has(record: Record, node: str) -> bool:
 def _no_such_node(node: str, lab: str | None) -> str:
     import difflib
 
-    known = sorted({name for info in folder.labs() for name in _node_names(info) if lab in (None, info)})
+    known = sorted(
+        {name for info in folder.labs() for name in _node_names(info) if lab in (None, info)}
+    )
     near = difflib.get_close_matches(node[:HOSTNAME_BYTES], known, 1)
-    hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(known[:20])}" if known else "no lab is up"
+    hint = (
+        f"did you mean {near[0]}?"
+        if near
+        else f"there are: {', '.join(known[:20])}"
+        if known
+        else "no lab is up"
+    )
     return f"no node {shown(node)}" + (f" in lab {shown(lab)}" if lab else "") + f"; {hint}"
 
 

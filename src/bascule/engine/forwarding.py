@@ -1,9 +1,11 @@
-"""What labs remember of the machine's settings from before it passed packets on for them, and who of them puts these back.
+"""What labs remember of the machine's settings from before it passed packets on for them, and who
+of them puts these back.
 
-Each lab for which it was turned on has the whole memory in its record: the last one needs it, whichever that is. A lab on a
-machine that passes packets on by itself has none, and puts nothing back. Which lab is the last is found out under the lock of all
-labs' claims, and whoever turns anything on or off holds that lock until it is done: else another lab could take for settled what
-is just changing.
+Each lab for which it was turned on has the whole memory in its record: the last one needs it,
+whichever that is. A lab on a machine that passes packets on by itself has none, and puts nothing
+back. Which lab is the last is found out under the lock of all labs' claims, and whoever turns
+anything on or off holds that lock until it is done: else another lab could take for settled what is
+just changing.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from bascule.host.surroundings import setting
 from bascule.kernel.forwarding import ALL, FORWARDING, SWITCH, Forwarding, Memory, put_back, steps
 from bascule.kernel.op import WORLD, Fact, Key
 from bascule.plan.diff import Plan
-from bascule.state.store import Record, Stored
+from bascule.state.record import Record, Stored
 
 Memories = dict[tuple[str, int], Memory]  # by node, or the world, and IP version
 
@@ -30,7 +32,8 @@ def remembered(record: Record | None) -> Memories:
     found = {
         (node, versions[key]): Memory({ALL: {FORWARDING: value}})
         for node, key, value in record.priors
-        if key in versions and (node or value == "0")  # of the world: a record by an earlier version
+        # of the world: a record by an earlier version
+        if key in versions and (node or value == "0")
     }
     for node, kept in record.forwarding.items():
         found |= {(node, int(version)): Memory(**memory) for version, memory in kept.items()}
@@ -56,7 +59,8 @@ def as_data(known: Memories) -> dict[str, Any]:
 
 
 def kept(record: Record) -> dict[str, Any]:
-    """What a lab has to remember when its run has ended, and has put back what it no longer needs."""
+    """What a lab has to remember when its run has ended, and has put back what it no longer
+    needs."""
     needed = {version for version, key in SWITCH.items() if key in record.settings}
     return as_data(
         {
@@ -68,11 +72,15 @@ def kept(record: Record) -> dict[str, Any]:
 
 
 def noted(record: Record, plan: Plan, want: Iterable[Fact], seen: Iterable[Fact]) -> dict[str, Any]:
-    """What has to stand in the journal before a plan is carried out: what was there before the first write, and what is to be
-    there after the last."""
+    """What has to stand in the journal before a plan is carried out: what was there before the
+    first write, and what is to be there after the last."""
     there = {fact.key: fact.now for fact in seen if isinstance(fact, Forwarding)}
     wanted = {(fact.node, fact.version) for fact in want if isinstance(fact, Forwarding)}
-    known = {place: replace(memory, back={}) for place, memory in remembered(record).items() if place in wanted or not place[0]}
+    known = {
+        place: replace(memory, back={})
+        for place, memory in remembered(record).items()
+        if place in wanted or not place[0]
+    }
     for change in plan.changes:
         fact = change.fact
         if isinstance(fact, Forwarding):
@@ -84,16 +92,23 @@ def noted(record: Record, plan: Plan, want: Iterable[Fact], seen: Iterable[Fact]
     return as_data(known)
 
 
-def owned(facts: Iterable[Fact], known: Memories, wanted: Collection[Key], elsewhere: Collection[int]) -> list[Fact]:
-    """The facts without forwarding that is none of the lab's business: that it neither wants nor has changed, or that labs
-    ``elsewhere`` need of the world. What it has to put back is noted in it."""
+def owned(
+    facts: Iterable[Fact], known: Memories, wanted: Collection[Key], elsewhere: Collection[int]
+) -> list[Fact]:
+    """The facts without forwarding that is none of the lab's business: that it neither wants nor
+    has changed, or that labs ``elsewhere`` need of the world. What it has to put back is noted in
+    it."""
     found = []
     for fact in facts:
         if not isinstance(fact, Forwarding) or fact.key in wanted:
             found.append(fact)
             continue
         memory = known.get((fact.node, fact.version))
-        if memory is not None and fact.now is not None and (fact.node or fact.version not in elsewhere):
+        if (
+            memory is not None
+            and fact.now is not None
+            and (fact.node or fact.version not in elsewhere)
+        ):
             back = put_back(fact.now, memory)
             if steps(fact.now, back):
                 found.append(replace(fact, back=back))
@@ -108,13 +123,26 @@ def turns(record: Record, before: Stored, elsewhere: Collection[int]) -> bool:
 
 
 def routers(seen: Observation, memory: Memory | None) -> tuple[str, ...]:
-    """Interfaces that passed IPv4 on before any lab came, though the machine as a whole did not, by their present names."""
-    there = [fact.now for fact in seen.facts if isinstance(fact, Forwarding) and (fact.node, fact.version) == (WORLD, 4)]
+    """Interfaces that passed IPv4 on before any lab came, though the machine as a whole did not, by
+    their present names."""
+    there = [
+        fact.now
+        for fact in seen.facts
+        if isinstance(fact, Forwarding) and (fact.node, fact.version) == (WORLD, 4)
+    ]
     if memory is not None:
         values, interfaces = memory.before, memory.interfaces
     elif there and there[0] is not None and there[0].values.get(ALL, {}).get(FORWARDING) == "0":
         values, interfaces = there[0].values, there[0].interfaces
     else:
         return ()
-    indexes = {index for name, index in interfaces.items() if values.get(name, {}).get(FORWARDING, "0") != "0"}
-    return tuple(sorted(name for (node, name), index in seen.indexes.items() if not node and index in indexes))
+    indexes = {
+        index
+        for name, index in interfaces.items()
+        if values.get(name, {}).get(FORWARDING, "0") != "0"
+    }
+    return tuple(
+        sorted(
+            name for (node, name), index in seen.indexes.items() if not node and index in indexes
+        )
+    )

@@ -1,4 +1,5 @@
-"""What outlives the run of a lab, and its loss: what `restore` needs after a reboot, and whose links in /etc/netns are.
+"""What outlives the run of a lab, and its loss: what `restore` needs after a reboot, and whose
+links in /etc/netns are.
 
 Neither is a reason to let a lab fail, or stand: what can't be done is told.
 """
@@ -13,7 +14,7 @@ from bascule.host import etc_links, files
 from bascule.kernel.file import Symlink
 from bascule.kernel.op import Fact
 from bascule.state import kept
-from bascule.state.store import Record
+from bascule.state.record import Record
 
 
 def note_links(name: str, kind: str, want: Iterable[Fact]) -> tuple[str, ...]:
@@ -46,7 +47,12 @@ def forget(name: str) -> tuple[str, ...]:
     try:
         kept.forget(name)
     except StateError as error:
-        return (f"{error}: `bascule restore` would bring {name} back after a reboot; `bascule down {name}` again",)
+        return (
+            (
+                f"{error}: `bascule restore` would bring {name} back after a reboot; `bascule "
+                f"down {name}` again"
+            ),
+        )
     return ()
 
 

@@ -1,8 +1,10 @@
-"""The labs that there are: those of the state directory, and private ones whose record has gone from there while they run.
+"""The labs that there are: those of the state directory, and private ones whose record has gone
+from there while they run.
 
-Such a lab is known from the note in its own world (:mod:`bascule.host.keepers`). A note is believed that was written for this
-state directory and from this network: a user may have labs of one name in several of either, and they are not the same. Where
-nobody chose the directory, it is another one after a logout: then a note counts, too, whose own directory holds no record of it.
+Such a lab is known from the note in its own world (:mod:`bascule.host.keepers`). A note is believed
+that was written for this state directory and from this network: a user may have labs of one name in
+several of either, and they are not the same. Where nobody chose the directory, it is another one
+after a logout: then a note counts, too, whose own directory holds no record of it.
 """
 
 from __future__ import annotations
@@ -19,12 +21,12 @@ from bascule.host import keepers
 from bascule.host.lasting import Process
 from bascule.names import problem_with_lab_name
 from bascule.state import folder, store
-from bascule.state.store import Keeper, Record, Stored
+from bascule.state.record import Keeper, Record, Stored, parse, text
 
 
 def load(name: str) -> Stored:
-    """What is known of this lab. One that has lost its record counts as one whose last run did not finish, so that the next one
-    writes it anew. Raises :class:`StateError` for a damaged file."""
+    """What is known of this lab. One that has lost its record counts as one whose last run did not
+    finish, so that the next one writes it anew. Raises :class:`StateError` for a damaged file."""
     stored = store.load(name)
     if stored.newest is not None:
         return stored
@@ -32,7 +34,8 @@ def load(name: str) -> Stored:
 
 
 def unrecorded(name: str = "") -> Iterator[Record]:
-    """Of all labs, or this one: those that run, and of which nothing stands in the state directory."""
+    """Of all labs, or this one: those that run, and of which nothing stands in the state
+    directory."""
     for keeper, data in keepers.living():
         record = _noted(keeper, data)
         if record is not None and name in ("", record.name) and not _is_recorded(record.name):
@@ -47,14 +50,22 @@ def _is_recorded(name: str) -> bool:
 
 
 def note(record: Record) -> tuple[str, ...]:
-    """Leave the note of a private lab in its world. That it can't be left is no reason to take the lab away: it is told."""
+    """Leave the note of a private lab in its world. That it can't be left is no reason to take the
+    lab away: it is told."""
     if record.keeper is None:
         return ()
-    data = {**_origin(), "lab": record.name, "record": store.text(record)}
+    data = {**_origin(), "lab": record.name, "record": text(record)}
     try:
-        keepers.leave_note(Process(record.keeper.pid, record.keeper.start), json.dumps(data).encode())
+        keepers.leave_note(
+            Process(record.keeper.pid, record.keeper.start), json.dumps(data).encode()
+        )
     except OSError as error:
-        return (f"{record.name} would be lost with its record in {folder.root()}: its world takes no note ({error.strerror})",)
+        return (
+            (
+                f"{record.name} would be lost with its record in {folder.root()}: its world takes "
+                f"no note ({error.strerror})"
+            ),
+        )
     return ()
 
 
@@ -73,12 +84,13 @@ def _is_ours(told: dict[str, Any]) -> bool:
 
 
 def _noted(keeper: Process, data: bytes) -> Record | None:
-    """The record in a note, with the keeper that it was found with; None where it is of somebody else's lab, or damaged."""
+    """The record in a note, with the keeper that it was found with; None where it is of somebody
+    else's lab, or damaged."""
     try:
         told = json.loads(data)
         if problem_with_lab_name(told["lab"]) is not None or not _is_ours(told):
             return None
-        record = store.parse(told["record"].encode(), "the note in a world", told["lab"])
+        record = parse(told["record"].encode(), "the note in a world", told["lab"])
     except (BasculeError, ValueError, LookupError, TypeError, AttributeError):
         return None
     if record.keeper is None:

@@ -14,15 +14,15 @@ from bascule.host.observe import observe
 from bascule.host.seen import Observation
 from bascule.host.world import World
 from bascule.kernel.address import Address
-from bascule.kernel.bridge import Uplink
-from bascule.kernel.link import Bridge, Veth
+from bascule.kernel.bridge import Bridge, Uplink
 from bascule.kernel.namespace import Namespace
 from bascule.kernel.op import Fact
 from bascule.kernel.route import Route
+from bascule.kernel.veth import Veth
 from bascule.names import shown
 from bascule.plan.desired import desired
 from bascule.state import folder, store
-from bascule.state.store import Record
+from bascule.state.record import Record
 from bascule.topology.dump import to_data
 from bascule.topology.model import Assigned, Network, Node
 from bascule.topology.ports import port_text
@@ -30,8 +30,9 @@ from bascule.topology.ports import port_text
 
 @dataclass(frozen=True, slots=True)
 class LabInfo:
-    """One line of `ls`. ``state`` is ``up``, ``unfinished`` (a run was killed), ``lost`` (a private world has ended),
-    ``elsewhere`` (in another network namespace, or a private world in another PID namespace) or ``damaged``."""
+    """One line of `ls`. ``state`` is ``up``, ``unfinished`` (a run was killed), ``lost`` (a private
+    world has ended), ``elsewhere`` (in another network namespace, or a private world in another PID
+    namespace) or ``damaged``."""
 
     name: str
     state: str
@@ -64,7 +65,9 @@ def labs() -> list[LabInfo]:
             found.append(_info(record, state if worlds.has_world(record) else "lost"))
     for record in known.unrecorded():
         problem = f"its record has gone from {folder.root()}; `bascule up` writes it anew"
-        found.append(replace(_info(record, "up" if worlds.has_world(record) else "lost"), problem=problem))
+        found.append(
+            replace(_info(record, "up" if worlds.has_world(record) else "lost"), problem=problem)
+        )
     return sorted(found, key=lambda info: info.name)
 
 
@@ -74,7 +77,17 @@ def _info(record: Record, state: str) -> LabInfo:
     nodes, networks = topology.get("nodes", {}), topology.get("networks", {})
     names = (*nodes, *networks)
     labels = topology.get("labels", {})
-    return LabInfo(record.name, state, record.world, len(nodes), len(networks), record.source, names, keeper, labels=labels)
+    return LabInfo(
+        record.name,
+        state,
+        record.world,
+        len(nodes),
+        len(networks),
+        record.source,
+        names,
+        keeper,
+        labels=labels,
+    )
 
 
 @translated
@@ -85,14 +98,17 @@ def running(name: str) -> tuple[Assigned, World, Record]:
     lab = stored_topology(record)
     world = worlds.existing(stored)
     if record is None or lab is None or world is None:
-        names = ", ".join(info.name for info in labs() if info.state in ("up", "unfinished")) or "none"
+        names = (
+            ", ".join(info.name for info in labs() if info.state in ("up", "unfinished")) or "none"
+        )
         raise NotFound(f"lab {shown(name)} is not up (running: {names}); `bascule up` builds it")
     return lab, world, record
 
 
 @translated
 def show(name: str) -> dict[str, Any]:
-    """One lab as the kernel has it: networks with their ports, nodes with their interfaces and routes."""
+    """One lab as the kernel has it: networks with their ports, nodes with their interfaces and
+    routes."""
     lab, world, record = running(name)
     seen: Observation = world.call(observe, scope_of(desired(lab)), world.paths)
     facts = seen.facts
@@ -103,7 +119,9 @@ def show(name: str) -> dict[str, Any]:
         "source": record.source,
         "keeper": record.keeper.pid if record.keeper else None,
         "labels": dict(lab.labels),
-        "networks": [_network(network, facts, asked["networks"][network.name]) for network in lab.networks],
+        "networks": [
+            _network(network, facts, asked["networks"][network.name]) for network in lab.networks
+        ],
         "nodes": [_node(node, facts, asked["nodes"][node.name]) for node in lab.nodes],
     }
 
@@ -118,7 +136,9 @@ def _network(network: Network, facts: list[Fact], asked: dict[str, Any]) -> dict
         "mtu": bridge.mtu if bridge else None,
         "mac": bridge.mac if bridge else None,
         "addresses": _addresses("", name, facts),
-        "ports": [fact.name for fact in facts if isinstance(fact, (Veth, Uplink)) and fact.bridge == name],
+        "ports": [
+            fact.name for fact in facts if isinstance(fact, (Veth, Uplink)) and fact.bridge == name
+        ],
         "labels": dict(network.labels),
         "asked": asked,
     }
@@ -128,9 +148,19 @@ def _node(node: Node, facts: list[Fact], asked: dict[str, Any]) -> dict[str, Any
     name = node.name
     return {
         "name": name,
-        "exists": any(isinstance(fact, Namespace) and fact.name == name and fact.alive for fact in facts),
-        "interfaces": [_interface(fact, facts) for fact in facts if isinstance(fact, Veth) and fact.node == name],
-        "routes": [" ".join(fact.words()) for fact in facts if isinstance(fact, Route) and fact.node == name],
+        "exists": any(
+            isinstance(fact, Namespace) and fact.name == name and fact.alive for fact in facts
+        ),
+        "interfaces": [
+            _interface(fact, facts)
+            for fact in facts
+            if isinstance(fact, Veth) and fact.node == name
+        ],
+        "routes": [
+            " ".join(fact.words())
+            for fact in facts
+            if isinstance(fact, Route) and fact.node == name
+        ],
         "ports": [port_text(port) for port in node.ports],
         "labels": dict(node.labels),
         "asked": asked,
@@ -150,5 +180,9 @@ def _interface(veth: Veth, facts: list[Fact]) -> dict[str, Any]:
 
 
 def _addresses(node: str, device: str, facts: list[Fact]) -> list[str]:
-    mine = (fact for fact in facts if isinstance(fact, Address) and (fact.node, fact.device) == (node, device))
+    mine = (
+        fact
+        for fact in facts
+        if isinstance(fact, Address) and (fact.node, fact.device) == (node, device)
+    )
     return [f"{fact.address}/{fact.prefix}" for fact in mine]

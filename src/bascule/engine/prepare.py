@@ -2,42 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from ipaddress import ip_network
 
 from bascule.engine.claims import Claims
-from bascule.engine.forecast import notes, refuse_impossible, refuse_settings
+from bascule.engine.forecast import refuse_impossible, refuse_settings
 from bascule.engine.forwarding import memories, of_the_world, owned, routers
+from bascule.engine.memory import believed, with_ageing, with_autoconf, with_priors, with_texts
+from bascule.engine.notes import notes
 from bascule.engine.scope import whole_scope
 from bascule.errors import Conflict, InputError
 from bascule.host import nft, resolving, service, uplink
 from bascule.host.announce import Announcement
+from bascule.host.inside import addresses
 from bascule.host.listening import listening
-from bascule.host.observe import addresses, observe
+from bascule.host.observe import observe
 from bascule.host.seen import Observation, Scope
 from bascule.host.world import HostWorld, PrivateWorld, World
 from bascule.kernel.address import Address
-from bascule.kernel.bridge import UNKNOWN, BridgeSetting, Uplink
+from bascule.kernel.bridge import Bridge, Uplink
 from bascule.kernel.forwarding import Memory
-from bascule.kernel.link import Bridge, Veth
-from bascule.kernel.namespace import Namespace
 from bascule.kernel.op import WORLD, Fact, Indexes, Key
 from bascule.kernel.passage import Passages
 from bascule.kernel.ruleset import is_plain
 from bascule.kernel.service import Upstream
 from bascule.kernel.sysctl import Sysctl
-from bascule.kernel.table import Table, noted
 from bascule.kernel.uplink import WorldUplink
+from bascule.kernel.veth import Veth
 from bascule.plan import filed, owner
 from bascule.plan.desired import Costly, Machine, desired, places
 from bascule.plan.diff import Plan, diff
 from bascule.plan.firewall import LEASES
 from bascule.plan.flows import changes_of, closing, passages
 from bascule.plan.names import Etc
-from bascule.state import store
-from bascule.state.store import Record, Stored
+from bascule.state.record import Record, Stored, damaged_topology
 from bascule.topology.addressing import assign
 from bascule.topology.load import from_data
 from bascule.topology.model import Assigned, Topology
@@ -46,7 +46,8 @@ from bascule.topology.ports import Taken, publish
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A plan with what it was made from. ``want`` are the facts of the lab once the plan is carried out, ``have`` those now."""
+    """A plan with what it was made from. ``want`` are the facts of the lab once the plan is carried
+    out, ``have`` those now."""
 
     lab: Assigned | None
     plan: Plan
@@ -62,25 +63,33 @@ def stored_topology(record: Record | None) -> Assigned | None:
     try:
         lab = assign(from_data(record.topology, record.name))
     except InputError as error:
-        raise store.damaged_topology(record.name, str(error).splitlines()[0]) from error
+        raise damaged_topology(record.name, str(error).splitlines()[0]) from error
     if lab.name != record.name:
-        raise store.damaged_topology(record.name, "it is another lab's")
+        raise damaged_topology(record.name, "it is another lab's")
     return lab
 
 
-def choose_all(topology: Topology, previous: Assigned | None, world: World | None, claims: Claims) -> Assigned:
+def choose_all(
+    topology: Topology, previous: Assigned | None, world: World | None, claims: Claims
+) -> Assigned:
     """Every choice made that the file leaves open; what the running lab has stays."""
     kept = {network.name for network in previous.networks} if previous else set()
-    open_ones = [network for network in topology.networks if not network.subnets and network.name not in kept]
+    open_ones = [
+        network for network in topology.networks if not network.subnets and network.name not in kept
+    ]
     busy = [prefix for _lab, _network, prefix in claims.prefixes]
     if open_ones and world is not None:
-        busy += [ip_network(text, strict=False) for text in world.call(observe, Scope(), world.paths).prefixes]
+        busy += [
+            ip_network(text, strict=False)
+            for text in world.call(observe, Scope(), world.paths).prefixes
+        ]
     return _published(assign(topology, previous, busy), previous, world, claims)
 
 
 def _heard(lab: Assigned, world: World | None, claims: Claims) -> Taken:
-    """The machine's ports on which somebody listens. A private world's are the machine's, too, where it has a way out. Other
-    labs' servers listen on their bridges, whose addresses are nobody else's."""
+    """The machine's ports on which somebody listens. A private world's are the machine's, too,
+    where it has a way out. Other labs' servers listen on their bridges, whose addresses are nobody
+    else's."""
     heard = Taken()
     bridges = [prefix for _lab, _network, prefix in claims.prefixes]
     own = {gateway for network in lab.networks for gateway in network.gateways}
@@ -88,15 +97,20 @@ def _heard(lab: Assigned, world: World | None, claims: Claims) -> Taken:
     for port in listening() if isinstance(world, HostWorld) or not uplink.why_not() else ():
         # The lab's own name servers keep theirs by a rule.
         theirs = port.host is not None and (
-            port.host in own or port.host.is_link_local or any(port.host in each for each in bridges)
+            port.host in own
+            or port.host.is_link_local
+            or any(port.host in each for each in bridges)
         )
         if not theirs and (port.protocol, port.published) not in leasing:
             heard.add(port, "a listening socket")
     return heard
 
 
-def _published(lab: Assigned, previous: Assigned | None, world: World | None, claims: Claims) -> Assigned:
-    """Ports of the host chosen; those of the file must be free, but for what the running lab has already."""
+def _published(
+    lab: Assigned, previous: Assigned | None, world: World | None, claims: Claims
+) -> Assigned:
+    """Ports of the host chosen; those of the file must be free, but for what the running lab has
+    already."""
     if not any(node.ports for node in lab.nodes):
         return lab
     heard = _heard(lab, world, claims)
@@ -109,7 +123,10 @@ def _published(lab: Assigned, previous: Assigned | None, world: World | None, cl
         for port in node.ports:
             found = heard.owner_of(port) if had.owner_of(port) is None else None
             if found:
-                taken.append(f"port {found[0]} of {node.name} is taken by {found[1]} (`ss -ltunp` shows whose); choose another")
+                taken.append(
+                    f"port {found[0]} of {node.name} is taken by {found[1]} (`ss -ltunp` "
+                    f"shows whose); choose another"
+                )
     if taken:
         raise Conflict("\n".join(taken))
     return Assigned(publish(lab, previous, (heard, claims.ports)))
@@ -124,40 +141,61 @@ def prepare(
     indexes: Indexes,
     others: Claims,
 ) -> Prepared:
-    """The plan from what the world has to ``lab`` (None: to nothing). ``current`` is the topology of the newest record;
-    ``others`` is what the other labs of the world have. Raises :class:`Conflict` where something that bascule did not make is in
-    the way."""
+    """The plan from what the world has to ``lab`` (None: to nothing). ``current`` is the topology
+    of the newest record; ``others`` is what the other labs of the world have. Raises
+    :class:`Conflict` where something that bascule did not make is in the way."""
     found = _compare(name, lab, stored, current, world, indexes, others)
     refuse_impossible(lab, current, found.want, found.seen, others.owners)
-    clashes = owner.conflicts(found.want, found.own, found.foreign, found.seen.indexes, others.owners)
+    clashes = owner.conflicts(
+        found.want, found.own, found.foreign, found.seen.indexes, others.owners
+    )
     if clashes:
         raise Conflict("\n".join(clashes))
     have = _have(found, stored, others, world if lab is not None else None)
     plan = _difference(found, have, indexes)
     if lab is not None and world is not None and not found.seen.settable:
         refuse_settings(plan, world)
-    return Prepared(lab, replace(plan, notes=tuple(notes(lab, found.seen, found.want))), found.want, found.seen, have)
+    return Prepared(
+        lab,
+        replace(plan, notes=tuple(notes(lab, found.seen, found.want))),
+        found.want,
+        found.seen,
+        have,
+    )
 
 
-def drift(name: str, lab: Assigned, stored: Stored, world: World, indexes: Indexes, others: Claims) -> tuple[list[Fact], Plan]:
-    """The lab's own facts as they are, and the plan that makes them what they should be. What stands in the way is not refused:
-    its place counts as empty."""
+def drift(
+    name: str, lab: Assigned, stored: Stored, world: World, indexes: Indexes, others: Claims
+) -> tuple[list[Fact], Plan]:
+    """The lab's own facts as they are, and the plan that makes them what they should be. What
+    stands in the way is not refused: its place counts as empty."""
     found = _compare(name, lab, stored, lab, world, indexes, others)
     return found.own, _difference(found, _have(found, stored, others), indexes)
 
 
 def look_again(
-    before: Prepared, stored: Stored, current: Assigned | None, world: World, indexes: Indexes, others: Claims
+    before: Prepared,
+    stored: Stored,
+    current: Assigned | None,
+    world: World,
+    indexes: Indexes,
+    others: Claims,
 ) -> list[Fact]:
     """What is there now of what ``before`` was made from."""
     assert before.lab is not None  # noqa: S101 (taking away is not undone)
-    return _have(_compare(before.lab.name, before.lab, stored, current, world, indexes, others), stored, others, world)
+    return _have(
+        _compare(before.lab.name, before.lab, stored, current, world, indexes, others),
+        stored,
+        others,
+        world,
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class _Compared:
-    """What is wanted, what is there, whose it is; ``known`` are the keys that the last run left true. ``passages`` gives what
-    flows ought to look like; a private world takes its flows along where it goes, and there is none."""
+    """What is wanted, what is there, whose it is; ``known`` are the keys that the last run left
+    true. ``passages`` gives what flows ought to look like; a private world takes its flows along
+    where it goes, and there is none."""
 
     want: list[Fact]
     own: list[Fact]
@@ -189,8 +227,10 @@ def _compare(
     if world is not None:
         scope = whole_scope(name, before, first, stored, indexes, lab is not None)
         seen = world.call(observe, replace(scope, flows=flows), world.paths)
-        seen.facts = _believed(seen.facts, before) if lab is None else _with_autoconf(seen.facts, before)
-    seen.facts = _with_ageing(seen.facts, before)
+        seen.facts = (
+            believed(seen.facts, before) if lab is None else with_autoconf(seen.facts, before)
+        )
+    seen.facts = with_ageing(seen.facts, before)
     _look_outside(seen, world)
     for (node, interface), index in seen.indexes.items():
         indexes.learn(node, interface, index)
@@ -210,20 +250,32 @@ def _compare(
 def _killed(stored: Stored) -> list[Assigned]:
     """What killed runs before the newest one had begun to make."""
     newest = stored.newest
-    found = (stored_topology(replace(newest, topology=topology)) for topology in newest.killed) if newest is not None else ()
+    found = (
+        (stored_topology(replace(newest, topology=topology)) for topology in newest.killed)
+        if newest is not None
+        else ()
+    )
     return [lab for lab in found if lab is not None]
 
 
 def _has_gone(fact: Fact, seen: Observation, known: set[Key]) -> bool:
-    """An interface of the machine's that the lab had for an uplink, and that is not there any more: all else is mended."""
+    """An interface of the machine's that the lab had for an uplink, and that is not there any more:
+    all else is mended."""
     return isinstance(fact, Uplink) and fact.name not in seen.others and fact.key in known
 
 
-def _have(found: _Compared, stored: Stored, others: Claims, world: World | None = None) -> list[Fact]:
+def _have(
+    found: _Compared, stored: Stored, others: Claims, world: World | None = None
+) -> list[Fact]:
     """The lab's own facts. With a ``world`` they hold what leads back to them."""
     wanted = {fact.key for fact in found.want}
-    have = _with_priors(owned(found.own, memories(stored), wanted, others.forwarders), stored, wanted, others.settings)
-    return _with_texts(have, stored, found.want, world)
+    have = with_priors(
+        owned(found.own, memories(stored), wanted, others.forwarders),
+        stored,
+        wanted,
+        others.settings,
+    )
+    return with_texts(have, stored, found.want, world)
 
 
 def _difference(found: _Compared, have: list[Fact], indexes: Indexes) -> Plan:
@@ -231,11 +283,14 @@ def _difference(found: _Compared, have: list[Fact], indexes: Indexes) -> Plan:
     if found.passages is None:
         return plan
     flows = changes_of(found.seen.unfit, found.passages()) if found.seen.unfit else []
-    return replace(plan, changes=(*plan.changes, *flows), closing=closing(plan.changes, found.passages))
+    return replace(
+        plan, changes=(*plan.changes, *flows), closing=closing(plan.changes, found.passages)
+    )
 
 
 def _look_outside(seen: Observation, world: World | None) -> None:
-    """What only the caller sees of a private world, or of one that is not there yet: its way out."""
+    """What only the caller sees of a private world, or of one that is not there yet: its way
+    out."""
     if isinstance(world, HostWorld):
         return
     seen.private, seen.alone, seen.without_uplink = True, True, uplink.why_not()
@@ -248,34 +303,12 @@ def _look_outside(seen: Observation, world: World | None) -> None:
         seen.resolvers, seen.upstream = (), Upstream("")
 
 
-def _believed(facts: list[Fact], before: list[Fact]) -> list[Fact]:
-    """For taking away nobody looks into the nodes: the other end of a veth pair is believed to be where the lab put it, as long
-    as that node is there. One that is not is found when the links do not go with the namespaces (:mod:`bascule.host.settle`)."""
-    known = {fact.key: fact for fact in before if isinstance(fact, Veth)}
-    there = {fact.name for fact in facts if isinstance(fact, Namespace) and fact.alive}
-    return [known[fact.key] if fact.key in known and known[fact.key].node in there else fact for fact in facts]
-
-
-def _with_autoconf(facts: list[Fact], before: list[Fact]) -> list[Fact]:
-    """Whether an interface configures itself is nothing that the kernel tells: made so or not, by what the lab was. Where a
-    killed run has changed that, nobody knows, and it is made again."""
-    known: dict[Key, set[tuple[int, ...]]] = {}
-    for fact in before:
-        if isinstance(fact, Veth):
-            known.setdefault(fact.key, set()).add(fact.autoconf)
-    if not any(len(found) > 1 or () not in found for found in known.values()):
-        return facts
-    sure = {key: next(iter(found)) if len(found) == 1 else _UNKNOWN for key, found in known.items()}
-    return [replace(fact, autoconf=sure.get(fact.key, ())) if isinstance(fact, Veth) else fact for fact in facts]
-
-
-_UNKNOWN = (0,)
-
-
 def machine_of(seen: Observation, known: Mapping[int, Memory]) -> Machine:
-    """What a lab's facts depend on, of what was seen. ``known`` is what labs remember, by IP version, from before the world
-    passed packets on for them."""
-    dropping = [chain for chain in seen.forward_chains if chain.policy == "drop"] if nft.program() else []
+    """What a lab's facts depend on, of what was seen. ``known`` is what labs remember, by IP
+    version, from before the world passed packets on for them."""
+    dropping = (
+        [chain for chain in seen.forward_chains if chain.policy == "drop"] if nft.program() else []
+    )
     usable = [chain for chain in dropping if is_plain(chain.table) and is_plain(chain.name)]
     return Machine(
         nft.program() is not None,
@@ -296,62 +329,46 @@ def machine_of(seen: Observation, known: Mapping[int, Memory]) -> Machine:
     )
 
 
-def _with_ageing(seen: list[Fact], before: list[Fact]) -> list[Fact]:
-    """While the spanning tree changes, the ageing time of a bridge is what the last run has set."""
-    known = {fact.key: fact for fact in before}
-    told = (known.get(fact.key) if isinstance(fact, BridgeSetting) and fact.value == UNKNOWN else fact for fact in seen)
-    return [fact for fact in told if fact is not None]
-
-
-def _with_texts(have: list[Fact], stored: Stored, want: list[Fact], world: World | None) -> list[Fact]:
-    """A table of which the kernel tells the same as when it was made has the text that it was made of. Of another one only nft
-    can say how to make it again; it is asked in the ``world``."""
-    texts = {fact.name: fact.text for fact in want if isinstance(fact, Table)}
-    known = stored.newest.tables if stored.newest else {}
-
-    def told(table: Table) -> Fact:
-        text = texts.get(table.name, "")
-        if table.image and known.get(table.name) == noted(text, table.image):
-            return replace(table, text=text)
-        return replace(table, listing=world.call(nft.listing, table.name, table.there)) if world is not None else table
-
-    return [told(fact) if isinstance(fact, Table) else fact for fact in have]
-
-
-def _with_priors(own: list[Fact], stored: Stored, wanted: set[tuple[str, ...]], shared: Collection[str]) -> list[Fact]:
-    """A sysctl counts as the lab's own only where the lab wants it or has changed it; then it knows the value before."""
-    priors = {(node, key): value for r in (stored.record, stored.journal) if r for node, key, value in r.priors}
-    have: list[Fact] = []
-    for fact in own:
-        if isinstance(fact, Sysctl) and not fact.node and fact.name in shared and fact.key not in wanted:
-            continue
-        if isinstance(fact, Sysctl):
-            prior = priors.get((fact.node, fact.name), "")
-            if fact.key in wanted or (prior and prior != fact.value):
-                have.append(Sysctl(fact.node, fact.name, fact.value, prior))
-        else:
-            have.append(fact)
-    return have
-
-
 def foreseen(record: Record, prepared: Prepared) -> list[tuple[str, str, str]]:
-    """Settings as they are before the first change, with those that the plan is about to change: who comes after a killed run has
-    no other way to know."""
-    seen = {(fact.node, fact.name): fact.value for fact in prepared.seen.facts if isinstance(fact, Sysctl)} | prepared.seen.before
-    changing = [change.fact for change in prepared.plan.changes if isinstance(change.fact, Sysctl) and change.sign != "-"]
-    new = {(fact.node, fact.name): seen[fact.node, fact.name] for fact in changing if (fact.node, fact.name) in seen}
+    """Settings as they are before the first change, with those that the plan is about to change:
+    who comes after a killed run has no other way to know."""
+    seen = {
+        (fact.node, fact.name): fact.value
+        for fact in prepared.seen.facts
+        if isinstance(fact, Sysctl)
+    } | prepared.seen.before
+    changing = [
+        change.fact
+        for change in prepared.plan.changes
+        if isinstance(change.fact, Sysctl) and change.sign != "-"
+    ]
+    new = {
+        (fact.node, fact.name): seen[fact.node, fact.name]
+        for fact in changing
+        if (fact.node, fact.name) in seen
+    }
     known = {(node, key): value for node, key, value in record.priors}
     return [(*place, value) for place, value in (new | known).items()]
 
 
 def leaving_links(prepared: Prepared) -> list[int]:
-    """The indexes of the veth pairs that go: who makes one of the same name next must not meet the old one."""
-    gone = [change.fact for change in prepared.plan.changes if change.sign == "-" and isinstance(change.fact, Veth)]
-    return [prepared.seen.indexes[WORLD, veth.name] for veth in gone if (WORLD, veth.name) in prepared.seen.indexes]
+    """The indexes of the veth pairs that go: who makes one of the same name next must not meet the
+    old one."""
+    gone = [
+        change.fact
+        for change in prepared.plan.changes
+        if change.sign == "-" and isinstance(change.fact, Veth)
+    ]
+    return [
+        prepared.seen.indexes[WORLD, veth.name]
+        for veth in gone
+        if (WORLD, veth.name) in prepared.seen.indexes
+    ]
 
 
 def moved_addresses(prepared: Prepared) -> list[Announcement]:
-    """The addresses of interfaces that were made or changed: a neighbour may know them under another MAC."""
+    """The addresses of interfaces that were made or changed: a neighbour may know them under
+    another MAC."""
     macs, touched = dict[tuple[str, str], str](), set[tuple[str, str]]()
     for fact in prepared.want:
         if isinstance(fact, Veth):
@@ -360,7 +377,11 @@ def moved_addresses(prepared: Prepared) -> list[Announcement]:
             macs[WORLD, fact.name] = fact.mac
     for change in prepared.plan.changes:
         if change.sign != "-" and isinstance(change.fact, (Address, Veth, Bridge)):
-            touched.update((mark[1], mark[2]) for mark in (*change.fact.contains, *change.fact.within) if mark[0] == "link")
+            touched.update(
+                (mark[1], mark[2])
+                for mark in (*change.fact.contains, *change.fact.within)
+                if mark[0] == "link"
+            )
     return [
         Announcement(fact.node, fact.device, macs[fact.node, fact.device], fact.address)
         for fact in prepared.want

@@ -1,4 +1,5 @@
-"""What a run writes down of a lab: what it claims before it touches anything, and what the kernel has answered after."""
+"""What a run writes down of a lab: what it claims before it touches anything, and what the kernel
+has answered after."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from bascule import identity
 from bascule.engine import forwarding
 from bascule.engine.claims import Claims
 from bascule.engine.prepare import Prepared
-from bascule.host.execute import Report
+from bascule.host.hands import Report
 from bascule.host.keeper import Starting
 from bascule.kernel.forwarding import SWITCH, Forwarding
 from bascule.kernel.namespace import AddNamespace, AttachNamespace, Namespace
@@ -18,22 +19,33 @@ from bascule.kernel.sysctl import Sysctl
 from bascule.plan.diff import Plan
 from bascule.plan.passage import passage
 from bascule.state import store
-from bascule.state.store import Keeper, Record, Stored
+from bascule.state.record import Keeper, Record, Stored
 from bascule.topology.dump import to_data
 from bascule.topology.model import Assigned
 
 
-def claimed(name: str, kind: str, slot: int, target: Assigned, stored: Stored, others: Claims) -> Record:
-    """Every choice made, with what is known of the settings of the world that the lab needs from before any lab came."""
+def claimed(
+    name: str, kind: str, slot: int, target: Assigned, stored: Stored, others: Claims
+) -> Record:
+    """Every choice made, with what is known of the settings of the world that the lab needs from
+    before any lab came."""
     old = stored.newest
     needed = list(passage(target))
     settings = sorted(fact.name for fact in needed if isinstance(fact, Sysctl))
-    priors = {(node, key): value for node, key, value in (old.priors if old else []) if key not in SWITCH.values()}
+    priors = {
+        (node, key): value
+        for node, key, value in (old.priors if old else [])
+        if key not in SWITCH.values()
+    }
     for key in settings:
         if key in others.priors:  # whichever lab goes last puts it back
             priors.setdefault((WORLD, key), others.priors[key])
     versions = sorted(fact.version for fact in needed if isinstance(fact, Forwarding))
-    known = {(WORLD, version): others.forwarding[version] for version in versions if version in others.forwarding}
+    known = {
+        (WORLD, version): others.forwarding[version]
+        for version in versions
+        if version in others.forwarding
+    }
     return Record(
         name=name,
         world=kind,
@@ -51,10 +63,14 @@ def claimed(name: str, kind: str, slot: int, target: Assigned, stored: Stored, o
 
 
 def _killed(journal: Record | None) -> list[dict[str, Any]]:
-    """What killed runs were about to make: of the newest one tells the journal, which this run is about to write over."""
+    """What killed runs were about to make: of the newest one tells the journal, which this run is
+    about to write over."""
     if journal is None:
         return []
-    return [*journal.killed, *(each for each in (journal.topology,) if each is not None and each not in journal.killed)]
+    return [
+        *journal.killed,
+        *(each for each in (journal.topology,) if each is not None and each not in journal.killed),
+    ]
 
 
 def keeper_of(started: Starting) -> Keeper:
@@ -75,11 +91,16 @@ def made(plan: Plan) -> dict[str, int]:
 
 
 def finished(record: Record, report: Report) -> Record:
-    """The record with what the kernel answered: cookies, and sysctls as they were before the first change."""
+    """The record with what the kernel answered: cookies, and sysctls as they were before the first
+    change."""
     priors = {(node, key): value for node, key, value in record.priors}
     for place, value in report.priors.items():
         priors.setdefault(place, value)
-    kept = [(node, key, value) for (node, key), value in priors.items() if not node or node in record.namespaces]
+    kept = [
+        (node, key, value)
+        for (node, key), value in priors.items()
+        if not node or node in record.namespaces
+    ]
     return replace(
         record,
         namespaces={**record.namespaces, **report.cookies},

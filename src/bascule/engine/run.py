@@ -13,15 +13,17 @@ from bascule.engine import claims as claims_of
 from bascule.engine import known, unseen, worlds
 from bascule.engine.forecast import refuse_incapable
 from bascule.engine.keeping import tidy
+from bascule.engine.leaving import Leaving
+from bascule.engine.options import Listener, Options, Outcome
 from bascule.engine.prepare import Prepared, choose_all, prepare, stored_topology
-from bascule.engine.work import Listener, Options, Outcome, Work, file_of
+from bascule.engine.work import Work, file_of
 from bascule.errors import Conflict, Locked, WorldError, translated
-from bascule.host.execute import Report
+from bascule.host.hands import Report
 from bascule.host.world import HostWorld, World
 from bascule.kernel.op import Indexes
 from bascule.plan.diff import Plan
 from bascule.state import lock, store
-from bascule.state.store import Stored
+from bascule.state.record import Stored
 from bascule.topology.model import Assigned, Topology
 
 _LOOKS = 20
@@ -30,8 +32,9 @@ Edit = Callable[[Assigned | None], Topology | None]
 
 @translated
 def preview(name: str, edit: Edit, options: Options) -> Prepared:
-    """The plan of a run, without the lock and without touching anything. Where another command changes the lab between the look
-    at its record and the look at the kernel, the two do not fit: then both are looked at again."""
+    """The plan of a run, without the lock and without touching anything. Where another command
+    changes the lab between the look at its record and the look at the kernel, the two do not fit:
+    then both are looked at again."""
     for _attempt in range(_LOOKS):
         read = known.load(name)
         try:
@@ -66,7 +69,8 @@ def _preview(name: str, edit: Edit, options: Options, stored: Stored) -> Prepare
 def apply(name: str, edit: Edit, options: Options, listener: Listener | None = None) -> Outcome:
     """Make the lab what ``edit`` makes of its present topology; None takes it away.
 
-    Raises what checking raises before anything is touched, and :class:`PlanFailed` after a failed run was undone.
+    Raises what checking raises before anything is touched, and :class:`PlanFailed` after a failed
+    run was undone.
     """
     heard = listener or Listener()
     with lock.lab_lock(name, options.command, options.wait, heard.waiting):
@@ -77,17 +81,22 @@ def apply(name: str, edit: Edit, options: Options, listener: Listener | None = N
         asked = edit(current)
         if asked is None and stored.newest is None:
             store.forget(name)  # a private lab whose keeper has ended
-            return Outcome(Plan(()), Report(), None, "none", tidy(name) if os.geteuid() == 0 else ())
-        run = Work(name, stored, options, heard)
-        return run.take_away(current) if asked is None else run.make(asked, current)
+            return Outcome(
+                Plan(()), Report(), None, "none", tidy(name) if os.geteuid() == 0 else ()
+            )
+        if asked is None:
+            return Leaving(name, stored, options, heard).take_away(current)
+        return Work(name, stored, options, heard).make(asked, current)
 
 
 @translated
 def enter(asked: Topology, options: Options, listener: Listener | None = None) -> Outcome:
-    """Build a lab that is the calling program's own, to whose ``hold`` it is bound. One that such a program has left when it was
-    killed is taken away first: what still runs in its nodes is not to be met.
+    """Build a lab that is the calling program's own, to whose ``hold`` it is bound. One that such a
+    program has left when it was killed is taken away first: what still runs in its nodes is not to
+    be met.
 
-    Raises :class:`Locked` where another program has it, :class:`Conflict` where it is nobody's own, and what :func:`apply` does.
+    Raises :class:`Locked` where another program has it, :class:`Conflict` where it is nobody's own,
+    and what :func:`apply` does.
     """
     heard, name = listener or Listener(), asked.name
     assert options.hold is not None  # noqa: S101 (it is what this is about)
@@ -96,9 +105,14 @@ def enter(asked: Topology, options: Options, listener: Listener | None = None) -
         stored = _load(name)
         if stored.newest is not None:
             if not stored.newest.held:
-                advice = f"`bascule down {name}` first, choose another name, or call up() and down() in place of `with`"
+                advice = (
+                    f"`bascule down {name}` first, choose another name, or call up() and "
+                    f"down() in place of `with`"
+                )
                 raise Conflict(f"lab {name} is up already, and stays when a program ends; {advice}")
-            Work(name, stored, replace(options, world=None, kill=True), heard).take_away(stored_topology(stored.newest))
+            Leaving(name, stored, replace(options, world=None, kill=True), heard).take_away(
+                stored_topology(stored.newest)
+            )
         return Work(name, Stored(None, None), options, heard).make(asked, None)
 
 
@@ -110,7 +124,13 @@ def _load(name: str) -> Stored:
 
 
 def _refuse_held(stored: Stored, options: Options) -> None:
-    """A lab that is a living program's own is changed and taken away by that program, and by what it has started."""
+    """A lab that is a living program's own is changed and taken away by that program, and by what
+    it has started."""
     record = stored.newest
-    if record is not None and record.held and options.hold is None and lock.is_held_by_others(record.name):
+    if (
+        record is not None
+        and record.held
+        and options.hold is None
+        and lock.is_held_by_others(record.name)
+    ):
         raise lock.held(record.name)

@@ -9,31 +9,45 @@ from typing import TypeVar
 from bascule.engine.forwarding import memories
 from bascule.host.seen import Scope
 from bascule.kernel.address import Address
-from bascule.kernel.bridge import Uplink
+from bascule.kernel.bridge import Bridge, Uplink
 from bascule.kernel.file import Symlink, TextFile
 from bascule.kernel.forwarding import SWITCHES, Forwarding
-from bascule.kernel.link import Bridge, Veth
 from bascule.kernel.namespace import Namespace
 from bascule.kernel.op import Fact, Indexes
 from bascule.kernel.service import NameServer
 from bascule.kernel.sysctl import Sysctl
 from bascule.kernel.table import table_name
+from bascule.kernel.veth import Veth
 from bascule.plan.names import etc_folder, netns_link
 from bascule.plan.servers import servers_folder
-from bascule.state.store import Stored
+from bascule.state.record import Stored
 
 T = TypeVar("T")
 
 
-def whole_scope(name: str, before: list[Fact], wanted: list[Fact], stored: Stored, indexes: Indexes, inside: bool) -> Scope:
-    """What the facts name, and whatever else is the lab's: several killed runs, one after the other, leave things that the newest
-    journal's topology does not name. Links tell by their index, namespaces are noted, files have a folder of the lab's own."""
+def whole_scope(
+    name: str,
+    before: list[Fact],
+    wanted: list[Fact],
+    stored: Stored,
+    indexes: Indexes,
+    inside: bool,
+) -> Scope:
+    """What the facts name, and whatever else is the lab's: several killed runs, one after the
+    other, leave things that the newest journal's topology does not name. Links tell by their index,
+    namespaces are noted, files have a folder of the lab's own."""
     scope = replace(scope_of([*before, *wanted], inside), table=table_name(name))
     nodes = tuple(dict.fromkeys((*scope.nodes, *stored.namespaces)))
     files = tuple(dict.fromkeys((*scope.files, *(netns_link(node) for node in stored.namespaces))))
     needed = [fact for fact in wanted if isinstance(fact, Forwarding)]
     # Where it can't be changed, forwarding of a node is no more than a setting.
-    switches = {(fact.node, key) for fact in needed if fact.node for key, of in SWITCHES.items() if of == fact.version}
+    switches = {
+        (fact.node, key)
+        for fact in needed
+        if fact.node
+        for key, of in SWITCHES.items()
+        if of == fact.version
+    }
     return replace(
         scope,
         nodes=nodes,
@@ -80,13 +94,22 @@ def scope_of(facts: Collection[Fact], inside: bool = True) -> Scope:
         frozenset(interfaces),
         tuple(sorted(sysctls)),
         tuple(files),
-        inside or bool(adopted),  # what is in a namespace that stays has to be taken away piece by piece
+        # what is in a namespace that stays has to be taken away piece by piece
+        inside or bool(adopted),
         adopted=tuple(adopted.items()),
         autoconf=frozenset(autoconf),
         uplinks=frozenset(uplinks),
         services=tuple(sorted(services)),
-        six=_by_node((fact.node, fact.device) for fact in facts if isinstance(fact, Address) and ":" in fact.address),
-        cables=_by_node((fact.node, (fact.name, fact.peer, fact.peer_mac)) for fact in facts if isinstance(fact, Veth)),
+        six=_by_node(
+            (fact.node, fact.device)
+            for fact in facts
+            if isinstance(fact, Address) and ":" in fact.address
+        ),
+        cables=_by_node(
+            (fact.node, (fact.name, fact.peer, fact.peer_mac))
+            for fact in facts
+            if isinstance(fact, Veth)
+        ),
     )
 
 

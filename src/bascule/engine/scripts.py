@@ -18,7 +18,8 @@ from bascule.topology.model import Topology
 
 
 def script(topology: Topology, by_hand: bool, teardown: bool) -> str:
-    """The script of a topology: what `up` does, or with ``teardown`` the way back; ``by_hand`` in the classic spelling."""
+    """The script of a topology: what `up` does, or with ``teardown`` the way back; ``by_hand`` in
+    the classic spelling."""
     stored = worlds.without_lost(known.load(topology.name))
     others = claims.of_others(topology.name)
     lab = choose_all(topology, stored_topology(stored.newest), HostWorld(), others)
@@ -32,17 +33,22 @@ def script(topology: Topology, by_hand: bool, teardown: bool) -> str:
 
 
 def _stays(facts: list[Fact]) -> str:
-    """A script does not know what the settings of the machine were before, nor who needs them now; `up` and `down` do."""
+    """A script does not know what the settings of the machine were before, nor who needs them now;
+    `up` and `down` do."""
     lines = []
     for fact in facts:
         if isinstance(fact, Forwarding) and not fact.node:
-            lines.append(f"# {fact.describe()} stays on. If nothing else needs it, and nobody had set anything there before:")
+            lines.append(
+                f"# {fact.describe()} stays on. If nothing else needs it, and nobody had set "
+                f"anything there before:"
+            )
             lines += [f"#   {line}" for line in way_back(fact.version)]
     return "".join(f"{line}\n" for line in lines)
 
 
 def _machine(known: dict[int, Memory]) -> Machine:
-    """Chains of this machine that would cut the nodes off: the script has to deal with them as `up` does."""
+    """Chains of this machine that would cut the nodes off: the script has to deal with them as `up`
+    does."""
     return machine_of(observe(Scope(), Paths()), known)
 
 

@@ -1,7 +1,8 @@
-"""What changes in the labs that are up: the difference between two looks, one whenever the kernel says that something happened.
+"""What changes in the labs that are up: the difference between two looks, one whenever the kernel
+says that something happened.
 
-A lab that a command works on is not looked at before that command has ended, so that both looks are at a lab at rest, and what it
-deviates in is nobody's work but somebody else's.
+A lab that a command works on is not looked at before that command has ended, so that both looks are
+at a lab at rest, and what it deviates in is nobody's work but somebody else's.
 """
 
 from __future__ import annotations
@@ -20,20 +21,23 @@ from bascule.kernel.file import Symlink, TextFile
 from bascule.kernel.op import Fact, Indexes, Key
 from bascule.plan.diff import Plan, Sign
 from bascule.state import folder, lock, store
-from bascule.state.store import Record, Stored
+from bascule.state.record import Record, Stored
 from bascule.topology.model import Assigned
 
-_REGULAR = 5.0  # seconds between looks where nothing was heard: for settings, of which the kernel does not tell
+# seconds between looks where nothing was heard: for settings, of which the kernel does not tell
+_REGULAR = 5.0
 _SHARE = 20  # at most one part in so many of the time is spent on regular looks
-_AT_WORK = 0.2  # seconds until a lab that a command works on is looked at again, if nothing is heard of it
+# seconds until a lab that a command works on is looked at again, if nothing is heard of it
+_AT_WORK = 0.2
 _TRIES = 20
 _STATE_FILES = frozenset({"lab.json", "journal.json", "lock"})
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One fact that came (+), changed (~) or went (-) at ``time`` (seconds since the epoch), or a whole lab (kind ``lab``).
-    ``foreign`` where it leads away from what the lab should be, which no command of ours leaves; then ``reason`` says how."""
+    """One fact that came (+), changed (~) or went (-) at ``time`` (seconds since the epoch), or a
+    whole lab (kind ``lab``). ``foreign`` where it leads away from what the lab should be, which no
+    command of ours leaves; then ``reason`` says how."""
 
     time: float
     lab: str
@@ -102,7 +106,10 @@ class Watcher:
         try:
             found = self._compare(name)
             self.problems.pop(name, None)
-        except (BasculeError, OSError) as error:  # a world may end at any moment: then the next look knows
+        except (
+            BasculeError,
+            OSError,
+        ) as error:  # a world may end at any moment: then the next look knows
             self.problems[name] = str(error)
             return
         before = self.seen.pop(name, None)
@@ -114,7 +121,16 @@ class Watcher:
         yield from _differences(name, before, found, moment)
         if before is not None and found is None:
             lost = store.load(name).newest is not None
-            yield Event(moment, name, "-", "lab", f"lab {name}", "", "the keeper has ended" if lost else "", lost)
+            yield Event(
+                moment,
+                name,
+                "-",
+                "lab",
+                f"lab {name}",
+                "",
+                "the keeper has ended" if lost else "",
+                lost,
+            )
 
     def _compare(self, name: str) -> Seen | None:
         """The lab now; None for one that is not there. Raises what reading its record raises."""
@@ -132,12 +148,26 @@ class Watcher:
                 return found
         raise StateError(f"lab {name} changes all the time")
 
-    def _facts(self, name: str, lab: Assigned, stored: Stored, record: Record, world: World) -> Seen:
-        monitor = self._monitor(name, record, world)  # before the look: what happens during it is heard
-        facts, plan = drift(name, lab, stored, world, Indexes(record.slot), claims.around(name, world))
+    def _facts(
+        self, name: str, lab: Assigned, stored: Stored, record: Record, world: World
+    ) -> Seen:
+        # before the look: what happens during it is heard
+        monitor = self._monitor(name, record, world)
+        facts, plan = drift(
+            name, lab, stored, world, Indexes(record.slot), claims.around(name, world)
+        )
         paths = [fact.path for fact in facts if isinstance(fact, (TextFile, Symlink))]
-        folders: dict[str, frozenset[str] | None] = {os.path.dirname(world.paths.of(path)): None for path in paths}
-        monitor.watch({"/run": frozenset({"netns"}), "/run/netns": None, "/etc": frozenset({"netns"}), **folders})
+        folders: dict[str, frozenset[str] | None] = {
+            os.path.dirname(world.paths.of(path)): None for path in paths
+        }
+        monitor.watch(
+            {
+                "/run": frozenset({"netns"}),
+                "/run/netns": None,
+                "/etc": frozenset({"netns"}),
+                **folders,
+            }
+        )
         return Seen(record, lab, {fact.key: fact for fact in facts}, plan)
 
     def _monitor(self, name: str, record: Record, world: World) -> Monitor:
@@ -153,12 +183,17 @@ class Watcher:
 
     def _close_unused(self) -> None:
         used = {_place(name, seen.record) for name, seen in self.seen.items()}
-        for place in [place for place, monitor in self._monitors.items() if place not in used or monitor.ended]:
+        for place in [
+            place for place, monitor in self._monitors.items() if place not in used or monitor.ended
+        ]:
             self._monitors.pop(place).close()
 
     def _watch_state(self, labs: Sequence[str]) -> None:
         root = folder.root()
-        folders: dict[str, frozenset[str] | None] = {os.path.dirname(root): frozenset({os.path.basename(root)}), root: None}
+        folders: dict[str, frozenset[str] | None] = {
+            os.path.dirname(root): frozenset({os.path.basename(root)}),
+            root: None,
+        }
         self._state.watch({**folders, **{os.path.join(root, name): _STATE_FILES for name in labs}})
 
 
@@ -166,16 +201,29 @@ def _place(name: str, record: Record) -> str:
     return "" if record.world == "host" else name
 
 
-def _differences(name: str, before: Seen | None, now: Seen | None, moment: float) -> Iterator[Event]:
+def _differences(
+    name: str, before: Seen | None, now: Seen | None, moment: float
+) -> Iterator[Event]:
     old = before.facts if before is not None else {}
     new = now.facts if now is not None else {}
-    deviations = {change.fact.key: change.reason for change in now.plan.changes} if now is not None else {}
+    deviations = (
+        {change.fact.key: change.reason for change in now.plan.changes} if now is not None else {}
+    )
     if now is None and store.load(name).newest is not None:
         deviations = dict.fromkeys(old, "the keeper has ended")
 
     def event(sign: Sign, fact: Fact) -> Event:
         reason = deviations.get(fact.key)
-        return Event(moment, name, sign, fact.key[0], fact.describe(), fact.node, reason or "", reason is not None)
+        return Event(
+            moment,
+            name,
+            sign,
+            fact.key[0],
+            fact.describe(),
+            fact.node,
+            reason or "",
+            reason is not None,
+        )
 
     for key, fact in old.items():
         if key not in new:

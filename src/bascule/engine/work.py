@@ -1,6 +1,8 @@
-"""One run under the lab's lock: open the world → choose and claim → observe and plan → journal → execute → save.
+"""One run under the lab's lock: open the world → choose and claim → observe and plan → journal →
+execute → save.
 
-A run that is killed leaves its journal; the next run takes what it names for the lab's own and finishes or removes it.
+A run that is killed leaves its journal; the next run takes what it names for the lab's own and
+finishes or removes it.
 """
 
 from __future__ import annotations
@@ -8,71 +10,55 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 
 from bascule import identity
 from bascule.engine import claims as claims_of
 from bascule.engine import forwarding, keeping, origin, records, worlds
 from bascule.engine import known as known_labs
-from bascule.engine.forecast import left_alone, refuse_incapable
-from bascule.engine.prepare import Prepared, choose_all, foreseen, leaving_links, moved_addresses, prepare
+from bascule.engine.forecast import refuse_incapable
+from bascule.engine.options import Listener, Options, Outcome
+from bascule.engine.prepare import (
+    Prepared,
+    choose_all,
+    foreseen,
+    leaving_links,
+    moved_addresses,
+    prepare,
+)
 from bascule.engine.way_back import way_back
-from bascule.errors import BasculeError, Interrupted, KernelError, PlanFailed, WorldError, unfinished
-from bascule.host import etc_links, files, flows, keeper, namespaces, processes, service, settle, uplink
+from bascule.errors import (
+    BasculeError,
+    Interrupted,
+    KernelError,
+    PlanFailed,
+    unfinished,
+)
+from bascule.host import (
+    etc_links,
+    files,
+    flows,
+    namespaces,
+    processes,
+    settle,
+    uplink,
+)
 from bascule.host.announce import announce
-from bascule.host.execute import Report, execute
+from bascule.host.execute import execute
+from bascule.host.hands import Report
 from bascule.host.keeper import Starting
 from bascule.host.paths import Paths
-from bascule.host.spawn import Process
 from bascule.host.world import HostWorld, PrivateWorld, World
-from bascule.kernel.forwarding import Forwarding
 from bascule.kernel.namespace import DeleteNamespace
 from bascule.kernel.op import Fact, Indexes
 from bascule.kernel.uplink import WorldUplink
 from bascule.plan.diff import Change, Plan
 from bascule.plan.flows import passages
 from bascule.plan.names import placed_links
-from bascule.plan.servers import servers_folder
 from bascule.state import folder, lock, store
-from bascule.state.store import Record, Stored
+from bascule.state.record import Record, Stored
 from bascule.topology.model import Assigned, Topology
 
 _PASSES = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """How to run: ``world`` None takes what the lab has or the user's default; ``source`` is the file's path; ``kill`` ends the
-    processes in namespaces that go. A lab that was ``named`` beside its file is meant, whichever file it was of. With ``hold`` it
-    is the program's own."""
-
-    world: str | None = None
-    wait: bool = True
-    command: str = "bascule"
-    source: str = ""
-    kill: bool = False
-    named: bool = False
-    hold: lock.Hold | None = None
-
-
-@dataclass(slots=True)
-class Listener:
-    """Who wants to know: each does nothing unless it is set."""
-
-    waiting: Callable[[str], None] = lambda _text: None
-    planned: Callable[[Plan], None] = lambda _plan: None
-    progress: Callable[[int], None] = lambda _count: None
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What came of a run. ``remarks``: processes that still use a namespace that went, and what else one should know."""
-
-    plan: Plan
-    report: Report
-    lab: Assigned | None
-    world: str
-    remarks: tuple[str, ...] = ()
 
 
 class Work:
@@ -89,11 +75,11 @@ class Work:
         self.others = claims_of.Claims()
         self.begun = self.done = False  # the plan, in a world that outlives a failure
         self.tried: Assigned | None = None
+        self.remarks: tuple[str, ...] = ()
 
     def make(self, asked: Topology, current: Assigned | None) -> Outcome:
         """Up, and every change of a lab that stays."""
         refuse_incapable(self.kind)
-        remarks: tuple[str, ...] = ()
         with self._world() as (world, started), ExitStack() as held:
             target, record, indexes, others = self._claim(asked, current, world, started, held)
             try:
@@ -102,160 +88,119 @@ class Work:
                 self.heard.planned(prepared.plan)
                 noted = keeping.note_links(self.name, self.kind, prepared.want)
                 if not prepared.plan and self.stored.record == record:
-                    return Outcome(prepared.plan, Report(), target, self.kind, noted + keeping.keep(record))
-                record = dataclasses.replace(
-                    record,
-                    namespaces={**records.present(prepared, self.stored), **records.made(prepared.plan)},
-                    placed=placed_links(prepared.want),
-                )
-                known = {**self.stored.namespaces, **record.namespaces}
-                placed = sorted({*self.stored.placed, *record.placed})
-                record = dataclasses.replace(record, forwarding=forwarding.noted(record, *_told(prepared)))
-                journal = dataclasses.replace(record, namespaces=known, priors=foreseen(record, prepared), placed=placed)
-                store.begin(journal)
-                unnoted = known_labs.note(journal)
+                    remarks = noted + keeping.keep(record)
+                    return Outcome(prepared.plan, Report(), target, self.kind, remarks)
+                record, unnoted = self._begin(record, prepared)
                 self.begun, self.tried = started is None, target
-                remarks = self._see_off(world, prepared.plan)
+                self.remarks = self.see_off(world, prepared.plan)
                 report = self._carry_out(world, prepared.plan)
                 self.done = True
                 if any(_has_side_effects(change) for change in prepared.plan.changes):
                     self._settle(target, record, report, world, indexes, others)
-                leaving = leaving_links(prepared)
-                if leaving:
-                    world.call(settle.links_gone, leaving, indexes.range)
-                moved = (
-                    moved_addresses(prepared) if current is not None or any(network.uplink for network in target.networks) else []
-                )
-                if moved:
-                    world.call(announce, moved)
+                _conclude(prepared, current, target, world, indexes)
                 if started is not None:
                     started.go()
             except BaseException as error:
-                for remark in remarks if self.options.kill else ():  # the namespaces may stay, who was ended does not come back
+                # The namespaces may stay, and who was ended does not come back.
+                for remark in self.remarks if self.options.kill else ():
                     self.heard.waiting(remark)
-                told = error if self._back_out(error, current, world) or not worlds.has_world(record) else unfinished(error)
-                if told is error:
+                if self._back_out(error, current, world) or not worlds.has_world(record):
                     raise
-                raise told from error
+                raise unfinished(error) from error
             record = records.finished(record, report)
             store.save(record)
             unnoted = known_labs.note(record) or unnoted
-            return Outcome(prepared.plan, report, target, self.kind, (*remarks, *noted, *keeping.keep(record), *unnoted))
+            remarks = (*self.remarks, *noted, *keeping.keep(record), *unnoted)
+            return Outcome(prepared.plan, report, target, self.kind, remarks)
+
+    def _begin(self, record: Record, prepared: Prepared) -> tuple[Record, tuple[str, ...]]:
+        """Write the journal. Returns the record that is to be, and what could not be noted."""
+        stays = records.present(prepared, self.stored)
+        record = dataclasses.replace(
+            record,
+            namespaces={**stays, **records.made(prepared.plan)},
+            placed=placed_links(prepared.want),
+        )
+        known = {**self.stored.namespaces, **record.namespaces}
+        placed = sorted({*self.stored.placed, *record.placed})
+        memory = forwarding.noted(record, *told(prepared))
+        record = dataclasses.replace(record, forwarding=memory)
+        priors = foreseen(record, prepared)
+        journal = dataclasses.replace(record, namespaces=known, priors=priors, placed=placed)
+        store.begin(journal)
+        return record, known_labs.note(journal)
 
     def _carry_out(self, world: World, plan: Plan) -> Report:
-        """All operations. What a private world can't do itself comes first, and is undone where the rest fails."""
-        outer = [op for change in plan.changes if isinstance(change.fact, WorldUplink) for op in change.ops]
+        """All operations. What a private world can't do itself comes first, and is undone where the
+        rest fails."""
+        outer = [
+            op
+            for change in plan.changes
+            if isinstance(change.fact, WorldUplink)
+            for op in change.ops
+        ]
         if not outer or not isinstance(world, PrivateWorld):
             return world.watch(_execute, self.heard.progress, plan.ops, world.paths)
-        within = tuple(change for change in plan.changes if not isinstance(change.fact, WorldUplink))
+        within = tuple(
+            change for change in plan.changes if not isinstance(change.fact, WorldUplink)
+        )
         inside = dataclasses.replace(plan, changes=within).ops
         try:
-            uplink.carry_out(world, [op.effect() for op in outer])  # type: ignore[misc]
+            uplink.carry_out(world, [op.effect() for op in outer])
             return world.watch(_execute, self.heard.progress, inside, world.paths)
         except BaseException as error:
             with suppress(BasculeError, OSError):
-                uplink.carry_out(world, [back.effect() for op in reversed(outer) if (back := op.undo())])  # type: ignore[misc]
+                backs = [back.effect() for op in reversed(outer) if (back := op.undo())]
+                uplink.carry_out(world, backs)
             if isinstance(error, KernelError):
                 raise PlanFailed(error, (), ()) from error
             raise
 
     def _settle(
-        self, target: Assigned, record: Record, report: Report, world: World, indexes: Indexes, others: claims_of.Claims
+        self,
+        target: Assigned,
+        record: Record,
+        report: Report,
+        world: World,
+        indexes: Indexes,
+        others: claims_of.Claims,
     ) -> None:
-        """Put back what the kernel took along with something that was removed or changed: with the last address of an
-        interface go its routes, with a primary address its secondaries (fib_frontend.c, devinet.c)."""
+        """Put back what the kernel took along with something that was removed or changed: with the
+        last address of an interface go its routes, with a primary address its secondaries
+        (fib_frontend.c, devinet.c)."""
         for _pass in range(_PASSES):
             stored = Stored(records.finished(record, report), None)
-            again = prepare(self.name, target, stored, target, world, Indexes.of_range(indexes.range), others)
+            again = prepare(
+                self.name, target, stored, target, world, Indexes.of_range(indexes.range), others
+            )
             if not again.plan:
                 return
             self.heard.planned(again.plan)
             made = records.made(again.plan)
-            if made:  # somebody else has just taken away what is made again: the cookies that are noted are the old ones'
+            # somebody else has just taken away what is made again: the cookies that are noted are
+            # the old ones'
+            if made:
                 report.cookies.update(made)
                 store.begin(records.finished(record, report), begun=True)
             report.add(self._carry_out(world, again.plan))
 
-    def take_away(self, current: Assigned | None) -> Outcome:
-        """Down. A private world goes with its keeper; on the host every fact is taken back."""
-        record = self.stored.newest
-        world = worlds.existing(self.stored)
-        assert record is not None  # noqa: S101 (apply() has looked)
-        if world is None:  # it has ended since apply() has looked
-            store.forget(self.name)
-            return Outcome(Plan(()), Report(), None, "none")
-        with ExitStack() as held:
-            others, leaving = self._leave(record, world, held)
-            remarks = keeping.forget(self.name) if self.kind == "host" else ()
-            try:
-                prepared = prepare(self.name, None, self.stored, current, world, Indexes(record.slot), others)
-            except WorldError:
-                if isinstance(world, PrivateWorld):  # it is ending, or nobody can go in any more
-                    return self._end(world, Plan(()))
-                raise
-            self.heard.planned(prepared.plan)
-            if isinstance(world, PrivateWorld):
-                return self._end(world, prepared.plan)
-            noted = dataclasses.replace(leaving, forwarding=forwarding.noted(leaving, *_told(prepared)))
-            if noted != leaving:
-                store.begin(noted)
-            return self._all_away(prepared, record, world, held, remarks)
-
-    def _end(self, world: PrivateWorld, plan: Plan) -> Outcome:
-        """A private world goes as a whole: all ends with the keeper."""
-        remarks = self._see_off(world, plan) if self.options.kill else ()
-        keeper.end(world.keeper, Process.reap)
-        self.heard.progress(len(plan.ops))
-        store.forget(self.name)
-        return Outcome(plan, Report(done=len(plan.ops)), None, "private", remarks)
-
-    def _leave(self, record: Record, world: World, held: ExitStack) -> tuple[claims_of.Claims, Record]:
-        """The journal that gives up every claim, and what the others claim. Of several labs that leave at once, the last puts
-        back what all of them needed, and keeps others waiting (``held``) until that is done."""
-        with ExitStack() as claiming:
-            claiming.enter_context(lock.claims_lock(self.options.wait, self.heard.waiting))
-            others = claims_of.around(self.name, world)
-            leaving = dataclasses.replace(
-                record, command=self.options.command, settings=[], forwarding=forwarding.as_data(forwarding.memories(self.stored))
-            )
-            store.begin(leaving)
-            if self.kind == "host" and forwarding.turns(leaving, self.stored, others.forwarders):
-                held.push(claiming.pop_all())
-        return others, leaving
-
-    def _all_away(self, prepared: Prepared, record: Record, world: World, held: ExitStack, remarks: tuple[str, ...]) -> Outcome:
-        remarks += (*self._see_off(world, prepared.plan), *left_alone(prepared.seen))
-        Process.reap()
-        indexes = [index for (node, _), index in prepared.seen.indexes.items() if not node]
-        shared = sum(len(change.ops) for change in prepared.plan.changes if isinstance(change.fact, Forwarding))
-
-        def progress(count: int) -> None:
-            if count >= shared:  # they come first
-                held.close()
-            self.heard.progress(count)
-
-        try:
-            report = world.watch(_take_away, progress, prepared.plan.ops, world.paths)
-            settle.links_gone(indexes, Indexes(record.slot).range)
-            service.forget_ended(servers_folder(self.name))
-            files.remove_empty(self.name)
-            etc_links.remove_stale()
-            files.remove_made_directories()
-            store.forget(self.name)
-        except (KernelError, OSError) as error:
-            raise unfinished(error) from error
-        return Outcome(prepared.plan, report, None, "host", remarks)
-
-    def _see_off(self, world: World, plan: Plan) -> tuple[str, ...]:
-        """Before namespaces go: what has to be said of the processes in them, which are ended if that was asked for."""
+    def see_off(self, world: World, plan: Plan) -> tuple[str, ...]:
+        """Before namespaces go: what has to be said of the processes in them, which are ended if
+        that was asked for."""
         removing = (op for change in plan.changes if change.sign == "-" for op in change.ops)
         names = [op.name for op in removing if isinstance(op, DeleteNamespace) and not op.source]
         places = world.call(namespaces.places, names) if names else {}
         left = "its namespace lives on, nameless, until it ends"
         if not self.options.kill:
-            return tuple(f"{at.command} (process {at.pid}) still runs in {at.node}: {left}" for at in processes.within(places))
+            return tuple(
+                f"{at.command} (process {at.pid}) still runs in {at.node}: {left}"
+                for at in processes.within(places)
+            )
         ended, unmoved = processes.end(places)
-        return (*(f"{found} was ended" for found in ended), *(f"{found} could not be ended: {left}" for found in unmoved))
+        return (
+            *(f"{found} was ended" for found in ended),
+            *(f"{found} could not be ended: {left}" for found in unmoved),
+        )
 
     @contextmanager
     def _world(self) -> Iterator[tuple[World, Starting | None]]:
@@ -268,10 +213,16 @@ class Work:
             yield PrivateWorld(started.keeper, started.first), started
 
     def _claim(
-        self, asked: Topology, current: Assigned | None, world: World, started: Starting | None, held: ExitStack
+        self,
+        asked: Topology,
+        current: Assigned | None,
+        world: World,
+        started: Starting | None,
+        held: ExitStack,
     ) -> tuple[Assigned, Record, Indexes, claims_of.Claims]:
-        """Every choice made, and written down before another lab can choose the same. What turns something on or off for the
-        whole machine keeps the others waiting (``held``) until it is done."""
+        """Every choice made, and written down before another lab can choose the same. What turns
+        something on or off for the whole machine keeps the others waiting (``held``) until it is
+        done."""
         if self.kind == "private":
             others = claims_of.Claims()
             target = choose_all(asked, current, world, others)
@@ -291,20 +242,25 @@ class Work:
                 held.push(claiming.pop_all())
         return target, record, Indexes(slot), others
 
-    def _record(self, target: Assigned, slot: int, started: Starting | None, others: claims_of.Claims) -> Record:
+    def _record(
+        self, target: Assigned, slot: int, started: Starting | None, others: claims_of.Claims
+    ) -> Record:
         old = self.stored.newest
         return dataclasses.replace(
             records.claimed(self.name, self.kind, slot, target, self.stored, others),
             source=self.source,
             keeper=records.keeper_of(started) if started else old.keeper if old else None,
             host=identity.netns() if self.kind == "host" else None,
-            held=self.options.hold is not None or (old is not None and old.held and lock.has_holder(self.name)),
+            held=self.options.hold is not None
+            or (old is not None and old.held and lock.has_holder(self.name)),
         )
 
     def _back_out(self, error: BaseException, current: Assigned | None, world: World) -> bool:
-        """End the journal where the kernel is as it was: nothing was done, or all was undone. Else the next run has to know.
-        Returns whether it is."""
-        undone = isinstance(error, Interrupted) or (isinstance(error, PlanFailed) and not error.left)
+        """End the journal where the kernel is as it was: nothing was done, or all was undone. Else
+        the next run has to know. Returns whether it is."""
+        undone = isinstance(error, Interrupted) or (
+            isinstance(error, PlanFailed) and not error.left
+        )
         if self.begun:
             if self.done or not undone or not self._put_back(current, world):
                 return False
@@ -320,20 +276,27 @@ class Work:
         return True
 
     def _end_flows(self, current: Assigned | None, world: World) -> None:
-        """After the undoing: under rules that stood for a moment flows may have begun that do not fit the old ones."""
+        """After the undoing: under rules that stood for a moment flows may have begun that do not
+        fit the old ones."""
         own = Indexes(self.stored.newest.slot if self.stored.newest else 0).range
-        with suppress(BasculeError, OSError):  # they are seen by the next look, and end by themselves
-            world.call(flows.end_unfit, passages(current, (self.tried,), self.kind == "private", own))
+        # they are seen by the next look, and end by themselves
+        with suppress(BasculeError, OSError):
+            world.call(
+                flows.end_unfit, passages(current, (self.tried,), self.kind == "private", own)
+            )
 
     def _put_back(self, current: Assigned | None, world: World) -> bool:
-        """After the undoing: make again what went with something that was undone. Whether all is as it was seen before."""
+        """After the undoing: make again what went with something that was undone. Whether all is as
+        it was seen before."""
         noted = self.stored.newest
         if noted is None or current is None or self.prepared is None:
             return True
         try:
             plan = way_back(self.prepared, self.stored, current, world, noted.slot, self.others)
             if plan:
-                noted = dataclasses.replace(noted, namespaces={**noted.namespaces, **records.made(plan)})
+                noted = dataclasses.replace(
+                    noted, namespaces={**noted.namespaces, **records.made(plan)}
+                )
                 store.begin(noted)
                 report = self._carry_out(world, plan)
                 report.tables.clear()  # they are as they were, and noted so
@@ -351,19 +314,41 @@ class Work:
 
 
 def file_of(stored: Stored, options: Options, changed: bool) -> str:
-    """The file that the lab is of after the run. Raises :class:`InputError` where it is of another one than that of ``options``,
-    which says something else (``changed``)."""
+    """The file that the lab is of after the run. Raises :class:`InputError` where it is of another
+    one than that of ``options``, which says something else (``changed``)."""
     old = stored.newest
     if old is None or options.named or not origin.is_other(old.source, options.source):
         return options.source or (old.source if old else "")
     if changed:
-        advice = f"give one of them another name (`name:` in the file, or --name), or `bascule down {old.name}` first"
-        raise origin.refusal(old.name, old.source, options.source, f"{advice}; with --name {old.name} this file takes its place")
+        advice = (
+            f"give one of them another name (`name:` in the file, or --name), or `bascule "
+            f"down {old.name}` first"
+        )
+        raise origin.refusal(
+            old.name,
+            old.source,
+            options.source,
+            f"{advice}; with --name {old.name} this file takes its place",
+        )
     return old.source
 
 
-def _told(prepared: Prepared) -> tuple[Plan, list[Fact], list[Fact]]:
+def told(prepared: Prepared) -> tuple[Plan, list[Fact], list[Fact]]:
+    """What the memory of settings is made of."""
     return prepared.plan, prepared.want, prepared.seen.facts
+
+
+def _conclude(
+    prepared: Prepared, current: Assigned | None, target: Assigned, world: World, indexes: Indexes
+) -> None:
+    """Wait until the kernel has taken away what goes, and tell neighbours of what has moved."""
+    leaving = leaving_links(prepared)
+    if leaving:
+        world.call(settle.links_gone, leaving, indexes.range)
+    if current is not None or any(network.uplink for network in target.networks):
+        moved = moved_addresses(prepared)
+        if moved:
+            world.call(announce, moved)
 
 
 def _has_side_effects(change: Change) -> bool:
@@ -375,7 +360,3 @@ def _has_side_effects(change: Change) -> bool:
 
 def _execute(ops: list[object], paths: Paths, progress: Callable[[int], None]) -> Report:
     return execute(ops, paths, progress)  # type: ignore[arg-type]
-
-
-def _take_away(ops: list[object], paths: Paths, progress: Callable[[int], None]) -> Report:
-    return execute(ops, paths, progress, onward=True)  # type: ignore[arg-type]

@@ -1,8 +1,10 @@
-"""What this process may do to the machine: found out before anything is touched, and told alike by `up`, `plan` and `doctor`.
+"""What this process may do to the machine: found out before anything is touched, and told alike by
+`up`, `plan` and `doctor`.
 
-A container has fewer capabilities than root (capabilities(7)), forbids system calls (seccomp(2)) or mounts (a security module),
-and may have /etc, /run and /proc/sys read-only. What such rules forbid only the call itself tells: it is tried in a child, in
-namespaces that go with it, and only where there are such rules.
+A container has fewer capabilities than root (capabilities(7)), forbids system calls (seccomp(2)) or
+mounts (a security module), and may have /etc, /run and /proc/sys read-only. What such rules forbid
+only the call itself tells: it is tried in a child, in namespaces that go with it, and only where
+there are such rules.
 """
 
 from __future__ import annotations
@@ -21,14 +23,19 @@ from bascule.syscalls import CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWUTS, MS_BIND, M
 
 _OWN = "/proc/thread-self/ns/net"
 _STATE, _SETTINGS = "/run/bascule", "/proc/sys/net"
-_CHOWN, _SETGID, _SETUID, _NET_BIND, _NET_ADMIN, _NET_RAW, _SYS_ADMIN = 0, 6, 7, 10, 12, 13, 21  # linux/capability.h
-_NEEDED = {_NET_ADMIN: "CAP_NET_ADMIN (netlink(7))", _SYS_ADMIN: "CAP_SYS_ADMIN (unshare(2), setns(2), mount(2))"}
+# linux/capability.h
+_CHOWN, _SETGID, _SETUID, _NET_BIND, _NET_ADMIN, _NET_RAW, _SYS_ADMIN = 0, 6, 7, 10, 12, 13, 21
+_NEEDED = {
+    _NET_ADMIN: "CAP_NET_ADMIN (netlink(7))",
+    _SYS_ADMIN: "CAP_SYS_ADMIN (unshare(2), setns(2), mount(2))",
+}
 _OF_A_SERVER = (_CHOWN, _SETGID, _SETUID, _NET_BIND, _NET_ADMIN, _NET_RAW)
 CONTAINER = "a container has it with `--privileged`"
 FIXED = "/proc/sys can't be written to"
 SET_BEFORE = "leave these out, or have what is the machine's set beforehand (`docker run --sysctl`)"
 UNQUIET = (
-    "bridges and nodes accept router advertisements and ICMP redirects, and an IPv6 address works a second later than it could"
+    "bridges and nodes accept router advertisements and ICMP redirects, and an IPv6 address "
+    "works a second later than it could"
 )
 
 
@@ -44,9 +51,14 @@ def lacks() -> list[Lack]:
     if not os.path.exists(_OWN):
         return [Lack(f"{_OWN} is not there", "mount proc on /proc")]
     found = list(_capabilities()) or list(_calls())
-    for folder, purpose in ((namespaces.DIRECTORY, "nodes' namespaces are pinned"), (_STATE, "their files are")):
+    for folder, purpose in (
+        (namespaces.DIRECTORY, "nodes' namespaces are pinned"),
+        (_STATE, "their files are"),
+    ):
         if not can_be_written(folder):
-            found.append(Lack(f"{folder}, where {purpose}, can't be written to", "mount a tmpfs on /run"))
+            found.append(
+                Lack(f"{folder}, where {purpose}, can't be written to", "mount a tmpfs on /run")
+            )
     return found
 
 
@@ -63,7 +75,8 @@ def has_etc() -> bool:
 
 
 def can_set() -> bool:
-    """Whether settings of the kernel can be changed: /proc/sys is read-only in a container, and may be covered altogether."""
+    """Whether settings of the kernel can be changed: /proc/sys is read-only in a container, and may
+    be covered altogether."""
     try:
         return not os.statvfs(_SETTINGS).f_flag & os.ST_RDONLY
     except OSError:
@@ -71,7 +84,8 @@ def can_set() -> bool:
 
 
 def can_change_user() -> bool:
-    """Whether a server that is started here can become somebody without privileges, and keep what it needs."""
+    """Whether a server that is started here can become somebody without privileges, and keep what
+    it needs."""
     return all(_has(number) for number in _OF_A_SERVER)
 
 
@@ -91,7 +105,10 @@ def _has(capability: int) -> bool:
 def _capabilities() -> Iterator[Lack]:
     missing = [name for number, name in _NEEDED.items() if not _has(number)]
     if missing:
-        yield Lack(f"this process lacks {' and '.join(missing)}", f"{CONTAINER}, or with `--cap-add` for each")
+        yield Lack(
+            f"this process lacks {' and '.join(missing)}",
+            f"{CONTAINER}, or with `--cap-add` for each",
+        )
 
 
 def _is_restricted() -> bool:
@@ -130,7 +147,9 @@ def _refused() -> Iterator[str]:
     yield from _tried("unshare(2) of a network namespace", lambda: syscalls.unshare(CLONE_NEWNET))
     yield from _tried("setns(2)", lambda: syscalls.setns(home, CLONE_NEWNET))
     # Without mounts of its own it would mount on the machine.
-    forbidden = list(_tried("unshare(2) of a mount namespace", lambda: syscalls.unshare(CLONE_NEWNS)))
+    forbidden = list(
+        _tried("unshare(2) of a mount namespace", lambda: syscalls.unshare(CLONE_NEWNS))
+    )
     forbidden = forbidden or list(_tried("mount(2)", _mount))
     yield from forbidden or _tried("umount(2)", lambda: syscalls.umount(os.devnull))
     # Without a host name of its own it would change the machine's.

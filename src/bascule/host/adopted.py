@@ -1,6 +1,8 @@
-"""Namespaces that nodes are to be, of other programs: what stands at their paths, by identity and not by name.
+"""Namespaces that nodes are to be, of other programs: what stands at their paths, by identity and
+not by name.
 
-A path says nothing of whose the namespace is: the machine's own has one below /proc for each of its processes.
+A path says nothing of whose the namespace is: the machine's own has one below /proc for each of its
+processes.
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ _NS_GET_USERNS, _NS_GET_PARENT = 0xB701, 0xB702  # ioctl_ns(2)
 
 
 def sources(adopted: tuple[tuple[str, str], ...]) -> dict[str, Source]:
-    """What is at the paths of these nodes (name, path), but for those that are the world itself by their word."""
+    """What is at the paths of these nodes (name, path), but for those that are the world itself by
+    their word."""
     paths = {name: path for name, path in adopted if path != WORLD_NETNS}
     pins = _pins() if paths else {}
     return {name: _source(path, pins) for name, path in paths.items()}
@@ -31,19 +34,26 @@ def _source(path: str, pins: dict[tuple[int, int], list[str]]) -> Source:
     try:
         status = os.fstat(descriptor)
         place = status.st_dev, status.st_ino
-        return Source(path, place, tuple(_owners(descriptor)), tuple(pins.get(place, ())), namespaces.plays_host(place))
+        return Source(
+            path,
+            place,
+            tuple(_owners(descriptor)),
+            tuple(pins.get(place, ())),
+            namespaces.plays_host(place),
+        )
     finally:
         os.close(descriptor)
 
 
 def _owners(descriptor: int) -> Iterator[tuple[int, int]]:
-    """Device and inode of the user namespace whose root the network namespace belongs to, and of those around it, as far
-    as we may know."""
+    """Device and inode of the user namespace whose root the network namespace belongs to, and of
+    those around it, as far as we may know."""
     step, held = _NS_GET_USERNS, os.dup(descriptor)
     try:
         with suppress(OSError):
             while True:
-                lower, held = held, fcntl.ioctl(held, step)  # EPERM at the end, above the one that we are in
+                # EPERM at the end, above the one that we are in
+                lower, held = held, fcntl.ioctl(held, step)
                 os.close(lower)
                 status, step = os.fstat(held), _NS_GET_PARENT
                 yield status.st_dev, status.st_ino

@@ -1,4 +1,5 @@
-"""Tell neighbours that an address has another MAC now, so that a rebuilt node is reached at once and not after their minute."""
+"""Tell neighbours that an address has another MAC now, so that a rebuilt node is reached at once
+and not after their minute."""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ class Announcement(NamedTuple):
 
 
 def announce(rows: Iterable[Announcement]) -> None:
-    """Say each. Nothing depends on it: what can't be sent, because an interface is down or a node has just gone, is left."""
+    """Say each. Nothing depends on it: what can't be sent, because an interface is down or a node
+    has just gone, is left."""
     with namespaces.coming_back() as home:
         for row in rows:
             with suppress(OSError):

@@ -1,8 +1,9 @@
 """Links in /etc/netns, and whose they are.
 
-A node's link leads to files of its lab in /run. When the power goes, they go and the link stays, and is in the way; but where
-it leads to nothing it may also be that /run is another here: /etc can be shared with containers and mount namespaces. So a note,
-a file a lab beside what is kept over a reboot, says where the lab's links were made (:func:`bascule.identity.place`).
+A node's link leads to files of its lab in /run. When the power goes, they go and the link stays,
+and is in the way; but where it leads to nothing it may also be that /run is another here: /etc can
+be shared with containers and mount namespaces. So a note, a file a lab beside what is kept over a
+reboot, says where the lab's links were made (:func:`bascule.identity.place`).
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ LINKS, STATE = "/etc/netns", "/run/bascule/"
 _NOTES, _SUFFIX = "/var/lib/bascule", ".links"
 _MOST_BYTES = 1000
 
-# Where a lab's links were made: here; in a boot that is over; in another /run beside this one; in a container (be it this one,
-# before it was started anew), or nobody knows.
+# Where a lab's links were made: here; in a boot that is over; in another /run beside this one; in a
+# container (be it this one, before it was started anew), or nobody knows.
 Made = Literal["here", "before", "beside", "unknown"]
 
 
@@ -40,7 +41,8 @@ def lab_of(target: str) -> str:
 
 
 def is_stale(link: str) -> bool:
-    """Whether this link leads to files of a lab that went with the power: certainly so, or else it is somebody's."""
+    """Whether this link leads to files of a lab that went with the power: certainly so, or else it
+    is somebody's."""
     try:
         lab = lab_of(os.readlink(link))
         return bool(lab) and not os.path.exists(link) and made(lab) in ("here", "before")
@@ -49,7 +51,8 @@ def is_stale(link: str) -> bool:
 
 
 def note(lab: str) -> None:
-    """Note that links of this lab are made here, before they are; nothing is written where that is noted. Raises OSError."""
+    """Note that links of this lab are made here, before they are; nothing is written where that is
+    noted. Raises OSError."""
     if _noted(lab) == identity.place():
         return
     with suppress(FileExistsError):
@@ -58,7 +61,8 @@ def note(lab: str) -> None:
 
 
 def remove_stale() -> None:
-    """Remove the links of labs that went with the power, and the notes of labs that have no link here any more."""
+    """Remove the links of labs that went with the power, and the notes of labs that have no link
+    here any more."""
     for link in filter(is_stale, _links()):
         try:
             syscalls.unlink(link)
@@ -72,7 +76,8 @@ def remove_stale() -> None:
     for lab in _labs() - used:
         notes = [path(lab)] if made(lab) in ("here", "before") else []
         for each in (*notes, path(lab) + syscalls.UNFINISHED):
-            with suppress(OSError):  # a note too many says nothing wrong, and the next `down` of any lab tries again
+            # a note too many says nothing wrong, and the next `down` of any lab tries again
+            with suppress(OSError):
                 if os.path.lexists(each):
                     syscalls.unlink(each)
     with suppress(OSError):
@@ -82,7 +87,11 @@ def remove_stale() -> None:
 def _links() -> list[str]:
     """Where nodes' links are: in /etc/netns, and there in folders of the user's."""
     with suppress(OSError):
-        return [f"{LINKS}/{name}{each}" for name in os.listdir(LINKS) for each in ("", *(f"/{file}" for file in NODE_FILES))]
+        return [
+            f"{LINKS}/{name}{each}"
+            for name in os.listdir(LINKS)
+            for each in ("", *(f"/{file}" for file in NODE_FILES))
+        ]
     return []
 
 
@@ -103,7 +112,9 @@ def _noted(lab: str) -> str:
     with suppress(OSError):
         folder = os.stat(_NOTES)
         if folder.st_uid == os.geteuid() and not folder.st_mode & 0o022:
-            descriptor = os.open(path(lab), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+            descriptor = os.open(
+                path(lab), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+            )
             with open(descriptor, "rb") as file:
                 return file.read(_MOST_BYTES).decode("utf-8", "replace")
     return ""

@@ -1,7 +1,8 @@
 """Files and folders that belong to a lab, and the folders that were made for them.
 
-A folder that bascule makes (/run/netns, /etc/netns) is noted, so that `down` takes away exactly what was not there
-before. The note is a file of one path a line, appended to before the folder is made; labs share it.
+A folder that bascule makes (/run/netns, /etc/netns) is noted, so that `down` takes away exactly
+what was not there before. The note is a file of one path a line, appended to before the folder is
+made; labs share it.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ MADE = f"{STATE}.made"
 _MOST_NOTES = 1 << 20
 _MADE_FOLDER = re.compile(r"(mount )?/(run/netns|etc/netns|run/etc-netns)(/[^\0]*)?\Z")
 _ATTEMPTS, _PAUSE = 20, 0.005
-_PATIENCE = 10  # seconds: notes are taken in milliseconds, so that who holds them for longer is stuck
+# seconds: notes are taken in milliseconds, so that who holds them for longer is stuck
+_PATIENCE = 10
 
 
 def make_directories(path: str, mode: int = 0o755) -> None:
@@ -56,8 +58,8 @@ def is_there(path: str) -> bool:
 
 
 def _note(line: str, make: Callable[[], object]) -> None:
-    """Write down what is about to be made, and make it before another lab can read that: it would find nothing there to remove,
-    and strike it out."""
+    """Write down what is about to be made, and make it before another lab can read that: it would
+    find nothing there to remove, and strike it out."""
     with _made() as descriptor:
         is_new = not os.fstat(descriptor).st_size
         os.lseek(descriptor, 0, os.SEEK_END)
@@ -70,7 +72,8 @@ def _note(line: str, make: Callable[[], object]) -> None:
 
 @contextmanager
 def _made() -> Iterator[int]:
-    """The file of notes, made if it is missing, open and locked: labs that come and go at the same time share it."""
+    """The file of notes, made if it is missing, open and locked: labs that come and go at the same
+    time share it."""
     while True:
         if not os.path.isdir(dirname(MADE)):
             with suppress(FileExistsError):
@@ -83,7 +86,9 @@ def _made() -> Iterator[int]:
             if not syscalls.lock(descriptor, _PATIENCE):
                 there = os.fstat(descriptor)
                 holder = identity.holder(there.st_dev, there.st_ino) or "another command"
-                raise StateError(f"{MADE} is in use by {holder}, for longer than {_PATIENCE} s; try again")
+                raise StateError(
+                    f"{MADE} is in use by {holder}, for longer than {_PATIENCE} s; try again"
+                )
             if os.path.exists(MADE) and os.path.samestat(os.fstat(descriptor), os.stat(MADE)):
                 yield descriptor
                 return
@@ -107,9 +112,11 @@ def _mount() -> None:
         namespaces.share_directory()
 
 
-def make_namespace(name: str, prepare: Callable[[], None], maker: namespaces.Maker | None = None) -> None:
-    """A namespace with its pin in /run/netns, which it gets when ``prepare`` has been called in it. The thread is inside
-    afterwards."""
+def make_namespace(
+    name: str, prepare: Callable[[], None], maker: namespaces.Maker | None = None
+) -> None:
+    """A namespace with its pin in /run/netns, which it gets when ``prepare`` has been called in it.
+    The thread is inside afterwards."""
     try:
         namespaces.make(name, prepare, maker)
     except FileNotFoundError:
@@ -123,7 +130,8 @@ def attach_namespace(name: str, source: str) -> None:
 
 
 def remove_empty(lab: str) -> None:
-    """Remove the folders of a lab's nodes that are empty: a run that was killed may have left some."""
+    """Remove the folders of a lab's nodes that are empty: a run that was killed may have left
+    some."""
     for place, _folders, _names in os.walk(f"{STATE}{lab}", topdown=False):
         with suppress(OSError):
             syscalls.rmdir(place)
@@ -151,15 +159,22 @@ def noted_folders() -> list[str]:
     """The folders that are noted as made by us."""
     try:
         with open(MADE, "rb") as file:
-            return [line for line in _notes(file.read(_MOST_NOTES)) if not line.startswith("mount ")]
+            return [
+                line for line in _notes(file.read(_MOST_NOTES)) if not line.startswith("mount ")
+            ]
     except OSError:
         return []
 
 
 def _notes(data: bytes) -> list[str]:
-    """The notes that are believed, each once: a torn or damaged file names nothing but folders that bascule makes."""
+    """The notes that are believed, each once: a torn or damaged file names nothing but folders that
+    bascule makes."""
     lines = data.decode("utf-8", "replace").split("\n")
-    return [line for line in dict.fromkeys(lines) if _MADE_FOLDER.match(line) and not {"..", ".", ""} & {*line.split("/")[1:]}]
+    return [
+        line
+        for line in dict.fromkeys(lines)
+        if _MADE_FOLDER.match(line) and not {"..", ".", ""} & {*line.split("/")[1:]}
+    ]
 
 
 def _removed(line: str) -> bool:
@@ -192,7 +207,8 @@ def _unmount(path: str) -> None:
 
 
 def carry_out(effect: WriteFile | WriteSymlink | ChangeMode, paths: Paths) -> None:
-    """Write, link, or change who may. Raises FileExistsError where something else has the name of a link."""
+    """Write, link, or change who may. Raises FileExistsError where something else has the name of a
+    link."""
     match effect:
         case WriteFile():
             _write(effect, paths)
@@ -219,7 +235,8 @@ def _write(effect: WriteFile, paths: Paths) -> None:
 
 
 def _link(effect: WriteSymlink, paths: Paths) -> None:
-    """What stands there instead of the link that is to go has been put there meanwhile, and is left alone."""
+    """What stands there instead of the link that is to go has been put there meanwhile, and is left
+    alone."""
     path = paths.of(effect.path)
     if effect.target is None:
         if _leads_to(path, effect.old):
@@ -238,8 +255,8 @@ def _leads_to(path: str, target: str) -> bool:
 
 
 def in_folder(path: str, make: Callable[[], object]) -> None:
-    """Make something in a shared folder, which is made where it is missing. The `down` of another lab may take an empty one away
-    at any moment: then again."""
+    """Make something in a shared folder, which is made where it is missing. The `down` of another
+    lab may take an empty one away at any moment: then again."""
     for _attempt in range(_ATTEMPTS):
         try:
             make()

@@ -1,7 +1,7 @@
 """Flows of the connection tracking that do not fit a lab: found, and deleted (ctnetlink).
 
-With few flows a look at the text of /proc/net/nf_conntrack says that all is well, at a thirtieth of the price of a dump. What
-does not fit is known by a dump alone: the text does not tell all.
+With few flows a look at the text of /proc/net/nf_conntrack says that all is well, at a thirtieth of
+the price of a dump. What does not fit is known by a dump alone: the text does not tell all.
 """
 
 from __future__ import annotations
@@ -19,19 +19,21 @@ from bascule.host.netlink import NETFILTER, Netlink
 from bascule.kernel.flow import Unfit
 from bascule.kernel.op import DeleteFlows, DeleteUnfitFlows, Indexes
 from bascule.kernel.passage import Judge, Passages, Places, Prefixes, Spot
-from bascule.wire import conntrack
+from bascule.wire import conntrack, rows
 from bascule.wire import route as rt
-from bascule.wire.attributes import WireError, unpack_from
+from bascule.wire.attributes import WireError
 from bascule.wire.conntrack import Ends, Flow, Tuple
 from bascule.wire.inet import ADDRESS_BYTES, AF_UNSPEC
 from bascule.wire.message import Reply, Request
 
-_BRIDGED = {version: f"/proc/sys/net/bridge/bridge-nf-call-{name}" for version, name in ((4, "iptables"), (6, "ip6tables"))}
+_BRIDGED = {
+    version: f"/proc/sys/net/bridge/bridge-nf-call-{name}"
+    for version, name in ((4, "iptables"), (6, "ip6tables"))
+}
 _COUNT, _TEXT = "/proc/sys/net/netfilter/nf_conntrack_count", "/proc/thread-self/net/nf_conntrack"
 _FEW = 1000  # older kernels begin anew with each page of the text
 _BATCH = 64  # a socket has room for so many answers
 _ROUTES = Request(rt.GETROUTE, 0, rt.RTMSG.pack(AF_UNSPEC, 0, 0, 0, 0, 0, 0, 0, 0))
-_ROUTE_FIELDS = rt.ROUTE.numbers("dst", "oif")
 _KINDS: dict[int, Literal["local", "shared", "others"]] = {
     rt.RTN_UNICAST: "others",
     rt.RTN_LOCAL: "local",
@@ -39,7 +41,8 @@ _KINDS: dict[int, Literal["local", "shared", "others"]] = {
     rt.RTN_ANYCAST: "shared",
 }
 _LINK_LOCAL = struct.pack("=HH", 20, 1) + b"\xfe\x80"  # RTA_DST of fe80::/16
-_LIVED_WITH = (errno.ENOENT, errno.EBUSY)  # gone meanwhile; or in the hands of a network card (older kernels, flow offload)
+# gone meanwhile; or in the hands of a network card (older kernels, flow offload)
+_LIVED_WITH = (errno.ENOENT, errno.EBUSY)
 
 
 class Look(NamedTuple):
@@ -50,8 +53,8 @@ class Look(NamedTuple):
 
 
 def look(passages: Callable[[], Passages], routes: Sequence[Reply], lost: bool = False) -> Look:
-    """The flows that do not fit. ``routes`` are all of the world's; ``lost``: the lab's rules are missing. Nothing is asked where
-    there is no flow at all."""
+    """The flows that do not fit. ``routes`` are all of the world's; ``lost``: the lab's rules are
+    missing. Nothing is asked where there is no flow at all."""
     count = _count()
     if not count:
         return Look()
@@ -77,10 +80,14 @@ def end(flows: Sequence[Flow]) -> None:
     """Delete these flows. Raises :class:`KernelError`; that one is gone already is none."""
     with Netlink(NETFILTER) as socket:
         for start in range(0, len(flows), _BATCH):
-            answers = socket.batch([conntrack.delete(flow) for flow in flows[start : start + _BATCH]])
+            answers = socket.batch(
+                [conntrack.delete(flow) for flow in flows[start : start + _BATCH]]
+            )
             for answer in answers:
                 if answer.errno and answer.errno not in _LIVED_WITH:
-                    raise KernelError("conntrack -D", answer.errno, answer.said or os.strerror(answer.errno))
+                    raise KernelError(
+                        "conntrack -D", answer.errno, answer.said or os.strerror(answer.errno)
+                    )
 
 
 def end_unfit(passages: Passages) -> None:
@@ -120,7 +127,10 @@ def _all_fit(looker: _Looker) -> bool:
     """Whether the text says so. False where it can't be read."""
     try:
         with open(_TEXT, "rb") as file:
-            return not any(looker.may_be_wrong(ends, conntrack.spelt) for ends in conntrack.written(file.read()))
+            return not any(
+                looker.may_be_wrong(ends, conntrack.spelt)
+                for ends in conntrack.written(file.read())
+            )
     except (OSError, WireError):
         return False
 
@@ -142,11 +152,16 @@ def _unfit(looker: _Looker) -> Iterator[Unfit]:
 
 
 class _Looker:
-    """A judge who does not judge a hundred thousand flows that are alike but for the client's port."""
+    """A judge who does not judge a hundred thousand flows that are alike but for the client's
+    port."""
 
     def __init__(self, passages: Passages, routes: Sequence[Reply]) -> None:
         self._grounds = _grounds(passages)
-        judge = Judge(passages, places(routes, passages), [version for version, path in _BRIDGED.items() if _number(path)])
+        judge = Judge(
+            passages,
+            places(routes, passages),
+            [version for version, path in _BRIDGED.items() if _number(path)],
+        )
         self.why_wrong = judge.why_wrong
         self._now = passages.now
         self._near: dict[bytes, bool] = {}
@@ -155,10 +170,13 @@ class _Looker:
     @cached_property
     def _ports(self) -> set[bytes]:
         published = self._now.ports if self._now is not None else ()
-        return {bytes((protocol,)) + port.to_bytes(2, "big") for protocol, _address, port in published}
+        return {
+            bytes((protocol,)) + port.to_bytes(2, "big") for protocol, _address, port in published
+        }
 
     def is_of_interest(self, reply: Reply) -> bool:
-        """Whether a dumped flow has to be looked at more closely. Of a hundred thousand hardly any has."""
+        """Whether a dumped flow has to be looked at more closely. Of a hundred thousand hardly any
+        has."""
         ends = conntrack.packed(reply)
         if ends is None or conntrack.MASTER in reply.body:
             return True
@@ -172,7 +190,9 @@ class _Looker:
         for address in (ends[0], ends[1], ends[5], ends[6]):
             known = near.get(address)
             if known is None:
-                known = near[address] = any(ground.match(address)[1] is not None for ground in self._grounds)
+                known = near[address] = any(
+                    ground.match(address)[1] is not None for ground in self._grounds
+                )
             if known:
                 return True
         return False
@@ -196,20 +216,28 @@ def places(routes: Sequence[Reply], passages: Passages) -> Places:
 
 
 def _spots(routes: Sequence[Reply], passages: Passages) -> Iterator[tuple[bytes, int, Spot]]:
-    """The machine's own addresses, and the ways to others: of these, only what matters for the lab. A lab of hundreds of nodes
-    has three routes to link-local addresses for each, which tell nothing here."""
+    """The machine's own addresses, and the ways to others: of these, only what matters for the lab.
+    A lab of hundreds of nodes has three routes to link-local addresses for each, which tell nothing
+    here."""
     grounds = _grounds(passages)
     for reply in routes:
-        family, length, _, _, table, _protocol, _scope, kind, _flags = unpack_from(rt.RTMSG, reply.body)
-        if kind not in _KINDS or family not in ADDRESS_BYTES or _LINK_LOCAL in reply.body:
+        head = rows.route_head(reply)
+        known = head.kind in _KINDS and head.family in ADDRESS_BYTES
+        if not known or _LINK_LOCAL in reply.body:
             continue
-        found = rt.ROUTE.decode_only(reply.body, rt.RTMSG.size, _ROUTE_FIELDS)
-        address, link = found.get("dst", bytes(ADDRESS_BYTES[family])), found.get("oif", 0)
-        if len(address) != ADDRESS_BYTES[family] or length > 8 * len(address):
+        found = rows.decode_route(reply, head)
+        address, link, length = found.dst, found.oif, found.length
+        if len(address) != ADDRESS_BYTES[found.family] or length > 8 * len(address):
             continue
         lab = link if link in Indexes.ALL and link not in passages.own else 0
-        what = _KINDS[kind]
-        if what == "others" and (not length or table != rt.RT_TABLE_MAIN or link in passages.own):
+        what = _KINDS[found.kind]
+        if what == "others" and (
+            not length or head.table != rt.RT_TABLE_MAIN or link in passages.own
+        ):
             continue
-        if what != "others" or lab or any(ground.match(address)[1] is not None for ground in grounds):
+        if (
+            what != "others"
+            or lab
+            or any(ground.match(address)[1] is not None for ground in grounds)
+        ):
             yield address, length, Spot(what, lab)

@@ -1,15 +1,19 @@
-"""Every-pair ping: ICMP echo from raw sockets opened inside each node, by one process (RFC 792, RFC 4443; raw(7)).
+"""Every-pair ping: ICMP echo from raw sockets opened inside each node, by one process (RFC 792, RFC
+4443; raw(7)).
 
-A raw socket stays in the namespace in which it was opened, so that one loop can send from all nodes. Two limits of the
-kernel shape the rest where there are many pairs:
+A raw socket stays in the namespace in which it was opened, so that one loop can send from all
+nodes. Two limits of the kernel shape the rest where there are many pairs:
 
-* The neighbour tables are one for all namespaces and hold 1,024 entries by default (net.ipv4.neigh.default.gc_thresh3,
-  arp(7)); a hundred nodes that all talk to each other need 9,900.
-* Each question for a neighbour floods every port of the bridge, and would cost more than all echoes.
+* The neighbour tables are one for all namespaces and hold 1,024 entries by default
+  (net.ipv4.neigh.default.gc_thresh3, arp(7)); a hundred nodes that all talk to each other need
+  9,900.
+* Each question for a neighbour floods every port of the bridge, and would cost more than all
+  echoes.
 
-So a first round, each node to the next, asks in the ordinary way; for the rest the entries are set beforehand from what the
-interfaces really have, a block of pairs at a time, and dropped after it. They are marked as learnt from outside
-(NTF_EXT_LEARNED), which the table does not count, and only as reachable: one that a crash leaves is probed like any other.
+So a first round, each node to the next, asks in the ordinary way; for the rest the entries are set
+beforehand from what the interfaces really have, a block of pairs at a time, and dropped after it.
+They are marked as learnt from outside (NTF_EXT_LEARNED), which the table does not count, and only
+as reachable: one that a crash leaves is probed like any other.
 """
 
 from __future__ import annotations
@@ -28,8 +32,8 @@ from bascule.errors import NotFound
 from bascule.host import namespaces
 from bascule.host.netlink import Netlink
 from bascule.wire import route as rt
-from bascule.wire.attributes import unpack_from
-from bascule.wire.inet import ADDRESS_BYTES, AF_INET, AF_INET6, unpack_prefix
+from bascule.wire import rows
+from bascule.wire.inet import AF_INET, AF_INET6
 from bascule.wire.message import CREATE, EXCL, Request
 
 _BLOCK = 20
@@ -65,7 +69,8 @@ class Echo:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """An address of a node: on which interface (index, MAC), and its prefix as a number and a count of host bits."""
+    """An address of a node: on which interface (index, MAC), and its prefix as a number and a count
+    of host bits."""
 
     family: int
     number: int
@@ -97,29 +102,31 @@ class _Node:
 
     def _places(self) -> Iterator[tuple[str, _Place]]:
         links = self.netlink.dump(Request(rt.GETLINK, 0, rt.IFINFO.pack(0, 0, 0, 0, 0)))
-        wanted = rt.LINK.numbers("address")
-        macs = {
-            unpack_from(rt.IFINFO, reply.body)[2]: rt.LINK.decode_only(reply.body, rt.IFINFO.size, wanted).get("address", b"")
-            for reply in links
-        }
+        ends = [rows.decode_end(reply) for reply in links]
+        macs = {each.ifindex: bytes.fromhex(each.mac.replace(":", "")) for each in ends}
         for reply in self.netlink.dump(Request(rt.GETADDR, 0, rt.IFADDR.pack(0, 0, 0, 0, 0))):
-            family, prefix, _flags, _scope, index = unpack_from(rt.IFADDR, reply.body)
-            found = rt.ADDRESS.decode(reply.body[rt.IFADDR.size :], ("local", "address"))
-            if family not in ADDRESS_BYTES:
-                continue
-            packed = found.get("local") or found.get("address", b"")
-            address = unpack_prefix(family, packed, prefix)
-            place = _Place(family, int.from_bytes(packed, "big"), len(packed) * 8 - prefix, index, macs.get(index, b""))
-            yield address, place
+            found = rows.decode_address(reply)
+            if found.packed:
+                bits = len(found.packed) * 8 - found.prefix
+                number, mac = int.from_bytes(found.packed, "big"), macs.get(found.ifindex, b"")
+                yield found.text, _Place(found.family, number, bits, found.ifindex, mac)
 
     def neighbour(self, other: _Place) -> Request | None:
-        """The entry for an address on one of this node's own links; None for what is reached through a router."""
+        """The entry for an address on one of this node's own links; None for what is reached
+        through a router."""
         for mine in self.places.values():
-            near = mine.family == other.family and mine.number >> mine.host_bits == other.number >> mine.host_bits
+            near = (
+                mine.family == other.family
+                and mine.number >> mine.host_bits == other.number >> mine.host_bits
+            )
             if near and len(other.mac) == _MAC_BYTES:
                 packed = other.number.to_bytes(4 if other.family == AF_INET else 16, "big")
                 body = rt.NDMSG.pack(other.family, mine.index, _NUD_REACHABLE, _NTF_EXT_LEARNED, 0)
-                return Request(rt.NEWNEIGH, CREATE | EXCL, body + rt.NEIGHBOUR.encode({"dst": packed, "lladdr": other.mac}))
+                return Request(
+                    rt.NEWNEIGH,
+                    CREATE | EXCL,
+                    body + rt.NEIGHBOUR.encode({"dst": packed, "lladdr": other.mac}),
+                )
         return None
 
     def meet(self, requests: list[Request]) -> None:
@@ -127,7 +134,9 @@ class _Node:
         for start in range(0, len(requests), _MESSAGES):
             part = requests[start : start + _MESSAGES]
             answers = self.netlink.batch(part)
-            self._set += [request for request, answer in zip(part, answers, strict=True) if not answer.errno]
+            self._set += [
+                request for request, answer in zip(part, answers, strict=True) if not answer.errno
+            ]
 
     def part(self) -> None:
         """Drop the entries that were set."""
@@ -139,12 +148,20 @@ class _Node:
 
 def _raw(family: int) -> socket.socket:
     protocol = socket.IPPROTO_ICMP if family == socket.AF_INET else socket.IPPROTO_ICMPV6
-    opened = socket.socket(family, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, protocol)
+    opened = socket.socket(
+        family, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, protocol
+    )
     if family == socket.AF_INET:
-        opened.setsockopt(socket.SOL_RAW if hasattr(socket, "SOL_RAW") else 255, _ICMP_FILTER, struct.pack("=I", ~1 & 0xFFFFFFFF))
+        opened.setsockopt(
+            socket.SOL_RAW if hasattr(socket, "SOL_RAW") else 255,
+            _ICMP_FILTER,
+            struct.pack("=I", ~1 & 0xFFFFFFFF),
+        )
     else:
         block = bytearray(b"\xff" * 32)  # struct icmp6_filter: a set bit blocks the type
-        block[129 // 32 * 4 : 129 // 32 * 4 + 4] = struct.pack("=I", ~(1 << (129 % 32)) & 0xFFFFFFFF)
+        block[129 // 32 * 4 : 129 // 32 * 4 + 4] = struct.pack(
+            "=I", ~(1 << (129 % 32)) & 0xFFFFFFFF
+        )
         opened.setsockopt(socket.IPPROTO_ICMPV6, _ICMP6_FILTER, bytes(block))
     return opened
 
@@ -159,12 +176,16 @@ def checksum(data: bytes) -> int:
 def _request(family: int, identifier: int, number: int) -> bytes:
     packet = _ECHO.pack(_REQUEST[family], 0, 0, identifier, number & 0xFFFF, number)
     if family == AF_INET6:
-        return packet  # the kernel fills in the checksum of ICMPv6 raw sockets (RFC 3542 section 3.1)
+        # the kernel fills in the checksum of ICMPv6 raw sockets (RFC 3542 section 3.1)
+        return packet
     return packet[:2] + checksum(packet).to_bytes(2, "big") + packet[4:]
 
 
-def ping(pairs: Sequence[tuple[str, Target]], timeout: float = 2.0, attempts: int = 4) -> list[Echo]:
-    """Send one echo request for each (source node, target), and again where no answer came. In the order of ``pairs``."""
+def ping(
+    pairs: Sequence[tuple[str, Target]], timeout: float = 2.0, attempts: int = 4
+) -> list[Echo]:
+    """Send one echo request for each (source node, target), and again where no answer came. In the
+    order of ``pairs``."""
     names = list(dict.fromkeys(name for source, target in pairs for name in (source, target.node)))
     _allow_descriptors(3 * len(names) + 64)
     nodes: dict[str, _Node] = {}
@@ -186,7 +207,9 @@ def _allow_descriptors(count: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(count, hard) if hard >= 0 else count, hard))
 
 
-def _in_blocks(nodes: dict[str, _Node], pairs: Sequence[tuple[str, Target]], timeout: float, attempts: int) -> list[Echo]:
+def _in_blocks(
+    nodes: dict[str, _Node], pairs: Sequence[tuple[str, Target]], timeout: float, attempts: int
+) -> list[Echo]:
     everything = list(range(len(pairs)))
     if len(pairs) <= _FEW_PAIRS:
         return list(_Round(nodes, pairs, everything).run(timeout, attempts).values())
@@ -203,7 +226,9 @@ def _in_blocks(nodes: dict[str, _Node], pairs: Sequence[tuple[str, Target]], tim
 def _ring(names: list[str], pairs: Sequence[tuple[str, Target]]) -> list[int]:
     """The numbers of the pairs of each node with the next."""
     following = dict(zip(names, [*names[1:], names[0]], strict=True))
-    return [number for number, (source, target) in enumerate(pairs) if following[source] == target.node]
+    return [
+        number for number, (source, target) in enumerate(pairs) if following[source] == target.node
+    ]
 
 
 def _meet(nodes: dict[str, _Node], pairs: Iterable[tuple[str, Target]]) -> None:
@@ -220,7 +245,9 @@ def _meet(nodes: dict[str, _Node], pairs: Iterable[tuple[str, Target]]) -> None:
         nodes[name].meet(list(entries.values()))
 
 
-def _blocks(names: list[str], pairs: Sequence[tuple[str, Target]], numbers: Iterable[int]) -> Iterator[list[int]]:
+def _blocks(
+    names: list[str], pairs: Sequence[tuple[str, Target]], numbers: Iterable[int]
+) -> Iterator[list[int]]:
     """The numbers of the pairs, those between the same two groups of nodes together."""
     group = {name: position // _BLOCK for position, name in enumerate(names)}
     blocks: dict[tuple[int, int, int], list[int]] = {}
@@ -234,7 +261,9 @@ def _blocks(names: list[str], pairs: Sequence[tuple[str, Target]], numbers: Iter
 class _Round:
     """The pairs of one block: send all, gather the answers, send again what was lost."""
 
-    def __init__(self, nodes: dict[str, _Node], pairs: Sequence[tuple[str, Target]], numbers: list[int]) -> None:
+    def __init__(
+        self, nodes: dict[str, _Node], pairs: Sequence[tuple[str, Target]], numbers: list[int]
+    ) -> None:
         self._nodes = nodes
         self._pairs = pairs
         self._numbers = numbers
@@ -293,7 +322,8 @@ class _Round:
                 self._take(opened.family, data, time.perf_counter())
 
     def _take(self, family: int, data: bytes, now: float) -> None:
-        start = (data[0] & 0xF) * 4 if family == socket.AF_INET else 0  # IPv4 raw sockets give the IP header too
+        # IPv4 raw sockets give the IP header too
+        start = (data[0] & 0xF) * 4 if family == socket.AF_INET else 0
         if len(data) < start + _ECHO.size:
             return
         kind, _code, _sum, identifier, _sequence, number = _ECHO.unpack_from(data, start)

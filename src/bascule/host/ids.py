@@ -1,8 +1,9 @@
 """Which user and group ids a private world has (user_namespaces(7)).
 
-Root keeps all ids that it has. Anybody else becomes root inside, and may have more ids where the machine grants some: rows of
-/etc/subuid and /etc/subgid (subuid(5)), which the setuid programs newuidmap and newgidmap put in force. Without them there is one
-id, and a program that wants to become another user can't.
+Root keeps all ids that it has. Anybody else becomes root inside, and may have more ids where the
+machine grants some: rows of /etc/subuid and /etc/subgid (subuid(5)), which the setuid programs
+newuidmap and newgidmap put in force. Without them there is one id, and a program that wants to
+become another user can't.
 """
 
 from __future__ import annotations
@@ -18,12 +19,14 @@ from bascule.host import programs
 
 _SECONDS = 10
 _HELPERS = {"uid_map": ("newuidmap", "/etc/subuid"), "gid_map": ("newgidmap", "/etc/subgid")}
-_MOST_ROWS, _MOST_BYTES = 340, 4095  # UID_GID_MAP_MAX_EXTENTS, linux/user_namespace.h; less than a page is written
+# UID_GID_MAP_MAX_EXTENTS, linux/user_namespace.h; less than a page is written
+_MOST_ROWS, _MOST_BYTES = 340, 4095
 _HIGHEST = (1 << 32) - 2  # the last number is none (credentials(7))
 
 
 class Row(NamedTuple):
-    """``size`` ids, from ``inside`` on in the new namespace, are those from ``outside`` on in the one around it."""
+    """``size`` ids, from ``inside`` on in the new namespace, are those from ``outside`` on in the
+    one around it."""
 
     inside: int
     outside: int
@@ -46,7 +49,10 @@ def write(pid: int) -> None:
 
 def pass_on(entry: str, kind: str) -> None:
     """Give the namespace of a process all ids that this one has, under the same numbers."""
-    syscalls.put(f"/proc/{entry}/{kind}", "".join(f"{row.inside} {row.inside} {row.size}\n" for row in own(kind)))
+    syscalls.put(
+        f"/proc/{entry}/{kind}",
+        "".join(f"{row.inside} {row.inside} {row.size}\n" for row in own(kind)),
+    )
 
 
 def own(kind: str = "uid_map") -> list[Row]:
@@ -61,10 +67,15 @@ def highest(kind: str) -> int:
 
 
 def granted(kind: str, user: int) -> list[Row]:
-    """The ids that the machine grants this user beside its own, numbered from 1 on; none where there is no helper."""
+    """The ids that the machine grants this user beside its own, numbered from 1 on; none where
+    there is no helper."""
     program, file = _HELPERS[kind]
     own_id = user if kind == "uid_map" else os.getegid()
-    return _rows(_ranges_of(file, user), own_id) if shutil.which(program, path=syscalls.SYSTEM_PATH) else []
+    return (
+        _rows(_ranges_of(file, user), own_id)
+        if shutil.which(program, path=syscalls.SYSTEM_PATH)
+        else []
+    )
 
 
 def _name_of(user: int) -> str:
@@ -87,8 +98,8 @@ def _ranges_of(file: str, user: int) -> list[range]:
 
 
 def _rows(ranges: list[range], own_id: int) -> list[Row]:
-    """The kernel takes no map in which an id stands twice, and rows of the user's name and of its number often say the same. Nor
-    does it take one that is too long."""
+    """The kernel takes no map in which an id stands twice, and rows of the user's name and of its
+    number often say the same. Nor does it take one that is too long."""
     taken, rows = [range(own_id, own_id + 1)], list[Row]()
     inside, room = 1, _MOST_BYTES - len(f"0 {own_id} 1\n")
     for each in ranges:
@@ -118,15 +129,26 @@ def _without(given: range, taken: list[range]) -> list[range]:
 def how_to_get_more() -> str:
     """What an ordinary user with one id has to do."""
     steps = []
-    if any(shutil.which(program, path=syscalls.SYSTEM_PATH) is None for program, _file in _HELPERS.values()):
+    if any(
+        shutil.which(program, path=syscalls.SYSTEM_PATH) is None
+        for program, _file in _HELPERS.values()
+    ):
         steps.append("apt install uidmap")
     if not all(any(_ranges_of(file, os.geteuid())) for _program, file in _HELPERS.values()):
-        steps.append(f"usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {_name_of(os.geteuid())}")
-    return "as root: " + " && ".join(steps) if steps else "newuidmap may not: it has to be setuid (nosuid, no_new_privs)"
+        steps.append(
+            f"usermod --add-subuids 100000-165535 --add-subgids 100000-165535 "
+            f"{_name_of(os.geteuid())}"
+        )
+    return (
+        "as root: " + " && ".join(steps)
+        if steps
+        else "newuidmap may not: it has to be setuid (nosuid, no_new_privs)"
+    )
 
 
 def _by_helper(pid: int, kind: str, own_id: int) -> bool:
-    """Whether the helper has written the map. It does not where it can't be setuid: below no_new_privs, on a nosuid mount."""
+    """Whether the helper has written the map. It does not where it can't be setuid: below
+    no_new_privs, on a nosuid mount."""
     rows = granted(kind, os.geteuid())
     found = shutil.which(_HELPERS[kind][0], path=syscalls.SYSTEM_PATH)
     if not rows or found is None:

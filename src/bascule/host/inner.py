@@ -1,17 +1,21 @@
 """The inner user namespace of a private world: where the commands of its nodes live.
 
-The engine and what it runs (keeper, workers, nft, dnsmasq, pasta) have the world's outer user namespace, which owns the network
-namespace of the bridges, the world's mounts and its processes. A command in a node is root of an inner one: the nodes' network
-namespaces are made in there and belong to it, and that is all it has power over (user_namespaces(7), capabilities(7)). Also
+The engine and what it runs (keeper, workers, nft, dnsmasq, pasta) have the world's outer user
+namespace, which owns the network namespace of the bridges, the world's mounts and its processes. A
+command in a node is root of an inner one: the nodes' network namespaces are made in there and
+belong to it, and that is all it has power over (user_namespaces(7), capabilities(7)). Also
 
-* its PID namespace is an inner one, so that there is nothing of the engine's to be traced, looked into or ended. Its process 1
-  belongs to the outer user namespace: it has no handler for any signal, and no command may trace it;
-* its mounts are copies of what that process has, in a mount namespace that the inner user namespace owns: locked, each and all,
-  so that what lies below can't be uncovered (mount_namespaces(7)). /run, /proc and the state directory are covered like that;
+* its PID namespace is an inner one, so that there is nothing of the engine's to be traced, looked
+  into or ended. Its process 1 belongs to the outer user namespace: it has no handler for any
+  signal, and no command may trace it;
+* its mounts are copies of what that process has, in a mount namespace that the inner user namespace
+  owns: locked, each and all, so that what lies below can't be uncovered (mount_namespaces(7)).
+  /run, /proc and the state directory are covered like that;
 * its IPC namespace is one for all commands of the lab.
 
-The user namespace and the IPC namespace are held by mounts in the world's /run; the others by process 1. It would have been one
-way for all, but that Linux 6.18 does not always let a mount namespace be mounted.
+The user namespace and the IPC namespace are held by mounts in the world's /run; the others by
+process 1. It would have been one way for all, but that Linux 6.18 does not always let a mount
+namespace be mounted.
 """
 
 from __future__ import annotations
@@ -47,8 +51,8 @@ _MADE_AND_TOLD, _ERRNO = b"+", struct.Struct("=i")
 
 
 def build(hidden: tuple[str, ...]) -> int:
-    """In the keeper: make the namespaces, and process 1 among them: a pidfd of that. Raises OSError, and :class:`WorldError` with
-    what a child says."""
+    """In the keeper: make the namespaces, and process 1 among them: a pidfd of that. Raises
+    OSError, and :class:`WorldError` with what a child says."""
     syscalls.unshare(CLONE_NEWPID)
     ready, done = os.pipe()
     first = syscalls.fork_again()
@@ -59,7 +63,10 @@ def build(hidden: tuple[str, ...]) -> int:
     said = os.read(ready, 400)
     os.close(ready)
     if said != _MADE_AND_TOLD:
-        raise WorldError(said.decode("utf-8", "replace") or "the first process of the inner namespaces ended at once")
+        raise WorldError(
+            said.decode("utf-8", "replace")
+            or "the first process of the inner namespaces ended at once"
+        )
     _pin()
     return os.pidfd_open(first)
 
@@ -71,7 +78,8 @@ def send(tell: socket.socket, descriptor: int) -> None:
 
 
 def receive(said: socket.socket) -> Process:
-    """In the caller: process 1 of the inner PID namespace. Raises :class:`WorldError` where the keeper has ended."""
+    """In the caller: process 1 of the inner PID namespace. Raises :class:`WorldError` where the
+    keeper has ended."""
     _data, descriptors, _flags, _address = socket.recv_fds(said, 1, 1)
     if not descriptors:
         raise WorldError("the keeper ended before its inner namespaces were made")
@@ -90,7 +98,9 @@ def _first(done: int, hidden: tuple[str, ...]) -> NoReturn:
         quiet = MS_NOSUID | MS_NODEV
         for place in hidden:  # before /run: it may be below
             with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
-                syscalls.mount("tmpfs", place, "tmpfs", quiet | MS_NOEXEC | MS_RDONLY, "mode=000,size=4k")
+                syscalls.mount(
+                    "tmpfs", place, "tmpfs", quiet | MS_NOEXEC | MS_RDONLY, "mode=000,size=4k"
+                )
         syscalls.mount("tmpfs", "/run", "tmpfs", quiet, "mode=755")
         with suppress(PermissionError):  # as in the keeper
             syscalls.mount("proc", "/proc", "proc", quiet | MS_NOEXEC)
@@ -105,26 +115,36 @@ def _first(done: int, hidden: tuple[str, ...]) -> NoReturn:
 
 
 def _cover_control_groups() -> None:
-    """Where the machine's /sys had to stay: who owns the caller's control group could end all in it (cgroup.kill, cgroups(7))."""
+    """Where the machine's /sys had to stay: who owns the caller's control group could end all in it
+    (cgroup.kill, cgroups(7))."""
     if os.path.isdir("/sys/fs/cgroup") and os.listdir("/sys/fs/cgroup"):
-        syscalls.mount("tmpfs", "/sys/fs/cgroup", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY, "mode=555,size=4k")
+        syscalls.mount(
+            "tmpfs",
+            "/sys/fs/cgroup",
+            "tmpfs",
+            MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY,
+            "mode=555,size=4k",
+        )
 
 
 def sleep() -> NoReturn:
-    """Become ``sleep infinity``: no descriptor, no environment; orphans are reaped by the kernel (SIGCHLD ignored)."""
+    """Become ``sleep infinity``: no descriptor, no environment; orphans are reaped by the kernel
+    (SIGCHLD ignored)."""
     for number in (signal.SIGCHLD, signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN)
     null = os.open("/dev/null", os.O_RDWR)
     for descriptor in (0, 1, 2):
         os.dup2(null, descriptor)
     syscalls.let_go()
-    syscalls.become(shutil.which("sleep", path=syscalls.SYSTEM_PATH) or "/bin/sleep", ["sleep", "infinity"])
+    syscalls.become(
+        shutil.which("sleep", path=syscalls.SYSTEM_PATH) or "/bin/sleep", ["sleep", "infinity"]
+    )
     raise AssertionError("execve(2) does not return")
 
 
 def _pin() -> None:
-    """Have a child make the user namespace and what belongs to it, map all our ids into it, and mount it where :func:`descend`
-    finds it."""
+    """Have a child make the user namespace and what belongs to it, map all our ids into it, and
+    mount it where :func:`descend` finds it."""
     near, far = socket.socketpair()
     with near, far:
         child = syscalls.fork_again()
@@ -134,7 +154,9 @@ def _pin() -> None:
         far.close()
         entry, descriptors, _flags, _address = socket.recv_fds(near, 100, len(_PINNED))
         if len(descriptors) != len(_PINNED):
-            raise WorldError(entry.decode("utf-8", "replace") or "the inner user namespace did not come to be")
+            raise WorldError(
+                entry.decode("utf-8", "replace") or "the inner user namespace did not come to be"
+            )
         for kind in ("uid_map", "gid_map"):
             ids.pass_on(entry.decode(), kind)
         syscalls.mkdir(PINS, 0o700)
@@ -159,17 +181,20 @@ def _make_user_namespace(tell: socket.socket) -> NoReturn:
 
 
 def descend(first: int) -> None:
-    """From the world's own namespaces to those of its nodes' commands, by a pidfd of process 1; the PID namespace takes children
-    only. The next mount namespace that is unshared has all its mounts locked. Raises OSError."""
+    """From the world's own namespaces to those of its nodes' commands, by a pidfd of process 1; the
+    PID namespace takes children only. The next mount namespace that is unshared has all its mounts
+    locked. Raises OSError."""
     pins = [(os.open(f"{PINS}/{name}", os.O_RDONLY), kind) for name, kind in _PINNED.items()]
     syscalls.setns(first, CLONE_NEWNS | CLONE_NEWPID)
-    for descriptor, kind in reversed(pins):  # the user namespace last: in it there is no power over the others
+    # the user namespace last: in it there is no power over the others
+    for descriptor, kind in reversed(pins):
         syscalls.setns(descriptor, kind)
         os.close(descriptor)
 
 
 class Maker:
-    """A child in the inner user namespace, which makes network namespaces there. They are the nodes' own then."""
+    """A child in the inner user namespace, which makes network namespaces there. They are the
+    nodes' own then."""
 
     def __init__(self) -> None:
         self._near, far = socket.socketpair()
@@ -185,7 +210,12 @@ class Maker:
         data, descriptors, _flags, _address = socket.recv_fds(self._near, _ERRNO.size, 1)
         if not descriptors:
             number = _ERRNO.unpack(data)[0] if len(data) == _ERRNO.size else 0
-            raise OSError(number, os.strerror(number) if number else "the process that makes network namespaces has ended")
+            raise OSError(
+                number,
+                os.strerror(number)
+                if number
+                else "the process that makes network namespaces has ended",
+            )
         return descriptors[0]
 
     def close(self) -> None:

@@ -1,5 +1,5 @@
-"""Changes of files, told by the kernel (inotify(7)): folders are watched, not files, because editors and we put a new file in
-the place of the old one."""
+"""Changes of files, told by the kernel (inotify(7)): folders are watched, not files, because
+editors and we put a new file in the place of the old one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from contextlib import suppress
 
 from bascule import syscalls
 
-_EVENT = struct.Struct("=iIII")  # struct inotify_event { int wd; uint32_t mask, cookie, len; char name[]; }
+# struct inotify_event { int wd; uint32_t mask, cookie, len; char name[]; }
+_EVENT = struct.Struct("=iIII")
 _CLOSE_WRITE, _MOVED_FROM, _MOVED_TO, _CREATE, _DELETE = 0x8, 0x40, 0x80, 0x100, 0x200
 _OVERFLOW, _IGNORED, _ONLY_FOLDERS = 0x4000, 0x8000, 0x01000000
 _BYTES = 1 << 16
@@ -51,7 +52,8 @@ class Inotify:
 
 
 def watch(descriptor: int, folders: Folders) -> dict[int, frozenset[str] | None]:
-    """Watch these folders, those that are there, as the calling process sees them. Again is nothing."""
+    """Watch these folders, those that are there, as the calling process sees them. Again is
+    nothing."""
     watches: dict[int, frozenset[str] | None] = {}
     for path, names in folders.items():
         with suppress(OSError):  # missing, or too many: a look at regular times has to do
@@ -72,8 +74,8 @@ def _events(data: bytes) -> Iterator[tuple[int, int, str]]:
 
 
 def along(path: str) -> dict[str, frozenset[str] | None]:
-    """The folders on the way to a file, each with the names that the way goes on by, through whatever links: whatever makes the
-    path mean another file happens in one of them."""
+    """The folders on the way to a file, each with the names that the way goes on by, through
+    whatever links: whatever makes the path mean another file happens in one of them."""
     names: dict[str, set[str]] = {}
     place, to_go, links = "/", path.split("/")[::-1], 0
     while to_go and links <= _MOST_LINKS:

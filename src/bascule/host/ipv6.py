@@ -1,7 +1,9 @@
-"""Where IPv6 is off: by the kernel's command line, by a setting of a namespace, by one of an interface (ip-sysctl.rst).
+"""Where IPv6 is off: by the kernel's command line, by a setting of a namespace, by one of an
+interface (ip-sysctl.rst).
 
-What an interface is made with comes from its namespace's ``default``, and what a namespace is made with from the module
-(addrconf_init_net, net/ipv6/addrconf.c). Writing to ``all`` writes to each, and to ``default``; what it says counts for nothing.
+What an interface is made with comes from its namespace's ``default``, and what a namespace is made
+with from the module (addrconf_init_net, net/ipv6/addrconf.c). Writing to ``all`` writes to each,
+and to ``default``; what it says counts for nothing.
 """
 
 from __future__ import annotations
@@ -15,8 +17,8 @@ _OF_MODULE = "/sys/module/ipv6/parameters/disable_ipv6"
 
 
 def is_known() -> bool:
-    """Whether the kernel has IPv6 at all: it has not where it was started with ipv6.disable=1 (af_inet6.c). That its settings are
-    not to be seen says nothing: a container may not see any."""
+    """Whether the kernel has IPv6 at all: it has not where it was started with ipv6.disable=1
+    (af_inet6.c). That its settings are not to be seen says nothing: a container may not see any."""
     try:
         socket.socket(socket.AF_INET6, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC).close()
     except OSError as error:
@@ -25,8 +27,8 @@ def is_known() -> bool:
 
 
 def off_here(node: str, interfaces: Collection[str]) -> Iterator[tuple[tuple[str, str], str]]:
-    """Of these interfaces in the namespace that the thread is in, which has this name: those that have no IPv6, or would be made
-    without, each with the setting that says so."""
+    """Of these interfaces in the namespace that the thread is in, which has this name: those that
+    have no IPv6, or would be made without, each with the setting that says so."""
     for name in interfaces:
         own = _value(f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6")
         if (own or _value("/proc/sys/net/ipv6/conf/default/disable_ipv6")) == "1":

@@ -1,11 +1,14 @@
-"""The keeper of a private world: one small process that holds a user, mount, network, host name, IPC and PID namespace.
+"""The keeper of a private world: one small process that holds a user, mount, network, host name,
+IPC and PID namespace.
 
-It has no socket and answers to nobody: who wants in joins its namespaces through a pidfd. As process 1 of its PID namespace
-it takes everything with it when it ends: the kernel then kills what runs in the world and frees what it holds. It waits as
-``sleep``, in half a megabyte, and so does its one child, process 1 of the namespaces where nodes' commands live (:mod:`.inner`).
+It has no socket and answers to nobody: who wants in joins its namespaces through a pidfd. As
+process 1 of its PID namespace it takes everything with it when it ends: the kernel then kills what
+runs in the world and frees what it holds. It waits as ``sleep``, in half a megabyte, and so does
+its one child, process 1 of the namespaces where nodes' commands live (:mod:`.inner`).
 
-Sequence of the start:  caller ──fork──▶ stem: unshare ──fork──▶ keeper: mounts, inner namespaces, "ready"
-                        caller writes the id maps, and "go" once the keeper is recorded; without it the keeper ends.
+The start:  caller ──fork──▶ stem: unshare ──fork──▶ keeper: mounts, inner namespaces, "ready"
+            caller writes the id maps, and "go" once the keeper is recorded; without it the keeper
+            ends.
 """
 
 from __future__ import annotations
@@ -39,18 +42,20 @@ from bascule.syscalls import (
 )
 
 NAMESPACES = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWPID
-# The world's own network namespace, for pasta: below a place that its AppArmor profile lets it look into, as podman has it.
+# The world's own network namespace, for pasta: below a place that its AppArmor profile lets it look
+# into, as podman has it.
 NETWORK = "/run/user/0/netns/world"
 OURS = "/run/bascule"
 _HIGHEST_OF_PING = (1 << 31) - 1  # ping_group_range, net/ipv4/sysctl_net_ipv4.c
 _NS_GET_PARENT = 0xB702  # ioctl_ns(2)
 _PF_EXITING = 0x4  # linux/sched.h
-_ATTEMPTS, _PAUSE, _PATIENT = 200, 50, 6  # looks whether a world has ended; milliseconds; looks until one wonders why not
+# looks whether a world has ended; milliseconds; looks until one wonders why not
+_ATTEMPTS, _PAUSE, _PATIENT = 200, 50, 6
 
 
 class Starting:
-    """A keeper that is ready and waits for "go". Leaving the block without it ends the keeper. What is at the places ``hidden``
-    the commands of nodes do not see."""
+    """A keeper that is ready and waits for "go". Leaving the block without it ends the keeper. What
+    is at the places ``hidden`` the commands of nodes do not see."""
 
     def __init__(self, hidden: tuple[str, ...] = ()) -> None:
         self._hidden = hidden
@@ -89,7 +94,8 @@ class Starting:
         self._stays = True
 
     def _end(self) -> None:
-        """Without "go" the keeper ends by itself. It is waited for: what ends is not to be taken for a lab that runs."""
+        """Without "go" the keeper ends by itself. It is waited for: what ends is not to be taken
+        for a lab that runs."""
         if self._go >= 0:
             os.close(self._go)
             self._go = -1
@@ -99,12 +105,15 @@ class Starting:
             os.close(descriptor)
 
     def _follow(self, stem: int, said: socket.socket) -> None:
-        """The caller's half of the start: wait for the namespaces, write the maps, wait for the mounts."""
+        """The caller's half of the start: wait for the namespaces, write the maps, wait for the
+        mounts."""
         _expect(said, "unshared")
         try:
             ids.write(stem)
         except OSError as error:
-            raise WorldError(f"user namespace: {os.strerror(error.errno or 0)}; {why_forbidden()}") from error
+            raise WorldError(
+                f"user namespace: {os.strerror(error.errno or 0)}; {why_forbidden()}"
+            ) from error
         os.write(self._go, b"m")
         keeper = int(_expect(said, "keeper"))
         os.write(self._go, b"k")
@@ -115,7 +124,8 @@ class Starting:
 
 
 def _expect(said: socket.socket, word: str) -> str:
-    """Read one line, ``word value``. Raises :class:`WorldError` with what the other side says instead."""
+    """Read one line, ``word value``. Raises :class:`WorldError` with what the other side says
+    instead."""
     line = bytearray()
     while not line.endswith(b"\n"):
         byte = said.recv(1)
@@ -146,7 +156,8 @@ def _stem(tell: socket.socket, heard: int, hidden: tuple[str, ...]) -> NoReturn:
 
 
 def _keeper(tell: socket.socket, heard: int, hidden: tuple[str, ...]) -> NoReturn:
-    """In the keeper: its mounts and the inner namespaces, then wait for "go", then sleep for ever."""
+    """In the keeper: its mounts and the inner namespaces, then wait for "go", then sleep for
+    ever."""
     try:
         if os.read(heard, 1) != b"k":  # stem and keeper write to one socket: each in its turn
             os._exit(1)
@@ -155,7 +166,8 @@ def _keeper(tell: socket.socket, heard: int, hidden: tuple[str, ...]) -> NoRetur
         first = inner.build(hidden)
         tell.send(b"inner\n")
         inner.send(tell, first)
-        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # what runs before it may sleep leaves orphans, too
+        # what runs before it may sleep leaves orphans, too
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
         os.chdir("/")
         tell.send(b"ready\n")
         if os.read(heard, 1) == b"g":
@@ -167,13 +179,14 @@ def _keeper(tell: socket.socket, heard: int, hidden: tuple[str, ...]) -> NoRetur
 
 
 def _mount_own() -> None:
-    """A /run that is empty and private, with the world's network namespace in it for pasta, and /proc and /sys of the new
-    namespaces where the kernel lets us have them."""
+    """A /run that is empty and private, with the world's network namespace in it for pasta, and
+    /proc and /sys of the new namespaces where the kernel lets us have them."""
     syscalls.mount("none", "/", "none", MS_REC | MS_PRIVATE)
     quiet = MS_NOSUID | MS_NODEV
     syscalls.mount("tmpfs", "/run", "tmpfs", quiet, "mode=755")
     for kind, place in (("proc", "/proc"), ("sysfs", "/sys")):
-        # In a container with parts of /proc or /sys masked, the kernel refuses a fresh one; the old one serves.
+        # In a container with parts of /proc or /sys masked, the kernel refuses a fresh one; the old
+        # one serves.
         with suppress(PermissionError):
             syscalls.mount(kind, place, kind, quiet | MS_NOEXEC)
     for folder in (OURS, *_folders_of(NETWORK)):
@@ -189,14 +202,18 @@ def _folders_of(path: str) -> list[str]:
 
 
 def _allow() -> None:
-    """Settings of the new namespaces; those that this kernel does not have, or not here, are done without."""
-    # Each network namespace begins with these on where br_netfilter is loaded; here, what stays within a bridge is no firewall's.
+    """Settings of the new namespaces; those that this kernel does not have, or not here, are done
+    without."""
+    # Each network namespace begins with these on where br_netfilter is loaded; here, what stays
+    # within a bridge is no firewall's.
     settings = {f"net/bridge/bridge-nf-call-{family}tables": "0" for family in ("arp", "ip", "ip6")}
-    # A node that is the world's own network namespace has no power over it. What any user may do there is enough for servers and
-    # for ping: no port is reserved, and every group may send echoes.
+    # A node that is the world's own network namespace has no power over it. What any user may do
+    # there is enough for servers and for ping: no port is reserved, and every group may send
+    # echoes.
     settings["net/ipv4/ip_unprivileged_port_start"] = "0"
     settings["net/ipv4/ping_group_range"] = f"0 {min(ids.highest('gid_map'), _HIGHEST_OF_PING)}"
-    # With a control group namespace of its own a command could mount, and end, the group that its caller is in (cgroups(7)).
+    # With a control group namespace of its own a command could mount, and end, the group that its
+    # caller is in (cgroups(7)).
     settings["user/max_cgroup_namespaces"] = "0"
     for key, value in settings.items():
         with suppress(OSError):
@@ -204,8 +221,9 @@ def _allow() -> None:
 
 
 def end(keeper: Process, reap: Callable[[], None] = lambda: None) -> bool:
-    """Kill the keeper and wait until the kernel has ended all that ran in its world. False where it was gone already. The keeper
-    is the last to go, and before it each process has to be waited for by its parent: ``reap`` does that for ours.
+    """Kill the keeper and wait until the kernel has ended all that ran in its world. False where it
+    was gone already. The keeper is the last to go, and before it each process has to be waited for
+    by its parent: ``reap`` does that for ours.
 
     Raises OSError where it may not be ended, and :class:`WorldError` where it does not end.
     """
@@ -235,18 +253,24 @@ def _ends(descriptor: int, space: int, reap: Callable[[], None]) -> bool:
 
 
 def _live_below(space: int) -> bool:
-    """Whether a process of the keeper's PID namespace (an inode), or of one below it, still runs. One that has ended and that
-    another program has not waited for holds the first processes of these namespaces, and nothing else of the world."""
+    """Whether a process of the keeper's PID namespace (an inode), or of one below it, still runs.
+    One that has ended and that another program has not waited for holds the first processes of
+    these namespaces, and nothing else of the world."""
     for name in os.listdir("/proc"):
         with suppress(OSError, LookupError):
-            if name.isdigit() and _is_below(name, space) and lasting.start_time(int(name)) and not _waits_for_others(name):
+            if (
+                name.isdigit()
+                and _is_below(name, space)
+                and lasting.start_time(int(name))
+                and not _waits_for_others(name)
+            ):
                 return True
     return False
 
 
 def _waits_for_others(entry: str) -> bool:
-    """Whether this is the first process of a PID namespace, which has been killed and waits until all others have been reaped. By
-    its flags (proc_pid_stat(5), field 9)."""
+    """Whether this is the first process of a PID namespace, which has been killed and waits until
+    all others have been reaped. By its flags (proc_pid_stat(5), field 9)."""
     with open(f"/proc/{entry}/stat", errors="replace") as file:
         flags = int(file.read().rpartition(")")[2].split()[6])
     return lasting.numbers(entry)[-1] == 1 and bool(flags & _PF_EXITING)
@@ -256,7 +280,8 @@ def _is_below(entry: str, space: int) -> bool:
     descriptor = os.open(f"/proc/{entry}/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
     try:
         while os.fstat(descriptor).st_ino != space:
-            lower, descriptor = descriptor, fcntl.ioctl(descriptor, _NS_GET_PARENT)  # EPERM where it is none that we see
+            # EPERM where it is none that we see
+            lower, descriptor = descriptor, fcntl.ioctl(descriptor, _NS_GET_PARENT)
             os.close(lower)
         return True
     finally:
@@ -266,24 +291,40 @@ def _is_below(entry: str, space: int) -> bool:
 def why_forbidden() -> str:
     """What stands against user namespaces here, and what to do about it."""
     rules = (
-        ("/proc/sys/kernel/unprivileged_userns_clone", ("0",), "sudo sysctl kernel.unprivileged_userns_clone=1"),
+        (
+            "/proc/sys/kernel/unprivileged_userns_clone",
+            ("0",),
+            "sudo sysctl kernel.unprivileged_userns_clone=1",
+        ),
         (
             "/proc/sys/kernel/apparmor_restrict_unprivileged_userns",
             ("1",),
-            "AppArmor restricts user namespaces; sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0",
+            (
+                "AppArmor restricts user namespaces; sudo sysctl "
+                "kernel.apparmor_restrict_unprivileged_userns=0"
+            ),
         ),
-        ("/proc/sys/user/max_user_namespaces", ("0", "1"), "sudo sysctl user.max_user_namespaces=10000"),
+        (
+            "/proc/sys/user/max_user_namespaces",
+            ("0", "1"),
+            "sudo sysctl user.max_user_namespaces=10000",
+        ),
     )
     for path, forbidden, advice in rules:
         with suppress(OSError), open(path) as file:
             if file.read().strip() in forbidden:
                 return advice
-    return "user namespaces may be forbidden here (a container, or a security module): run as root with --world host"
+    return (
+        "user namespaces may be forbidden here (a container, or a security module): run as "
+        "root with --world host"
+    )
 
 
 def lost() -> WorldError:
     """What to say of a lab whose keeper has ended."""
-    return WorldError("the keeper of this lab has ended, and its world with it; run `bascule up` again")
+    return WorldError(
+        "the keeper of this lab has ended, and its world with it; run `bascule up` again"
+    )
 
 
 def explain(error: OSError) -> WorldError:
@@ -291,5 +332,7 @@ def explain(error: OSError) -> WorldError:
     if error.errno == errno.ESRCH:  # it is just ending
         return lost()
     if error.errno == errno.EPERM:
-        return WorldError(f"joining the world: {error.strerror}; it belongs to another user, or {why_forbidden()}")
+        return WorldError(
+            f"joining the world: {error.strerror}; it belongs to another user, or {why_forbidden()}"
+        )
     return WorldError(f"joining the world: {error.strerror}")

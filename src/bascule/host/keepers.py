@@ -1,10 +1,11 @@
 """Keepers that run, whether or not anything else is known of them.
 
-The state directory can go while a keeper lives: with the session that $XDG_RUNTIME_DIR belongs to, by a cleaner of /tmp, by hand.
-So each world holds a note of its lab, in its own /run, which nobody in its nodes sees. Our own keepers can be found without any
-record: they are processes of ours that are process 1 of a PID namespace right below ours, with our own root folder and such a
-note. No command of a node is that: it is one level further down; nor is process 1 of a container, which has another root folder,
-and may hold anything.
+The state directory can go while a keeper lives: with the session that $XDG_RUNTIME_DIR belongs to,
+by a cleaner of /tmp, by hand. So each world holds a note of its lab, in its own /run, which nobody
+in its nodes sees. Our own keepers can be found without any record: they are processes of ours that
+are process 1 of a PID namespace right below ours, with our own root folder and such a note. No
+command of a node is that: it is one level further down; nor is process 1 of a container, which has
+another root folder, and may hold anything.
 """
 
 from __future__ import annotations
@@ -36,7 +37,11 @@ def living() -> Iterator[tuple[Process, bytes]]:
     levels = len(lasting.numbers("self"))
     for entry in os.listdir("/proc"):
         with suppress(OSError, LookupError):
-            if entry.isdigit() and os.stat(f"/proc/{entry}").st_uid == os.geteuid() and _is_keeper(entry, levels):
+            if (
+                entry.isdigit()
+                and os.stat(f"/proc/{entry}").st_uid == os.geteuid()
+                and _is_keeper(entry, levels)
+            ):
                 found = Process(lasting.number(entry), lasting.start_time(int(entry)))
                 yield found, _read(entry)
 
@@ -49,5 +54,7 @@ def _is_keeper(entry: str, levels: int) -> bool:
 
 
 def _read(entry: str) -> bytes:
-    with open(os.open(_note(entry), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
+    with open(
+        os.open(_note(entry), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK), "rb"
+    ) as file:
         return file.read(_MOST_BYTES)

@@ -1,15 +1,19 @@
-"""Processes that outlive the command that started them: which of them are ours, whether they still run, and how they are ended.
+"""Processes that outlive the command that started them: which of them are ours, whether they still
+run, and how they are ended.
 
-A number alone says nothing, because it is given again; a command line says nothing either, because anybody can have any.
+A number alone says nothing, because it is given again; a command line says nothing either, because
+anybody can have any.
 
-* The two that hold a private world are known by number and start: no other process of their PID namespace ever has both.
-* A program that serves a lab puts itself into the background, and nobody is told its number. It carries a *mark* in its
-  environment: a random word, in a file of ours before the program is started. Only its user and root read the environment of a
-  process (proc_pid_environ(5)), and its user does not where it has become that user only later. The file is where the lab's other
-  files are, in a folder of ours, so that a lab whose record is lost still knows what serves it.
+* The two that hold a private world are known by number and start: no other process of their PID
+  namespace ever has both.
+* A program that serves a lab puts itself into the background, and nobody is told its number. It
+  carries a *mark* in its environment: a random word, in a file of ours before the program is
+  started. Only its user and root read the environment of a process (proc_pid_environ(5)), and its
+  user does not where it has become that user only later. The file is where the lab's other files
+  are, in a folder of ours, so that a lab whose record is lost still knows what serves it.
 
-Signals go through a descriptor (pidfd_open(2)). Once it is open nothing can take the place of what it holds, and what that is, is
-looked at again before each signal.
+Signals go through a descriptor (pidfd_open(2)). Once it is open nothing can take the place of what
+it holds, and what that is, is looked at again before each signal.
 """
 
 from __future__ import annotations
@@ -32,15 +36,16 @@ _PATIENCE = 2000  # milliseconds that a program has to end by itself, and the ke
 
 
 class Process(NamedTuple):
-    """A process by number and by when it began, in clock ticks since boot (proc_pid_stat(5), field 22)."""
+    """A process by number and by when it began, in clock ticks since boot (proc_pid_stat(5), field
+    22)."""
 
     pid: int
     start: int
 
 
 class Found(NamedTuple):
-    """A program with a mark of ours: its name in /proc, its number for system calls, the words of its command line. The first two
-    differ where /proc is that of an outer PID namespace."""
+    """A program with a mark of ours: its name in /proc, its number for system calls, the words of
+    its command line. The first two differ where /proc is that of an outer PID namespace."""
 
     entry: str
     pid: int
@@ -50,7 +55,8 @@ class Found(NamedTuple):
 def start_time(pid: int) -> int:
     """When the process began; 0 where there is none, or only what is left of one."""
     try:
-        with open(f"/proc/{pid}/stat", errors="replace") as file:  # a command's name is cut after 15 bytes
+        # a command's name is cut after 15 bytes
+        with open(f"/proc/{pid}/stat", errors="replace") as file:
             fields = file.read().rpartition(")")[2].split()
     except OSError:
         return 0
@@ -77,7 +83,10 @@ def hold(process: Process) -> int | None:
 def mark_in(path: str) -> str:
     """The mark in this file; empty where there is none, or only the beginning of one."""
     try:
-        with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK), encoding="ascii") as file:
+        with open(
+            os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK),
+            encoding="ascii",
+        ) as file:
             mark = file.read(_DIGITS + 1)
     except (OSError, UnicodeDecodeError):
         return ""
@@ -85,11 +94,13 @@ def mark_in(path: str) -> str:
 
 
 def make_mark(path: str) -> str:
-    """The mark in this file, which is made where it is missing: a word that nobody can guess. Raises OSError."""
+    """The mark in this file, which is made where it is missing: a word that nobody can guess.
+    Raises OSError."""
     mark = mark_in(path)
     if not mark:
         mark = os.urandom(_DIGITS // 2).hex()
-        syscalls.replace(path, mark.encode())  # whole or not at all: without it nobody knows who serves the lab
+        # whole or not at all: without it nobody knows who serves the lab
+        syscalls.replace(path, mark.encode())
     return mark
 
 
@@ -99,8 +110,8 @@ def environment(mark: str) -> dict[str, str]:
 
 
 def find(mark: str, names: Sequence[str], hint: int = 0) -> Iterator[Found]:
-    """The programs that carry this mark, of those whose file is called one of these names (or begins so). Where the process
-    numbered ``hint`` is one, no other is looked for."""
+    """The programs that carry this mark, of those whose file is called one of these names (or
+    begins so). Where the process numbered ``hint`` is one, no other is looked for."""
     if hint and (found := _look(str(hint), mark, names)):
         yield found
         return
@@ -123,7 +134,9 @@ def _look(entry: str, mark: str, names: Sequence[str]) -> Found | None:
 
 
 def _carries(entry: str, mark: str) -> bool:
-    return bool(mark) and f"{_VARIABLE}={mark}".encode() in _read(f"/proc/{entry}/environ").split(b"\0")
+    return bool(mark) and f"{_VARIABLE}={mark}".encode() in _read(f"/proc/{entry}/environ").split(
+        b"\0"
+    )
 
 
 def _read(path: str) -> bytes:
@@ -132,8 +145,9 @@ def _read(path: str) -> bytes:
 
 
 def number(entry: str) -> int:
-    """The number that system calls of ours take for a process. They are those of our own PID namespace, and /proc may show an
-    outer one's: in a container that forbids a fresh one. Raises LookupError for a process that is none of our namespace."""
+    """The number that system calls of ours take for a process. They are those of our own PID
+    namespace, and /proc may show an outer one's: in a container that forbids a fresh one. Raises
+    LookupError for a process that is none of our namespace."""
     if os.readlink("/proc/self") == str(os.getpid()):
         return int(entry)
     own, its = (numbers(each) for each in ("self", entry))
@@ -150,8 +164,8 @@ def numbers(entry: str) -> list[int]:
 
 
 def end(found: Found, mark: str) -> None:
-    """End it and wait for that: SIGTERM, then SIGKILL. Nothing happens where it has ended. Raises :class:`KernelError` where it
-    does not end."""
+    """End it and wait for that: SIGTERM, then SIGKILL. Nothing happens where it has ended. Raises
+    :class:`KernelError` where it does not end."""
     try:
         descriptor = os.pidfd_open(found.pid)
     except OSError:
@@ -163,7 +177,8 @@ def end(found: Found, mark: str) -> None:
             with suppress(ProcessLookupError):
                 syscalls.kill(descriptor, number)
                 if is_stopped(found):
-                    syscalls.kill(descriptor, signal.SIGCONT)  # until then it does not heed the other
+                    # until then it does not heed the other
+                    syscalls.kill(descriptor, signal.SIGCONT)
             if ended(descriptor, _PATIENCE):
                 return
     finally:
@@ -199,8 +214,12 @@ def _is_held(descriptor: int, found: Found, mark: str) -> bool:
 
 
 def number_held(descriptor: int) -> int:
-    """Of the process that a pidfd means, in the PID namespace that /proc shows; less than 1 for none (pidfd_open(2))."""
-    with suppress(OSError, ValueError, StopIteration), open(f"/proc/self/fdinfo/{descriptor}") as file:
+    """Of the process that a pidfd means, in the PID namespace that /proc shows; less than 1 for
+    none (pidfd_open(2))."""
+    with (
+        suppress(OSError, ValueError, StopIteration),
+        open(f"/proc/self/fdinfo/{descriptor}") as file,
+    ):
         return int(next(line for line in file if line.startswith("Pid:")).split()[1])
     return 0
 

@@ -1,5 +1,6 @@
-"""Options of Popen that it carries out before ``preexec_fn`` is called, and that hold or are allowed only once a node is joined:
-a folder of the world, a session whose leader the command is, a user who may not join anything.
+"""Options of Popen that it carries out before ``preexec_fn`` is called, and that hold or are
+allowed only once a node is joined: a folder of the world, a session whose leader the command is, a
+user who may not join anything.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ from typing import Any
 
 
 def taken_from(options: dict[str, Any]) -> Callable[[], None]:
-    """Take them out of Popen's options. Gives what carries them out, in Popen's order; that raises OSError.
+    """Take them out of Popen's options. Gives what carries them out, in Popen's order; that raises
+    OSError.
 
-    Raises KeyError for an unknown user or group, ValueError for a negative number (setreuid(2) leaves all as it is for -1), and
-    TypeError for what is neither a name nor a number.
+    Raises KeyError for an unknown user or group, ValueError for a negative number (setreuid(2)
+    leaves all as it is for -1), and TypeError for what is neither a name nor a number.
     """
     folder = options.pop("cwd", None)
     session = options.pop("start_new_session", False)

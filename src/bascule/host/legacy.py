@@ -1,6 +1,8 @@
-"""The old iptables (iptables-legacy(8)), whose tables stand beside those of nf_tables: a packet has to pass both.
+"""The old iptables (iptables-legacy(8)), whose tables stand beside those of nf_tables: a packet has
+to pass both.
 
-nft does not know them. /proc tells whether there is a filter table; only then its own program is asked, which would make one.
+nft does not know them. /proc tells whether there is a filter table; only then its own program is
+asked, which would make one.
 """
 
 from __future__ import annotations
@@ -43,6 +45,10 @@ def _of(version: int) -> OldFirewall:
 def read(version: int, text: str) -> OldFirewall:
     """From what ``iptables -S`` prints."""
     lines = text.splitlines()
-    policies = [line.split()[1:3] for line in lines if line.startswith("-P ") and len(line.split()) > 2]
+    policies = [
+        line.split()[1:3] for line in lines if line.startswith("-P ") and len(line.split()) > 2
+    ]
     dropping = frozenset(chain for chain, policy in policies if policy == "DROP")
-    return OldFirewall(version, dropping, frozenset(line for line in lines if line.startswith("-A ")), looked=True)
+    return OldFirewall(
+        version, dropping, frozenset(line for line in lines if line.startswith("-A ")), looked=True
+    )

@@ -1,4 +1,5 @@
-"""Which ports of this network namespace somebody listens on (/proc/net/tcp and its like, proc_pid_net(5))."""
+"""Which ports of this network namespace somebody listens on (/proc/net/tcp and its like,
+proc_pid_net(5))."""
 
 from __future__ import annotations
 
@@ -11,8 +12,14 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from bascule.host import lasting
 from bascule.topology.model import IPAddress, Port
 
-_LISTEN, _UNCONNECTED = "0A", "07"  # TCP_LISTEN and TCP_CLOSE, net/tcp_states.h; a UDP socket without a peer is in the latter
-_FILES = (("tcp", "tcp", _LISTEN), ("tcp6", "tcp", _LISTEN), ("udp", "udp", _UNCONNECTED), ("udp6", "udp", _UNCONNECTED))
+# TCP_LISTEN and TCP_CLOSE, net/tcp_states.h; a UDP socket without a peer is in the latter
+_LISTEN, _UNCONNECTED = "0A", "07"
+_FILES = (
+    ("tcp", "tcp", _LISTEN),
+    ("tcp6", "tcp", _LISTEN),
+    ("udp", "udp", _UNCONNECTED),
+    ("udp6", "udp", _UNCONNECTED),
+)
 
 
 def listening() -> list[Port]:
@@ -56,7 +63,8 @@ def _ports(protocol: str, place: str) -> Iterator[Port]:
     address, _, number = place.partition(":")
     host = _address(address)
     yield Port(protocol, 0, int(number, 16), host=host)
-    if host == IPv6Address("::"):  # unless it says otherwise, which is not told here, it has the IPv4 port too
+    # unless it says otherwise, which is not told here, it has the IPv4 port too
+    if host == IPv6Address("::"):
         yield Port(protocol, 0, int(number, 16), host=IPv4Address("0.0.0.0"))  # noqa: S104 (nothing is bound)
 
 

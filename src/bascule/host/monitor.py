@@ -1,7 +1,8 @@
 """Hear that something has changed, at once and without asking: the kernel's own notifications.
 
-They are only the trigger. What has changed is found by another look, because a message may be lost (ENOBUFS), comes in no useful
-order with those of other sockets, and tells of half of a change. So nothing of a message is read but that it came.
+They are only the trigger. What has changed is found by another look, because a message may be lost
+(ENOBUFS), comes in no useful order with those of other sockets, and tells of half of a change. So
+nothing of a message is read but that it came.
 """
 
 from __future__ import annotations
@@ -18,19 +19,23 @@ from bascule.host.inotify import Folders, Inotify, watch
 from bascule.host.world import PrivateWorld, World
 
 _SOL_NETLINK, _ADD_MEMBERSHIP, _LISTEN_ALL_NSID = 270, 1, 8
-# RTNLGRP_LINK, _IPV4_IFADDR, _IPV4_ROUTE, _IPV6_IFADDR, _IPV6_ROUTE, _IPV4_NETCONF, _IPV6_NETCONF (linux/rtnetlink.h)
+# RTNLGRP_LINK, _IPV4_IFADDR, _IPV4_ROUTE, _IPV6_IFADDR, _IPV6_ROUTE, _IPV4_NETCONF, _IPV6_NETCONF
+# (linux/rtnetlink.h)
 _ROUTE_GROUPS = (1, 5, 7, 9, 11, 24, 25)
 _NFTABLES_GROUPS = (7,)  # NFNLGRP_NFTABLES (linux/netfilter/nfnetlink.h)
 _RECEIVE, _READS = 1 << 16, 256
-_QUIET, _LONGEST = 0.03, 0.25  # seconds without a sound that end a burst; seconds after which it is answered all the same
+# seconds without a sound that end a burst; seconds after which it is answered all the same
+_QUIET, _LONGEST = 0.03, 0.25
 
-# What to call when a descriptor can be read: whether that matters; None where it does, and can be read from now on for ever.
+# What to call when a descriptor can be read: whether that matters; None where it does, and can be
+# read from now on for ever.
 Bell = Callable[[], bool | None]
 
 
 class Monitor:
-    """What one world tells of itself. It keeps no node's namespace alive: one socket hears of all namespaces that the world has
-    an interface into (NETLINK_LISTEN_ALL_NSID), so that of a node without networks only its coming and going is heard."""
+    """What one world tells of itself. It keeps no node's namespace alive: one socket hears of all
+    namespaces that the world has an interface into (NETLINK_LISTEN_ALL_NSID), so that of a node
+    without networks only its coming and going is heard."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -88,8 +93,9 @@ class Files:
 
 
 def wait(bells: dict[int, Bell], seconds: float, reader: int = -1) -> bool:
-    """Sleep until a bell rings and the burst that it belongs to is over, at most ``seconds``. Whether one rang that matters.
-    Raises BrokenPipeError when nobody reads any more what is written to ``reader``."""
+    """Sleep until a bell rings and the burst that it belongs to is over, at most ``seconds``.
+    Whether one rang that matters. Raises BrokenPipeError when nobody reads any more what is written
+    to ``reader``."""
     poll = select.poll()
     for descriptor in bells:
         poll.register(descriptor, select.POLLIN)
@@ -128,7 +134,8 @@ def _drainer(opened: socket.socket) -> Bell:
 
 
 def _sockets_of(world: World) -> list[socket.socket]:
-    """Sockets that were opened inside the world; they belong to it for ever, and come out through a socket pair."""
+    """Sockets that were opened inside the world; they belong to it for ever, and come out through a
+    socket pair."""
     here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with here, there:
         world.call(_open_and_send, there)
@@ -149,7 +156,8 @@ def _open_and_send(to: socket.socket) -> None:
 
 def _listening(protocol: int, groups: tuple[int, ...]) -> socket.socket:
     opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
-    opened.bind((0, 0))  # one without a number of its own counts as the kernel's, who is not told of what it does itself
+    # one without a number of its own counts as the kernel's, who is not told of what it does itself
+    opened.bind((0, 0))
     for group in groups:
         opened.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, group)
     with suppress(OSError):  # it needs CAP_NET_BROADCAST, which root of any world has

@@ -1,4 +1,5 @@
-"""Network namespaces in /run/netns, as ip-netns(8) keeps them, and moving the calling thread between them."""
+"""Network namespaces in /run/netns, as ip-netns(8) keeps them, and moving the calling thread
+between them."""
 
 from __future__ import annotations
 
@@ -29,12 +30,14 @@ def pin_path(name: str) -> str:
 
 @contextmanager
 def coming_back() -> Iterator[int]:
-    """Whatever namespaces the block enters, the thread is afterwards where it was. Gives a descriptor of that place."""
+    """Whatever namespaces the block enters, the thread is afterwards where it was. Gives a
+    descriptor of that place."""
     home = os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC)
     try:
         yield home
     finally:
-        if not os.path.samestat(os.fstat(home), os.stat(_OWN)):  # who has not moved needs no right to move
+        # who has not moved needs no right to move
+        if not os.path.samestat(os.fstat(home), os.stat(_OWN)):
             syscalls.setns(home, CLONE_NEWNET)
         os.close(home)
 
@@ -44,7 +47,8 @@ def open_pin(name: str) -> int | None:
     try:
         return os.open(pin_path(name), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except (FileNotFoundError, PermissionError):
-        return None  # a pin that has lost its mount is a file of mode 0, which root opens and others do not
+        # a pin that has lost its mount is a file of mode 0, which root opens and others do not
+        return None
 
 
 def enter(fd: int) -> bool:
@@ -59,19 +63,22 @@ def enter(fd: int) -> bool:
 
 
 def enter_pin(name: str) -> int | None:
-    """Put the thread into the node's namespace. Gives a descriptor of it, or None where there is no such namespace."""
+    """Put the thread into the node's namespace. Gives a descriptor of it, or None where there is no
+    such namespace."""
     descriptor = open_pin(name)
     if descriptor is None or enter(descriptor):
         return descriptor
-    os.close(descriptor)  # of a pin without its mount: an open file in it would keep /run/netns from being unmounted
+    # of a pin without its mount: an open file in it would keep /run/netns from being unmounted
+    os.close(descriptor)
     return None
 
 
 def make(name: str, prepare: Callable[[], None], maker: Maker | None = None) -> None:
-    """Make a namespace, or have it made, call ``prepare`` in it, pin it, and leave the thread inside it. Raises FileExistsError
-    where the name is taken, and what ``prepare`` raises.
+    """Make a namespace, or have it made, call ``prepare`` in it, pin it, and leave the thread
+    inside it. Raises FileExistsError where the name is taken, and what ``prepare`` raises.
 
-    A file without a namespace under it (left by a crash between the steps) is taken over. So what has its pin is prepared.
+    A file without a namespace under it (left by a crash between the steps) is taken over. So what
+    has its pin is prepared.
     """
     path = _new_pin(name)
     try:
@@ -104,7 +111,8 @@ def _new_pin(name: str) -> str:
 
 
 def place(source: str) -> tuple[int, int] | None:
-    """The identity (device, inode) of the network namespace at this path; None where there is none."""
+    """The identity (device, inode) of the network namespace at this path; None where there is
+    none."""
     descriptor = open_source(source)
     if descriptor is None:
         return None
@@ -127,13 +135,17 @@ def open_source(source: str) -> int | None:
 
 
 def plays_host(place: tuple[int, int]) -> bool:
-    """Whether the namespace with this device and inode plays the host: it is the calling thread's, or the machine's own."""
+    """Whether the namespace with this device and inode plays the host: it is the calling thread's,
+    or the machine's own."""
     return place == identity.netns()[:2] or identity.is_machines_own(place)
 
 
 def the_hosts(name: str, source: str) -> str:
     """What to say of a node that is to be such a one."""
-    return f"node {name}: {source} is the machine's own network namespace; write `network_mode: host`, without networks"
+    return (
+        f"node {name}: {source} is the machine's own network namespace; write `network_mode: "
+        f"host`, without networks"
+    )
 
 
 def _path_of(source: str) -> str:
@@ -141,14 +153,17 @@ def _path_of(source: str) -> str:
 
 
 def attach(name: str, source: str) -> None:
-    """Pin the namespace at this path, and put the thread inside it. Raises FileExistsError where the name is taken, and
-    :class:`InputError` where the path is of no network namespace."""
+    """Pin the namespace at this path, and put the thread inside it. Raises FileExistsError where
+    the name is taken, and :class:`InputError` where the path is of no network namespace."""
     descriptor = open_source(source)
     if descriptor is None:
-        raise InputError(f"node {name}: there is no network namespace at {source}; does the process still run?")
+        raise InputError(
+            f"node {name}: there is no network namespace at {source}; does the process still run?"
+        )
     try:
         status = os.fstat(descriptor)
-        if source != WORLD_NETNS and plays_host((status.st_dev, status.st_ino)):  # it may be another than at the check
+        # it may be another than at the check
+        if source != WORLD_NETNS and plays_host((status.st_dev, status.st_ino)):
             raise InputError(the_hosts(name, source))
         path = _new_pin(name)
         try:
@@ -182,8 +197,8 @@ def drop(name: str) -> None:
 
 
 def way_to(place: tuple[int, int]) -> str:
-    """A path of the network namespace with this device and inode: of process 1, of a name in /run/netns, or of any process that
-    is to be seen. Empty where there is none."""
+    """A path of the network namespace with this device and inode: of process 1, of a name in
+    /run/netns, or of any process that is to be seen. Empty where there is none."""
     pins: list[str] = []
     with suppress(OSError):
         pins = [pin_path(name) for name in sorted(os.listdir(DIRECTORY))]
@@ -197,9 +212,10 @@ def way_to(place: tuple[int, int]) -> str:
 
 
 def pass_with_the_command() -> bool:
-    """Whether a pin that is made here goes with this command, because its mount namespace is a copy made for it alone, as by
-    ``ip netns exec``, whose mounts nobody else gets (mount_namespaces(7)): the parent's is another one with the same /run, or
-    that of any process above ours hands its mounts down to us."""
+    """Whether a pin that is made here goes with this command, because its mount namespace is a copy
+    made for it alone, as by ``ip netns exec``, whose mounts nobody else gets (mount_namespaces(7)):
+    the parent's is another one with the same /run, or that of any process above ours hands its
+    mounts down to us."""
     mine = _propagation("self")
     pid = os.getppid()
     parent = True
@@ -215,22 +231,27 @@ def pass_with_the_command() -> bool:
 
 
 def _propagation(pid: str) -> dict[str, str]:
-    """The peer groups of the mount that /run/netns lies on, as this process sees it: ``shared`` with whom, ``master`` over it
-    (proc_pid_mountinfo(5), field 7)."""
+    """The peer groups of the mount that /run/netns lies on, as this process sees it: ``shared``
+    with whom, ``master`` over it (proc_pid_mountinfo(5), field 7)."""
     groups = {"shared": "", "master": ""}
     longest = ""
     with open(f"/proc/{pid}/mountinfo", errors="replace") as file:
         for line in file:
             words = line.split(" - ")[0].split()
-            if f"{DIRECTORY}/".startswith(words[4].rstrip("/") + "/") and len(words[4]) >= len(longest):
+            if f"{DIRECTORY}/".startswith(words[4].rstrip("/") + "/") and len(words[4]) >= len(
+                longest
+            ):
                 longest = words[4]
-                groups = {"shared": "", "master": ""} | dict(word.split(":", 1) for word in words[6:] if ":" in word)
+                groups = {"shared": "", "master": ""} | dict(
+                    word.split(":", 1) for word in words[6:] if ":" in word
+                )
     return groups
 
 
 def share_directory() -> bool:
-    """Make /run/netns a shared mount, as ``ip netns add`` does, so that pins show in every mount namespace and a later
-    ``ip netns add`` does not mount over them. False where it is no mount: :func:`mount_directory` makes it one."""
+    """Make /run/netns a shared mount, as ``ip netns add`` does, so that pins show in every mount
+    namespace and a later ``ip netns add`` does not mount over them. False where it is no mount:
+    :func:`mount_directory` makes it one."""
     try:
         syscalls.mount("", DIRECTORY, "none", MS_SHARED | MS_REC)
     except OSError as error:
@@ -246,7 +267,8 @@ def mount_directory() -> None:
 
 
 def places(names: list[str]) -> dict[tuple[int, int], str]:
-    """The names by the identity (device, inode) of their namespaces, but for the one that the thread itself is in."""
+    """The names by the identity (device, inode) of their namespaces, but for the one that the
+    thread itself is in."""
     own = os.stat(_OWN)
     found = {}
     for name in names:

@@ -1,8 +1,9 @@
 """The netlink socket: send a batch, dump a table (netlink(7)).
 
-A dump that the kernel says was interrupted (NLM_F_DUMP_INTR), or that overran the receive buffer (ENOBUFS), is repeated here
-and nowhere else. A batch is no transaction: the kernel goes on after a failed message. Only the last message of a batch
-asks for an acknowledgement; failures are answered in any case.
+A dump that the kernel says was interrupted (NLM_F_DUMP_INTR), or that overran the receive buffer
+(ENOBUFS), is repeated here and nowhere else. A batch is no transaction: the kernel goes on after a
+failed message. Only the last message of a batch asks for an acknowledgement; failures are answered
+in any case.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ class Transport(Protocol):
 
 
 class Netlink:
-    """One netlink socket. It belongs for ever to the network namespace in which the calling thread opened it."""
+    """One netlink socket. It belongs for ever to the network namespace in which the calling thread
+    opened it."""
 
     def __init__(self, protocol: int = ROUTE, transport: Transport | None = None) -> None:
         self._transport = transport or _open(protocol)
@@ -52,12 +54,15 @@ class Netlink:
         self._transport.close()
 
     def batch(self, requests: Sequence[Request]) -> list[Failure]:
-        """Send all in one datagram; one answer for each request, errno 0 for those that were carried out."""
+        """Send all in one datagram; one answer for each request, errno 0 for those that were
+        carried out."""
         first = self._sequence + 1
         parts = [message.encode(request, first + i) for i, request in enumerate(requests[:-1])]
         last = requests[-1]
         self._sequence += len(requests)
-        parts.append(message.encode(Request(last.kind, last.flags | ACK, last.body), self._sequence))
+        parts.append(
+            message.encode(Request(last.kind, last.flags | ACK, last.body), self._sequence)
+        )
         syscalls.send(self._transport, b"".join(parts))
         answers = [_ACKNOWLEDGED] * len(requests)
         while True:
@@ -68,16 +73,26 @@ class Netlink:
                 if reply.sequence == self._sequence:
                     return answers
 
-    def dump(self, request: Request, wanted: Callable[[Reply], bool] = lambda _reply: True) -> list[Reply]:
-        """All ``wanted`` messages of a table, consistent in themselves. Raises :class:`KernelError`."""
+    def dump(
+        self, request: Request, wanted: Callable[[Reply], bool] = lambda _reply: True
+    ) -> list[Reply]:
+        """All ``wanted`` messages of a table, consistent in themselves. Raises
+        :class:`KernelError`."""
         for _attempt in range(_RETRIES):
             self._sequence += 1
-            self._transport.send(message.encode(Request(request.kind, request.flags | DUMP, request.body), self._sequence))
+            self._transport.send(
+                message.encode(
+                    Request(request.kind, request.flags | DUMP, request.body), self._sequence
+                )
+            )
             found = self._collect(self._sequence, wanted)
             if found is not None:
                 return found
         raise KernelError(
-            f"netlink dump {request.kind}", errno.EINTR, f"interrupted {_RETRIES} times", advice="the network changes too fast"
+            f"netlink dump {request.kind}",
+            errno.EINTR,
+            f"interrupted {_RETRIES} times",
+            advice="the network changes too fast",
         )
 
     def _collect(self, sequence: int, wanted: Callable[[Reply], bool]) -> list[Reply] | None:
@@ -101,7 +116,9 @@ class Netlink:
                         return None
                     if failure.errno:
                         said = failure.said or _words(failure.errno)
-                        raise KernelError(f"netlink dump after message {sequence}", failure.errno, said)
+                        raise KernelError(
+                            f"netlink dump after message {sequence}", failure.errno, said
+                        )
                     return None if interrupted else found
                 if wanted(reply):
                     found.append(reply)
@@ -116,12 +133,14 @@ class Netlink:
                     return message.failure_of(reply) if reply.kind == ERROR else reply
 
     def cookie(self) -> int:
-        """The number that tells this socket's network namespace from all others since boot (SO_NETNS_COOKIE, Linux 5.14);
-        0 where the kernel has none."""
+        """The number that tells this socket's network namespace from all others since boot
+        (SO_NETNS_COOKIE, Linux 5.14); 0 where the kernel has none."""
         if not isinstance(self._transport, socket.socket):
             return 0
         try:
-            (number,) = struct.unpack("=Q", self._transport.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8))
+            (number,) = struct.unpack(
+                "=Q", self._transport.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8)
+            )
         except OSError:
             return 0
         return int(number)

@@ -1,4 +1,5 @@
-"""nft(8): one process and one transaction for a change. What rules there are is asked of the kernel itself."""
+"""nft(8): one process and one transaction for a change. What rules there are is asked of the kernel
+itself."""
 
 from __future__ import annotations
 
@@ -32,7 +33,9 @@ def program() -> str | None:
 def _call(arguments: list[str], text: str = "") -> str:
     found = program()
     if found is None:
-        raise KernelError("nft", errno.ENOENT, "nft is not installed", advice="install the package nftables")
+        raise KernelError(
+            "nft", errno.ENOENT, "nft is not installed", advice="install the package nftables"
+        )
     try:
         done = programs.run([found, *arguments], text, _SECONDS)
     except TimeoutError as error:
@@ -48,8 +51,8 @@ def _call(arguments: list[str], text: str = "") -> str:
 def run(text: str) -> None:
     """One transaction. Raises :class:`KernelError` with nft's first line.
 
-    A user namespace has little room for one message (net.core.wmem_default): what does not fit goes in parts. What is killed in
-    between is seen by the next look, as any table that is not whole.
+    A user namespace has little room for one message (net.core.wmem_default): what does not fit goes
+    in parts. What is killed in between is seen by the next look, as any table that is not whole.
     """
     try:
         _call(["-f", "-"], text)
@@ -62,8 +65,8 @@ def run(text: str) -> None:
 
 
 def in_parts(text: str) -> Iterator[str]:
-    """The same as several transactions: the table with empty maps and without the chains of single devices, then these chains, a
-    few at a time, then the elements, a thousand at a time."""
+    """The same as several transactions: the table with empty maps and without the chains of single
+    devices, then these chains, a few at a time, then the elements, a thousand at a time."""
     rest, guards = _without_guards(text.splitlines())
     kept, later = list[str](), list[str]()
     name = table = ""
@@ -109,11 +112,13 @@ def _without_guards(lines: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def listing(table: str, families: Sequence[str]) -> str:
-    """What nft prints of our tables of these families, without counters and without what rules have put into sets; empty where
-    there is none."""
+    """What nft prints of our tables of these families, without counters and without what rules have
+    put into sets; empty where there is none."""
     try:
         # One call each: nft 1.0.6 finds only the tables of one family in a call.
-        return _without_dynamic("".join(_call(["-s", "list", "table", family, table]) for family in families))
+        return _without_dynamic(
+            "".join(_call(["-s", "list", "table", family, table]) for family in families)
+        )
     except KernelError as error:
         if error.errno == errno.ENOENT:
             raise
@@ -126,12 +131,21 @@ def _without_dynamic(listing: str) -> str:
 
 
 def forward_rules(family: str, table: str, chain: str) -> list[ForwardAccept]:
-    """Our rules in this chain: those that say no more than ours do, and are not another's by their comment. Saving and loading
-    rules, which firewalls do all day, takes nft's comments off or makes them iptables'. Empty where the chain is gone."""
+    """Our rules in this chain: those that say no more than ours do, and are not another's by their
+    comment. Saving and loading rules, which firewalls do all day, takes nft's comments off or makes
+    them iptables'. Empty where the chain is gone."""
     handles: dict[tuple[str, str], list[int]] = {}
     for found in _accepts(family, table, chain):
         if found.comment is None or found.comment.startswith(COMMENT):
-            way = WITHIN if found.come == found.go else FROM if not found.go else TO if not found.come else ""
+            way = (
+                WITHIN
+                if found.come == found.go
+                else FROM
+                if not found.go
+                else TO
+                if not found.come
+                else ""
+            )
             handles.setdefault((found.come or found.go, way), []).append(found.handle)
     return [
         ForwardAccept(family, table, chain, bridge, way, len(numbers), tuple(numbers))
@@ -155,7 +169,9 @@ def _accepts(family: str, table: str, chain: str) -> Iterator[netfilter.Accept]:
 def _handles(rule: Key) -> tuple[int, ...]:
     """Of the rule that is this fact, as often as it is there."""
     _kind, family, table, chain, *_which = rule
-    return next((found.handles for found in forward_rules(family, table, chain) if found.key == rule), ())
+    return next(
+        (found.handles for found in forward_rules(family, table, chain) if found.key == rule), ()
+    )
 
 
 def carry_out(effect: RunNft | DropRule) -> dict[str, str]:
@@ -166,7 +182,9 @@ def carry_out(effect: RunNft | DropRule) -> dict[str, str]:
     run_unless(effect.unless, effect.text)
     if not effect.table:
         return {}
-    return {effect.table: noted(effect.made_of, tables.image(effect.table, families(effect.made_of)))}
+    return {
+        effect.table: noted(effect.made_of, tables.image(effect.table, families(effect.made_of)))
+    }
 
 
 def run_unless(rule: Key | None, text: str) -> None:
@@ -176,7 +194,8 @@ def run_unless(rule: Key | None, text: str) -> None:
 
 
 def delete_rule(effect: DropRule) -> None:
-    """Delete the rule: this one of its handles, or, where none is given, as often as it is there."""
+    """Delete the rule: this one of its handles, or, where none is given, as often as it is
+    there."""
     _kind, family, table, chain, *_which = effect.rule
     for handle in _handles(effect.rule):
         if effect.handle in (0, handle):

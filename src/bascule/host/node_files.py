@@ -1,4 +1,5 @@
-"""The files of a lab as they stand: what its nodes have in place of the machine's /etc, what its servers read, and who may."""
+"""The files of a lab as they stand: what its nodes have in place of the machine's /etc, what its
+servers read, and who may."""
 
 from __future__ import annotations
 
@@ -21,21 +22,28 @@ _NOTES = (".pid", service.MARK)  # which go with the server
 
 
 def look(seen: Observation, scope: Scope, paths: Paths) -> None:
-    """Files and links as facts, what of the files is the user's, and the permissions that are not what they have to be."""
+    """Files and links as facts, what of the files is the user's, and the permissions that are not
+    what they have to be."""
     folders, ours = _lab(scope, seen)
     seen.etc_writable = paths.private or abilities.has_etc()
     for path in dict.fromkeys((*scope.files, *ours)):
-        with suppress(FileNotFoundError, NotADirectoryError):  # it may go between one look and the next
+        # it may go between one look and the next
+        with suppress(FileNotFoundError, NotADirectoryError):
             node = path.removeprefix(f"{ETC}/") if dirname(path) == ETC else ""
-            seen.facts.extend(_of_node(node, path, paths, seen) if node else [_file(path, paths.of(path))])
+            seen.facts.extend(
+                _of_node(node, path, paths, seen) if node else [_file(path, paths.of(path))]
+            )
     known = {fact.key for fact in seen.facts}
-    seen.facts.extend(link for path in scope.placed if (link := _ours(path)) is not None and link.key not in known)
+    seen.facts.extend(
+        link for path in scope.placed if (link := _ours(path)) is not None and link.key not in known
+    )
     made = files.noted_folders() if scope.folders else []
     seen.modes = dict(_wrong_modes((*_above(scope), *made, *folders, *ours)))
 
 
 def _of_node(node: str, path: str, paths: Paths, seen: Observation) -> Iterator[Fact]:
-    """The node's link in /etc/netns, or what is there in its place; and the one that it has where that can't be made."""
+    """The node's link in /etc/netns, or what is there in its place; and the one that it has where
+    that can't be made."""
     if not paths.private and (link := _ours(f"{RUN}/{node}")) is not None:
         yield link
     place = paths.of(path)
@@ -44,7 +52,9 @@ def _of_node(node: str, path: str, paths: Paths, seen: Observation) -> Iterator[
         if seen.etc_writable:  # else it can't be taken away, and does not count
             yield replace(link, path=path)
     elif os.path.isdir(place):
-        seen.users[node] = folder = _users(path if not os.path.islink(place) else os.path.realpath(place), paths)
+        seen.users[node] = folder = _users(
+            path if not os.path.islink(place) else os.path.realpath(place), paths
+        )
         for name in NODE_FILES:
             if (link := _ours(paths.of(f"{folder.path}/{name}"))) is not None and folder.writable:
                 yield replace(link, path=f"{folder.path}/{name}")
@@ -54,7 +64,11 @@ def _of_node(node: str, path: str, paths: Paths, seen: Observation) -> Iterator[
 
 def _users(path: str, paths: Paths) -> UsersFolder:
     place = paths.of(path)
-    his = [name for name in NODE_FILES if os.path.lexists(f"{place}/{name}") and _ours(f"{place}/{name}") is None]
+    his = [
+        name
+        for name in NODE_FILES
+        if os.path.lexists(f"{place}/{name}") and _ours(f"{place}/{name}") is None
+    ]
     return UsersFolder(path, frozenset(his), os.access(place, os.W_OK))
 
 
@@ -64,12 +78,16 @@ def _ours(place: str) -> Symlink | None:
         target = os.readlink(place)
     except OSError:
         return None
-    return Symlink(place, target, etc_links.is_stale(place)) if target.startswith(f"{_STATE}/") else None
+    return (
+        Symlink(place, target, etc_links.is_stale(place))
+        if target.startswith(f"{_STATE}/")
+        else None
+    )
 
 
 def _lab(scope: Scope, seen: Observation) -> tuple[list[str], list[str]]:
-    """The folders and files of the lab's own. In a view of /etc, what is no file of ours was put there by the user, through the
-    link of a node (:mod:`bascule.plan.names`)."""
+    """The folders and files of the lab's own. In a view of /etc, what is no file of ours was put
+    there by the user, through the link of a node (:mod:`bascule.plan.names`)."""
     folders, ours = [scope.views] if scope.views else [], list[str]()
     for top in scope.folders:
         for place, _folders, names in os.walk(top):
@@ -81,7 +99,9 @@ def _lab(scope: Scope, seen: Observation) -> tuple[list[str], list[str]]:
             continue
         folders.append(view)
         for path in _names_in(view):
-            (ours if os.path.basename(path) in NODE_FILES and _is_plain(path) else seen.strays).append(path)
+            (
+                ours if os.path.basename(path) in NODE_FILES and _is_plain(path) else seen.strays
+            ).append(path)
     return folders, ours
 
 
@@ -121,5 +141,7 @@ def _wrong_modes(paths: Iterable[str]) -> Iterator[tuple[str, tuple[int, int]]]:
         except OSError:
             continue
         is_folder, mode = stat.S_ISDIR(status.st_mode), stat.S_IMODE(status.st_mode)
-        if (is_folder or stat.S_ISREG(status.st_mode)) and mode != (right := mended(path, mode, is_folder)):
+        if (is_folder or stat.S_ISREG(status.st_mode)) and mode != (
+            right := mended(path, mode, is_folder)
+        ):
             yield path, (mode, right)

@@ -1,4 +1,5 @@
-"""Where a world keeps the files that facts name. Imports nothing: `exec` needs it, and no kernel noun."""
+"""Where a world keeps the files that facts name. Imports nothing: `exec` needs it, and no kernel
+noun."""
 
 from __future__ import annotations
 
@@ -10,7 +11,8 @@ RUN = "/run/etc-netns"  # where that can't be written to
 
 @dataclass(frozen=True, slots=True)
 class Paths:
-    """Where the world keeps what the facts name: a private world can't write to /etc and keeps its nodes' files in /run."""
+    """Where the world keeps what the facts name: a private world can't write to /etc and keeps its
+    nodes' files in /run."""
 
     private: bool = False
 
@@ -19,5 +21,6 @@ class Paths:
         return RUN + path.removeprefix(ETC) if self.private and path.startswith(ETC) else path
 
     def of_node(self, node: str) -> tuple[str, ...]:
-        """Where a node's files of /etc are: what is in a later folder counts before what is in an earlier one."""
+        """Where a node's files of /etc are: what is in a later folder counts before what is in an
+        earlier one."""
         return (f"{RUN}/{node}",) if self.private else (f"{RUN}/{node}", f"{ETC}/{node}")

@@ -1,7 +1,7 @@
 """Processes in network namespaces: who is there, and ending them.
 
-A process is where its first thread is, which is what /proc/PID/ns/net shows. One look at /proc can miss who forks and ends
-meanwhile; so nobody is left only where several looks find nobody.
+A process is where its first thread is, which is what /proc/PID/ns/net shows. One look at /proc can
+miss who forks and ends meanwhile; so nobody is left only where several looks find nobody.
 """
 
 from __future__ import annotations
@@ -17,17 +17,20 @@ from typing import NamedTuple
 from bascule import syscalls
 from bascule.host.lasting import number_held, start_time
 
-Place = tuple[int, int]  # device and inode of a namespace: its identity as long as it lives (namespaces(7))
+# device and inode of a namespace: its identity as long as it lives (namespaces(7))
+Place = tuple[int, int]
 
 GRACE = 3.0  # seconds between SIGTERM and SIGKILL
-_PATIENCE = 5.0  # seconds after SIGKILL; who is still there then waits for a device or a file server
+# seconds after SIGKILL; who is still there then waits for a device or a file server
+_PATIENCE = 5.0
 _AT_ONCE = 200  # each takes a descriptor
 _LOOKS = 3
 _BETWEEN = 20  # milliseconds until another look for those that were forked meanwhile
 
 
 class Found(NamedTuple):
-    """A process: its number, when it began (:func:`start_time`), its command (comm: 15 bytes at most), and the node it is in."""
+    """A process: its number, when it began (:func:`start_time`), its command (comm: 15 bytes at
+    most), and the node it is in."""
 
     pid: int
     start: int
@@ -39,8 +42,9 @@ class Found(NamedTuple):
 
 
 def within(places: Mapping[Place, str]) -> list[Found]:
-    """One look at the processes in these namespaces, by the nodes' names. What may not be looked at is left out, and so are we
-    ourselves and, whatever its name, the namespace that we or process 1 are in."""
+    """One look at the processes in these namespaces, by the nodes' names. What may not be looked at
+    is left out, and so are we ourselves and, whatever its name, the namespace that we or process 1
+    are in."""
     ours = _place("self"), _place(1)
     others = {place: node for place, node in places.items() if place not in ours}
     if not others:
@@ -63,17 +67,20 @@ def _look(pid: int, places: Mapping[Place, str]) -> Found | None:
     start = start_time(pid) if node else 0
     if not start:
         return None
-    with suppress(OSError), open(f"/proc/{pid}/comm", errors="replace") as file:  # cut after 15 bytes, be it in a character
+    # cut after 15 bytes, be it in a character
+    with suppress(OSError), open(f"/proc/{pid}/comm", errors="replace") as file:
         return Found(pid, start, file.read().strip(), node)
     return None
 
 
 def end(places: Mapping[Place, str]) -> tuple[list[Found], list[Found]]:
-    """End all in these namespaces, also those that are forked meanwhile: by SIGTERM, and after :data:`GRACE` seconds by SIGKILL.
-    Gives those that were told to and have ended, and those that are still there."""
+    """End all in these namespaces, also those that are forked meanwhile: by SIGTERM, and after
+    :data:`GRACE` seconds by SIGKILL. Gives those that were told to and have ended, and those that
+    are still there."""
     ending = _Ending(places)
     try:
-        ending.ask((signal.SIGTERM, signal.SIGCONT), GRACE)  # who is stopped hears of SIGTERM when it goes on
+        # who is stopped hears of SIGTERM when it goes on
+        ending.ask((signal.SIGTERM, signal.SIGCONT), GRACE)
         ending.ask((signal.SIGKILL,), _PATIENCE)
     finally:
         ending.close()
@@ -100,7 +107,9 @@ class _Ending:
         deadline = time.monotonic() + seconds
         asked: set[Found] = set()
         while (left := self._left()) and time.monotonic() < deadline:
-            for found in [each for each in left if each not in self._open][: _AT_ONCE - len(self._open)]:
+            for found in [each for each in left if each not in self._open][
+                : _AT_ONCE - len(self._open)
+            ]:
                 self._open_one(found)
             for found in self._open.keys() - asked:
                 for number in signals:
@@ -115,8 +124,9 @@ class _Ending:
         return []
 
     def _open_one(self, found: Found) -> None:
-        """A descriptor holds the process, whoever gets its number later: who has it now is who was looked at, or has ended. And
-        where /proc shows another PID namespace than ours, a number means two processes."""
+        """A descriptor holds the process, whoever gets its number later: who has it now is who was
+        looked at, or has ended. And where /proc shows another PID namespace than ours, a number
+        means two processes."""
         with suppress(OSError):
             descriptor = os.pidfd_open(found.pid)
             if number_held(descriptor) == found.pid and start_time(found.pid) == found.start:

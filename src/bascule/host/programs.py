@@ -1,5 +1,5 @@
-"""Programs that are run to their end. What they read and write are files in memory: nft writes each word by itself, and a reader
-at a pipe would wake up for each."""
+"""Programs that are run to their end. What they read and write are files in memory: nft writes each
+word by itself, and a reader at a pipe would wake up for each."""
 
 from __future__ import annotations
 
@@ -23,9 +23,11 @@ class Ended(NamedTuple):
     stderr: str
 
 
-def run(argv: Sequence[str], text: str, seconds: float, environment: Mapping[str, str] | None = None) -> Ended:
-    """Run a program with ``text`` as input and nothing of our environment, but what is given. Raises OSError, and TimeoutError
-    where it does not end within ``seconds``; it is killed then."""
+def run(
+    argv: Sequence[str], text: str, seconds: float, environment: Mapping[str, str] | None = None
+) -> Ended:
+    """Run a program with ``text`` as input and nothing of our environment, but what is given.
+    Raises OSError, and TimeoutError where it does not end within ``seconds``; it is killed then."""
     with _in_memory(text) as given, _in_memory() as out, _in_memory() as said:
         process = syscalls.run(argv, given, out, said, environment)
         try:
@@ -39,7 +41,8 @@ def run(argv: Sequence[str], text: str, seconds: float, environment: Mapping[str
 
 
 def _in_memory(text: str = "") -> FileIO:
-    """A file without a name (memfd_create(2)), sealed against being run where the kernel can do so (Linux 6.3)."""
+    """A file without a name (memfd_create(2)), sealed against being run where the kernel can do so
+    (Linux 6.3)."""
     try:
         descriptor = os.memfd_create("bascule", os.MFD_CLOEXEC | _MFD_NOEXEC_SEAL)
     except OSError:

@@ -15,15 +15,17 @@ from bascule.wire import netfilter
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What to look at: namespaces by name; links of the world by name and by index; interfaces in nodes; sysctls and files by
-    key; every file below ``folders``, and in ``views``, a folder of folders that stand for /etc; symbolic links of ours that were
-    ``placed`` in folders of the user's; our own ``table`` of rules; nodes ``adopted`` from a path; ``uplinks``, interfaces of the
-    machine; ``services`` by their prefix; ``forwarding`` of these nodes and IP versions, and what goes with it unless it is as it
-    should be (``settled``). With ``inside`` False the nodes are only counted, not looked into: enough for taking them away. Not
-    told are the addresses and routes of an IP version that a node gives an interface itself (``autoconf``). ``six`` are the
-    interfaces of each node that are to have IPv6 addresses; ``cables`` its veth pairs: name in the world, name and MAC in the
-    node. A node whose cable is not there is looked into in any case. ``flows`` gives what flows ought to
-    look like; it is asked only where there are any."""
+    """What to look at: namespaces by name; links of the world by name and by index; interfaces in
+    nodes; sysctls and files by key; every file below ``folders``, and in ``views``, a folder of
+    folders that stand for /etc; symbolic links of ours that were ``placed`` in folders of the
+    user's; our own ``table`` of rules; nodes ``adopted`` from a path; ``uplinks``, interfaces of
+    the machine; ``services`` by their prefix; ``forwarding`` of these nodes and IP versions, and
+    what goes with it unless it is as it should be (``settled``). With ``inside`` False the nodes
+    are only counted, not looked into: enough for taking them away. Not told are the addresses and
+    routes of an IP version that a node gives an interface itself (``autoconf``). ``six`` are the
+    interfaces of each node that are to have IPv6 addresses; ``cables`` its veth pairs: name in the
+    world, name and MAC in the node. A node whose cable is not there is looked into in any case.
+    ``flows`` gives what flows ought to look like; it is asked only where there are any."""
 
     nodes: tuple[str, ...] = ()
     links: frozenset[str] = frozenset()
@@ -49,17 +51,20 @@ class Scope:
 
 @dataclass(slots=True)
 class Observation:
-    """Facts, and what a plan has to know besides: indexes in use, prefixes that the world routes, chains on the way of what
-    is forwarded, and those that drop what comes in, the filter tables of the old iptables; the IP versions whose packets the
-    world passes on, all of its addresses, and the smallest MTU of its own interfaces; what is at the paths of nodes to adopt
-    (``sources``), and the settings of others ``before`` they are adopted; whether a program may become another user there, or
-    is ``alone``; ``modes`` of the lab's files and folders that are wrong, each with the right one; ``strays``, which the user
-    has put among them; nodes with a folder of the user's in /etc/netns (``users``), and whether links can be made there; the
-    machine's name servers that nodes can ask, those that hear only the machine itself, and whom the lab's own ask
-    (``upstream``); whether settings of the kernel can be changed, and whether dnsmasq is ``confined`` to where we don't
-    write; whether settings of IPv6 are to be seen (``ipv6``), whether the kernel knows it at all, and by which setting an
-    interface (node, name) has none all the same (``without_ipv6``);
-    flows that do not fit (``unfit``), and why this kernel does not tell of them, if so."""
+    """Facts, and what a plan has to know besides: indexes in use, prefixes that the world routes,
+    chains on the way of what is forwarded, and those that drop what comes in, the filter tables of
+    the old iptables; the IP versions whose packets the world passes on, all of its addresses, and
+    the smallest MTU of its own interfaces; what is at the paths of nodes to adopt (``sources``),
+    and the settings of others ``before`` they are adopted; whether a program may become another
+    user there, or is ``alone``; ``modes`` of the lab's files and folders that are wrong, each with
+    the right one; ``strays``, which the user has put among them; nodes with a folder of the user's
+    in /etc/netns (``users``), and whether links can be made there; the machine's name servers that
+    nodes can ask, those that hear only the machine itself, and whom the lab's own ask
+    (``upstream``); whether settings of the kernel can be changed, and whether dnsmasq is
+    ``confined`` to where we don't write; whether settings of IPv6 are to be seen (``ipv6``),
+    whether the kernel knows it at all, and by which setting an interface (node, name) has none all
+    the same (``without_ipv6``); flows that do not fit (``unfit``), and why this kernel does not
+    tell of them, if so."""
 
     facts: list[Fact] = field(default_factory=list)
     indexes: dict[tuple[str, str], int] = field(default_factory=dict)
@@ -97,8 +102,8 @@ class Observation:
 
 @dataclass(frozen=True, slots=True)
 class OldFirewall:
-    """The filter table of the old iptables, for one IP version: the chains that drop by policy, and all rules as ``iptables -S``
-    prints them; nothing of it where its program has not ``looked``."""
+    """The filter table of the old iptables, for one IP version: the chains that drop by policy, and
+    all rules as ``iptables -S`` prints them; nothing of it where its program has not ``looked``."""
 
     version: int
     dropping: frozenset[str] = frozenset()
@@ -108,8 +113,9 @@ class OldFirewall:
 
 @dataclass(frozen=True, slots=True)
 class Foreign:
-    """An interface of the machine that is to be a bridge port: whether it is up, its present bridge, whether it has addresses of
-    its own, its MTU, and the first route by which the machine's way out goes through it (``way_out``)."""
+    """An interface of the machine that is to be a bridge port: whether it is up, its present
+    bridge, whether it has addresses of its own, its MTU, and the first route by which the machine's
+    way out goes through it (``way_out``)."""
 
     up: bool
     master: str
@@ -120,9 +126,9 @@ class Foreign:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What is at the ``path`` of a node to adopt: the ``place`` (device, inode) of a network namespace, or nothing; the user
-    namespaces that it belongs to, the innermost first (``users``), its names in /run/netns (``pins``), and whether it plays the
-    host."""
+    """What is at the ``path`` of a node to adopt: the ``place`` (device, inode) of a network
+    namespace, or nothing; the user namespaces that it belongs to, the innermost first (``users``),
+    its names in /run/netns (``pins``), and whether it plays the host."""
 
     path: str
     place: tuple[int, int] | None = None

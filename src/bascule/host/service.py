@@ -27,7 +27,8 @@ _NAMES, _LEASES = 53, (67, 547)
 _PROFILES, _CONFINED = "/etc/apparmor.d", 13
 CONFINED = "AppArmor's profile for dnsmasq does not let it read /run/bascule"
 LET_IT = (
-    "add the lines `/run/bascule/*/dns/{,**} r,` and `/run/bascule/*/dns/*.pid rw,` to /etc/apparmor.d/local/usr.sbin.dnsmasq, "
+    "add the lines `/run/bascule/*/dns/{,**} r,` and `/run/bascule/*/dns/*.pid rw,` to "
+    "/etc/apparmor.d/local/usr.sbin.dnsmasq, "
     "then `apparmor_parser -r /etc/apparmor.d/usr.sbin.dnsmasq`"
 )
 
@@ -38,7 +39,8 @@ def program() -> str | None:
 
 
 def running(prefix: str) -> NameServer | None:
-    """The server whose configurations begin like this, in the network namespace of the calling thread."""
+    """The server whose configurations begin like this, in the network namespace of the calling
+    thread."""
     found, config = next(_servers(prefix), (None, ""))
     return None if found is None else NameServer(prefix, config, stopped=lasting.is_stopped(found))
 
@@ -70,22 +72,30 @@ def _is_here(found: Found) -> bool:
 
 
 def start(prefix: str, config: str) -> None:
-    """Returns when it answers. Raises :class:`KernelError` with what it says, which is mostly that its port is taken."""
+    """Returns when it answers. Raises :class:`KernelError` with what it says, which is mostly that
+    its port is taken."""
     found = program()
     if found is None:
-        raise KernelError(PROGRAM, errno.ENOENT, "dnsmasq is not installed", advice="install the package dnsmasq-base")
+        raise KernelError(
+            PROGRAM,
+            errno.ENOENT,
+            "dnsmasq is not installed",
+            advice="install the package dnsmasq-base",
+        )
     mark = _mark(prefix)
     done = _run([found, f"--conf-file={config}"], lasting.environment(lasting.make_mark(mark)))
     if done.code != 0:
         _forget_mark(mark)
-        said = ["failed", *(line for line in done.stderr.splitlines() if line.strip())][-1].removeprefix(f"{PROGRAM}: ")
+        said = ["failed", *(line for line in done.stderr.splitlines() if line.strip())][
+            -1
+        ].removeprefix(f"{PROGRAM}: ")
         advice = LET_IT if os.strerror(errno.EACCES) in said else ""
         raise KernelError(f"{PROGRAM} --conf-file={config}", errno.EINVAL, said, advice=advice)
 
 
 def _run(argv: list[str], environment: dict[str, str]) -> Ended:
-    """A server that is just being killed has its sockets for a moment longer than anything that tells who it is: the port is
-    tried again."""
+    """A server that is just being killed has its sockets for a moment longer than anything that
+    tells who it is: the port is tried again."""
     deadline = time.monotonic() + _DYING
     while True:
         try:
@@ -118,23 +128,32 @@ def end(prefix: str) -> None:
 
 def _forget_mark(path: str) -> None:
     """Where no server carries it any more."""
-    if os.path.lexists(path) and next(lasting.find(lasting.mark_in(path), (PROGRAM,)), None) is None:
+    if (
+        os.path.lexists(path)
+        and next(lasting.find(lasting.mark_in(path), (PROGRAM,)), None) is None
+    ):
         syscalls.unlink(path)
 
 
 def forget_ended(folder: str) -> None:
     """Remove the notes of servers that have ended: who ends one may be killed before that."""
     for name in os.listdir(folder) if os.path.isdir(folder) else ():
-        if name.endswith(".pid") and next(_servers(os.path.join(folder, name.removesuffix(".pid"))), None) is None:
+        if (
+            name.endswith(".pid")
+            and next(_servers(os.path.join(folder, name.removesuffix(".pid"))), None) is None
+        ):
             syscalls.unlink(os.path.join(folder, name))
     _forget_mark(os.path.join(folder, MARK))
 
 
 def is_out_of_reach(folder: str, addresses: Collection[IPAddress]) -> bool:
-    """Whether a server of this folder's lab serves here that can't be found nor ended: its number is one of another PID namespace
-    (a container, ``unshare --pid``). It has sockets then, and no process that we see has them."""
+    """Whether a server of this folder's lab serves here that can't be found nor ended: its number
+    is one of another PID namespace (a container, ``unshare --pid``). It has sockets then, and no
+    process that we see has them."""
     names = os.listdir(folder) if os.path.isdir(folder) else ()
-    prefixes = [os.path.join(folder, name.removesuffix(".pid")) for name in names if name.endswith(".pid")]
+    prefixes = [
+        os.path.join(folder, name.removesuffix(".pid")) for name in names if name.endswith(".pid")
+    ]
     if all(next(_servers(prefix), None) for prefix in prefixes):
         return False
     deadline = time.monotonic() + _DYING
@@ -146,15 +165,18 @@ def is_out_of_reach(folder: str, addresses: Collection[IPAddress]) -> bool:
 
 
 def _sockets(addresses: Collection[IPAddress]) -> Iterator[int]:
-    """Those that may be a server's on bridges with these addresses. Where it gives leases it hears what has no address yet."""
+    """Those that may be a server's on bridges with these addresses. Where it gives leases it hears
+    what has no address yet."""
     for port, inode in listening.sockets():
-        if (port.published == _NAMES and port.host in addresses) or (port.published in _LEASES and port.protocol == "udp"):
+        if (port.published == _NAMES and port.host in addresses) or (
+            port.published in _LEASES and port.protocol == "udp"
+        ):
             yield inode
 
 
 def is_confined() -> bool:
-    """Whether a security module keeps dnsmasq from reading what a lab writes for it. Where AppArmor has a profile for it, it is
-    tried, in a child with a /run of its own."""
+    """Whether a security module keeps dnsmasq from reading what a lab writes for it. Where AppArmor
+    has a profile for it, it is tried, in a child with a /run of its own."""
     found = program()
     if found is None or not _has_profile():
         return False
@@ -166,7 +188,9 @@ def is_confined() -> bool:
 
 def _has_profile() -> bool:
     with suppress(OSError), open("/sys/module/apparmor/parameters/enabled") as file:
-        return file.read().startswith("Y") and any(PROGRAM in name for name in os.listdir(_PROFILES))
+        return file.read().startswith("Y") and any(
+            PROGRAM in name for name in os.listdir(_PROFILES)
+        )
     return False
 
 

@@ -1,7 +1,8 @@
 """Wait until the kernel has really let go.
 
-A namespace is freed by a worker of the kernel after its last user has gone; until then the host's ends of its veth pairs are
-still to be seen. Who takes a lab away and builds the next one at once must not meet them.
+A namespace is freed by a worker of the kernel after its last user has gone; until then the host's
+ends of its veth pairs are still to be seen. Who takes a lab away and builds the next one at once
+must not meet them.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.0005, 0.004
 
 
 def links_gone(indexes: Iterable[int], ours: Collection[int]) -> bool:
-    """Wait until no link of the world has any of these indexes. Links that stay for half a second, because a process still
-    uses the namespace at their other end, are deleted. False where some are left after ten seconds all the same."""
+    """Wait until no link of the world has any of these indexes. Links that stay for half a second,
+    because a process still uses the namespace at their other end, are deleted. False where some are
+    left after ten seconds all the same."""
     waiting = [index for index in indexes if index in ours]
     start = time.monotonic()
     pause = _FIRST_PAUSE
@@ -44,4 +46,6 @@ def _delete(index: int) -> Request:
 
 
 def _is_there(socket: Netlink, index: int) -> bool:
-    return not isinstance(socket.get(Request(rt.GETLINK, 0, rt.IFINFO.pack(0, 0, index, 0, 0))), Failure)
+    return not isinstance(
+        socket.get(Request(rt.GETLINK, 0, rt.IFINFO.pack(0, 0, index, 0, 0))), Failure
+    )

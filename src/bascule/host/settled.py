@@ -1,8 +1,10 @@
-"""A file that others write, once it is at rest: closed by whoever wrote it, and unchanged for a moment.
+"""A file that others write, once it is at rest: closed by whoever wrote it, and unchanged for a
+moment.
 
-Half of a lab file is mostly a good lab file, with nodes missing. Whether somebody has a file open for writing the kernel says
-when it is asked for a read lease (F_SETLEASE in fcntl(2)), which is given back at once. It gives none of another user's file, and
-what other machines do with a file nobody knows here: such a one has to be unchanged for longer.
+Half of a lab file is mostly a good lab file, with nodes missing. Whether somebody has a file open
+for writing the kernel says when it is asked for a read lease (F_SETLEASE in fcntl(2)), which is
+given back at once. It gives none of another user's file, and what other machines do with a file
+nobody knows here: such a one has to be unchanged for longer.
 """
 
 from __future__ import annotations
@@ -16,7 +18,19 @@ from contextlib import suppress
 
 _QUIET, _QUIET_UNKNOWN = 0.15, 2.0  # seconds without a change
 _LARGEST = 16 << 20
-_ELSEWHERE = ("nfs", "nfs4", "cifs", "smb3", "9p", "virtiofs", "ceph", "afs", "ocfs2", "gfs2", "lustre")
+_ELSEWHERE = (
+    "nfs",
+    "nfs4",
+    "cifs",
+    "smb3",
+    "9p",
+    "virtiofs",
+    "ceph",
+    "afs",
+    "ocfs2",
+    "gfs2",
+    "lustre",
+)
 
 _Mark = tuple[int, ...]
 
@@ -46,7 +60,8 @@ class Settled:
 
 
 def _opener(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK)  # a FIFO in its place is not waited for
+    # a FIFO in its place is not waited for
+    return os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK)
 
 
 def _mark(descriptor: int) -> _Mark:
@@ -57,11 +72,13 @@ def _mark(descriptor: int) -> _Mark:
 def _is_written(descriptor: int) -> bool | None:
     """Whether somebody has the file open for writing; None where the kernel does not tell."""
     try:
-        # Who opens it meanwhile for writing waits until the lease is back; we would be told by a signal that nobody minds.
+        # Who opens it meanwhile for writing waits until the lease is back; we would be told by a
+        # signal that nobody minds.
         fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
     except OSError as error:
-        return True if error.errno == errno.EAGAIN else None  # it is another user's, or the file system has no leases
+        # it is another user's, or the file system has no leases
+        return True if error.errno == errno.EAGAIN else None
     fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
     return False
 

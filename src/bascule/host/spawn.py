@@ -1,10 +1,12 @@
-"""A command inside a node: joined to its namespaces, with the node's own host name, /sys and files of /etc.
+"""A command inside a node: joined to its namespaces, with the node's own host name, /sys and files
+of /etc.
 
-Each command gets mount and UTS namespaces of its own, as ``ip netns exec`` does it: nothing has to be kept per node, and
-nothing can be left behind. In a private world the command also enters the nodes' PID namespace. Only a new process can be
-inside, so that the one that joined makes a sibling, which becomes the command and is the caller's own child, and ends. Until it
-has become the command it is a copy of the caller, among processes that are root where it is: they can't trace it, nor see what
-it has open (PR_SET_DUMPABLE).
+Each command gets mount and UTS namespaces of its own, as ``ip netns exec`` does it: nothing has to
+be kept per node, and nothing can be left behind. In a private world the command also enters the
+nodes' PID namespace. Only a new process can be inside, so that the one that joined makes a sibling,
+which becomes the command and is the caller's own child, and ends. Until it has become the command
+it is a copy of the caller, among processes that are root where it is: they can't trace it, nor see
+what it has open (PR_SET_DUMPABLE).
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ from bascule.names import shown
 from bascule.syscalls import CLONE_NEWNS, CLONE_NEWUTS, MS_REC, MS_SLAVE
 
 _HANDED_DOWN = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
-# The terminal sends them to us as well as to the command, which may mind or not: who waits stops when the command has, once.
+# The terminal sends them to us as well as to the command, which may mind or not: who waits stops
+# when the command has, once.
 _STOPPING = (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
 _THE_TERMINALS = (signal.SIGINT, signal.SIGQUIT)
 _NOT_FOUND, _NOT_EXECUTABLE = 127, 126
@@ -40,21 +43,34 @@ Last = Callable[[], None]
 
 
 class Process(subprocess.Popen[Any]):
-    """A command inside a node: a :class:`subprocess.Popen` in every respect. ``last`` is called inside, right before the process
-    becomes the command."""
+    """A command inside a node: a :class:`subprocess.Popen` in every respect. ``last`` is called
+    inside, right before the process becomes the command."""
 
     _joined = 0
     _started: ClassVar[WeakSet[Process]] = WeakSet()
-    # Numbers of those that nobody has any more, and that may run on; and of those that have made a sibling, and have nothing to
-    # do but to end. Nobody waits for that before the command itself has ended.
+    # Numbers of those that nobody has any more, and that may run on; and of those that have made a
+    # sibling, and have nothing to do but to end. Nobody waits for that before the command itself
+    # has ended.
     _forgotten: ClassVar[set[int]] = set()
 
-    def __init__(self, world: World, node: str, argv: Sequence[str], last: Last, hostname: str = "", **options: Any) -> None:
+    def __init__(
+        self,
+        world: World,
+        node: str,
+        argv: Sequence[str],
+        last: Last,
+        hostname: str = "",
+        **options: Any,
+    ) -> None:
         self._bury()
         hear, tell = os.pipe()
         try:
             with world.way_in() as way_in:
-                super().__init__(argv, preexec_fn=lambda: _enter_as_sibling(world, way_in, node, hostname, tell, last), **options)
+                super().__init__(
+                    argv,
+                    preexec_fn=lambda: _enter_as_sibling(world, way_in, node, hostname, tell, last),
+                    **options,
+                )
         except BaseException as error:
             os.close(tell)
             if why := _take_leave(hear, node):
@@ -75,8 +91,8 @@ class Process(subprocess.Popen[Any]):
 
     @classmethod
     def reap(cls) -> None:
-        """Take note of the end of commands that nobody has waited for. As long as that is not done, they keep a private world
-        from ending."""
+        """Take note of the end of commands that nobody has waited for. As long as that is not done,
+        they keep a private world from ending."""
         for process in list(cls._started):
             process.poll()
         cls._bury()
@@ -106,21 +122,29 @@ def _told(descriptor: int) -> dict[str, str]:
 
 
 def _take_leave(hear: int, node: str) -> Exception | None:
-    """After a command that could not be started: why, where that was before execve(2); and, where a sibling tried, its end."""
+    """After a command that could not be started: why, where that was before execve(2); and, where a
+    sibling tried, its end."""
     told = _told(hear)
     os.close(hear)
     if _SIBLING in told:
         with suppress(ChildProcessError):
             os.waitpid(int(told[_SIBLING]), 0)
     if _REFUSED in told:
-        return OSError(int(told[_REFUSED]), os.strerror(int(told[_REFUSED])), told.get(_PLACE) or None)
+        return OSError(
+            int(told[_REFUSED]), os.strerror(int(told[_REFUSED])), told.get(_PLACE) or None
+        )
     if _APART in told:
-        return WorldError(f"joining node {node}: {told[_APART]}; run `bascule up` again, and see `bascule doctor`")
+        return WorldError(
+            f"joining node {node}: {told[_APART]}; run `bascule up` again, and see `bascule doctor`"
+        )
     return None
 
 
-def _enter_as_sibling(world: World, way_in: WayIn, node: str, hostname: str, tell: int, last: Last) -> None:
-    """Between fork and exec: join the node. In a private world go on as a sibling, and tell the caller its number."""
+def _enter_as_sibling(
+    world: World, way_in: WayIn, node: str, hostname: str, tell: int, last: Last
+) -> None:
+    """Between fork and exec: join the node. In a private world go on as a sibling, and tell the
+    caller its number."""
     sibling = 0
     try:
         if world.kind == "private":
@@ -134,7 +158,9 @@ def _enter_as_sibling(world: World, way_in: WayIn, node: str, hostname: str, tel
         raise
     if sibling:
         _tell(tell, _SIBLING, str(sibling))
-        syscalls.close_all()  # the caller waits until nobody holds its pipe any more, and not until all of this one is gone
+        # the caller waits until nobody holds its pipe any more, and not until all of this one is
+        # gone
+        syscalls.close_all()
         os._exit(0)
     try:
         last()
@@ -144,9 +170,11 @@ def _enter_as_sibling(world: World, way_in: WayIn, node: str, hostname: str, tel
         raise
 
 
-def popen(world: World, node: str, argv: Sequence[str], hostname: str = "", **options: Any) -> Process:
-    """Start a command in a node, whose ``hostname`` is the node's name if left out. Takes subprocess.Popen's options, apart from
-    ``preexec_fn``.
+def popen(
+    world: World, node: str, argv: Sequence[str], hostname: str = "", **options: Any
+) -> Process:
+    """Start a command in a node, whose ``hostname`` is the node's name if left out. Takes
+    subprocess.Popen's options, apart from ``preexec_fn``.
 
     Raises :class:`NotFound` for a node without a namespace, and what Popen raises.
     """
@@ -162,11 +190,14 @@ def _refuse_missing(world: World, node: str) -> None:
         raise NotFound(f"node {node} has no namespace; run `bascule up`")
 
 
-def replace(world: World, node: str, argv: Sequence[str], last: Last, hostname: str = "") -> NoReturn:
-    """Become the command (execvp(3)), or in a private world the process that waits for it; ``last`` as in :class:`Process`.
+def replace(
+    world: World, node: str, argv: Sequence[str], last: Last, hostname: str = ""
+) -> NoReturn:
+    """Become the command (execvp(3)), or in a private world the process that waits for it; ``last``
+    as in :class:`Process`.
 
-    Ends the calling process with the command's own exit code, 127 where it was not found, 126 where it can't be run. Raises
-    before anything is done.
+    Ends the calling process with the command's own exit code, 127 where it was not found, 126 where
+    it can't be run. Raises before anything is done.
     """
     _refuse_missing(world, node)
     if world.kind == "private":
@@ -211,7 +242,8 @@ def _places(program: str) -> list[str]:
 
 
 def _run(path: str, argv: Sequence[str]) -> None:
-    """Returns never. Raises OSError. A script without a first line that names its interpreter is the shell's (execvp(3))."""
+    """Returns never. Raises OSError. A script without a first line that names its interpreter is
+    the shell's (execvp(3))."""
     try:
         syscalls.execv(path, argv)
     except OSError as error:
@@ -226,12 +258,20 @@ def _is_binary(path: str) -> bool:
         return b"\0" in file.readline(_LOOKED_AT)
 
 
-def _wait_like_a_shell(world: World, node: str, argv: Sequence[str], last: Last, hostname: str) -> NoReturn:
-    """Hand signals down, wait, stop and end as the command does. What the terminal sends reaches the command by itself.
+def _wait_like_a_shell(
+    world: World, node: str, argv: Sequence[str], last: Last, hostname: str
+) -> NoReturn:
+    """Hand signals down, wait, stop and end as the command does. What the terminal sends reaches
+    the command by itself.
 
-    Signals that come while the command is being started wait until it is: it is hit by those that all of us were sent.
+    Signals that come while the command is being started wait until it is: it is hit by those that
+    all of us were sent.
     """
-    heard = [each for each in (*_HANDED_DOWN, *_STOPPING, *_THE_TERMINALS) if signal.getsignal(each) is not signal.SIG_IGN]
+    heard = [
+        each
+        for each in (*_HANDED_DOWN, *_STOPPING, *_THE_TERMINALS)
+        if signal.getsignal(each) is not signal.SIG_IGN
+    ]
     before = signal.pthread_sigmask(signal.SIG_BLOCK, heard)
 
     def become() -> NoReturn:
@@ -246,7 +286,8 @@ def _wait_like_a_shell(world: World, node: str, argv: Sequence[str], last: Last,
 
     def hand_down(number: int, _frame: object) -> None:
         if number in _HANDED_DOWN:
-            with suppress(ProcessLookupError):  # it has just ended: by the same signal, where a whole group was sent it
+            # it has just ended: by the same signal, where a whole group was sent it
+            with suppress(ProcessLookupError):
                 os.kill(command.pid, number)
 
     for each in heard:
@@ -270,7 +311,8 @@ def _end_alike(code: int) -> NoReturn:
 
 
 def enter(world: World, way_in: WayIn, node: str, hostname: str = "") -> None:
-    """Put this process into the node; in a private world, into all but the PID namespace, which takes children only."""
+    """Put this process into the node; in a private world, into all but the PID namespace, which
+    takes children only."""
     here = _folder()
     way_in.join()
     descriptor = namespaces.enter_pin(node)
@@ -291,7 +333,8 @@ def enter(world: World, way_in: WayIn, node: str, hostname: str = "") -> None:
 
 
 def _folder() -> str:
-    """The current folder; empty where that was removed, or covered by a mount. Joining a world leads to its root (setns(2))."""
+    """The current folder; empty where that was removed, or covered by a mount. Joining a world
+    leads to its root (setns(2))."""
     try:
         return os.getcwd()
     except OSError:
@@ -299,7 +342,9 @@ def _folder() -> str:
 
 
 def _mount_sys() -> None:
-    """/sys shows the devices of the namespace in which it is mounted. The one below stays: in a private world it is locked."""
-    # A container may forbid it: then the old one stays, which shows the wrong devices, and all else works.
+    """/sys shows the devices of the namespace in which it is mounted. The one below stays: in a
+    private world it is locked."""
+    # A container may forbid it: then the old one stays, which shows the wrong devices, and all else
+    # works.
     with suppress(OSError):
         syscalls.mount("sysfs", "/sys", "sysfs", 0)

@@ -12,7 +12,17 @@ from bascule.host import tables as lab_tables
 from bascule.host.netlink import NETFILTER, Netlink
 from bascule.host.seen import Observation, Scope
 from bascule.host.sysctls import read_sysctl
-from bascule.kernel.forwarding import ALL, DEFAULT, OF_ALL, OF_DEFAULT, OF_EACH, SWITCH, Forwarding, Settings, sysctl
+from bascule.kernel.forwarding import (
+    ALL,
+    DEFAULT,
+    OF_ALL,
+    OF_DEFAULT,
+    OF_EACH,
+    SWITCH,
+    Forwarding,
+    Settings,
+    sysctl,
+)
 from bascule.kernel.op import WORLD
 from bascule.kernel.sysctl import Sysctl
 from bascule.kernel.table import table_name
@@ -20,12 +30,17 @@ from bascule.wire import netfilter
 
 _RTF_DEFAULT, _RTF_ADDRCONF = 0x10000, 0x40000
 _INTERFACE = re.compile(r"(conf|neigh)([./])(?!all[./]|default[./])[^/]+?([./][^./]+)\Z")
-_BRIDGE_NF, _BRIDGE_NF6 = "net.bridge.bridge-nf-call-iptables", "net.bridge.bridge-nf-call-ip6tables"
+_BRIDGE_NF, _BRIDGE_NF6 = (
+    "net.bridge.bridge-nf-call-iptables",
+    "net.bridge.bridge-nf-call-ip6tables",
+)
 
 
 def settings(seen: Observation, scope: Scope) -> None:
     seen.settable = abilities.can_set()
-    seen.forwarding = frozenset(version for version, key in SWITCH.items() if setting(key) not in ("", "0"))
+    seen.forwarding = frozenset(
+        version for version, key in SWITCH.items() if setting(key) not in ("", "0")
+    )
     seen.bridge_nf, seen.bridge_nf6 = setting(_BRIDGE_NF) == "1", setting(_BRIDGE_NF6) == "1"
     for node, key in scope.sysctls:
         if node == WORLD and (value := setting(key)):
@@ -33,35 +48,52 @@ def settings(seen: Observation, scope: Scope) -> None:
 
 
 def passing_on(node: str, scope: Scope, interfaces: Mapping[str, int]) -> Iterator[Forwarding]:
-    """Whether packets are passed on in the namespace that the thread is in, with all that it goes along with where that may be
-    changed."""
+    """Whether packets are passed on in the namespace that the thread is in, with all that it goes
+    along with where that may be changed."""
     for place, version in sorted(scope.forwarding):
         if place == node:
             on = setting(SWITCH[version]) not in ("", "0")
             settled = (node, version, on) in scope.settled
-            yield Forwarding(version, on, node, None if settled else _settings(node, version, interfaces))
+            yield Forwarding(
+                version, on, node, None if settled else _settings(node, version, interfaces)
+            )
 
 
 def _settings(node: str, version: int, interfaces: Mapping[str, int]) -> Settings:
-    names = {ALL: OF_ALL[version], DEFAULT: OF_DEFAULT[version], **dict.fromkeys(interfaces, OF_EACH[version])}
-    found = {place: {name: setting(sysctl(version, place, name)) for name in rows} for place, rows in names.items()}
-    there = {place: {name: value for name, value in rows.items() if value} for place, rows in found.items()}
+    names = {
+        ALL: OF_ALL[version],
+        DEFAULT: OF_DEFAULT[version],
+        **dict.fromkeys(interfaces, OF_EACH[version]),
+    }
+    found = {
+        place: {name: setting(sysctl(version, place, name)) for name in rows}
+        for place, rows in names.items()
+    }
+    there = {
+        place: {name: value for name, value in rows.items() if value}
+        for place, rows in found.items()
+    }
     return Settings(version, there, interfaces, _routed() if version == 6 else frozenset(), node)
 
 
 def _routed() -> frozenset[str]:
-    """The interfaces with routes that a router has announced. Netlink does not tell that of each, the file does by its flags
-    (RTF_* in linux/ipv6_route.h and linux/route.h)."""
+    """The interfaces with routes that a router has announced. Netlink does not tell that of each,
+    the file does by its flags (RTF_* in linux/ipv6_route.h and linux/route.h)."""
     try:
         with open("/proc/thread-self/net/ipv6_route") as file:
             rows = [line.split() for line in file]
     except OSError:
         return frozenset()
-    return frozenset(row[9] for row in rows if len(row) == 10 and int(row[8], 16) & (_RTF_DEFAULT | _RTF_ADDRCONF))
+    return frozenset(
+        row[9]
+        for row in rows
+        if len(row) == 10 and int(row[8], 16) & (_RTF_DEFAULT | _RTF_ADDRCONF)
+    )
 
 
 def setting(key: str) -> str:
-    """The value, empty where there is no such setting: a module is not loaded, an interface is gone."""
+    """The value, empty where there is no such setting: a module is not loaded, an interface is
+    gone."""
     try:
         return read_sysctl(key)
     except OSError:
@@ -79,7 +111,11 @@ def forwarding(seen: Observation, scope: Scope) -> None:
         return  # a kernel without nf_tables
     if (own := lab_tables.look(scope.table, tables)) is not None:
         seen.facts.append(own)
-    others = [chain for chain in chains if chain is not None and not chain.table.startswith(table_name(""))]
+    others = [
+        chain
+        for chain in chains
+        if chain is not None and not chain.table.startswith(table_name(""))
+    ]
     seen.forward_chains = [chain for chain in others if chain.forwards]
     seen.input_chains = [chain for chain in others if chain.shuts_in]
     for chain in seen.forward_chains:
@@ -89,15 +125,16 @@ def forwarding(seen: Observation, scope: Scope) -> None:
 
 
 def of_a_new_namespace(keys: Collection[str]) -> dict[str, str]:
-    """What these settings are in a network namespace that has just been made; of an interface what each begins with."""
+    """What these settings are in a network namespace that has just been made; of an interface what
+    each begins with."""
     with namespaces.coming_back():
         syscalls.unshare(syscalls.CLONE_NEWNET)
         return {key: setting(_INTERFACE.sub(r"\1\2default\3", key)) for key in keys}
 
 
 def is_one_user() -> bool:
-    """Whether programs here can't become another user: in a user namespace of one id (user_namespaces(7)), or without the
-    capabilities that they need for it, and after it."""
+    """Whether programs here can't become another user: in a user namespace of one id
+    (user_namespaces(7)), or without the capabilities that they need for it, and after it."""
     if not abilities.can_change_user():
         return True
     try:

@@ -1,9 +1,11 @@
-"""Kernel settings: files below /proc/sys, of which each process sees those of its own network namespace.
+"""Kernel settings: files below /proc/sys, of which each process sees those of its own network
+namespace.
 
-Those below ``net`` have the same names in all namespaces, and the kernel looks for them in one list of all that anybody has
-looked at (proc_sys_compare, fs/proc/proc_sysctl.c): who is the first to look in a namespace pays for the others, 50 µs where
-there are 200, 290 with 1,000. An instance of procfs of one's own (fsmount(2), Linux 5.2) begins with an empty list. So a run has
-one, and a new one after some namespaces; where it is refused, there is still /proc.
+Those below ``net`` have the same names in all namespaces, and the kernel looks for them in one list
+of all that anybody has looked at (proc_sys_compare, fs/proc/proc_sysctl.c): who is the first to
+look in a namespace pays for the others, 50 µs where there are 200, 290 with 1,000. An instance of
+procfs of one's own (fsmount(2), Linux 5.2) begins with an empty list. So a run has one, and a new
+one after some namespaces; where it is refused, there is still /proc.
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ def read_sysctl(key: str) -> str:
 
 
 def settle(writes: Sequence[WriteSysctl]) -> Iterator[tuple[str, str]]:
-    """Write what is not so already, and tell what was there. Raises OSError with the command as its file."""
+    """Write what is not so already, and tell what was there. Raises OSError with the command as its
+    file."""
     for each in writes:
         try:
             before = read_sysctl(each.key)
@@ -39,7 +42,9 @@ def settle(writes: Sequence[WriteSysctl]) -> Iterator[tuple[str, str]]:
             yield each.key, before
         except OSError as error:
             if not (each.gone and error.errno == errno.ENOENT):
-                raise OSError(error.errno, error.strerror, f"sysctl -w {each.key}={each.value}") from error
+                raise OSError(
+                    error.errno, error.strerror, f"sysctl -w {each.key}={each.value}"
+                ) from error
 
 
 class NodeSettings:
@@ -68,14 +73,16 @@ class NodeSettings:
         syscalls.put(sysctl_path(key), value, self._proc)
 
     def give(self, settings: Settings) -> None:
-        """Set them in a new namespace, where there are such settings: a kernel may lack IPv6. Raises OSError with the command as
-        its file."""
+        """Set them in a new namespace, where there are such settings: a kernel may lack IPv6.
+        Raises OSError with the command as its file."""
         for key, value in settings:
             try:
                 self.write(key, value)
             except OSError as error:
                 if error.errno != errno.ENOENT:
-                    raise OSError(error.errno, error.strerror, f"sysctl -w {key}={value}") from error
+                    raise OSError(
+                        error.errno, error.strerror, f"sysctl -w {key}={value}"
+                    ) from error
 
 
 def _own_proc() -> int:

@@ -1,5 +1,5 @@
-"""The lab's own tables of rules as the kernel has them, asked over netlink: to start nft(8) for it would cost more than all else
-that a look does."""
+"""The lab's own tables of rules as the kernel has them, asked over netlink: to start nft(8) for it
+would cost more than all else that a look does."""
 
 from __future__ import annotations
 
@@ -13,8 +13,13 @@ from bascule.wire import netfilter
 
 
 def look(name: str, tables: Iterable[tuple[str, str, str] | None]) -> Table | None:
-    """The tables of this name among all that the namespace has (:func:`bascule.wire.netfilter.table`)."""
-    found = {row[0]: row[2] for row in tables if row is not None and row[1] == name and row[0] in FAMILIES}
+    """The tables of this name among all that the namespace has
+    (:func:`bascule.wire.netfilter.table`)."""
+    found = {
+        row[0]: row[2]
+        for row in tables
+        if row is not None and row[1] == name and row[0] in FAMILIES
+    }
     families = tuple(family for family in FAMILIES if family in found)
     if not families:
         return None
@@ -23,8 +28,9 @@ def look(name: str, tables: Iterable[tuple[str, str, str] | None]) -> Table | No
 
 
 def image(name: str, families: Sequence[str]) -> str:
-    """What tells the tables from what others make of them; empty where they can't be read. Rules stand in their order, elements
-    do not; what rules have put into sets, and what they have counted, does not count."""
+    """What tells the tables from what others make of them; empty where they can't be read. Rules
+    stand in their order, elements do not; what rules have put into sets, and what they have
+    counted, does not count."""
     found = hashlib.sha256()
     try:
         with Netlink(NETFILTER) as socket:
@@ -44,4 +50,8 @@ def _add(found: hashlib._Hash, socket: Netlink, kind: int, family: str, name: st
         found.update(b"%d:%s;" % (kind, part))
         if kind == netfilter.SETS and not netfilter.is_filled_by_rules(reply):
             replies = socket.dump(netfilter.list_elements(reply, family, name))
-            found.update(b"".join(sorted(element for each in replies for element in netfilter.elements(each))))
+            found.update(
+                b"".join(
+                    sorted(element for each in replies for element in netfilter.elements(each))
+                )
+            )

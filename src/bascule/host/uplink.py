@@ -1,10 +1,11 @@
-"""Start, find and end the pasta of a private world. It is started by the caller, whose sockets it is to have; to be found and
-ended, it is like any program of the world.
+"""Start, find and end the pasta of a private world. It is started by the caller, whose sockets it
+is to have; to be found and ended, it is like any program of the world.
 
-pasta gets the world's namespaces but one, and keeps the machine's network namespace: so it may configure the one and open sockets
-in the other, and ends with the keeper. It finds the world's network namespace under a path in the world's own /run: newer ones
-close every descriptor that they inherit, and a profile of AppArmor lets it look into few places. No file is written for us, for
-the same reason: it is found again by a mark (:mod:`bascule.host.lasting`).
+pasta gets the world's namespaces but one, and keeps the machine's network namespace: so it may
+configure the one and open sockets in the other, and ends with the keeper. It finds the world's
+network namespace under a path in the world's own /run: newer ones close every descriptor that they
+inherit, and a profile of AppArmor lets it look into few places. No file is written for us, for the
+same reason: it is found again by a mark (:mod:`bascule.host.lasting`).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from bascule import syscalls
 from bascule.errors import KernelError
 from bascule.host import keeper, lasting
 from bascule.host.world import PrivateWorld
-from bascule.kernel.op import Outside, RunUplink
+from bascule.kernel.op import Effect, EndUplink, RunUplink
 from bascule.kernel.uplink import PROGRAM, WorldUplink
 
 _TUN = "/dev/net/tun"
@@ -29,10 +30,11 @@ _MARK = "/run/bascule/.uplink"  # in the world
 _NAMES = (PROGRAM, "passt")  # the file that a link called pasta leads to
 _MOST_SAID = 4000
 _NETNS = "--netns"  # what follows in a command line is not the lab's wish but the way to its world
-# pasta takes root of a world with all users for the machine's, and would become nobody before it has joined.
+# pasta takes root of a world with all users for the machine's, and would become nobody before it
+# has joined.
 _OWN = (_NETNS, keeper.NETWORK, "--netns-only", "--runas", "0:0")
-# What comes to the machine's loopback arrives at the world's, where its rules expect it. Those before 2024_10_30 do not know the
-# word, and do so anyway.
+# What comes to the machine's loopback arrives at the world's, where its rules expect it. Those
+# before 2024_10_30 do not know the word, and do so anyway.
 _LOOPBACK = "--host-lo-to-ns-lo"
 
 
@@ -53,8 +55,8 @@ def why_not() -> str:
 
 
 def has_default_route(version: int) -> bool:
-    """By IPv4 or IPv6 (proc_pid_net(5)); pasta takes addresses and routes from the interface that it leads through, and leaves
-    alone a family that has none."""
+    """By IPv4 or IPv6 (proc_pid_net(5)); pasta takes addresses and routes from the interface that
+    it leads through, and leaves alone a family that has none."""
     if version == 4:
         with suppress(OSError), open("/proc/thread-self/net/route") as file:
             return any(line.split("\t")[1:2] == ["00000000"] for line in file)
@@ -85,10 +87,13 @@ def _options(words: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def start(world: PrivateWorld, options: tuple[str, ...]) -> None:
-    """Returns when packets can pass. Raises :class:`KernelError` with what pasta says, which is mostly that a port is taken."""
+    """Returns when packets can pass. Raises :class:`KernelError` with what pasta says, which is
+    mostly that a port is taken."""
     found = program()
     if found is None:
-        raise KernelError(PROGRAM, errno.ENOENT, "pasta is not installed", advice="install the package passt")
+        raise KernelError(
+            PROGRAM, errno.ENOENT, "pasta is not installed", advice="install the package passt"
+        )
     mark = world.call(lasting.make_mark, _MARK)
     said = _run(world, found, [PROGRAM, *options, *_OWN, _LOOPBACK], mark)
     if said is not None and _LOOPBACK in said:
@@ -98,7 +103,9 @@ def start(world: PrivateWorld, options: tuple[str, ...]) -> None:
         lines = [line for line in said.splitlines() if line.strip() and "syslog" not in line]
         raise KernelError(command, errno.EINVAL, lines[-1] if lines else "failed")
     if world.call(running) is None:
-        raise KernelError(command, errno.ESRCH, "it ended at once", advice="see the system's journal")
+        raise KernelError(
+            command, errno.ESRCH, "it ended at once", advice="see the system's journal"
+        )
 
 
 def _run(world: PrivateWorld, found: str, argv: list[str], mark: str) -> str | None:
@@ -127,10 +134,13 @@ def _become(world: PrivateWorld, found: str, argv: list[str], mark: str, writing
         null = os.open("/dev/null", os.O_RDONLY)
         for number, place in ((null, 0), (null, 1), (writing, 2)):
             os.dup2(number, place)
-        syscalls.setns(descriptor, syscalls.CLONE_NEWUSER | syscalls.CLONE_NEWPID | syscalls.CLONE_NEWNS)
+        syscalls.setns(
+            descriptor, syscalls.CLONE_NEWUSER | syscalls.CLONE_NEWPID | syscalls.CLONE_NEWNS
+        )
         worker = syscalls.fork_again()
         if worker == 0:
-            # Python ignores it, and pasta before 2023_11 takes what signal(2) tells of that for an error.
+            # Python ignores it, and pasta before 2023_11 takes what signal(2) tells of that for an
+            # error.
             signal.signal(signal.SIGPIPE, signal.SIG_DFL)
             os.chdir("/")
             syscalls.let_go()
@@ -143,12 +153,12 @@ def _become(world: PrivateWorld, found: str, argv: list[str], mark: str, writing
         os._exit(code)
 
 
-def carry_out(world: PrivateWorld, effects: Iterable[Outside]) -> None:
+def carry_out(world: PrivateWorld, effects: Iterable[Effect]) -> None:
     """Start and end, in this order."""
     for effect in effects:
         if isinstance(effect, RunUplink):
             start(world, effect.options)
-        else:
+        elif isinstance(effect, EndUplink):
             world.call(end)
 
 

@@ -1,8 +1,8 @@
 """Worlds: where the host half of the engine runs.
 
-The host world is the machine itself: calls are plain calls. A private world is joined by a child of the caller, because
-joining a user namespace needs a process with one thread and there is no way back; functions go in with the fork, and what they
-return, plain values, comes back through a pipe.
+The host world is the machine itself: calls are plain calls. A private world is joined by a child of
+the caller, because joining a user namespace needs a process with one thread and there is no way
+back; functions go in with the fork, and what they return, plain values, comes back through a pipe.
 """
 
 from __future__ import annotations
@@ -49,8 +49,9 @@ class World(Protocol):
 
 
 class WayIn:
-    """What a child needs to go into a world, opened by its parent: what is forked does as little as it can, because each page
-    that it touches is copied first. This one is of the host world, where there is nothing to do."""
+    """What a child needs to go into a world, opened by its parent: what is forked does as little as
+    it can, because each page that it touches is copied first. This one is of the host world, where
+    there is nothing to do."""
 
     def __enter__(self) -> WayIn:
         return self
@@ -59,7 +60,8 @@ class WayIn:
         """Close it, in the parent."""
 
     def join(self) -> None:
-        """In the child, which has one thread and will not come back: go to where the engine works."""
+        """In the child, which has one thread and will not come back: go to where the engine
+        works."""
 
     def descend(self) -> None:
         """From there, go on to where the commands of nodes live."""
@@ -116,7 +118,8 @@ class HostWorld:
 
 
 class PrivateWorld:
-    """The namespaces of a keeper, and those of the ``first`` process of its nodes (:mod:`bascule.host.inner`)."""
+    """The namespaces of a keeper, and those of the ``first`` process of its nodes
+    (:mod:`bascule.host.inner`)."""
 
     kind: Literal["host", "private"] = "private"
     paths = Paths(private=True)
@@ -157,11 +160,19 @@ class PrivateWorld:
             raise keeper.lost()
         return _PrivateWayIn(held, lasting.hold(self.first))
 
-    def _serve(self, way_in: WayIn, writing: int, function: Callable[..., object], arguments: tuple[object, ...]) -> NoReturn:
-        """In the child: join, and fork the worker, because only a child is inside the PID namespace that /proc shows."""
+    def _serve(
+        self,
+        way_in: WayIn,
+        writing: int,
+        function: Callable[..., object],
+        arguments: tuple[object, ...],
+    ) -> NoReturn:
+        """In the child: join, and fork the worker, because only a child is inside the PID namespace
+        that /proc shows."""
         try:
             syscalls.die_with_parent(signal.SIGKILL)
-            # What answers nodes' packets in the world is not to trace the worker, whose answers the caller believes (ptrace(2)).
+            # What answers nodes' packets in the world is not to trace the worker, whose answers the
+            # caller believes (ptrace(2)).
             syscalls.not_dumpable()
             way_in.join()
             told, tell = os.pipe()
@@ -209,7 +220,8 @@ def _work(writing: int, function: Callable[..., object], arguments: tuple[object
 
 @contextmanager
 def _interrupts_go_to(child: int) -> Iterator[None]:
-    """An interrupt (SIGINT) is the child's: it undoes what it did, and answers with KeyboardInterrupt."""
+    """An interrupt (SIGINT) is the child's: it undoes what it did, and answers with
+    KeyboardInterrupt."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -217,7 +229,9 @@ def _interrupts_go_to(child: int) -> Iterator[None]:
     def hand_down(_number: int, _frame: object) -> None:
         try:
             os.kill(child, signal.SIGINT)
-        except ProcessLookupError:  # it has just ended, by the same interrupt of a terminal's or of itself
+        except (
+            ProcessLookupError
+        ):  # it has just ended, by the same interrupt of a terminal's or of itself
             raise KeyboardInterrupt from None
 
     before = signal.signal(signal.SIGINT, hand_down)

@@ -1,4 +1,5 @@
-"""Internet addresses on interfaces (ip-address(8); RTM_NEWADDR in rtnetlink(7), linux/if_addr.h)."""
+"""Internet addresses on interfaces (ip-address(8); RTM_NEWADDR in rtnetlink(7),
+linux/if_addr.h)."""
 
 from __future__ import annotations
 
@@ -12,9 +13,10 @@ from bascule.wire.message import CREATE, EXCL, Request
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """``address``/``prefix`` is on ``device`` in ``node``. IPv6 ones go without duplicate address detection: the plan
-    hands out each address once, and a second of waiting for every node buys nothing (RFC 4862 section 5.4). ``routed`` is False
-    where somebody has taken away the route to its prefix, which the kernel made with the address and makes with nothing else."""
+    """``address``/``prefix`` is on ``device`` in ``node``. IPv6 ones go without duplicate address
+    detection: the plan hands out each address once, and a second of waiting for every node buys
+    nothing (RFC 4862 section 5.4). ``routed`` is False where somebody has taken away the route to
+    its prefix, which the kernel made with the address and makes with nothing else."""
 
     node: str
     device: str
@@ -70,14 +72,28 @@ class ChangeAddress:
         family = family_of(a.address)
         packed = pack_address(a.address)
         flags = rt.IFA_F_NODAD if family == AF_INET6 and self.add else 0
-        body = rt.IFADDR.pack(family, a.prefix, flags, 0, self.index) + rt.ADDRESS.encode({"local": packed, "address": packed})
-        request = Request(rt.NEWADDR, CREATE | EXCL, body) if self.add else Request(rt.DELADDR, 0, body)
+        body = rt.IFADDR.pack(family, a.prefix, flags, 0, self.index) + rt.ADDRESS.encode(
+            {"local": packed, "address": packed}
+        )
+        request = (
+            Request(rt.NEWADDR, CREATE | EXCL, body) if self.add else Request(rt.DELADDR, 0, body)
+        )
         return Netlink(a.node, request)
 
     def shell(self) -> tuple[str, ...]:
         a = self.address
         nodad = ("nodad",) if self.add and ":" in a.address else ()
-        return (ip(a.node, "address", "add" if self.add else "del", f"{a.address}/{a.prefix}", "dev", a.device, *nodad),)
+        return (
+            ip(
+                a.node,
+                "address",
+                "add" if self.add else "del",
+                f"{a.address}/{a.prefix}",
+                "dev",
+                a.device,
+                *nodad,
+            ),
+        )
 
     def undo(self) -> Op | None:
         return ChangeAddress(self.address, self.index, not self.add)

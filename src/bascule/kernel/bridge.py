@@ -1,23 +1,27 @@
-"""A bridge's own settings, and interfaces of the machine that are its ports (ip-link(8), IFLA_BR_* in linux/if_link.h)."""
+"""Bridges, their own settings, and interfaces of the machine that are their ports (ip-link(8),
+IFLA_BR_* in linux/if_link.h)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from bascule.kernel.link import ChangeLink
-from bascule.kernel.op import WORLD, Effect, Fact, Indexes, Key, Netlink, Op, ip
+from bascule.kernel.link import ChangeLink, DeleteLink, changes, differences, made_with
+from bascule.kernel.op import WORLD, Effect, Fact, Indexes, Key, Netlink, Op, Settings, ip
 from bascule.wire import route as rt
-from bascule.wire.message import Request
+from bascule.wire.inet import pack_mac
+from bascule.wire.message import CREATE, EXCL, Request
 
 STP, AGEING, PROMISC = "stp_state", "ageing_time", "promisc"
 UNKNOWN = -1
-DEFAULTS = {STP: 0, AGEING: 30_000, PROMISC: 0}  # ageing in hundredths of a second: BR_DEFAULT_AGEING_TIME, linux/if_bridge.h
+# ageing in hundredths of a second: BR_DEFAULT_AGEING_TIME, linux/if_bridge.h
+DEFAULTS = {STP: 0, AGEING: 30_000, PROMISC: 0}
 
 
 @dataclass(frozen=True, slots=True)
 class BridgeSetting:
-    """A setting of a bridge that is not as the kernel makes it. The ageing time is UNKNOWN as long as the spanning tree changes:
-    the kernel then counts with twice the forward delay and tells that (__br_set_topology_change, net/bridge/br_stp.c)."""
+    """A setting of a bridge that is not as the kernel makes it. The ageing time is UNKNOWN as long
+    as the spanning tree changes: the kernel then counts with twice the forward delay and tells that
+    (__br_set_topology_change, net/bridge/br_stp.c)."""
 
     bridge: str
     name: str
@@ -76,15 +80,22 @@ class SetBridge:
     def effect(self) -> Effect:
         if self.name == PROMISC:
             flags = rt.IFF_PROMISC if self.value else 0
-            return Netlink(WORLD, Request(rt.NEWLINK, 0, rt.IFINFO.pack(0, 0, self.index, flags, rt.IFF_PROMISC)))
+            return Netlink(
+                WORLD,
+                Request(rt.NEWLINK, 0, rt.IFINFO.pack(0, 0, self.index, flags, rt.IFF_PROMISC)),
+            )
         info = {"kind": "bridge", "data": rt.BRIDGE_INFO.encode({self.name: self.value})}
         body = rt.IFINFO.pack(0, 0, self.index, 0, 0) + rt.LINK.encode({"linkinfo": info})
         return Netlink(WORLD, Request(rt.NEWLINK, 0, body))
 
     def shell(self) -> tuple[str, ...]:
         if self.name == PROMISC:
-            return (ip("", "link", "set", "dev", self.bridge, "promisc", "on" if self.value else "off"),)
-        return (ip("", "link", "set", "dev", self.bridge, "type", "bridge", self.name, str(self.value)),)
+            return (
+                ip("", "link", "set", "dev", self.bridge, "promisc", "on" if self.value else "off"),
+            )
+        return (
+            ip("", "link", "set", "dev", self.bridge, "type", "bridge", self.name, str(self.value)),
+        )
 
     def undo(self) -> Op | None:
         return SetBridge(self.bridge, self.index, self.name, self.old, self.value)
@@ -92,8 +103,9 @@ class SetBridge:
 
 @dataclass(frozen=True, slots=True)
 class Uplink:
-    """The machine's interface ``name`` is a port of ``bridge``. It was made by somebody else, and is only lent. ``mtu`` is the
-    bridge's: the kernel adapts it to the new port (br_mtu_auto_adjust, net/bridge/br_if.c), unless it was set once more."""
+    """The machine's interface ``name`` is a port of ``bridge``. It was made by somebody else, and
+    is only lent. ``mtu`` is the bridge's: the kernel adapts it to the new port (br_mtu_auto_adjust,
+    net/bridge/br_if.c), unless it was set once more."""
 
     name: str
     bridge: str
@@ -125,16 +137,144 @@ class Uplink:
         return (self._master(indexes, self.bridge, ""),)
 
     def change_from(self, old: Fact, indexes: Indexes) -> tuple[Op, ...] | None:
-        return (self._master(indexes, old.bridge if isinstance(old, Uplink) else "", self.bridge), *self._keep_mtu(indexes))
+        return (
+            self._master(indexes, old.bridge if isinstance(old, Uplink) else "", self.bridge),
+            *self._keep_mtu(indexes),
+        )
 
     def differences(self, old: Fact) -> tuple[str, ...]:
         return (f"is on {old.bridge}",) if isinstance(old, Uplink) else ()
 
     def _master(self, indexes: Indexes, old: str, new: str) -> ChangeLink:
         numbers = tuple(indexes.of(WORLD, bridge) if bridge else 0 for bridge in (old, new))
-        return ChangeLink(WORLD, self.name, indexes.of(WORLD, self.name), "master", old, new, (numbers[0], numbers[1]))
+        return ChangeLink(
+            WORLD,
+            self.name,
+            indexes.of(WORLD, self.name),
+            "master",
+            old,
+            new,
+            (numbers[0], numbers[1]),
+        )
 
     def _keep_mtu(self, indexes: Indexes) -> tuple[Op, ...]:
         if not self.mtu:
             return ()
-        return (ChangeLink(WORLD, self.bridge, indexes.of(WORLD, self.bridge), "mtu", self.mtu, self.mtu),)
+        return (
+            ChangeLink(
+                WORLD, self.bridge, indexes.of(WORLD, self.bridge), "mtu", self.mtu, self.mtu
+            ),
+        )
+
+
+_BRIDGE = {"kind": "bridge"}
+
+
+_ORDINARY_MTU = 1500
+
+
+@dataclass(frozen=True, slots=True)
+class Bridge:
+    """A bridge in the world. ``settings`` are sysctls that it is made with; whoever changes them
+    later has his reasons."""
+
+    name: str
+    mtu: int
+    mac: str
+    up: bool = True
+    settings: Settings = field(default=(), compare=False)
+
+    @property
+    def node(self) -> str:
+        return WORLD
+
+    @property
+    def key(self) -> Key:
+        return ("link", WORLD, self.name)
+
+    @property
+    def within(self) -> tuple[Key, ...]:
+        return ()
+
+    @property
+    def contains(self) -> tuple[Key, ...]:
+        return (self.key,)
+
+    def describe(self) -> str:
+        return f"bridge {self.name} mtu {self.mtu}"
+
+    def create(self, indexes: Indexes) -> tuple[Op, ...]:
+        index = indexes.renew(WORLD, self.name)
+        ops: list[Op] = [AddBridge(replace(self, up=self.up and not self.settings), index)]
+        if self.mtu != _ORDINARY_MTU:
+            # Set once more, it counts as the user's wish: the kernel no longer adapts it to the
+            # ports (br_mtu_auto_adjust).
+            ops.append(ChangeLink(WORLD, self.name, index, "mtu", self.mtu, self.mtu))
+        ops += made_with(WORLD, self.settings)
+        # last, so that one that is up has them, also where a run was killed in between
+        if self.up and self.settings:
+            ops.append(ChangeLink(WORLD, self.name, index, "up", False, True))
+        return tuple(ops)
+
+    def remove(self, indexes: Indexes) -> tuple[Op, ...]:
+        # with settings it is raised when it has them
+        back = replace(self, up=self.up and not self.settings)
+        index = indexes.of(WORLD, self.name)
+        return (DeleteLink(index, self.name, AddBridge(back, index)),)
+
+    def change_from(self, old: Fact, indexes: Indexes) -> tuple[Op, ...] | None:
+        if not isinstance(old, Bridge):
+            return None
+        raised = made_with(WORLD, self.settings, fresh=False) if self.up and not old.up else ()
+        return (*raised, *changes(WORLD, self.name, indexes, old, self, ("mtu", "mac", "up")))
+
+    def differences(self, old: Fact) -> tuple[str, ...]:
+        return differences(self, old)
+
+
+@dataclass(frozen=True, slots=True)
+class AddBridge:
+    """``ip link add NAME type bridge``, up in the same message."""
+
+    bridge: Bridge
+    index: int
+
+    @property
+    def node(self) -> str:
+        return WORLD
+
+    def effect(self) -> Effect:
+        attributes = rt.LINK.encode(
+            {
+                "ifname": self.bridge.name,
+                "mtu": self.bridge.mtu,
+                "address": pack_mac(self.bridge.mac),
+                "linkinfo": _BRIDGE,
+            }
+        )
+        flags = rt.IFF_UP if self.bridge.up else 0
+        header = rt.IFINFO.pack(0, 0, self.index, flags, flags)
+        return Netlink(WORLD, Request(rt.NEWLINK, CREATE | EXCL, header + attributes))
+
+    def shell(self) -> tuple[str, ...]:
+        b = self.bridge
+        up = ("up",) if b.up else ()
+        return (
+            ip(
+                "",
+                "link",
+                "add",
+                "dev",
+                b.name,
+                "address",
+                b.mac,
+                "mtu",
+                str(b.mtu),
+                *up,
+                "type",
+                "bridge",
+            ),
+        )
+
+    def undo(self) -> Op | None:
+        return DeleteLink(self.index, self.bridge.name, self)

@@ -1,8 +1,10 @@
-"""Files that belong to nodes: /etc/hosts and /etc/resolv.conf, by the convention of ``ip netns exec`` (ip-netns(8)).
+"""Files that belong to nodes: /etc/hosts and /etc/resolv.conf, by the convention of ``ip netns
+exec`` (ip-netns(8)).
 
-/etc/netns/NODE is a link to a folder that all nodes with the same view of the names share: one file for five hundred
-nodes, and one write when a node comes or goes. It is written in place, because running processes have it bind-mounted.
-Where the user has a folder of that name, ours are links in it, beside his files. What is not such a link is his.
+/etc/netns/NODE is a link to a folder that all nodes with the same view of the names share: one file
+for five hundred nodes, and one write when a node comes or goes. It is written in place, because
+running processes have it bind-mounted. Where the user has a folder of that name, ours are links in
+it, beside his files. What is not such a link is his.
 """
 
 from __future__ import annotations
@@ -13,24 +15,37 @@ from dataclasses import dataclass, field
 from posixpath import dirname
 from typing import NamedTuple
 
-from bascule.kernel.op import WORLD, ChangeMode, Effect, Fact, Indexes, Key, Op, WriteFile, WriteSymlink
+from bascule.kernel.op import (
+    WORLD,
+    ChangeMode,
+    Effect,
+    Fact,
+    Indexes,
+    Key,
+    Op,
+    WriteFile,
+    WriteSymlink,
+)
 
 NODE_FILES = ("hosts", "resolv.conf")  # of /etc, of each node
-_FOLDER, _FILE = 0o755, 0o644  # the least that a name server, which is nobody, and a node's programs need
-_STATE = re.compile(r"/run/bascule(/[^/]+)?\Z")  # holds other things, too, which are nobody's business
+# the least that a name server, which is nobody, and a node's programs need
+_FOLDER, _FILE = 0o755, 0o644
+# holds other things, too, which are nobody's business
+_STATE = re.compile(r"/run/bascule(/[^/]+)?\Z")
 _OF_STATE = 0o711
 _NOT = 0o022  # who may write there decides what others' names mean
 
 
 def mended(path: str, mode: int, is_folder: bool) -> int:
-    """The permissions of a file or folder of a lab with what lacks added and what is too much taken away."""
+    """The permissions of a file or folder of a lab with what lacks added and what is too much taken
+    away."""
     least = _FILE if not is_folder else _OF_STATE if _STATE.match(path) else _FOLDER
     return (mode | least) & ~_NOT & 0o7777
 
 
 class UsersFolder(NamedTuple):
-    """A folder of the user's in the place of a node's link in /etc/netns: where it really is, which of :data:`NODE_FILES` in it
-    are the user's own, and whether anything can be put beside them."""
+    """A folder of the user's in the place of a node's link in /etc/netns: where it really is, which
+    of :data:`NODE_FILES` in it are the user's own, and whether anything can be put beside them."""
 
     path: str
     taken: frozenset[str] = frozenset()
@@ -39,7 +54,8 @@ class UsersFolder(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class TextFile:
-    """A file with this text. ``server`` reads it only when it is told to, and has been ``told`` since it was written."""
+    """A file with this text. ``server`` reads it only when it is told to, and has been ``told``
+    since it was written."""
 
     path: str
     content: str
@@ -72,7 +88,11 @@ class TextFile:
         return (PutFile(self.path, None, self.content),)
 
     def change_from(self, old: Fact, indexes: Indexes) -> tuple[Op, ...] | None:
-        return (PutFile(self.path, self.content, old.content, self.server),) if isinstance(old, TextFile) else None
+        return (
+            (PutFile(self.path, self.content, old.content, self.server),)
+            if isinstance(old, TextFile)
+            else None
+        )
 
     def differences(self, old: Fact) -> tuple[str, ...]:
         if not isinstance(old, TextFile):
@@ -85,7 +105,8 @@ class TextFile:
 
 @dataclass(frozen=True, slots=True)
 class Symlink:
-    """A symbolic link. ``stale``: it leads to the files of a lab that has gone without taking it away, by a loss of power."""
+    """A symbolic link. ``stale``: it leads to the files of a lab that has gone without taking it
+    away, by a loss of power."""
 
     path: str
     target: str
@@ -125,7 +146,8 @@ class Symlink:
 
 @dataclass(frozen=True, slots=True)
 class Mode:
-    """The permissions of a file or folder of a lab, which is wanted only where others have changed them."""
+    """The permissions of a file or folder of a lab, which is wanted only where others have changed
+    them."""
 
     path: str
     mode: int
@@ -186,8 +208,8 @@ class SetMode:
 
 @dataclass(frozen=True, slots=True)
 class PutFile:
-    """Write a text file, or remove it where ``content`` is None. Folders above it come and go with their last file. A ``server``
-    that reads it is told."""
+    """Write a text file, or remove it where ``content`` is None. Folders above it come and go with
+    their last file. A ``server`` that reads it is told."""
 
     path: str
     content: str | None
@@ -207,7 +229,11 @@ class PutFile:
         lines = shlex.join(self.content.removesuffix("\n").split("\n"))
         folder = shlex.quote(dirname(self.path))
         written = (f"mkdir -p {folder}", f"printf '%s\\n' {lines} > {shlex.quote(self.path)}")
-        return (*written, f"kill -HUP $(cat {self.server}.pid)") if self.server and self.old is not None else written
+        return (
+            (*written, f"kill -HUP $(cat {self.server}.pid)")
+            if self.server and self.old is not None
+            else written
+        )
 
     def undo(self) -> Op | None:
         return PutFile(self.path, self.old, self.content, self.server)

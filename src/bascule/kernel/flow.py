@@ -1,7 +1,9 @@
-"""Flows that do not fit the lab any more (conntrack(8)): nothing that a lab wants, but something that is seen and has to end.
+"""Flows that do not fit the lab any more (conntrack(8)): nothing that a lab wants, but something
+that is seen and has to end.
 
-What has ended begins anew with its next packet, and then the rules of today decide about it. So flows end last of all, when the
-new rules are in place: else the next packet would bring back what was.
+What has ended begins anew with its next packet, and then the rules of today decide about it. So
+flows end last of all, when the new rules are in place: else the next packet would bring back what
+was.
 """
 
 from __future__ import annotations
@@ -48,7 +50,9 @@ class Flows:
 
     def describe(self) -> str:
         count = len(self.flows)
-        return f"{count} flow{'s' * (count != 1)} {self.key[1]} {self.address} end{'s' * (count == 1)}"
+        return (
+            f"{count} flow{'s' * (count != 1)} {self.key[1]} {self.address} end{'s' * (count == 1)}"
+        )
 
     def create(self, indexes: Indexes) -> tuple[Op, ...]:
         return ()
@@ -88,7 +92,14 @@ _ICMP = {ICMP: "icmp", ICMPV6: "icmpv6"}
 
 def _command(flow: Flow) -> str:
     ends = flow.original
-    words = ["conntrack", "-D", "-f", f"ipv{flow.version}", "-p", _ICMP.get(ends.protocol, str(ends.protocol))]
+    words = [
+        "conntrack",
+        "-D",
+        "-f",
+        f"ipv{flow.version}",
+        "-p",
+        _ICMP.get(ends.protocol, str(ends.protocol)),
+    ]
     words += ["-s", ends.src, "-d", ends.dst]
     if ends.icmp is not None:
         name = _ICMP.get(ends.protocol, "icmp")
@@ -101,7 +112,8 @@ def _command(flow: Flow) -> str:
 
 @dataclass(frozen=True, slots=True)
 class EndUnfitFlows:
-    """The same for whatever does not fit by the time when all else is done: who sends meanwhile is still under the old rules."""
+    """The same for whatever does not fit by the time when all else is done: who sends meanwhile is
+    still under the old rules."""
 
     passages: Passages = field(repr=False)
 
@@ -113,7 +125,12 @@ class EndUnfitFlows:
         return DeleteUnfitFlows(self.passages)
 
     def shell(self) -> tuple[str, ...]:
-        return ("# flows that began meanwhile, under the old rules: `conntrack -L` shows them, `conntrack -D` ends them",)
+        return (
+            (
+                "# flows that began meanwhile, under the old rules: `conntrack -L` shows them, "
+                "`conntrack -D` ends them"
+            ),
+        )
 
     def undo(self) -> Op | None:
         return None

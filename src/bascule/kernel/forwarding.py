@@ -1,17 +1,22 @@
-"""Whether packets that are not for the machine are passed on (Documentation/networking/ip-sysctl.rst).
+"""Whether packets that are not for the machine are passed on
+(Documentation/networking/ip-sysctl.rst).
 
 One write turns it on, and changes more than that (Linux 5.10 to 6.18):
 
-* ``net.ipv4.ip_forward`` (inet_forward_change, net/ipv4/devinet.c) sets ``forwarding`` of each interface and of those that come,
-  and ``all.accept_redirects``: to 0 where it is turned on, to 1 where it is turned off.
-* ``net.ipv6.conf.all.forwarding`` (addrconf_fixup_forwarding, net/ipv6/addrconf.c) sets ``forwarding`` of each interface and of
-  those that come; off, it sets ``force_forwarding`` (Linux 6.17) of each interface to 0.
-* Whenever ``forwarding`` of IPv6 is turned on, of all or of one interface, the routes that routers have announced go, but on
-  interfaces whose ``accept_ra`` is 2 (rt6_purge_dflt_routers, net/ipv6/route.c). An interface that forwards hears no router
-  unless it is 2 (ipv6_accept_ra, include/net/ipv6.h).
+* ``net.ipv4.ip_forward`` (inet_forward_change, net/ipv4/devinet.c) sets ``forwarding`` of each
+  interface and of those that come, and ``all.accept_redirects``: to 0 where it is turned on, to 1
+  where it is turned off.
+* ``net.ipv6.conf.all.forwarding`` (addrconf_fixup_forwarding, net/ipv6/addrconf.c) sets
+  ``forwarding`` of each interface and of those that come; off, it sets ``force_forwarding`` (Linux
+  6.17) of each interface to 0.
+* Whenever ``forwarding`` of IPv6 is turned on, of all or of one interface, the routes that routers
+  have announced go, but on interfaces whose ``accept_ra`` is 2 (rt6_purge_dflt_routers,
+  net/ipv6/route.c). An interface that forwards hears no router unless it is 2 (ipv6_accept_ra,
+  include/net/ipv6.h).
 
-So what stands there before is looked at as a whole (:class:`Settings`), what should stand there after is worked out as a whole
-(:func:`turned_on`, :func:`put_back`), and :func:`steps` leads from one to the other on a way on which no route is lost.
+So what stands there before is looked at as a whole (:class:`Settings`), what should stand there
+after is worked out as a whole (:func:`turned_on`, :func:`put_back`), and :func:`steps` leads from
+one to the other on a way on which no route is lost.
 """
 
 from __future__ import annotations
@@ -19,16 +24,28 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
-from bascule.kernel.op import WORLD, Effect, Fact, Indexes, Key, Op, WriteSysctl, WriteSysctls, inside
+from bascule.kernel.op import (
+    WORLD,
+    Effect,
+    Fact,
+    Indexes,
+    Key,
+    Op,
+    WriteSysctl,
+    WriteSysctls,
+    inside,
+)
 
 SWITCH = {4: "net.ipv4.ip_forward", 6: "net.ipv6.conf.all.forwarding"}
-SWITCHES = {SWITCH[4]: 4, "net.ipv4.conf.all.forwarding": 4, SWITCH[6]: 6}  # each name that it goes by
+# each name that it goes by
+SWITCHES = {SWITCH[4]: 4, "net.ipv4.conf.all.forwarding": 4, SWITCH[6]: 6}
 ALL, DEFAULT, LOOPBACK = "all", "default", "lo"
 FORWARDING, FORCED = "forwarding", "force_forwarding"
 REDIRECTS, ROUTERS = "accept_redirects", "accept_ra"
 HEARD_ALWAYS = "2"  # accept_ra: routers are heard by an interface that forwards, too
 
-# What is written, or changed by what is written: of all interfaces together, of those that come, and of each.
+# What is written, or changed by what is written: of all interfaces together, of those that come,
+# and of each.
 OF_ALL = {4: (FORWARDING, REDIRECTS), 6: (FORWARDING,)}
 OF_DEFAULT = {4: (FORWARDING,), 6: (FORWARDING, ROUTERS)}
 OF_EACH = {4: (FORWARDING,), 6: (FORWARDING, ROUTERS, FORCED)}
@@ -38,9 +55,9 @@ Values = dict[str, dict[str, str]]  # by interface, or all, or default; then by 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The settings of one IP version as they stand in a namespace, those of labs' own interfaces left out. ``interfaces`` have
-    their index, by which one is known again that has got another name; ``routed`` are those with routes that a router has
-    announced."""
+    """The settings of one IP version as they stand in a namespace, those of labs' own interfaces
+    left out. ``interfaces`` have their index, by which one is known again that has got another
+    name; ``routed`` are those with routes that a router has announced."""
 
     version: int
     values: Values
@@ -51,8 +68,9 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What a lab's record keeps of the settings of one IP version: as they were ``before`` the first lab changed them, and what
-    they are to be once a run has begun to put them ``back``, so that the next one can end what it was killed in."""
+    """What a lab's record keeps of the settings of one IP version: as they were ``before`` the
+    first lab changed them, and what they are to be once a run has begun to put them ``back``, so
+    that the next one can end what it was killed in."""
 
     before: Values
     interfaces: Mapping[str, int] = field(default_factory=dict)
@@ -68,10 +86,14 @@ def sysctl(version: int, place: str, name: str) -> str:
 
 
 def turned(now: Settings, on: bool) -> Values:
-    """What stands there when it is on, or off. On: who has heard routers goes on hearing them. Off: who has accepted no ICMP
-    redirects still does not."""
+    """What stands there when it is on, or off. On: who has heard routers goes on hearing them. Off:
+    who has accepted no ICMP redirects still does not."""
     if on:
-        hearing = {place for place, found in now.values.items() if found.get(FORWARDING) == "0" and place != LOOPBACK}
+        hearing = {
+            place
+            for place, found in now.values.items()
+            if found.get(FORWARDING) == "0" and place != LOOPBACK
+        }
         return _switched(_heard_always(now.values, hearing), "1")
     values = _switched(now.values, "0")
     if REDIRECTS in values[ALL]:
@@ -88,8 +110,8 @@ def _heard_always(values: Values, places: Collection[str]) -> Values:
 
 
 def put_back(now: Settings, memory: Memory) -> Values:
-    """What was there before, wherever what is there now is as it was left; what somebody else has changed since is his. An
-    interface that came since gets what it would have got."""
+    """What was there before, wherever what is there now is as it was left; what somebody else has
+    changed since is his. An interface that came since gets what it would have got."""
     left = _left(memory.before)
     names = {index: name for name, index in memory.interfaces.items() if name in memory.before}
     target: Values = {}
@@ -98,15 +120,17 @@ def put_back(now: Settings, memory: Memory) -> Values:
         before, ours = memory.before.get(then, {}), left.get(then, {})
         begun = memory.back.get(place, {})
         target[place] = {
-            name: begun.get(name, before.get(name, value) if value == ours.get(name, value) else value)
+            name: begun.get(
+                name, before.get(name, value) if value == ours.get(name, value) else value
+            )
             for name, value in found.items()
         }
     return target
 
 
 def _left(before: Values) -> Values:
-    """What we have made of it. An interface that passed packets on may have been made to hear routers, too, by a run that met it
-    while another one put things back."""
+    """What we have made of it. An interface that passed packets on may have been made to hear
+    routers, too, by a run that met it while another one put things back."""
     if before.get(ALL, {}).get(FORWARDING, "0") != "0":
         return turned(Settings(0, before, {}), on=False)
     return _switched(_heard_always(before, before), "1")
@@ -131,16 +155,25 @@ def _copied(values: Values) -> Values:
 
 
 def steps(now: Settings, target: Values) -> tuple[WriteSysctl, ...]:
-    """The writes that lead from what is there to ``target``. Where one of them turns forwarding on, all whose routes count hear
-    routers until the end, so that none is lost."""
+    """The writes that lead from what is there to ``target``. Where one of them turns forwarding on,
+    all whose routes count hear routers until the end, so that none is lost."""
     if target == now.values:
         return ()
     way = _Way(now)
     if any(found.get(FORWARDING, "0") != "0" for found in target.values()):
-        hear = [place for place, found in target.items() if found.get(ROUTERS) == HEARD_ALWAYS or place in now.routed]
+        hear = [
+            place
+            for place, found in target.items()
+            if found.get(ROUTERS) == HEARD_ALWAYS or place in now.routed
+        ]
         way.write({place: {ROUTERS: HEARD_ALWAYS} for place in hear})
     way.turn(target[ALL][FORWARDING])
-    way.write({place: {name: value for name, value in found.items() if name != ROUTERS} for place, found in target.items()})
+    way.write(
+        {
+            place: {name: value for name, value in found.items() if name != ROUTERS}
+            for place, found in target.items()
+        }
+    )
     way.write(target)
     return tuple(way.writes)
 
@@ -159,7 +192,9 @@ class _Way:
                 if self._there[place].get(name) != value:
                     self._there[place][name] = value
                     key = sysctl(self._now.version, place, name)
-                    self.writes.append(WriteSysctl(self._now.node, key, value, gone=place in self._now.interfaces))
+                    self.writes.append(
+                        WriteSysctl(self._now.node, key, value, gone=place in self._now.interfaces)
+                    )
 
     def turn(self, value: str) -> None:
         if self._there.get(ALL, {}).get(FORWARDING) != value:
@@ -169,8 +204,9 @@ class _Way:
 
 @dataclass(frozen=True, slots=True)
 class Forwarding:
-    """The world, or a node, passes packets of this IP version on. ``now`` is what stands there; ``back`` what is to stand there
-    when it has gone, None where it is not ours to put anything back."""
+    """The world, or a node, passes packets of this IP version on. ``now`` is what stands there;
+    ``back`` what is to stand there when it has gone, None where it is not ours to put anything
+    back."""
 
     version: int
     on: bool = True
@@ -192,47 +228,70 @@ class Forwarding:
 
     def describe(self) -> str:
         also = ", with the settings that it changed" if self.back is not None else ""
-        return f"{'' if self.on else 'no '}forwarding of IPv{self.version}{f' in {self.node}' if self.node else ''}{also}"
+        return (
+            f"{'' if self.on else 'no '}forwarding of "
+            f"IPv{self.version}{f' in {self.node}' if self.node else ''}{also}"
+        )
 
     def create(self, indexes: Indexes) -> tuple[Op, ...]:
         now = _untouched(self.version, not self.on, self.node)
         return (SetForwarding(now, turned(now, self.on), anywhere=not self.node),)
 
     def remove(self, indexes: Indexes) -> tuple[Op, ...]:
-        return (SetForwarding(self.now, self.back),) if self.now is not None and self.back is not None else ()
+        return (
+            (SetForwarding(self.now, self.back),)
+            if self.now is not None and self.back is not None
+            else ()
+        )
 
     def change_from(self, old: Fact, indexes: Indexes) -> tuple[Op, ...] | None:
         now = old.now if isinstance(old, Forwarding) else None
-        return (SetForwarding(now, turned(now, self.on)),) if now is not None else self.create(indexes)
+        return (
+            (SetForwarding(now, turned(now, self.on)),) if now is not None else self.create(indexes)
+        )
 
     def differences(self, old: Fact) -> tuple[str, ...]:
         now = old.now if isinstance(old, Forwarding) else None
         if now is None or not self.on:
             return ("is off" if self.on else "is on",)
         on = turned(now, on=True)
-        hear = [place for place, found in on.items() if found.get(ROUTERS) != now.values[place].get(ROUTERS) and place != DEFAULT]
+        hear = [
+            place
+            for place, found in on.items()
+            if found.get(ROUTERS) != now.values[place].get(ROUTERS) and place != DEFAULT
+        ]
         told = ["is off"]
         if hear:
-            told.append(f"{', '.join(hear)} {'goes' if len(hear) == 1 else 'go'} on hearing routers ({ROUTERS} {HEARD_ALWAYS})")
+            told.append(
+                f"{', '.join(hear)} {'goes' if len(hear) == 1 else 'go'} on hearing routers "
+                f"({ROUTERS} {HEARD_ALWAYS})"
+            )
         if on[ALL].get(REDIRECTS) != now.values[ALL].get(REDIRECTS):
             told.append("as a router, it accepts no ICMP redirects")
         return tuple(told)
 
 
 def _untouched(version: int, on: bool, node: str) -> Settings:
-    """The settings of a new namespace, where nobody has set any: a node may have been made where the machine passes IPv4 on, and
-    then does so, too (devinet_init_net, net/ipv4/devinet.c)."""
+    """The settings of a new namespace, where nobody has set any: a node may have been made where
+    the machine passes IPv4 on, and then does so, too (devinet_init_net, net/ipv4/devinet.c)."""
     usual = {FORWARDING: "1" if on else "0", REDIRECTS: "0" if on else "1", ROUTERS: "1"}
     if node:
-        return Settings(version, {ALL: {name: usual[name] for name in OF_ALL[version]}}, {}, node=node)
+        return Settings(
+            version, {ALL: {name: usual[name] for name in OF_ALL[version]}}, {}, node=node
+        )
     places = ((ALL, OF_ALL), (DEFAULT, OF_DEFAULT))
-    return Settings(version, {place: {name: usual[name] for name in names[version]} for place, names in places}, {})
+    return Settings(
+        version,
+        {place: {name: usual[name] for name in names[version]} for place, names in places},
+        {},
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class SetForwarding:
-    """``sysctl -w`` of the switch, and of what has to be set before and after it. ``anywhere``: on a machine that was not looked
-    at, of whose interfaces the command line has to find out itself."""
+    """``sysctl -w`` of the switch, and of what has to be set before and after it. ``anywhere``: on
+    a machine that was not looked at, of whose interfaces the command line has to find out
+    itself."""
 
     now: Settings
     target: Values
@@ -246,19 +305,28 @@ class SetForwarding:
         return WriteSysctls(self.node, steps(self.now, self.target))
 
     def shell(self) -> tuple[str, ...]:
-        lines = [inside(self.node, "sysctl", "-qw", f"{each.key}={each.value}") for each in steps(self.now, self.target)]
+        lines = [
+            inside(self.node, "sysctl", "-qw", f"{each.key}={each.value}")
+            for each in steps(self.now, self.target)
+        ]
         if self.anywhere and self.now.version == 6:
             hear = f"{_everywhere('1', HEARD_ALWAYS)}  # who forwards hears routers only so"
             return (hear, *(line for line in lines if ROUTERS not in line))
         return tuple(lines)
 
     def undo(self) -> Op | None:
-        return replace(self, now=replace(self.now, values=self.target), target=self.now.values, anywhere=False)
+        return replace(
+            self, now=replace(self.now, values=self.target), target=self.now.values, anywhere=False
+        )
 
 
 def _everywhere(old: str, new: str) -> str:
-    """Of all interfaces and those that come, in sh: who has this value of ``accept_ra`` gets that one."""
-    rest = f"[[ $each == */{ALL}/* || $each == */{LOOPBACK}/* || $(< $each) != {old} ]] || echo {new} > $each"
+    """Of all interfaces and those that come, in sh: who has this value of ``accept_ra`` gets that
+    one."""
+    rest = (
+        f"[[ $each == */{ALL}/* || $each == */{LOOPBACK}/* || $(< $each) != {old} ]] || echo "
+        f"{new} > $each"
+    )
     return f"for each in /proc/sys/net/ipv6/conf/*/{ROUTERS}; do {rest}; done"
 
 

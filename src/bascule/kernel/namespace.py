@@ -5,15 +5,27 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass, field
 
-from bascule.kernel.op import DropNamespace, Effect, Fact, Indexes, Key, MakeNamespace, Op, Settings, inside, ip
+from bascule.kernel.op import (
+    DropNamespace,
+    Effect,
+    Fact,
+    Indexes,
+    Key,
+    MakeNamespace,
+    Op,
+    Settings,
+    inside,
+    ip,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Namespace:
-    """A namespace exists under this name. ``cookie`` (SO_NETNS_COOKIE) tells it from another that later bears its name;
-    ``alive`` is False for a pin in /run/netns without a namespace, which a crash can leave. ``source`` is the path of a namespace
-    that somebody else has made, and that goes on without us. ``settings`` are sysctls that it is made with; whoever changes them
-    later has his reasons."""
+    """A namespace exists under this name. ``cookie`` (SO_NETNS_COOKIE) tells it from another that
+    later bears its name; ``alive`` is False for a pin in /run/netns without a namespace, which a
+    crash can leave. ``source`` is the path of a namespace that somebody else has made, and that
+    goes on without us. ``settings`` are sysctls that it is made with; whoever changes them later
+    has his reasons."""
 
     name: str
     alive: bool = True
@@ -41,7 +53,11 @@ class Namespace:
         return f"namespace {self.name}" + (f", which is {self.source}" if self.source else "")
 
     def create(self, indexes: Indexes) -> tuple[Op, ...]:
-        return (AttachNamespace(self.name, self.source) if self.source else AddNamespace(self.name, self.settings),)
+        return (
+            AttachNamespace(self.name, self.source)
+            if self.source
+            else AddNamespace(self.name, self.settings),
+        )
 
     def remove(self, indexes: Indexes) -> tuple[Op, ...]:
         return (DeleteNamespace(self.name, self.alive, self.source),)
@@ -71,7 +87,10 @@ class AddNamespace:
 
     def shell(self) -> tuple[str, ...]:
         words = [f"{key}={value}" for key, value in self.settings]
-        return (ip("", "netns", "add", self.name), *((inside(self.name, "sysctl", "-qw", *words),) if words else ()))
+        return (
+            ip("", "netns", "add", self.name),
+            *((inside(self.name, "sysctl", "-qw", *words),) if words else ()),
+        )
 
     def undo(self) -> Op | None:
         return DeleteNamespace(self.name)
@@ -106,7 +125,8 @@ class AttachNamespace:
 
 @dataclass(frozen=True, slots=True)
 class DeleteNamespace:
-    """``ip netns del``. There is no way back: what was and what ran inside is gone, unless it is somebody else's (``source``)."""
+    """``ip netns del``. There is no way back: what was and what ran inside is gone, unless it is
+    somebody else's (``source``)."""
 
     name: str
     alive: bool = True

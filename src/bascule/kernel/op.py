@@ -1,10 +1,12 @@
 """The two protocols that every kernel noun fulfils, and the effects that an operation can have.
 
-A *fact* is a frozen value with a key; desired and observed facts are the same types, so that one keyed diff serves all.
-An *operation* is one value that knows in which namespace it acts, its effect, the shell commands that say the same, and
-its undo. Effects are data as well: only :mod:`bascule.host` carries them out.
+A *fact* is a frozen value with a key; desired and observed facts are the same types, so that one
+keyed diff serves all. An *operation* is one value that knows in which namespace it acts, its
+effect, the shell commands that say the same, and its undo. Effects are data as well: only
+:mod:`bascule.host` carries them out.
 
-``node`` is the name of a namespace in /run/netns; the empty string is the world, the namespace that plays the host.
+``node`` is the name of a namespace in /run/netns; the empty string is the world, the namespace that
+plays the host.
 """
 
 from __future__ import annotations
@@ -23,8 +25,9 @@ WORLD = ""
 
 
 class Netlink(NamedTuple):
-    """One rtnetlink message. Where ``fd_of`` names a namespace, the 4 bytes of the body at ``fd_at`` are to hold a
-    file descriptor of it: descriptors exist only where the message is sent."""
+    """One rtnetlink message. Where ``fd_of`` names a namespace, the 4 bytes of the body at
+    ``fd_at`` are to hold a file descriptor of it: descriptors exist only where the message is
+    sent."""
 
     node: str
     request: Request
@@ -33,8 +36,9 @@ class Netlink(NamedTuple):
 
 
 class MakeNamespace(NamedTuple):
-    """unshare(CLONE_NEWNET) and a bind mount of it in /run/netns: what ``ip netns add`` does, with sysctls that are set before it
-    has its name. With ``source``, the path of a namespace, only the mount, of that one: ``ip netns attach``."""
+    """unshare(CLONE_NEWNET) and a bind mount of it in /run/netns: what ``ip netns add`` does, with
+    sysctls that are set before it has its name. With ``source``, the path of a namespace, only the
+    mount, of that one: ``ip netns attach``."""
 
     name: str
     source: str = ""
@@ -42,17 +46,18 @@ class MakeNamespace(NamedTuple):
 
 
 class DropNamespace(NamedTuple):
-    """Unmount and remove the pin in /run/netns: what ``ip netns del`` does. The kernel frees it with its last user. ``alive`` is
-    False for a pin without a namespace."""
+    """Unmount and remove the pin in /run/netns: what ``ip netns del`` does. The kernel frees it
+    with its last user. ``alive`` is False for a pin without a namespace."""
 
     name: str
     alive: bool = True
 
 
 class WriteSysctl(NamedTuple):
-    """Write below /proc/sys from inside the namespace. The answer is the value that stood there, but for something that has just
-    been made (``fresh``): it goes with that. Of an interface of the lab's own (``own``) only the undoing needs to know it.
-    ``gone``: it may have gone, with an interface, and then there is nothing to do."""
+    """Write below /proc/sys from inside the namespace. The answer is the value that stood there,
+    but for something that has just been made (``fresh``): it goes with that. Of an interface of the
+    lab's own (``own``) only the undoing needs to know it. ``gone``: it may have gone, with an
+    interface, and then there is nothing to do."""
 
     node: str
     key: str
@@ -63,16 +68,17 @@ class WriteSysctl(NamedTuple):
 
 
 class WriteSysctls(NamedTuple):
-    """Several in a row in one namespace: as one change, because the first brings others about. What stands there already is not
-    written. The answer is what stood there of what a node is asked to pass on."""
+    """Several in a row in one namespace: as one change, because the first brings others about. What
+    stands there already is not written. The answer is what stood there of what a node is asked to
+    pass on."""
 
     node: str
     writes: tuple[WriteSysctl, ...]
 
 
 class WriteFile(NamedTuple):
-    """Write a text file in place (a bind mount keeps the inode), or remove it where ``content`` is None. The ``server`` that
-    reads it is told."""
+    """Write a text file in place (a bind mount keeps the inode), or remove it where ``content`` is
+    None. The ``server`` that reads it is told."""
 
     path: str
     content: str | None
@@ -95,8 +101,9 @@ class ChangeMode(NamedTuple):
 
 
 class RunNft(NamedTuple):
-    """One ``nft -f -`` transaction. Where it makes ``table`` out of ``made_of``, the answer is what nft prints of it then.
-    Nothing is done where the rule ``unless``, the key of its fact, is there."""
+    """One ``nft -f -`` transaction. Where it makes ``table`` out of ``made_of``, the answer is what
+    nft prints of it then. Nothing is done where the rule ``unless``, the key of its fact, is
+    there."""
 
     text: str
     table: str = ""
@@ -105,15 +112,16 @@ class RunNft(NamedTuple):
 
 
 class DropRule(NamedTuple):
-    """Delete our rule, told by the key of its fact, from a foreign chain: the one of this handle, or with 0 as often as it is
-    there."""
+    """Delete our rule, told by the key of its fact, from a foreign chain: the one of this handle,
+    or with 0 as often as it is there."""
 
     rule: Key
     handle: int
 
 
 class RunService(NamedTuple):
-    """Start the program that serves with this configuration, and end any other one with the same ``prefix``."""
+    """Start the program that serves with this configuration, and end any other one with the same
+    ``prefix``."""
 
     prefix: str
     config: str
@@ -142,7 +150,8 @@ class DeleteFlows(NamedTuple):
 
 
 class DeleteUnfitFlows(NamedTuple):
-    """Look at all flows, and delete those that do not fit (:class:`bascule.kernel.passage.Judge`)."""
+    """Look at all flows, and delete those that do not fit
+    (:class:`bascule.kernel.passage.Judge`)."""
 
     passages: Passages
 
@@ -168,7 +177,8 @@ Effect = (
 
 
 class Op(Protocol):
-    """One change. ``shell()`` gives the lines of sh that do the same; ``undo()`` is None where there is no way back."""
+    """One change. ``shell()`` gives the lines of sh that do the same; ``undo()`` is None where
+    there is no way back."""
 
     @property
     def node(self) -> str: ...
@@ -180,9 +190,9 @@ class Op(Protocol):
 class Fact(Protocol):
     """One thing that is true of the kernel.
 
-    ``within`` holds the marks of the things that take this fact with them when they go; ``contains`` the marks that
-    this fact gives to others. ``change_from`` gives None where the kernel can't change one into the other: then the old
-    one is removed and this one created.
+    ``within`` holds the marks of the things that take this fact with them when they go;
+    ``contains`` the marks that this fact gives to others. ``change_from`` gives None where the
+    kernel can't change one into the other: then the old one is removed and this one created.
     """
 
     @property
@@ -201,13 +211,15 @@ class Fact(Protocol):
 
 
 class Indexes:
-    """Interface indexes by (node, name): the kernel's own for what exists, chosen ones for what is to be made.
+    """Interface indexes by (node, name): the kernel's own for what exists, chosen ones for what is
+    to be made.
 
-    An index chosen here spares the look-up after each creation. In the world's namespace a lab takes its indexes from a
-    range of its own, so that a link tells by its index who made it. The kernel gives out the others by counting
-    (dev_index_reserve() in net/core/dev.c) and takes one again only after 2³¹: a machine that starts containers all day comes to
-    a hundred thousand within months, but never to a billion. One bit tells the interfaces of all labs from the others: for nft
-    to compare with a range costs twice as much.
+    An index chosen here spares the look-up after each creation. In the world's namespace a lab
+    takes its indexes from a range of its own, so that a link tells by its index who made it. The
+    kernel gives out the others by counting (dev_index_reserve() in net/core/dev.c) and takes one
+    again only after 2³¹: a machine that starts containers all day comes to a hundred thousand
+    within months, but never to a billion. One bit tells the interfaces of all labs from the others:
+    for nft to compare with a range costs twice as much.
     """
 
     SLOT_SIZE = 400_000  # twice MAX_ATTACHMENTS of topology/load.py: as many bridges again
@@ -215,13 +227,16 @@ class Indexes:
     FIRST = BIT
     SLOTS = 2_500
     ALL = range(FIRST, FIRST + SLOTS * SLOT_SIZE)  # of all labs
-    FIRST_IN_NODE = 100  # above lo and the fallback devices that modules such as sit put into each namespace
+    # above lo and the fallback devices that modules such as sit put into each namespace
+    FIRST_IN_NODE = 100
 
     def __init__(self, slot: int = 0) -> None:
         self._known: dict[tuple[str, str], int] = {}
         self._used: dict[str, set[int]] = {}
         self._next: dict[str, int] = {}
-        self.range = range(self.FIRST + slot * self.SLOT_SIZE, self.FIRST + (slot + 1) * self.SLOT_SIZE)
+        self.range = range(
+            self.FIRST + slot * self.SLOT_SIZE, self.FIRST + (slot + 1) * self.SLOT_SIZE
+        )
 
     @classmethod
     def of_range(cls, numbers: range) -> Indexes:
@@ -254,7 +269,8 @@ class Indexes:
     def renew(self, node: str, name: str) -> int:
         """Choose an index that is free, for an interface that is about to be made."""
         used = self._used.setdefault(node, set())
-        # The first of a range stands in rules: nft would print it as the name of the interface that has it.
+        # The first of a range stands in rules: nft would print it as the name of the interface that
+        # has it.
         index = self._next.get(node, self.FIRST_IN_NODE if node else self.range.start + 1)
         while index in used:
             index += 1

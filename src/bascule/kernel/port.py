@@ -1,7 +1,8 @@
 """Flags of bridge ports (bridge(8), IFLA_BRPORT_* in linux/if_link.h).
 
-``isolated``: the port exchanges frames only with ports that are not isolated, and with the bridge itself. ``hairpin``: a frame
-may leave by the port that it came by, which a node needs to reach itself by an address that is translated on the bridge.
+``isolated``: the port exchanges frames only with ports that are not isolated, and with the bridge
+itself. ``hairpin``: a frame may leave by the port that it came by, which a node needs to reach
+itself by an address that is translated on the bridge.
 """
 
 from __future__ import annotations
@@ -73,7 +74,19 @@ class SetPortFlag:
         return Netlink(WORLD, Request(rt.NEWLINK, 0, body))
 
     def shell(self) -> tuple[str, ...]:
-        return (ip("", "link", "set", "dev", self.name, "type", "bridge_slave", self.flag, "on" if self.on else "off"),)
+        return (
+            ip(
+                "",
+                "link",
+                "set",
+                "dev",
+                self.name,
+                "type",
+                "bridge_slave",
+                self.flag,
+                "on" if self.on else "off",
+            ),
+        )
 
     def undo(self) -> Op | None:
         return SetPortFlag(self.name, self.index, self.flag, not self.on)

@@ -1,4 +1,5 @@
-"""Routes of the main table, and ::1 on a bridge (ip-route(8); RTM_NEWROUTE in rtnetlink(7), linux/rtnetlink.h)."""
+"""Routes of the main table, and ::1 on a bridge (ip-route(8); RTM_NEWROUTE in rtnetlink(7),
+linux/rtnetlink.h)."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ from bascule.wire.message import CREATE, EXCL, REPLACE, Request
 class Route:
     """``to`` (text, ``10.0.0.0/8``) is reached through ``via`` (empty: directly) on ``device``.
 
-    ``metric`` is the kernel's priority: 0 where none was given for IPv4, 1024 for IPv6 (IP6_RT_PRIO_USER).
+    ``metric`` is the kernel's priority: 0 where none was given for IPv4, 1024 for IPv6
+    (IP6_RT_PRIO_USER).
     """
 
     node: str
@@ -63,7 +65,11 @@ class Route:
         return (f"is {' '.join(old.words())}",) if isinstance(old, Route) else ()
 
 
-_KINDS = {"add": (rt.NEWROUTE, CREATE | EXCL), "replace": (rt.NEWROUTE, CREATE | REPLACE), "del": (rt.DELROUTE, 0)}
+_KINDS = {
+    "add": (rt.NEWROUTE, CREATE | EXCL),
+    "replace": (rt.NEWROUTE, CREATE | REPLACE),
+    "del": (rt.DELROUTE, 0),
+}
 _REVERSE = {"add": "del", "del": "add"}
 
 
@@ -87,11 +93,14 @@ class ChangeRoute:
         family = family_of(network)
         kind, flags = _KINDS[self.verb]
         if kind == rt.DELROUTE:
-            protocol, scope = 0, rt.RT_SCOPE_NOWHERE  # what ip(8) sends: whatever protocol and scope it has
+            # what ip(8) sends: whatever protocol and scope it has
+            protocol, scope = 0, rt.RT_SCOPE_NOWHERE
         else:
             direct = family == AF_INET and not r.via
             protocol, scope = rt.RTPROT_BOOT, rt.RT_SCOPE_LINK if direct else rt.RT_SCOPE_UNIVERSE
-        header = rt.RTMSG.pack(family, int(length), 0, 0, rt.RT_TABLE_MAIN, protocol, scope, rt.RTN_UNICAST, 0)
+        header = rt.RTMSG.pack(
+            family, int(length), 0, 0, rt.RT_TABLE_MAIN, protocol, scope, rt.RTN_UNICAST, 0
+        )
         values: dict[str, object] = {}
         if length != "0":
             values["dst"] = pack_address(network)
@@ -118,11 +127,12 @@ _LOOPBACK = "::1"
 
 @dataclass(frozen=True, slots=True)
 class LoopbackRoute:
-    """::1 is this machine's on ``device``, too, so that answers to connections that it has opened may come in there: a loopback
-    address is looked up strictly by interface (rt6_need_strict, net/ipv6/route.c). IPv4 has a setting for it, route_localnet.
+    """::1 is this machine's on ``device``, too, so that answers to connections that it has opened
+    may come in there: a loopback address is looked up strictly by interface (rt6_need_strict,
+    net/ipv6/route.c). IPv4 has a setting for it, route_localnet.
 
-    Two routes to one address need two metrics, and the interface's index is one that no other has; all are higher than that of
-    the kernel's own on lo, which stays the way to it."""
+    Two routes to one address need two metrics, and the interface's index is one that no other has;
+    all are higher than that of the kernel's own on lo, which stays the way to it."""
 
     device: str
 
@@ -172,8 +182,12 @@ class ChangeLoopbackRoute:
 
     def effect(self) -> Effect:
         kind, flags = _KINDS["add" if self.add else "del"]
-        protocol, scope = (rt.RTPROT_BOOT, rt.RT_SCOPE_UNIVERSE) if self.add else (0, rt.RT_SCOPE_NOWHERE)
-        header = rt.RTMSG.pack(AF_INET6, 128, 0, 0, rt.RT_TABLE_LOCAL, protocol, scope, rt.RTN_LOCAL, 0)
+        protocol, scope = (
+            (rt.RTPROT_BOOT, rt.RT_SCOPE_UNIVERSE) if self.add else (0, rt.RT_SCOPE_NOWHERE)
+        )
+        header = rt.RTMSG.pack(
+            AF_INET6, 128, 0, 0, rt.RT_TABLE_LOCAL, protocol, scope, rt.RTN_LOCAL, 0
+        )
         values: dict[str, object] = {"dst": pack_address(_LOOPBACK), "oif": self.index}
         if self.add:
             values["priority"] = self.index

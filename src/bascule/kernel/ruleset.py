@@ -1,11 +1,13 @@
 """Firewall rules (nft(8)).
 
-Where net.bridge.bridge-nf-call-iptables is 1, the kernel sends frames that only cross a bridge through the FORWARD hook of
-the machine's IP firewall, and a policy of drop there (Docker's habit) cuts nodes of one network from each other. Accepting in a
-table of our own does not help: a packet has to pass every base chain of the hook. Turning the sysctl off would change
-the machine for everybody. So one rule goes to the head of the chain that drops, for frames that come from and go to this
-very bridge; a comment marks it as ours, and `down` takes out that rule and nothing else. The same for what comes from a bridge or
-goes to it where the lab asks for a way out or in: its own table (:mod:`bascule.plan.firewall`) has judged that already.
+Where net.bridge.bridge-nf-call-iptables is 1, the kernel sends frames that only cross a bridge
+through the FORWARD hook of the machine's IP firewall, and a policy of drop there (Docker's habit)
+cuts nodes of one network from each other. Accepting in a table of our own does not help: a packet
+has to pass every base chain of the hook. Turning the sysctl off would change the machine for
+everybody. So one rule goes to the head of the chain that drops, for frames that come from and go to
+this very bridge; a comment marks it as ours, and `down` takes out that rule and nothing else. The
+same for what comes from a bridge or goes to it where the lab asks for a way out or in: its own
+table (:mod:`bascule.plan.firewall`) has judged that already.
 """
 
 from __future__ import annotations
@@ -30,8 +32,8 @@ def is_plain(name: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class ForwardAccept:
-    """A foreign base chain lets pass what stays ``within`` the bridge, comes ``from`` it or goes ``to`` it. The rule is there
-    ``copies`` times; ``handles`` are the kernel's numbers of them."""
+    """A foreign base chain lets pass what stays ``within`` the bridge, comes ``from`` it or goes
+    ``to`` it. The rule is there ``copies`` times; ``handles`` are the kernel's numbers of them."""
 
     family: str
     table: str
@@ -62,7 +64,8 @@ class ForwardAccept:
         return f"{COMMENT}{self.way} {self.bridge}"
 
     def place(self) -> str:
-        """The chain in nft's words. nft takes no quotes here, so that only plain names can be dealt with (:func:`is_plain`)."""
+        """The chain in nft's words. nft takes no quotes here, so that only plain names can be dealt
+        with (:func:`is_plain`)."""
         return f"{self.family} {self.table} {self.chain}"
 
     def matches(self) -> str:
@@ -71,7 +74,10 @@ class ForwardAccept:
         return " ".join(f'{name} "{self.bridge}"' for name, is_asked in asked.items() if is_asked)
 
     def describe(self) -> str:
-        return f"rule in {self.family} {self.table} {self.chain}: accept what {_VERBS[self.way]} {self.bridge}"
+        return (
+            f"rule in {self.family} {self.table} {self.chain}: accept what {_VERBS[self.way]} "
+            f"{self.bridge}"
+        )
 
     def create(self, indexes: Indexes) -> tuple[Op, ...]:
         return (InsertRule(self),)
@@ -80,7 +86,11 @@ class ForwardAccept:
         return tuple(DeleteRule(self, handle) for handle in self.handles) or (DeleteRule(self),)
 
     def change_from(self, old: Fact, indexes: Indexes) -> tuple[Op, ...] | None:
-        return tuple(DeleteRule(self, handle) for handle in old.handles[1:]) if isinstance(old, ForwardAccept) else ()
+        return (
+            tuple(DeleteRule(self, handle) for handle in old.handles[1:])
+            if isinstance(old, ForwardAccept)
+            else ()
+        )
 
     def differences(self, old: Fact) -> tuple[str, ...]:
         return (f"is there {old.copies} times",) if isinstance(old, ForwardAccept) else ()
@@ -88,7 +98,8 @@ class ForwardAccept:
 
 @dataclass(frozen=True, slots=True)
 class InsertRule:
-    """``nft insert rule``. ``back``: it undoes a deletion that may not have been made, or not of the last one."""
+    """``nft insert rule``. ``back``: it undoes a deletion that may not have been made, or not of
+    the last one."""
 
     rule: ForwardAccept
     back: bool = False
@@ -130,12 +141,18 @@ class DeleteRule:
         place = f"{r.family} {shlex.quote(r.table)} {shlex.quote(r.chain)}"
         if self.handle:
             return (f"nft delete rule {place} handle {self.handle}",)
-        # As nft lists it, with its comment, without, or with one of iptables, whose text it does not show.
+        # As nft lists it, with its comment, without, or with one of iptables, whose text it does
+        # not show.
         xt, counter = '(xt match "comment" +)?', "(counter packets [0-9]+ bytes [0-9]+ +)?"
         matches = _SPECIAL.sub(r"\\\g<0>", r.matches())
         line = f'^\\s*{matches} +{xt}{counter}accept( comment "{COMMENT}[^"]*")? # handle ([0-9]+)$'
         find = shlex.quote(f"s/{line}/\\4/p")
-        return (f"nft -a list chain {place} | sed -nE {find} | xargs -rn1 nft delete rule {place} handle",)
+        return (
+            (
+                f"nft -a list chain {place} | sed -nE {find} | xargs -rn1 nft delete rule {place} "
+                f"handle"
+            ),
+        )
 
     def undo(self) -> Op | None:
         return InsertRule(self.rule, back=True)

@@ -1,8 +1,8 @@
 """Programs that serve a lab for as long as it is up: its name servers (dnsmasq(8)).
 
-A server is known by the lab's mark, which it carries in its environment, and by the network namespace that it runs in; which one
-it is says its command line, which names its configuration. The configuration's name holds a digest of its text, so that another
-text is another server.
+A server is known by the lab's mark, which it carries in its environment, and by the network
+namespace that it runs in; which one it is says its command line, which names its configuration. The
+configuration's name holds a digest of its text, so that another text is another server.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ RESOLV_CONF = "/etc/resolv.conf"
 
 
 class Upstream(NamedTuple):
-    """Whom a lab's servers ask what they don't know: those that ``file`` (resolv.conf(5)) names just then, and these ``servers``.
-    ``through``: the server is the machine's own, on its loopback, and pasta leads there."""
+    """Whom a lab's servers ask what they don't know: those that ``file`` (resolv.conf(5)) names
+    just then, and these ``servers``. ``through``: the server is the machine's own, on its loopback,
+    and pasta leads there."""
 
     file: str = RESOLV_CONF
     servers: tuple[str, ...] = ()
@@ -27,8 +28,9 @@ class Upstream(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class NameServer:
-    """A dnsmasq runs in the world with this configuration. ``prefix`` is what all of its configurations begin with. ``deaf``: it
-    could not read its files when it was started, and does not look again. ``stopped`` (SIGSTOP): it answers nobody."""
+    """A dnsmasq runs in the world with this configuration. ``prefix`` is what all of its
+    configurations begin with. ``deaf``: it could not read its files when it was started, and does
+    not look again. ``stopped`` (SIGSTOP): it answers nobody."""
 
     prefix: str
     config: str
@@ -62,7 +64,9 @@ class NameServer:
 
     def change_from(self, old: Fact, indexes: Indexes) -> tuple[Op, ...] | None:
         if isinstance(old, NameServer) and old.deaf:
-            return None  # ended before what it reads is put right: who is killed in between finds none, and starts one
+            # ended before what it reads is put right: who is killed in between finds none, and
+            # starts one
+            return None
         return (*old.remove(indexes), *self.create(indexes))
 
     def differences(self, old: Fact) -> tuple[str, ...]:

@@ -1,7 +1,8 @@
-"""A veth pair of the lab's whose end in the world somebody has moved into another namespace (`ip link set DEV netns NAME`).
+"""A veth pair of the lab's whose end in the world somebody has moved into another namespace (`ip
+link set DEV netns NAME`).
 
-The end is not to be known there: its index is a lab's only in the world, and may be another now. But the other one still is in
-its node; and who deletes one end deletes both.
+The end is not to be known there: its index is a lab's only in the world, and may be another now.
+But the other one still is in its node; and who deletes one end deletes both.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from bascule.wire.message import Request
 
 @dataclass(frozen=True, slots=True)
 class Stray:
-    """``name`` in ``node`` is the end of a pair of the lab's whose other end is not in the world. Nobody ever wants one. It is no
-    part of the namespace that it is in: what a process keeps of that when the lab goes would still hold the other end."""
+    """``name`` in ``node`` is the end of a pair of the lab's whose other end is not in the world.
+    Nobody ever wants one. It is no part of the namespace that it is in: what a process keeps of
+    that when the lab goes would still hold the other end."""
 
     node: str
     name: str

@@ -9,7 +9,8 @@ from bascule.kernel.op import Effect, Fact, Indexes, Key, Op, WriteSysctl, insid
 
 @dataclass(frozen=True, slots=True)
 class Sysctl:
-    """``key`` (dotted, below ``net.``) has this value in ``node``. ``prior`` is what stood there before bascule."""
+    """``key`` (dotted, below ``net.``) has this value in ``node``. ``prior`` is what stood there
+    before bascule."""
 
     node: str
     name: str
@@ -23,7 +24,9 @@ class Sysctl:
     @property
     def within(self) -> tuple[Key, ...]:
         words = self.name.split("/" if "/" in self.name else ".")
-        interface = words[3] if words[2:3] == ["conf"] and words[3] not in ("all", "default") else ""
+        interface = (
+            words[3] if words[2:3] == ["conf"] and words[3] not in ("all", "default") else ""
+        )
         return (("namespace", self.node), *((("link", self.node, interface),) if interface else ()))
 
     @property
@@ -49,8 +52,8 @@ class Sysctl:
 
 @dataclass(frozen=True, slots=True)
 class SetSysctl:
-    """``sysctl -w``. ``old`` is empty where it is not known. ``fresh``: of a link that was just made, which takes it along;
-    ``own``: of one that the lab made before."""
+    """``sysctl -w``. ``old`` is empty where it is not known. ``fresh``: of a link that was just
+    made, which takes it along; ``own``: of one that the lab made before."""
 
     node: str
     name: str

@@ -1,10 +1,12 @@
-"""The lab's own tables of rules (nft(8)): one transaction puts them there, whole, in the place of older ones.
+"""The lab's own tables of rules (nft(8)): one transaction puts them there, whole, in the place of
+older ones.
 
-There are two of one name, which come and go together: one of the family ``inet``, and where something is bound to a bridge's port
-one of the family ``bridge``.
+There are two of one name, which come and go together: one of the family ``inet``, and where
+something is bound to a bridge's port one of the family ``bridge``.
 
-What the kernel tells of a table is not what was written. So a table is known to be as it was left by two digests, of its text and
-of what the kernel told right after (its image), which the record keeps.
+What the kernel tells of a table is not what was written. So a table is known to be as it was left
+by two digests, of its text and of what the kernel told right after (its image), which the record
+keeps.
 """
 
 from __future__ import annotations
@@ -42,23 +44,26 @@ def families(text: str) -> tuple[str, ...]:
 
 
 def _removal(name: str, there: Iterable[str]) -> str:
-    """The transaction that takes away the tables of these families. Deleting needs a table that is there: it is made first
-    (`destroy` needs nft 1.0.7 and Linux 6.3)."""
-    return "".join(f"table {family} {name}\ndelete table {family} {name}\n" for family in dict.fromkeys(there))
+    """The transaction that takes away the tables of these families. Deleting needs a table that is
+    there: it is made first (`destroy` needs nft 1.0.7 and Linux 6.3)."""
+    return "".join(
+        f"table {family} {name}\ndelete table {family} {name}\n" for family in dict.fromkeys(there)
+    )
 
 
 def _creation(name: str, text: str) -> str:
-    """What makes the transaction fail where there is such a table already, which the text would be added to. A comment counts
-    only where a table is made."""
+    """What makes the transaction fail where there is such a table already, which the text would be
+    added to. A comment counts only where a table is made."""
     found = re.findall(r"^table (\w+) .*\n\s*(comment .*)", text, re.MULTILINE)
     return "".join(f"create table {family} {name} {{ {comment}; }}\n" for family, comment in found)
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The tables NAME. ``text`` is what makes them, empty where the kernel has others than were left there. Of those that are
-    ``there`` now (their families), ``image`` is what tells them from others, and ``listing`` what nft prints of them, where that
-    was asked for; ``owned`` is False where one of them lacks our comment."""
+    """The tables NAME. ``text`` is what makes them, empty where the kernel has others than were
+    left there. Of those that are ``there`` now (their families), ``image`` is what tells them from
+    others, and ``listing`` what nft prints of them, where that was asked for; ``owned`` is False
+    where one of them lacks our comment."""
 
     name: str
     text: str
@@ -84,7 +89,9 @@ class Table:
         return (self.key,)
 
     def describe(self) -> str:
-        return f"nft table {' and '.join(families(self.text) or self.there or (FAMILY,))} {self.name}"
+        return (
+            f"nft table {' and '.join(families(self.text) or self.there or (FAMILY,))} {self.name}"
+        )
 
     def create(self, indexes: Indexes) -> tuple[Op, ...]:
         return (SetTable(self.name, self.text),)
@@ -102,7 +109,8 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class SetTable:
-    """``nft -f -`` with the whole tables, in the place of those ``there`` (their families), of which nft printed ``old``."""
+    """``nft -f -`` with the whole tables, in the place of those ``there`` (their families), of
+    which nft printed ``old``."""
 
     name: str
     text: str
@@ -114,7 +122,8 @@ class SetTable:
         return WORLD
 
     def script(self) -> str:
-        """What nft reads. To take tables away costs the kernel a grace period or two (some 12 ms): so not where none is."""
+        """What nft reads. To take tables away costs the kernel a grace period or two (some 12 ms):
+        so not where none is."""
         if not self.there:
             return _creation(self.name, self.text) + self.text
         return _removal(self.name, (*families(self.text), *self.there)) + self.text
@@ -127,7 +136,11 @@ class SetTable:
 
     def undo(self) -> Op | None:
         made = families(self.text)
-        return SetTable(self.name, self.old, made, self.text) if self.old else DeleteTable(self.name, made, self.text)
+        return (
+            SetTable(self.name, self.old, made, self.text)
+            if self.old
+            else DeleteTable(self.name, made, self.text)
+        )
 
 
 @dataclass(frozen=True, slots=True)

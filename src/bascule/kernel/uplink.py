@@ -1,7 +1,9 @@
-"""The way out of a private world: pasta (passt(1)), a process that carries its packets over sockets of the machine.
+"""The way out of a private world: pasta (passt(1)), a process that carries its packets over sockets
+of the machine.
 
-It is on neither side of the fence alone: it belongs to the world, and with its keeper it ends; but its sockets are the machine's,
-so that it is started from outside. A published port is one that it listens on.
+It is on neither side of the fence alone: it belongs to the world, and with its keeper it ends; but
+its sockets are the machine's, so that it is started from outside. A published port is one that it
+listens on.
 """
 
 from __future__ import annotations
@@ -40,7 +42,9 @@ class WorldUplink:
     def describe(self) -> str:
         following = pairwise(self.options)
         ports = sum(option in ("-t", "-u") and value != "none" for option, value in following)
-        return "way out of the private world" + (f", with {ports} published ports or ranges" if ports else "")
+        return "way out of the private world" + (
+            f", with {ports} published ports or ranges" if ports else ""
+        )
 
     def create(self, indexes: Indexes) -> tuple[Op, ...]:
         return (StartUplink(self.options),)
@@ -69,7 +73,12 @@ class StartUplink:
         return RunUplink(self.options)
 
     def shell(self) -> tuple[str, ...]:
-        return (f"{PROGRAM} {shlex.join(self.options)} $KEEPER  # outside: from the machine's own namespaces",)
+        return (
+            (
+                f"{PROGRAM} {shlex.join(self.options)} $KEEPER  # outside: from the machine's own "
+                f"namespaces"
+            ),
+        )
 
     def undo(self) -> Op | None:
         return StopUplink(self.options)

@@ -1,12 +1,16 @@
-"""Topology → the lab's table at the ports of its bridges (nft's family `bridge`): what is bound to a port.
+"""Topology → the lab's table at the ports of its bridges (nft's family `bridge`): what is bound to
+a port.
 
-* ``guard``: a node sends with its own MAC and its own addresses, and speaks for no others: neighbours can't be robbed of theirs.
-* ``icc: false`` with published ports: where bridged frames pass the IP firewall, what was sent to one goes from port to port.
-* Tags: the kernel takes off a VLAN tag before the rules of a bridge's own device look, and where that is number 0, all that stand
-  behind it after they have looked (__netif_receive_skb_core, net/core/dev.c). A packet below two would be judged by nobody.
-* ``uplink``: frames that come by an interface of the machine have sources from anywhere. So what a node may say to the machine is
-  judged by the node's port instead of by the bridge, and the lab's servers for addresses neither hear nor answer who is behind
-  it.
+* ``guard``: a node sends with its own MAC and its own addresses, and speaks for no others:
+  neighbours can't be robbed of theirs.
+* ``icc: false`` with published ports: where bridged frames pass the IP firewall, what was sent to
+  one goes from port to port.
+* Tags: the kernel takes off a VLAN tag before the rules of a bridge's own device look, and where
+  that is number 0, all that stand behind it after they have looked (__netif_receive_skb_core,
+  net/core/dev.c). A packet below two would be judged by nobody.
+* ``uplink``: frames that come by an interface of the machine have sources from anywhere. So what a
+  node may say to the machine is judged by the node's port instead of by the bridge, and the lab's
+  servers for addresses neither hear nor answer who is behind it.
 """
 
 from __future__ import annotations
@@ -23,17 +27,20 @@ from bascule.topology.ranges import range_of
 from bascule.topology.ways import is_apart, is_guarded_port
 
 _LINK_LOCAL = range_of(IPv6Network("fe80::/64"))
-# Before br_netfilter (NF_BR_PRI_BRNF is 0, linux/netfilter_bridge.h) has IP's own hooks look at a frame.
+# Before br_netfilter (NF_BR_PRI_BRNF is 0, linux/netfilter_bridge.h) has IP's own hooks look at a
+# frame.
 _EARLY = "priority -300"
 _NOBODY = {4: "0.0.0.0", 6: "::"}  # noqa: S104 (nothing is bound)
-_TARGET = "@th,64,128"  # of a neighbour solicitation or advertisement (RFC 4861 sections 4.3 and 4.4)
+# of a neighbour solicitation or advertisement (RFC 4861 sections 4.3 and 4.4)
+_TARGET = "@th,64,128"
 _CLIENT = "@th,288,48"  # chaddr of a DHCP question, behind the UDP header (RFC 2131 section 2)
 _TAGS = ("8021q", "8021ad")  # a rule for each: a set costs three times what two comparisons do
 Port = tuple[Attachment, Network]
 
 
 def bound(lab: Assigned, bridged: bool) -> str:
-    """The text of the table; empty where nothing is bound to a port. ``bridged``: frames within a bridge pass the IP firewall."""
+    """The text of the table; empty where nothing is bound to a port. ``bridged``: frames within a
+    bridge pass the IP firewall."""
     networks = {network.name: network for network in lab.networks}
     ports = [(item, networks[item.network]) for node in lab.nodes for item in node.attachments]
     apart = (item.host_interface for item, network in ports if bridged and is_apart(network, lab))
@@ -42,14 +49,23 @@ def bound(lab: Assigned, bridged: bool) -> str:
 
 
 def _sets(ports: list[Port]) -> Iterator[Elements]:
-    lent = (f'"{item.host_interface}" : jump from-{network.name}' for item, network in ports if network.uplink)
+    lent = (
+        f'"{item.host_interface}" : jump from-{network.name}'
+        for item, network in ports
+        if network.uplink
+    )
     yield Elements("lent", "ifname : verdict", tuple(lent))
     yield from _guarded([item for item, network in ports if is_guarded_port(network)])
 
 
 def _guarded(items: list[Attachment]) -> Iterator[Elements]:
     yield Elements("guarded", "ifname", quoted(item.host_interface for item in items))
-    yield Elements("macs", "ifname . ether_addr", tuple(f'"{item.host_interface}" . {item.mac}' for item in items), kept=True)
+    yield Elements(
+        "macs",
+        "ifname . ether_addr",
+        tuple(f'"{item.host_interface}" . {item.mac}' for item in items),
+        kept=True,
+    )
     four, six, targets = list[str](), list[str](), list[str]()
     for item in items:
         port = f'"{item.host_interface}"'
@@ -66,19 +82,34 @@ def _guarded(items: list[Attachment]) -> Iterator[Elements]:
 
 def _uplinks(lab: Assigned) -> Iterator[Elements]:
     serving = [network for network in lab.networks if network.uplink]
-    yield Elements("leasing", "ifname", quoted(network.uplink for network in serving if network.dhcp))
-    yield Elements("announcing", "ifname", quoted(network.uplink for network in serving if network.ra))
+    yield Elements(
+        "leasing", "ifname", quoted(network.uplink for network in serving if network.dhcp)
+    )
+    yield Elements(
+        "announcing", "ifname", quoted(network.uplink for network in serving if network.ra)
+    )
 
 
 def _chains(lab: Assigned) -> Iterator[Chain]:
     before = ("iifname @guarded jump guard", "meta pkttype host iifname vmap @lent")
     yield Chain("prerouting", f"filter hook prerouting {_EARLY}", before)
-    # Nobody but the lab's own nodes asks the lab's servers, and the answers do not leave by the uplink either.
+    # Nobody but the lab's own nodes asks the lab's servers, and the answers do not leave by the
+    # uplink either.
     six = "meta protocol ip6 icmpv6 type"
-    heard = ("iifname @leasing udp dport { 67, 547 } drop", f"iifname @announcing {six} nd-router-solicit drop")
+    heard = (
+        "iifname @leasing udp dport { 67, 547 } drop",
+        f"iifname @announcing {six} nd-router-solicit drop",
+    )
     hidden = (f"meta protocol {tag} iif {LABS} drop" for tag in _TAGS)
-    yield Chain("input", f"filter hook input {_EARLY}", (*hidden, "meta pkttype != host iifname vmap @lent", *heard))
-    said = ("oifname @leasing udp sport { 67, 547 } drop", f"oifname @announcing {six} nd-router-advert drop")
+    yield Chain(
+        "input",
+        f"filter hook input {_EARLY}",
+        (*hidden, "meta pkttype != host iifname vmap @lent", *heard),
+    )
+    said = (
+        "oifname @leasing udp sport { 67, 547 } drop",
+        f"oifname @announcing {six} nd-router-advert drop",
+    )
     yield Chain("output", f"filter hook output {_EARLY}", said)
     asked = (rule.replace("iifname", "oifname") for rule in heard)
     told = (rule.replace("oifname", "iifname") for rule in said)
@@ -102,9 +133,15 @@ def _guard() -> Iterator[str]:
     yield "iifname . arp saddr ether != @macs drop"
     yield f"iifname . arp saddr ip != @addresses4 arp saddr ip != {_NOBODY[4]} drop"
     for version in (4, 6):
-        yield f"iifname . {IP[version]} saddr != @addresses{version} {IP[version]} saddr != {_NOBODY[version]} drop"
+        yield (
+            f"iifname . {IP[version]} saddr != @addresses{version} {IP[version]} saddr != "
+            f"{_NOBODY[version]} drop"
+        )
     yield f"arp saddr ip {_NOBODY[4]} iifname . arp daddr ip != @addresses4 drop"
-    yield f"ip6 saddr {_NOBODY[6]} icmpv6 type nd-neighbor-solicit iifname . {_TARGET} != @targets drop"
+    yield (
+        f"ip6 saddr {_NOBODY[6]} icmpv6 type nd-neighbor-solicit iifname . {_TARGET} != "
+        f"@targets drop"
+    )
     yield f"icmpv6 type nd-neighbor-advert iifname . {_TARGET} != @targets drop"
     yield "icmpv6 type { nd-router-advert, nd-redirect } drop"
     yield "udp sport { 67, 547 } drop"

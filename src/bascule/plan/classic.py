@@ -1,7 +1,8 @@
-"""The plan in the spelling and the order of people who do it by hand: ``ip netns add``, ``brctl addbr``, one step a line.
+"""The plan in the spelling and the order of people who do it by hand: ``ip netns add``, ``brctl
+addbr``, one step a line.
 
-Each attachment in five steps (pair, bridge port, up, into the namespace, up there), its address, and at the end the routes. What
-bascule does besides (lo, fixed MACs, host names) bears a comment.
+Each attachment in five steps (pair, bridge port, up, into the namespace, up there), its address,
+and at the end the routes. What bascule does besides (lo, fixed MACs, host names) bears a comment.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ import shlex
 from collections.abc import Iterable, Sequence
 
 from bascule.kernel.address import Address
-from bascule.kernel.link import Bridge, Loopback, Veth
+from bascule.kernel.bridge import Bridge
+from bascule.kernel.link import Loopback
 from bascule.kernel.namespace import Namespace
 from bascule.kernel.op import WORLD, Fact, Indexes
 from bascule.kernel.route import Route
 from bascule.kernel.sysctl import SetSysctl
+from bascule.kernel.veth import Veth
 from bascule.topology.model import DEFAULT_MTU
 
 BESIDES = "# bascule:"
@@ -59,7 +62,10 @@ def _namespaces(facts: Sequence[Fact]) -> Iterable[str]:
         yield from (f"{line}  {BESIDES} nobody tells it another way" for line in settings)
     up = {fact.node for fact in facts if isinstance(fact, Loopback)}
     names = [_q(fact.name) for fact in spaces if fact.name in up]
-    yield from (f"ip netns exec {name} ip link set lo up  {BESIDES} a node reaches its own addresses" for name in names)
+    yield from (
+        f"ip netns exec {name} ip link set lo up  {BESIDES} a node reaches its own addresses"
+        for name in names
+    )
 
 
 def _bridges(facts: Sequence[Fact]) -> Iterable[str]:
@@ -71,13 +77,20 @@ def _bridges(facts: Sequence[Fact]) -> Iterable[str]:
             yield f"ip link set dev {name} address {fact.mac}  {BESIDES} a MAC that stays"
             if fact.mtu != DEFAULT_MTU:
                 yield f"ip link set dev {name} mtu {fact.mtu}"
-            yield from (_address(other) for other in facts if isinstance(other, Address) and _on(other, "", fact.name))
+            yield from (
+                _address(other)
+                for other in facts
+                if isinstance(other, Address) and _on(other, "", fact.name)
+            )
             yield f"ip link set dev {name} up"
 
 
 _WHY = {
     ("accept_ra", "0"): "nobody announces himself as its router",
-    ("accept_ra", "2"): "its router is the one that announces itself, also where it passes packets on",
+    (
+        "accept_ra",
+        "2",
+    ): "its router is the one that announces itself, also where it passes packets on",
     ("accept_redirects", "0"): "nobody tells it another way",
     ("accept_dad", "0"): "no waiting for IPv6: each address is given once",
 }
@@ -86,7 +99,9 @@ _WHY = {
 def _settings(fact: Bridge | Veth, node: str) -> Iterable[str]:
     """What a link is made with."""
     for key, value in fact.settings:
-        why = next(text for (word, meant), text in _WHY.items() if key.endswith(word) and value == meant)
+        why = next(
+            text for (word, meant), text in _WHY.items() if key.endswith(word) and value == meant
+        )
         yield from (f"{line}  {BESIDES} {why}" for line in SetSysctl(node, key, value, "").shell())
 
 
@@ -105,7 +120,11 @@ def _veths(facts: Sequence[Fact]) -> Iterable[str]:
             yield f"ip link set {peer} netns {node}"
             yield from _settings(fact, fact.node)
             yield f"ip netns exec {node} ip link set {peer} up"
-            yield from (_address(other) for other in facts if isinstance(other, Address) and _on(other, fact.node, fact.peer))
+            yield from (
+                _address(other)
+                for other in facts
+                if isinstance(other, Address) and _on(other, fact.node, fact.peer)
+            )
 
 
 def _on(address: Address, node: str, device: str) -> bool:

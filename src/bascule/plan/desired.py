@@ -1,6 +1,7 @@
 """Topology → facts: what has to be true of the kernel for this lab. One row a noun.
 
-The order of the facts is the order in which they are made: bridges, then each node whole, then what spans nodes.
+The order of the facts is the order in which they are made: bridges, then each node whole, then what
+spans nodes.
 """
 
 from __future__ import annotations
@@ -10,9 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from bascule.kernel.address import Address
-from bascule.kernel.bridge import AGEING, DEFAULTS, PROMISC, STP, BridgeSetting, Uplink
+from bascule.kernel.bridge import AGEING, DEFAULTS, PROMISC, STP, Bridge, BridgeSetting, Uplink
 from bascule.kernel.forwarding import SWITCHES, Forwarding
-from bascule.kernel.link import Bridge, Loopback, Veth
+from bascule.kernel.link import Loopback
 from bascule.kernel.namespace import Namespace
 from bascule.kernel.op import WORLD, Fact
 from bascule.kernel.port import HAIRPIN, ISOLATED, PortFlag
@@ -20,6 +21,7 @@ from bascule.kernel.route import Route
 from bascule.kernel.ruleset import FROM, TO, WITHIN, ForwardAccept
 from bascule.kernel.service import Upstream
 from bascule.kernel.sysctl import Sysctl
+from bascule.kernel.veth import Veth
 from bascule.names import derived_mac
 from bascule.plan.firewall import Surroundings, guarded
 from bascule.plan.names import Etc, names
@@ -32,21 +34,24 @@ from bascule.topology.model import Assigned, Attachment, IPAddress, Network, Nod
 from bascule.topology.ways import gateways, is_apart, ways_out
 from bascule.wire.netfilter import BaseChain
 
-# What a node's namespace is made with: nobody tells it another way by ICMP (of IPv6 each interface has its own setting). One of
-# `all` and the interface is enough for the kernel to listen, but in routers (IN_DEV_RX_REDIRECTS, linux/inetdevice.h).
+# What a node's namespace is made with: nobody tells it another way by ICMP (of IPv6 each interface
+# has its own setting). One of `all` and the interface is enough for the kernel to listen, but in
+# routers (IN_DEV_RX_REDIRECTS, linux/inetdevice.h).
 _DEAF = tuple((f"net.ipv4.conf.{place}.accept_redirects", "0") for place in ("all", "default"))
 _IPV6_METRIC = 1024  # IP6_RT_PRIO_USER, linux/ipv6_route.h
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What the facts of a lab depend on beside the lab. ``own_forwarding``: the IP versions that the machine passes on by itself,
-    not because a lab has turned it on; ``routers``: interfaces that do so where it does not. ``rules``: it can have some.
-    ``chains``: other programs' chains on the FORWARD hook whose policy is to drop. ``bridged``: frames within a bridge pass that
-    hook, too. ``ipv6``: the kernel knows IPv6. ``dnsmasq`` is installed. ``resolvers``: the machine's name servers that a node
-    could reach; ``upstream``: whom the lab's own ask. ``private``: it is a private world, for which there is a way out
-    (``pasta``). ``alone``: there is one user id only. ``least_mtu``: of the interfaces of its own, 0 where there are none.
-    ``etc``: what is there of nodes' files. ``settable``: settings of the kernel can be changed."""
+    """What the facts of a lab depend on beside the lab. ``own_forwarding``: the IP versions that
+    the machine passes on by itself, not because a lab has turned it on; ``routers``: interfaces
+    that do so where it does not. ``rules``: it can have some. ``chains``: other programs' chains on
+    the FORWARD hook whose policy is to drop. ``bridged``: frames within a bridge pass that hook,
+    too. ``ipv6``: the kernel knows IPv6. ``dnsmasq`` is installed. ``resolvers``: the machine's
+    name servers that a node could reach; ``upstream``: whom the lab's own ask. ``private``: it is a
+    private world, for which there is a way out (``pasta``). ``alone``: there is one user id only.
+    ``least_mtu``: of the interfaces of its own, 0 where there are none. ``etc``: what is there of
+    nodes' files. ``settable``: settings of the kernel can be changed."""
 
     rules: bool = True
     chains: tuple[BaseChain, ...] = ()
@@ -66,8 +71,8 @@ class Machine:
 
 
 class Costly:
-    """The facts of a lab that take time, which are the same for most machines: those of its nodes, and its rules. They are made
-    once for all that ask."""
+    """The facts of a lab that take time, which are the same for most machines: those of its nodes,
+    and its rules. They are made once for all that ask."""
 
     def __init__(self, lab: Assigned) -> None:
         self._lab = lab
@@ -91,35 +96,53 @@ class Costly:
 
 
 def places(lab: Assigned, made: Costly | None = None) -> list[Fact]:
-    """All facts that a lab could have, with every tool and setting that a machine may have: to know where to look. Its rules have
-    no text."""
+    """All facts that a lab could have, with every tool and setting that a machine may have: to know
+    where to look. Its rules have no text."""
     return desired(lab, Machine(dnsmasq=True), made, texts=False)
 
 
-def desired(lab: Assigned, machine: Machine | None = None, made: Costly | None = None, texts: bool = True) -> list[Fact]:
+def desired(
+    lab: Assigned, machine: Machine | None = None, made: Costly | None = None, texts: bool = True
+) -> list[Fact]:
     """All facts of a lab. Some may be ``made`` before, for another machine."""
     machine, made = machine or Machine(), made or Costly(lab)
     facts: list[Fact] = []
     for network in lab.networks:
         facts.extend(_network(network, machine))
     narrow = any(0 < machine.least_mtu < network.mtu for network in lab.networks)
-    around = Surroundings(machine.own_forwarding, machine.routers, machine.private, machine.bridged, narrow)
+    around = Surroundings(
+        machine.own_forwarding, machine.routers, machine.private, machine.bridged, narrow
+    )
     if needs_rules(lab, around.private, machine.rules):
         facts.extend(made.rules(around) if texts else outline(lab))
     facts.extend(passage(lab))
     facts.extend(made.nodes(machine))
-    facts.extend(names(lab, machine.dnsmasq, machine.resolvers, machine.alone, machine.upstream, machine.etc))
+    facts.extend(
+        names(lab, machine.dnsmasq, machine.resolvers, machine.alone, machine.upstream, machine.etc)
+    )
     facts.extend(_accepted(lab, machine))
     if machine.private and machine.pasta:
-        asks = any(serves_names(network, machine.dnsmasq) and not network.internal for network in lab.networks)
+        asks = any(
+            serves_names(network, machine.dnsmasq) and not network.internal
+            for network in lab.networks
+        )
         facts.extend(world_uplink(lab, machine.upstream.through and asks))
     return facts
 
 
 def _network(network: Network, machine: Machine) -> Iterator[Fact]:
     six = any(subnet.version == 6 for subnet in network.subnets)
-    yield Bridge(network.name, network.mtu, network.mac, settings=_quiet(network.name, six) if _can_quiet(machine) else ())
-    settings = ((STP, int(network.stp)), (AGEING, network.ageing * 100), (PROMISC, int(network.promiscuous)))
+    yield Bridge(
+        network.name,
+        network.mtu,
+        network.mac,
+        settings=_quiet(network.name, six) if _can_quiet(machine) else (),
+    )
+    settings = (
+        (STP, int(network.stp)),
+        (AGEING, network.ageing * 100),
+        (PROMISC, int(network.promiscuous)),
+    )
     for name, value in settings:
         if value >= 0 and value != DEFAULTS[name]:
             yield BridgeSetting(network.name, name, value)
@@ -129,15 +152,22 @@ def _network(network: Network, machine: Machine) -> Iterator[Fact]:
         yield Address(WORLD, network.name, str(gateway), prefix)
 
 
-def _node(lab: Assigned, node: Node, networks: dict[str, Network], machine: Machine) -> Iterator[Fact]:
+def _node(
+    lab: Assigned, node: Node, networks: dict[str, Network], machine: Machine
+) -> Iterator[Fact]:
     given = {key.replace("/", ".") for key, _value in node.sysctls}
-    deaf = tuple(row for row in _DEAF if row[0] not in given and machine.settable) if not node.netns else ()
+    deaf = (
+        tuple(row for row in _DEAF if row[0] not in given and machine.settable)
+        if not node.netns
+        else ()
+    )
     yield Namespace(node.name, source=node.netns, settings=deaf)
     for attachment in node.attachments:
         yield _veth(lab.name, node, attachment, networks[attachment.network], machine)
     for attachment in node.attachments:
         network = networks[attachment.network]
-        if not network.icc and not (machine.bridged and is_apart(network, lab)):  # there, the rules know more than a port can
+        # there, the rules know more than a port can
+        if not network.icc and not (machine.bridged and is_apart(network, lab)):
             yield PortFlag(attachment.host_interface, ISOLATED)
         if machine.bridged and node.ports:
             yield PortFlag(attachment.host_interface, HAIRPIN)
@@ -149,7 +179,11 @@ def _node(lab: Assigned, node: Node, networks: dict[str, Network], machine: Mach
         for address, prefix in _addresses(attachment, networks[attachment.network]):
             yield Address(node.name, attachment.interface, str(address), prefix)
     yield from _routes(node, networks)
-    yield from (fact for fact in _set(node, machine.settable) if not (isinstance(fact, Sysctl) and _lets_six_in(fact)))
+    yield from (
+        fact
+        for fact in _set(node, machine.settable)
+        if not (isinstance(fact, Sysctl) and _lets_six_in(fact))
+    )
 
 
 def _lets_six_in(setting: Sysctl) -> bool:
@@ -161,7 +195,11 @@ def _veth(lab: str, node: Node, item: Attachment, network: Network, machine: Mac
     six = any(subnet.version == 6 for subnet in network.subnets)
     given = _settings(node)
     own = own_versions(item, network)
-    quiet = [row for row in _quiet(item.interface, six, 6 in own) if row[0] not in given] if _can_quiet(machine) else ()
+    quiet = (
+        [row for row in _quiet(item.interface, six, 6 in own) if row[0] not in given]
+        if _can_quiet(machine)
+        else ()
+    )
     return Veth(
         item.host_interface,
         node.name,
@@ -181,24 +219,38 @@ def _can_quiet(machine: Machine) -> bool:
 
 
 def _quiet(interface: str, six: bool, announced: bool = False) -> tuple[tuple[str, str], ...]:
-    """What an interface is made with: nobody on the link makes himself its router, unless that is ``announced``, nor tells it
-    another way. And with IPv6 addresses each is given once, so that there is nothing to detect: until its own link-local
-    address is past that second, a bridge can't even ask for a node's MAC (RFC 4862 section 5.4; ndisc_solicit,
-    net/ipv6/ndisc.c)."""
-    names = ("accept_ra", "accept_redirects", "accept_dad") if six else ("accept_ra", "accept_redirects")
+    """What an interface is made with: nobody on the link makes himself its router, unless that is
+    ``announced``, nor tells it another way. And with IPv6 addresses each is given once, so that
+    there is nothing to detect: until its own link-local address is past that second, a bridge can't
+    even ask for a node's MAC (RFC 4862 section 5.4; ndisc_solicit, net/ipv6/ndisc.c)."""
+    names = (
+        ("accept_ra", "accept_redirects", "accept_dad")
+        if six
+        else ("accept_ra", "accept_redirects")
+    )
     # 2: also in a node that passes packets on
     values = {"accept_ra": "2" if announced else "0", "accept_redirects": "0", "accept_dad": "0"}
-    return tuple((_of_interface(f"net.ipv6.conf.{INTERFACE_WORD}.{name}", interface), values[name]) for name in names)
+    return tuple(
+        (_of_interface(f"net.ipv6.conf.{INTERFACE_WORD}.{name}", interface), values[name])
+        for name in names
+    )
 
 
 def _set(node: Node, settable: bool) -> Iterator[Fact]:
-    """The settings of the file: first whether packets are passed on, which changes others, where that can be changed."""
+    """The settings of the file: first whether packets are passed on, which changes others, where
+    that can be changed."""
     settings = _settings(node)
     found = settings if settable else ()
-    switches = {key: SWITCHES[name] for key in found if (name := key.replace("/", ".")) in SWITCHES and settings[key] in "01"}
+    switches = {
+        key: SWITCHES[name]
+        for key in found
+        if (name := key.replace("/", ".")) in SWITCHES and settings[key] in "01"
+    }
     for version, on in {version: settings[key] == "1" for key, version in switches.items()}.items():
         yield Forwarding(version, on, node.name)
-    yield from (Sysctl(node.name, key, value) for key, value in settings.items() if key not in switches)
+    yield from (
+        Sysctl(node.name, key, value) for key, value in settings.items() if key not in switches
+    )
 
 
 def _settings(node: Node) -> dict[str, str]:
@@ -211,9 +263,13 @@ def _settings(node: Node) -> dict[str, str]:
 
 
 def _of_interface(key: str, interface: str) -> str:
-    """The key with the interface's name in it; with slashes where the name holds a dot, as in sysctl(8)."""
+    """The key with the interface's name in it; with slashes where the name holds a dot, as in
+    sysctl(8)."""
     mark = "/" if "/" in key or "." in interface else "."
-    return mark.join(interface if part == INTERFACE_WORD else part for part in re.split("/" if "/" in key else r"\.", key))
+    return mark.join(
+        interface if part == INTERFACE_WORD else part
+        for part in re.split("/" if "/" in key else r"\.", key)
+    )
 
 
 def _addresses(attachment: Attachment, network: Network) -> list[tuple[IPAddress, int]]:
@@ -221,12 +277,15 @@ def _addresses(attachment: Attachment, network: Network) -> list[tuple[IPAddress
         (address, subnet.prefixlen)
         for address in attachment.addresses
         for subnet in network.subnets
-        if address.version == subnet.version and address in subnet and address.version not in own_versions(attachment, network)
+        if address.version == subnet.version
+        and address in subnet
+        and address.version not in own_versions(attachment, network)
     ]
 
 
 def _routes(node: Node, networks: dict[str, Network]) -> Iterator[Route]:
-    """The routes that the file gives, and the default route of each family through the first network with a gateway."""
+    """The routes that the file gives, and the default route of each family through the first
+    network with a gateway."""
     given = set()
     for route in node.routes:
         if route.to.prefixlen == 0:
@@ -237,18 +296,24 @@ def _routes(node: Node, networks: dict[str, Network]) -> Iterator[Route]:
         yield Route(node.name, str(route.to), via, device, route.metric or ordinary)
     for attachment, gateway in ways_out(node, networks):
         if gateway.version not in (*given, *own_versions(attachment, networks[attachment.network])):
-            everything, metric = ("0.0.0.0/0", 0) if gateway.version == 4 else ("::/0", _IPV6_METRIC)
+            everything, metric = (
+                ("0.0.0.0/0", 0) if gateway.version == 4 else ("::/0", _IPV6_METRIC)
+            )
             yield Route(node.name, everything, str(gateway), attachment.interface, metric)
 
 
 def _device_towards(via: IPAddress | None, node: Node, networks: dict[str, Network]) -> str:
     """The interface whose subnet holds the next hop; checked topologies have one."""
-    return next(item.interface for item in node.attachments if any(via in each for each in networks[item.network].subnets))
+    return next(
+        item.interface
+        for item in node.attachments
+        if any(via in each for each in networks[item.network].subnets)
+    )
 
 
 def passing(lab: Assigned, bridged: bool) -> Iterator[tuple[str, str]]:
-    """What has to pass other programs' chains, by network and way: where ``bridged`` frames pass them, what stays within one; and
-    what the lab's own table lets through."""
+    """What has to pass other programs' chains, by network and way: where ``bridged`` frames pass
+    them, what stays within one; and what the lab's own table lets through."""
     through = guarded(lab).union(network.name for network in lab.networks if network.reach)
     through |= {other for network in lab.networks for other in network.reach}
     for network in lab.networks:

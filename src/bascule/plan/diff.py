@@ -1,10 +1,13 @@
-"""Facts wanted and facts present → a plan: the list of changes, in the order in which they are to be made.
+"""Facts wanted and facts present → a plan: the list of changes, in the order in which they are to
+be made.
 
 1. What goes and may stand in the way of something new: rules, settings, addresses, routes, links.
-2. What comes or changes, in the order of the wanted facts; for each node first what the world does, then what is done inside.
+2. What comes or changes, in the order of the wanted facts; for each node first what the world does,
+   then what is done inside.
 3. What goes and holds other things: files, bridges, namespaces.
 
-What lies within something that goes (an address on a veth, a veth in a namespace) goes with it, and needs no operation.
+What lies within something that goes (an address on a veth, a veth in a namespace) goes with it, and
+needs no operation.
 """
 
 from __future__ import annotations
@@ -13,9 +16,9 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from bascule.kernel.bridge import Bridge
 from bascule.kernel.file import TextFile
 from bascule.kernel.forwarding import Forwarding
-from bascule.kernel.link import Bridge
 from bascule.kernel.namespace import Namespace
 from bascule.kernel.op import Fact, Indexes, Key, Op
 
@@ -24,7 +27,8 @@ Sign = Literal["+", "~", "-"]
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One fact that comes (+), changes (~) or goes (-), why, and what has to be done. No operations: it goes with another."""
+    """One fact that comes (+), changes (~) or goes (-), why, and what has to be done. No
+    operations: it goes with another."""
 
     sign: Sign
     fact: Fact
@@ -34,8 +38,9 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Changes in the order of their making. ``notes`` are things seen that a reader of the plan should know. ``closing`` is what
-    has to be done at the end of all, and belongs to no one change."""
+    """Changes in the order of their making. ``notes`` are things seen that a reader of the plan
+    should know. ``closing`` is what has to be done at the end of all, and belongs to no one
+    change."""
 
     changes: tuple[Change, ...]
     notes: tuple[str, ...] = ()
@@ -43,7 +48,8 @@ class Plan:
 
     @property
     def ops(self) -> list[Op]:
-        """All operations; those of one node together, the world's before those inside, so that they can be sent together."""
+        """All operations; those of one node together, the world's before those inside, so that they
+        can be sent together."""
         ordered: list[Op] = []
         inside: list[Op] = []
         group = ""
@@ -59,21 +65,33 @@ class Plan:
         return bool(self.changes)
 
 
-def diff(want: Sequence[Fact], have: Sequence[Fact], indexes: Indexes, known: Collection[Key] = ()) -> Plan:
-    """The changes that turn ``have`` into ``want``. ``known`` are the keys that the last run left true: a fact that is
-    missing was lost if it is among them and is new otherwise, one too many has left the file or is a stranger."""
+def diff(
+    want: Sequence[Fact], have: Sequence[Fact], indexes: Indexes, known: Collection[Key] = ()
+) -> Plan:
+    """The changes that turn ``have`` into ``want``. ``known`` are the keys that the last run left
+    true: a fact that is missing was lost if it is among them and is new otherwise, one too many has
+    left the file or is a stranger."""
     wanted = {fact.key: fact for fact in want}
     present = {fact.key: fact for fact in have}
     leaving = _Leaving(wanted, present, indexes, known)
-    indexes.forget([fact.name for fact in have if isinstance(fact, Namespace) and fact.key in leaving.gone])
+    indexes.forget(
+        [fact.name for fact in have if isinstance(fact, Namespace) and fact.key in leaving.gone]
+    )
     coming = [change for fact in want for change in _coming(fact, present, leaving, indexes, known)]
     return Plan((*leaving.early, *coming, *leaving.late))
 
 
 class _Leaving:
-    """What goes: ``early`` and ``late`` changes, the keys ``gone``, and the marks of what is gone."""
+    """What goes: ``early`` and ``late`` changes, the keys ``gone``, and the marks of what is
+    gone."""
 
-    def __init__(self, wanted: dict[Key, Fact], present: dict[Key, Fact], indexes: Indexes, known: Collection[Key]) -> None:
+    def __init__(
+        self,
+        wanted: dict[Key, Fact],
+        present: dict[Key, Fact],
+        indexes: Indexes,
+        known: Collection[Key],
+    ) -> None:
         self.early: list[Change] = []
         self.late: list[Change] = []
         self.gone: set[Key] = set()
@@ -90,15 +108,17 @@ class _Leaving:
                 ops = () if within_gone else fact.remove(indexes)
                 reason = "no longer in the lab" if fact.key in known else "nobody asked for it"
                 late = within_gone or isinstance(fact, (Bridge, Namespace, TextFile))
-                change = Change("-", fact, "goes with what holds it" if within_gone else reason, ops)
+                change = Change(
+                    "-", fact, "goes with what holds it" if within_gone else reason, ops
+                )
                 (self.late if late else self.early).append(change)
             elif not within_gone:
                 self.early.append(Change("-", fact, "is replaced", fact.remove(indexes)))
 
 
 def _containers_first(facts: Iterable[Fact]) -> list[Fact]:
-    """What holds things before the things: namespaces, then links, then the rest. Before all of them the world's forwarding, so
-    that nothing is passed on when the rules go."""
+    """What holds things before the things: namespaces, then links, then the rest. Before all of
+    them the world's forwarding, so that nothing is passed on when the rules go."""
 
     def rank(fact: Fact) -> int:
         first = isinstance(fact, Namespace) or (isinstance(fact, Forwarding) and not fact.node)
@@ -111,12 +131,22 @@ def _must_be_replaced(wanted: Fact, present: Fact, indexes: Indexes) -> bool:
     return wanted != present and wanted.change_from(present, indexes) is None
 
 
-def _coming(fact: Fact, present: dict[Key, Fact], leaving: _Leaving, indexes: Indexes, known: Collection[Key]) -> list[Change]:
+def _coming(
+    fact: Fact,
+    present: dict[Key, Fact],
+    leaving: _Leaving,
+    indexes: Indexes,
+    known: Collection[Key],
+) -> list[Change]:
     there = present.get(fact.key)
     if there is None:
-        return [Change("+", fact, "is missing" if fact.key in known else "new", fact.create(indexes))]
+        return [
+            Change("+", fact, "is missing" if fact.key in known else "new", fact.create(indexes))
+        ]
     if fact.key in leaving.gone:
-        differences = "; ".join(fact.differences(there)) if there != fact else "what held it is replaced"
+        differences = (
+            "; ".join(fact.differences(there)) if there != fact else "what held it is replaced"
+        )
         return [Change("+", fact, differences, fact.create(indexes))]
     if there == fact:
         return []

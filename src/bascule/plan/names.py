@@ -1,7 +1,8 @@
 """Names: /etc/hosts and /etc/resolv.conf of each node.
 
-Every node's name, NODE.NETWORK and its aliases stand in the hosts file of every node. A name server (:mod:`bascule.plan.servers`)
-answers the same on the bridge's own addresses, for programs that ask nothing else.
+Every node's name, NODE.NETWORK and its aliases stand in the hosts file of every node. A name server
+(:mod:`bascule.plan.servers`) answers the same on the bridge's own addresses, for programs that ask
+nothing else.
 """
 
 from __future__ import annotations
@@ -22,17 +23,22 @@ from bascule.topology.model import Assigned, Attachment, Network, Node
 from bascule.topology.ways import ways_out
 
 _HEAD = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
-_NO_SERVER = "# No name server here: names of the lab are in /etc/hosts. A query fails at once instead of hanging.\n"
+_NO_SERVER = (
+    "# No name server here: names of the lab are in /etc/hosts. A query fails at once instead "
+    "of hanging.\n"
+)
 _LONGEST_VIEW = 40
 
 
 def etc_folder(lab: str) -> str:
-    """The folder with the files of /etc of a lab's nodes: in it one folder for each view, which the nodes of that view share."""
+    """The folder with the files of /etc of a lab's nodes: in it one folder for each view, which the
+    nodes of that view share."""
     return f"/run/bascule/{lab}/etc"
 
 
 def netns_link(node: str) -> str:
-    """Where ``ip netns exec`` looks for a node's files of /etc (ip-netns(8)): a link to the folder of its view."""
+    """Where ``ip netns exec`` looks for a node's files of /etc (ip-netns(8)): a link to the folder
+    of its view."""
     return f"/etc/netns/{node}"
 
 
@@ -43,15 +49,24 @@ def run_link(node: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Etc:
-    """What is there of nodes' files of /etc: folders of the ``users`` by node, and whether links can be made at all."""
+    """What is there of nodes' files of /etc: folders of the ``users`` by node, and whether links
+    can be made at all."""
 
     users: Mapping[str, UsersFolder] = field(default_factory=dict)
     writable: bool = True
 
 
-def names(lab: Assigned, dnsmasq: bool, resolvers: Sequence[str], alone: bool, upstream: Upstream, etc: Etc) -> Iterator[Fact]:
-    """Files, links and servers. ``resolvers`` are the machine's own servers, for nodes with a way out and no server here;
-    ``alone``: there is no other user whom a server could become; ``upstream``: whom the lab's servers ask."""
+def names(
+    lab: Assigned,
+    dnsmasq: bool,
+    resolvers: Sequence[str],
+    alone: bool,
+    upstream: Upstream,
+    etc: Etc,
+) -> Iterator[Fact]:
+    """Files, links and servers. ``resolvers`` are the machine's own servers, for nodes with a way
+    out and no server here; ``alone``: there is no other user whom a server could become;
+    ``upstream``: whom the lab's servers ask."""
     served = {network.name for network in lab.networks if serves_names(network, dnsmasq)}
     usual = [_lines_of(node, frozenset()) for node in lab.nodes]
     several = [(at, node) for at, node in enumerate(lab.nodes) if len(node.attachments) > 1]
@@ -77,16 +92,22 @@ def names(lab: Assigned, dnsmasq: bool, resolvers: Sequence[str], alone: bool, u
             yield TextFile(f"{folder}/hosts", _HEAD + "".join(lines) + extra)
             yield TextFile(f"{folder}/resolv.conf", resolv)
         for link in _links(node.name, f"{etc_folder(lab.name)}/{views[key]}", etc):
-            links.setdefault(link.path, link)  # several nodes may have the same folder of the user's
+            # several nodes may have the same folder of the user's
+            links.setdefault(link.path, link)
     yield from links.values()
     yield from servers(lab, dnsmasq, "".join(usual), alone, upstream)
 
 
 def _links(node: str, view: str, etc: Etc) -> Iterator[Symlink]:
-    """One, for the whole view; in a folder of the user's one for each file that he has not got himself."""
+    """One, for the whole view; in a folder of the user's one for each file that he has not got
+    himself."""
     folder = etc.users.get(node)
     if folder is not None and folder.writable:
-        yield from (Symlink(f"{folder.path}/{name}", f"{view}/{name}") for name in NODE_FILES if name not in folder.taken)
+        yield from (
+            Symlink(f"{folder.path}/{name}", f"{view}/{name}")
+            for name in NODE_FILES
+            if name not in folder.taken
+        )
     else:
         yield Symlink(netns_link(node) if folder is None and etc.writable else run_link(node), view)
 
@@ -94,12 +115,16 @@ def _links(node: str, view: str, etc: Etc) -> Iterator[Symlink]:
 def placed_links(facts: Iterable[Fact]) -> list[str]:
     """The links in folders of the user's, whose places he may change."""
     links = (fact.path for fact in facts if isinstance(fact, Symlink))
-    return sorted(path for path in links if dirname(path) not in (dirname(netns_link("")), dirname(run_link(""))))
+    return sorted(
+        path
+        for path in links
+        if dirname(path) not in (dirname(netns_link("")), dirname(run_link("")))
+    )
 
 
 def _view_name(networks: tuple[str, ...], first: str) -> str:
-    """By what stays when the files change: programs that run have these very files. ``first`` is the first node with a view that
-    differs from what nodes on these networks have."""
+    """By what stays when the files change: programs that run have these very files. ``first`` is
+    the first node with a view that differs from what nodes on these networks have."""
     readable = "+".join(networks) or "+none"  # no network can be called that
     if first:
         readable += f"@{first}"
@@ -116,7 +141,8 @@ def _lines_of(node: Node, near: frozenset[str]) -> str:
 
 
 def _names_of(node: Node, item: Attachment) -> tuple[str, ...]:
-    """What stands first is its whole name to others (`hostname -f`); several may share a host name."""
+    """What stands first is its whole name to others (`hostname -f`); several may share a host
+    name."""
     names = (node.name, f"{node.name}.{item.network}", *item.aliases)
     if not node.hostname or node.hostname in names:
         return names
@@ -128,17 +154,30 @@ def _extra(node: Node, networks: Mapping[str, Network]) -> str:
     gateways = [str(gateway) for _attachment, gateway in ways_out(node, networks)]
     lines = []
     for name, address in node.extra_hosts:
-        lines += [f"{each}\t{name}\n" for each in (gateways if address == HOST_GATEWAY else [address])]
+        lines += [
+            f"{each}\t{name}\n" for each in (gateways if address == HOST_GATEWAY else [address])
+        ]
     return "".join(lines)
 
 
-def _resolv_conf(node: Node, networks: Mapping[str, Network], served: set[str], resolvers: Sequence[str]) -> str:
+def _resolv_conf(
+    node: Node, networks: Mapping[str, Network], served: set[str], resolvers: Sequence[str]
+) -> str:
     """resolv.conf(5): the node's own servers, else the lab's, else the machine's."""
-    found = [gateway for item in node.attachments if item.network in served for gateway in networks[item.network].gateways]
+    found = [
+        gateway
+        for item in node.attachments
+        if item.network in served
+        for gateway in networks[item.network].gateways
+    ]
     servers = [str(gateway) for gateway in sorted(found, key=lambda gateway: gateway.version)]
     if not servers and any(networks[item.network].nat for item in node.attachments):
         servers = list(resolvers)
     servers = [str(server) for server in node.dns] or servers[:MAX_SERVERS]
     lines = [f"nameserver {server}\n" for server in servers] or [_NO_SERVER]
-    lines += [f"{word} {' '.join(given)}\n" for word, given in (("search", node.dns_search), ("options", node.dns_opt)) if given]
+    lines += [
+        f"{word} {' '.join(given)}\n"
+        for word, given in (("search", node.dns_search), ("options", node.dns_opt))
+        if given
+    ]
     return "".join(lines)

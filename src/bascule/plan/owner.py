@@ -1,25 +1,32 @@
-"""Whose is it? A namespace, link or file that bascule did not make for this lab is never taken over and never removed.
+"""Whose is it? A namespace, link or file that bascule did not make for this lab is never taken over
+and never removed.
 
-A link of the world tells by its index: a lab takes its indexes from a range of its own that the kernel's counting does not
-reach. A namespace tells by its cookie, noted after it was made (none is known while a run is under way: then the name counts).
-A link in /etc/netns tells by where it points to.
+A link of the world tells by its index: a lab takes its indexes from a range of its own that the
+kernel's counting does not reach. A namespace tells by its cookie, noted after it was made (none is
+known while a run is under way: then the name counts). A link in /etc/netns tells by where it points
+to.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from bascule.kernel.bridge import Bridge
 from bascule.kernel.file import Symlink
-from bascule.kernel.link import Bridge, Veth
 from bascule.kernel.namespace import Namespace
 from bascule.kernel.op import WORLD, Fact, Indexes
 from bascule.kernel.table import Table
+from bascule.kernel.veth import Veth
 
 _STATE = "/run/bascule/"
 
 
 def split(
-    lab: str, facts: Iterable[Fact], namespaces: Mapping[str, int], indexes: Indexes, seen: Mapping[tuple[str, str], int]
+    lab: str,
+    facts: Iterable[Fact],
+    namespaces: Mapping[str, int],
+    indexes: Indexes,
+    seen: Mapping[tuple[str, str], int],
 ) -> tuple[list[Fact], list[Fact]]:
     """The observed facts that are the lab's own, and those that are somebody else's."""
     own: list[Fact] = []
@@ -35,7 +42,13 @@ def split(
     return own, foreign
 
 
-def _is_own(lab: str, fact: Fact, namespaces: Mapping[str, int], indexes: Indexes, seen: Mapping[tuple[str, str], int]) -> bool:
+def _is_own(
+    lab: str,
+    fact: Fact,
+    namespaces: Mapping[str, int],
+    indexes: Indexes,
+    seen: Mapping[tuple[str, str], int],
+) -> bool:
     match fact:
         case Namespace(name=name, cookie=cookie):
             return name in namespaces and (not cookie or namespaces[name] in (0, cookie))
@@ -55,7 +68,8 @@ def conflicts(
     seen: Mapping[tuple[str, str], int],
     owners: Mapping[tuple[str, str], str],
 ) -> list[str]:
-    """One sentence for each wanted thing that somebody else has. ``owners`` names the lab by (kind, name)."""
+    """One sentence for each wanted thing that somebody else has. ``owners`` names the lab by (kind,
+    name)."""
     strange = {fact.key: fact for fact in foreign}
     mine = {fact.key for fact in own}
     found = []
@@ -74,7 +88,8 @@ def _link_sentence(path: str, there: Fact) -> str:
     if isinstance(there, Symlink) and there.target.startswith(_STATE):
         lab = there.target.removeprefix(_STATE).partition("/")[0]
         return (
-            f"{path} leads to files of lab {lab}, which is up where /run is another; choose another name, or remove what it left"
+            f"{path} leads to files of lab {lab}, which is up where /run is another; choose "
+            f"another name, or remove what it left"
         )
     return f"{path} is there already and bascule did not make it; move it away"
 
@@ -82,5 +97,10 @@ def _link_sentence(path: str, there: Fact) -> str:
 def _sentence(what: str, key: tuple[str, ...], owners: Mapping[tuple[str, str], str]) -> str:
     owner = owners.get((key[0], key[-1]))
     if owner:
-        return f"{what} belongs to lab {owner}; choose another name, or `bascule down {owner}` first"
-    return f"{what} is there already and bascule did not make it; choose another name, or remove it first"
+        return (
+            f"{what} belongs to lab {owner}; choose another name, or `bascule down {owner}` first"
+        )
+    return (
+        f"{what} is there already and bascule did not make it; choose another name, or remove "
+        f"it first"
+    )

@@ -23,12 +23,20 @@ def asks(lab: Assigned) -> bool:
 def _asks(network: Network) -> bool:
     served = serves_names(network, dnsmasq=True)
     lent = bool(network.uplink) and (network.dhcp or network.ra)
-    return network.nat or network.internal or bool(network.reach) or served or is_guarded_port(network) or lent or not network.icc
+    return (
+        network.nat
+        or network.internal
+        or bool(network.reach)
+        or served
+        or is_guarded_port(network)
+        or lent
+        or not network.icc
+    )
 
 
 def needs_rules(lab: Assigned, private: bool, possible: bool) -> bool:
-    """Whether there are to be rules. ``possible`` False: this machine can't have any, and a lab that asks for none does without
-    them."""
+    """Whether there are to be rules. ``possible`` False: this machine can't have any, and a lab
+    that asks for none does without them."""
     alone = private and len([network for network in lab.networks if network.has_gateway]) < 2
     return bool(lab.networks) and (asks(lab) or (possible and not alone))
 
@@ -47,7 +55,8 @@ def passage(lab: Assigned) -> Iterator[Fact]:
     """The settings without which the rules lead nowhere."""
     for version in sorted(forwarded_families(lab)):
         yield Forwarding(version)
-    # Answers to connections that 127.0.0.1 and ::1 opened come back on the bridge; ip-sysctl.rst, route_localnet.
+    # Answers to connections that 127.0.0.1 and ::1 opened come back on the bridge; ip-sysctl.rst,
+    # route_localnet.
     for network in on_loopback(lab, 4):
         yield Sysctl(WORLD, f"net/ipv4/conf/{network}/route_localnet", "1")
     for network in on_loopback(lab, 6):

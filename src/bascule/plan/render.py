@@ -17,7 +17,8 @@ def plain(sign: str, text: str) -> str:
 
 
 def text(plan: Plan, paint: Paint = plain) -> str:
-    """One line a fact: ``+ bridge mydocker0 mtu 1500  (new)``. ``paint`` colours a line by its sign."""
+    """One line a fact: ``+ bridge mydocker0 mtu 1500  (new)``. ``paint`` colours a line by its
+    sign."""
     lines = [paint(change.sign, _line(change)) for change in plan.changes]
     lines.extend(paint("!", printable(f"! {note}")) for note in plan.notes)
     counts = {sign: sum(change.sign == sign for change in plan.changes) for sign in "+~-"}

@@ -8,7 +8,8 @@ from bascule.kernel.uplink import WorldUplink
 from bascule.topology.model import Assigned, Port
 from bascule.topology.ports import bound_to, families
 
-# The machine's own 127.0.0.1 is not the world's gateway, and nothing that the world listens on but what is published goes out.
+# The machine's own 127.0.0.1 is not the world's gateway, and nothing that the world listens on but
+# what is published goes out.
 _ALWAYS = ("--config-net", "--quiet", "--no-map-gw")
 _NAMES = "53"  # the machine's name server on 127.0.0.1, as the world's
 _OPTIONS = {"tcp": "-t", "udp": "-u"}
@@ -21,12 +22,28 @@ def wants_uplink(lab: Assigned) -> bool:
 
 
 def world_uplink(lab: Assigned, to_names: bool = False) -> Iterator[WorldUplink]:
-    """One for the lab, where there is a use for it. ``to_names``: its loopback leads to the name server on the machine's."""
+    """One for the lab, where there is a use for it. ``to_names``: its loopback leads to the name
+    server on the machine's."""
     if wants_uplink(lab):
         inward = _NAMES if to_names else "none"
-        ports = sorted({option for node in lab.nodes for port in node.ports for option in _of_port(port)})
-        without = [(option, "none") for option in _OPTIONS.values() if all(found != option for found, _text in ports)]
-        yield WorldUplink((*_ALWAYS, "-T", inward, "-U", inward, *(word for pair in (*ports, *without) for word in pair)))
+        ports = sorted(
+            {option for node in lab.nodes for port in node.ports for option in _of_port(port)}
+        )
+        without = [
+            (option, "none")
+            for option in _OPTIONS.values()
+            if all(found != option for found, _text in ports)
+        ]
+        yield WorldUplink(
+            (
+                *_ALWAYS,
+                "-T",
+                inward,
+                "-U",
+                inward,
+                *(word for pair in (*ports, *without) for word in pair),
+            )
+        )
 
 
 def _of_port(port: Port) -> Iterator[tuple[str, str]]:

@@ -1,6 +1,7 @@
 """What a reboot must not take: the topologies of root's labs on the machine, for `bascule restore`.
 
-Everything else that is stored lives in /run, and goes with what it describes. A file here says no more than what is to be built.
+Everything else that is stored lives in /run, and goes with what it describes. A file here says no
+more than what is to be built.
 """
 
 from __future__ import annotations
@@ -42,14 +43,19 @@ def names() -> list[str]:
     """The labs that are kept. Raises :class:`StateError` where the folder is not safely ours."""
     try:
         folder.check(directory(), _SETTING)
-        found = [entry.removesuffix(_SUFFIX) for entry in os.listdir(directory()) if entry.endswith(_SUFFIX)]
+        found = [
+            entry.removesuffix(_SUFFIX)
+            for entry in os.listdir(directory())
+            if entry.endswith(_SUFFIX)
+        ]
     except (FileNotFoundError, folder.Gone):  # `down` of the last lab takes the folder along
         return []
     return sorted(name for name in found if problem_with_lab_name(name) is None)
 
 
 def load(name: str) -> tuple[dict[str, Any], str]:
-    """Topology and source of a kept lab. Raises :class:`StateError` for a file that is missing, not ours, or damaged."""
+    """Topology and source of a kept lab. Raises :class:`StateError` for a file that is missing, not
+    ours, or damaged."""
     path = _path(name)
     try:
         folder.check(directory(), _SETTING)
@@ -63,9 +69,17 @@ def load(name: str) -> tuple[dict[str, Any], str]:
     except OSError as error:
         raise StateError(f"{path}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
-        raise StateError(f"{path}: damaged, it is no JSON; remove it, and `bascule up` the lab's file") from error
-    if not isinstance(data, dict) or data.get("version") != _VERSION or not isinstance(data.get("topology"), dict):
-        raise StateError(f"{path}: damaged, it holds no topology; remove it, and `bascule up` the lab's file")
+        raise StateError(
+            f"{path}: damaged, it is no JSON; remove it, and `bascule up` the lab's file"
+        ) from error
+    if (
+        not isinstance(data, dict)
+        or data.get("version") != _VERSION
+        or not isinstance(data.get("topology"), dict)
+    ):
+        raise StateError(
+            f"{path}: damaged, it holds no topology; remove it, and `bascule up` the lab's file"
+        )
     source = data.get("source")
     return data["topology"], source if isinstance(source, str) else ""
 
@@ -73,7 +87,9 @@ def load(name: str) -> tuple[dict[str, Any], str]:
 def keep(name: str, topology: dict[str, Any], source: str) -> None:
     """Keep a lab; nothing is written where it is kept like this. Raises :class:`StateError`."""
     path = _path(name)
-    text = json.dumps({"version": _VERSION, "topology": topology, "source": source}, separators=(",", ":")).encode()
+    text = json.dumps(
+        {"version": _VERSION, "topology": topology, "source": source}, separators=(",", ":")
+    ).encode()
     try:
         with suppress(OSError), open(path, "rb") as there:
             if there.read(_MOST_BYTES) == text:
@@ -85,8 +101,8 @@ def keep(name: str, topology: dict[str, Any], source: str) -> None:
 
 
 def forget(name: str) -> None:
-    """A lab that is taken down does not come back with the machine. The folder goes with the last one. Raises :class:`StateError`
-    where it can't be removed."""
+    """A lab that is taken down does not come back with the machine. The folder goes with the last
+    one. Raises :class:`StateError` where it can't be removed."""
     path = _path(name)
     try:
         for each in (path, path + syscalls.UNFINISHED):

@@ -1,6 +1,8 @@
-"""Locks (flock(2)): one a lab, and a short one over all labs for handing out names, prefixes and indexes.
+"""Locks (flock(2)): one a lab, and a short one over all labs for handing out names, prefixes and
+indexes.
 
-The kernel gives a lock back when its holder ends, however it ends. The file says who holds it, for whoever waits.
+The kernel gives a lock back when its holder ends, however it ends. The file says who holds it, for
+whoever waits.
 """
 
 from __future__ import annotations
@@ -15,14 +17,20 @@ from bascule.errors import Locked, StateError
 from bascule.state import folder
 
 Waiting = Callable[[str], None]
-_ATTEMPTS = 1000  # the last lab takes folder and lock along, at any moment; as often as that in a row it is something else
-_PATIENCE = 0.5  # seconds: claims are made in milliseconds, so that who holds them for longer is stuck
+# the last lab takes folder and lock along, at any moment; as often as that in a row it is something
+# else
+_ATTEMPTS = 1000
+# seconds: claims are made in milliseconds, so that who holds them for longer is stuck
+_PATIENCE = 0.5
 
 
 @contextmanager
-def lab_lock(name: str, command: str, wait: bool = True, waiting: Waiting | None = None) -> Iterator[None]:
-    """Hold the lock of a lab. A second command waits, after telling ``waiting`` for what; with ``wait`` False it raises
-    :class:`Locked`. The folder of the lab is made, and goes again with the lock if nothing else was put into it."""
+def lab_lock(
+    name: str, command: str, wait: bool = True, waiting: Waiting | None = None
+) -> Iterator[None]:
+    """Hold the lock of a lab. A second command waits, after telling ``waiting`` for what; with
+    ``wait`` False it raises :class:`Locked`. The folder of the lab is made, and goes again with the
+    lock if nothing else was put into it."""
     held = False
     try:
         with _holding(name, command, wait, waiting):
@@ -45,7 +53,8 @@ def _holding(name: str, command: str, wait: bool, waiting: Waiting | None) -> It
             _take(descriptor, name, wait, waiting)
             if not _same_file(descriptor, path):
                 continue  # the holder before us took the lab away: its lock is no longer the lab's
-            with suppress(OSError):  # a full disk does not keep anybody from working: it is only told to who waits
+            # a full disk does not keep anybody from working: it is only told to who waits
+            with suppress(OSError):
                 syscalls.overwrite(descriptor, f"`{command}` (process {os.getpid()})".encode())
             yield
             return
@@ -55,12 +64,15 @@ def _holding(name: str, command: str, wait: bool, waiting: Waiting | None) -> It
 
 
 def _restless(path: str) -> StateError:
-    return StateError(f"{path}: it goes whenever it was made; set BASCULE_STATE_DIR to a folder that you can write to")
+    return StateError(
+        f"{path}: it goes whenever it was made; set BASCULE_STATE_DIR to a folder that you "
+        f"can write to"
+    )
 
 
 def _open(path: str, *folders: str) -> int:
-    """The lock file, made with its folders. Another command may at any moment remove them, with the last lab: then again. Raises
-    :class:`StateError` where they can't be made."""
+    """The lock file, made with its folders. Another command may at any moment remove them, with the
+    last lab: then again. Raises :class:`StateError` where they can't be made."""
     why = _restless(path)
     for _attempt in range(_ATTEMPTS):
         try:
@@ -113,8 +125,8 @@ def _same_file(descriptor: int, path: str) -> bool:
 
 
 def is_held(name: str) -> bool:
-    """Whether a command works on the lab just now. It is read and not tried: who tries to take a lock keeps others from it.
-    Holders in other PID namespaces are not seen."""
+    """Whether a command works on the lab just now. It is read and not tried: who tries to take a
+    lock keeps others from it. Holders in other PID namespaces are not seen."""
     try:
         there = os.stat(os.path.join(folder.lab(name), "lock"), follow_symlinks=False)
     except OSError:
@@ -132,15 +144,16 @@ def _clear_if_empty(name: str) -> None:
 
 @contextmanager
 def claims_lock(wait: bool = True, waiting: Waiting | None = None) -> Iterator[None]:
-    """Hold the lock under which labs claim names, prefixes and indexes: for milliseconds, and over a run only where that turns
-    something on or off for the whole machine. Who holds it for longer is told to ``waiting``; with ``wait`` False
-    :class:`Locked` is raised then."""
+    """Hold the lock under which labs claim names, prefixes and indexes: for milliseconds, and over
+    a run only where that turns something on or off for the whole machine. Who holds it for longer
+    is told to ``waiting``; with ``wait`` False :class:`Locked` is raised then."""
     path = os.path.join(folder.root(), ".claims")
     for _attempt in range(_ATTEMPTS):
         descriptor = _open(path, folder.root())
         try:
             _take_claims(descriptor, wait, waiting)
-            if _same_file(descriptor, path):  # else the last lab has just gone, and the file with it
+            # else the last lab has just gone, and the file with it
+            if _same_file(descriptor, path):
                 yield
                 return
         finally:
@@ -154,15 +167,18 @@ def _take_claims(descriptor: int, wait: bool, waiting: Waiting | None) -> None:
     there = os.fstat(descriptor)
     holder = identity.holder(there.st_dev, there.st_ino) or "another command"
     if not wait:
-        raise Locked(f"the claims of all labs are in use by {holder}; try again, or leave out --no-wait")
+        raise Locked(
+            f"the claims of all labs are in use by {holder}; try again, or leave out --no-wait"
+        )
     if waiting:
         waiting(f"waiting for {holder}, which holds the claims of all labs")
     fcntl.flock(descriptor, fcntl.LOCK_EX)
 
 
 def _clear_claims() -> None:
-    """Remove the claims lock and the state directory where no lab is left. Who holds the lock meanwhile is a lab that comes:
-    removed under its hands, the file would be made again, and two would hold it."""
+    """Remove the claims lock and the state directory where no lab is left. Who holds the lock
+    meanwhile is a lab that comes: removed under its hands, the file would be made again, and two
+    would hold it."""
     path = os.path.join(folder.root(), ".claims")
     if folder.labs():
         return
@@ -178,15 +194,17 @@ def _clear_claims() -> None:
 
 
 class Hold:
-    """The right to keep a lab as one wants it, for as long as one runs: that of `up --watch`, or of a program whose lab goes with
-    it. It is a lock (flock(2)) of the lab's folder, which no command needs, and goes with the folder."""
+    """The right to keep a lab as one wants it, for as long as one runs: that of `up --watch`, or of
+    a program whose lab goes with it. It is a lock (flock(2)) of the lab's folder, which no command
+    needs, and goes with the folder."""
 
     def __init__(self, name: str) -> None:
         self._name = name
         self._descriptor = -1
 
     def take(self) -> None:
-        """Have it, or still have it: of the folder that is there now, if there is one. Raises :class:`Locked`."""
+        """Have it, or still have it: of the folder that is there now, if there is one. Raises
+        :class:`Locked`."""
         path = folder.lab(self._name)
         if self._descriptor >= 0 and _same_file(self._descriptor, path):
             return
@@ -213,11 +231,15 @@ def held(name: str) -> Locked:
     with suppress(OSError):  # it may just be taken down
         there = os.stat(folder.lab(name), follow_symlinks=False)
         holder = identity.holder(there.st_dev, there.st_ino)
-    return Locked(f"lab {name} is held by {holder or 'another program'}; end that one first, or choose another name")
+    return Locked(
+        f"lab {name} is held by {holder or 'another program'}; end that one first, or choose "
+        f"another name"
+    )
 
 
 def has_holder(name: str) -> bool:
-    """Whether somebody holds the lab. With its lock held: it is tried, for an instant in which nobody else can begin to."""
+    """Whether somebody holds the lab. With its lock held: it is tried, for an instant in which
+    nobody else can begin to."""
     hold = Hold(name)
     try:
         hold.take()
@@ -228,7 +250,8 @@ def has_holder(name: str) -> bool:
 
 
 def is_held_by_others(name: str) -> bool:
-    """Whether a program holds the lab that is neither this one nor one that has started it. With the lab's lock held."""
+    """Whether a program holds the lab that is neither this one nor one that has started it. With
+    the lab's lock held."""
     if not has_holder(name):
         return False
     there = os.stat(folder.lab(name), follow_symlinks=False)

@@ -1,8 +1,9 @@
 """The choices that a lab file leaves open, made: subnets, addresses, gateways, MAC addresses.
 
-Pure and deterministic: the same topology (and the same previous one, and the same busy prefixes) gives the same result,
-whatever the order of dictionaries or the time of day. What the running lab has stays wherever it still fits, so that an
-edit of the file never renumbers nodes that it does not speak of.
+Pure and deterministic: the same topology (and the same previous one, and the same busy prefixes)
+gives the same result, whatever the order of dictionaries or the time of day. What the running lab
+has stays wherever it still fits, so that an edit of the file never renumbers nodes that it does not
+speak of.
 """
 
 from __future__ import annotations
@@ -17,11 +18,21 @@ from bascule.errors import InputError
 from bascule.topology.autoconf import is_slaac, slaac_address
 from bascule.topology.check_addresses import limits, merged
 from bascule.topology.defaults import attachment_mac, network_mac
-from bascule.topology.model import Assigned, Attachment, IPAddress, Network, Node, Pool, Prefix, Topology
+from bascule.topology.model import (
+    Assigned,
+    Attachment,
+    IPAddress,
+    Network,
+    Node,
+    Pool,
+    Prefix,
+    Topology,
+)
 from bascule.topology.ranges import Range, gateways_of, range_of
 
-# Docker takes 172.17/12 and 192.168/16, Podman 10.88 to 10.89, libvirt 192.168.122, Kubernetes 10.42, 10.96, 10.244,
-# offices 10.0 to 10.50 and 192.168. The last pool is for benchmarks (RFC 2544): it is free where a VPN takes all of 10/8.
+# Docker takes 172.17/12 and 192.168/16, Podman 10.88 to 10.89, libvirt 192.168.122, Kubernetes
+# 10.42, 10.96, 10.244, offices 10.0 to 10.50 and 192.168. The last pool is for benchmarks (RFC
+# 2544): it is free where a VPN takes all of 10/8.
 DEFAULT_POOLS: tuple[Pool, ...] = (
     Pool(IPv4Network("10.213.0.0/16"), 24),
     Pool(IPv4Network("10.214.0.0/15"), 24),
@@ -37,14 +48,19 @@ def assign(
 ) -> Assigned:
     """The topology with every choice made; an assigned topology comes back as it is.
 
-    ``previous`` is what the running lab has. ``busy`` are prefixes that the machine routes; default routes do not count.
-    ``pools`` count where the topology has none. Raises :class:`InputError` where the pools or a subnet have nothing left.
+    ``previous`` is what the running lab has. ``busy`` are prefixes that the machine routes; default
+    routes do not count. ``pools`` count where the topology has none. Raises :class:`InputError`
+    where the pools or a subnet have nothing left.
     """
     grounds = _subnets(topology, previous, list(busy), topology.pools or pools)
     stay = _previous_addresses(previous)
     wanted = _fixed_and_kept(topology, grounds, stay)
     nodes = tuple(_node(topology.name, node, grounds, wanted) for node in topology.nodes)
-    return Assigned(replace(topology, networks=tuple(ground.network for ground in grounds.values()), nodes=nodes))
+    return Assigned(
+        replace(
+            topology, networks=tuple(ground.network for ground in grounds.values()), nodes=nodes
+        )
+    )
 
 
 @dataclass(slots=True)
@@ -68,7 +84,10 @@ class _Pool:
                 break
         if self.next > self.last:
             raise InputError(
-                f"network {network}: no address is left in {self.range.subnet} for node {node}; choose a wider subnet"
+                (
+                    f"network {network}: no address is left in {self.range.subnet} for node "
+                    f"{node}; choose a wider subnet"
+                )
                 + (", or a wider ip_range" if self.last != self.range.last or self.reserved else "")
             )
         self.taken.add(self.next)
@@ -119,7 +138,9 @@ class _Space:
         ends[begin:stop] = [high]
 
 
-def _subnets(topology: Topology, previous: Assigned | None, busy: list[Prefix], pools: Sequence[Pool]) -> dict[str, _Ground]:
+def _subnets(
+    topology: Topology, previous: Assigned | None, busy: list[Prefix], pools: Sequence[Pool]
+) -> dict[str, _Ground]:
     """All networks with subnets, gateways and MAC, in the order of the file."""
     had = {network.name: network.subnets for network in previous.networks} if previous else {}
     used = Counter(item.network for node in topology.nodes for item in node.attachments)
@@ -129,7 +150,11 @@ def _subnets(topology: Topology, previous: Assigned | None, busy: list[Prefix], 
             _take(space, range_of(subnet))
     chosen: dict[str, tuple[Prefix, ...]] = {}
     for network in topology.networks:
-        ranges = tuple(range_of(subnet) for subnet in had.get(network.name, ())) if not network.subnets else ()
+        ranges = (
+            tuple(range_of(subnet) for subnet in had.get(network.name, ()))
+            if not network.subnets
+            else ()
+        )
         if ranges and all(_keeps(each, network, used[network.name], space) for each in ranges):
             chosen[network.name] = had[network.name]
             for each in ranges:
@@ -142,8 +167,12 @@ def _subnets(topology: Topology, previous: Assigned | None, busy: list[Prefix], 
         subnets = network.subnets or chosen.get(network.name)
         if not subnets:
             versions = dict.fromkeys(pool.base.version for pool in pools)
-            of_family = ([pool for pool in pools if pool.base.version == version] for version in versions)
-            subnets = tuple(_free_subnet(network, used[network.name], space, each, busy) for each in of_family)
+            of_family = (
+                [pool for pool in pools if pool.base.version == version] for version in versions
+            )
+            subnets = tuple(
+                _free_subnet(network, used[network.name], space, each, busy) for each in of_family
+            )
         grounds[network.name] = _ground(topology.name, network, subnets)
     return grounds
 
@@ -158,8 +187,11 @@ def _keeps(each: Range, network: Network, nodes: int, space: _Space) -> bool:
     return free and nodes + network.has_gateway <= each.last - each.first + 1
 
 
-def _free_subnet(network: Network, nodes: int, space: _Space, pools: Sequence[Pool], busy: list[Prefix]) -> Prefix:
-    """The first free subnet of the pools, which are of one family: of the pool's size, or wider where that many nodes need it."""
+def _free_subnet(
+    network: Network, nodes: int, space: _Space, pools: Sequence[Pool], busy: list[Prefix]
+) -> Prefix:
+    """The first free subnet of the pools, which are of one family: of the pool's size, or wider
+    where that many nodes need it."""
     for pool, usual in pools:
         bits = max(pool.max_prefixlen - usual, (nodes + network.has_gateway + 1).bit_length())
         whole = range_of(pool)
@@ -176,7 +208,8 @@ def _free_subnet(network: Network, nodes: int, space: _Space, pools: Sequence[Po
     more = f" and {len(busy) - 8} more" if len(busy) > 8 else ""
     where = ", ".join(str(pool.base) for pool in pools)
     raise InputError(
-        f"network {network.name}: no free subnet in {where} (this machine routes {taken}{more}); give the network a `subnet`"
+        f"network {network.name}: no free subnet in {where} (this machine routes "
+        f"{taken}{more}); give the network a `subnet`"
     )
 
 
@@ -200,19 +233,27 @@ def _pool(network: Network, whole: Range) -> _Pool:
 
 # Addresses
 
-_Wanted = dict[tuple[str, str], list[int | None]]  # (node, network) → one number for each subnet, None: choose
+# (node, network) → one number for each subnet, None: choose
+_Wanted = dict[tuple[str, str], list[int | None]]
 
 
 def _previous_addresses(previous: Assigned | None) -> dict[tuple[str, str], tuple[IPAddress, ...]]:
     if previous is None:
         return {}
-    return {(node.name, item.network): item.addresses for node in previous.nodes for item in node.attachments}
+    return {
+        (node.name, item.network): item.addresses
+        for node in previous.nodes
+        for item in node.attachments
+    }
 
 
 def _fixed_and_kept(
-    topology: Topology, grounds: dict[str, _Ground], stay: dict[tuple[str, str], tuple[IPAddress, ...]]
+    topology: Topology,
+    grounds: dict[str, _Ground],
+    stay: dict[tuple[str, str], tuple[IPAddress, ...]],
 ) -> _Wanted:
-    """What is known before anything is chosen: all of the file's addresses first, then what the running lab has."""
+    """What is known before anything is chosen: all of the file's addresses first, then what the
+    running lab has."""
     wanted: _Wanted = {}
     for node in topology.nodes:
         for item in node.attachments:
@@ -244,7 +285,8 @@ def _fixed(addresses: tuple[IPAddress, ...], ground: _Ground) -> list[int | None
 
 
 def _keep(addresses: tuple[IPAddress, ...], ground: _Ground, numbers: list[int | None]) -> None:
-    """Fill in what the running lab has, where the file fixes nothing and nobody else has taken it."""
+    """Fill in what the running lab has, where the file fixes nothing and nobody else has taken
+    it."""
     for index, pool in enumerate(ground.pools):
         if numbers[index] is not None:
             continue
@@ -268,11 +310,15 @@ def _node(lab: str, node: Node, grounds: dict[str, _Ground], wanted: _Wanted) ->
             None
             if by_mac and pool.range.version == 6
             else pool.range.address(
-                number if known and (number := known[index]) is not None else pool.lowest(item.network, node.name)
+                number
+                if known and (number := known[index]) is not None
+                else pool.lowest(item.network, node.name)
             )
             for index, pool in enumerate(ground.pools)
         ]
-        mac = item.mac or _free_mac(lab, node.name, item.interface, tuple(filter(None, chosen)), ground)
+        mac = item.mac or _free_mac(
+            lab, node.name, item.interface, tuple(filter(None, chosen)), ground
+        )
         addresses = (
             address if address is not None else slaac_address(pool.range, mac)
             for pool, address in zip(ground.pools, chosen, strict=True)
@@ -281,8 +327,11 @@ def _node(lab: str, node: Node, grounds: dict[str, _Ground], wanted: _Wanted) ->
     return replace(node, attachments=tuple(made))
 
 
-def _free_mac(lab: str, node: str, interface: str, addresses: tuple[IPAddress, ...], ground: _Ground) -> str:
-    """The derived MAC; in the rare case that two addresses hash alike, one more part tells them apart."""
+def _free_mac(
+    lab: str, node: str, interface: str, addresses: tuple[IPAddress, ...], ground: _Ground
+) -> str:
+    """The derived MAC; in the rare case that two addresses hash alike, one more part tells them
+    apart."""
     first = str(addresses[0]) if addresses else ""
     mac = attachment_mac(lab, node, interface, first)
     salt = 0

@@ -1,7 +1,7 @@
 """What can't be built, however well it is written: pure checks of a whole topology.
 
-Each check yields problems, pairs of a path into the topology and a sentence: what is wrong, what to do. Costs grow with
-the number of nodes, never with the size of a subnet.
+Each check yields problems, pairs of a path into the topology and a sentence: what is wrong, what to
+do. Costs grow with the number of nodes, never with the size of a subnet.
 """
 
 from __future__ import annotations
@@ -15,7 +15,15 @@ from bascule.topology.check_addresses import check_addresses
 from bascule.topology.check_names import check_names
 from bascule.topology.check_passage import check_passage
 from bascule.topology.fields import IPV6_MIN_MTU
-from bascule.topology.model import BRIDGE_PORTS, Attachment, IPAddress, Network, Node, Route, Topology
+from bascule.topology.model import (
+    BRIDGE_PORTS,
+    Attachment,
+    IPAddress,
+    Network,
+    Node,
+    Route,
+    Topology,
+)
 from bascule.topology.ranges import Range, gateways_of, range_of
 from bascule.topology.tree import Path, Problem
 from bascule.topology.values import route_text
@@ -28,12 +36,14 @@ class _Ground:
     network: Network
     ranges: tuple[Range, ...]
     bridge: frozenset[tuple[int, int]]  # the bridge's own addresses
-    addresses: dict[tuple[int, int], str] = field(default_factory=dict)  # (family, number) → node that has it
+    # (family, number) → node that has it
+    addresses: dict[tuple[int, int], str] = field(default_factory=dict)
     macs: dict[str, str] = field(default_factory=dict)
 
 
 def check(topology: Topology, unreadable: frozenset[str] = frozenset()) -> list[Problem]:
-    """All problems of a topology. Addresses on ``unreadable`` networks (known to be wrong already) are not judged."""
+    """All problems of a topology. Addresses on ``unreadable`` networks (known to be wrong already)
+    are not judged."""
     grounds = {network.name: _ground(network) for network in topology.networks}
     problems: list[Problem] = []
     for name, ground in grounds.items():
@@ -66,7 +76,10 @@ def _network(ground: _Ground) -> Iterator[Problem]:
     if any(each.version == 6 for each in ground.ranges) and network.mtu < IPV6_MIN_MTU:
         yield (*path, "mtu"), f"{network.mtu} is too small for IPv6; write at least {IPV6_MIN_MTU}"
     if network.gateways and not network.subnets:
-        yield (*path, "gateway"), f"{network.gateways[0]} is in no subnet: give the network one with `subnet`"
+        yield (
+            (*path, "gateway"),
+            f"{network.gateways[0]} is in no subnet: give the network one with `subnet`",
+        )
         return
     used: set[Range] = set()
     for index, gateway in enumerate(network.gateways):
@@ -92,14 +105,22 @@ def _reserved(address: IPAddress, home: Range) -> str | None:
     if home.first <= number <= home.last:
         return None
     if number == home.low:
-        kind = "the network's own address" if home.version == 4 else "the subnet-router anycast address"
+        kind = (
+            "the network's own address"
+            if home.version == 4
+            else "the subnet-router anycast address"
+        )
     else:
         kind = "the broadcast address"
-    return f"{address} is {kind} of {home.subnet}; choose one from {home.address(home.first)} to {home.address(home.last)}"
+    return (
+        f"{address} is {kind} of {home.subnet}; choose one from {home.address(home.first)} to "
+        f"{home.address(home.last)}"
+    )
 
 
 def _overlaps(grounds: list[_Ground]) -> Iterator[Problem]:
-    """Sorted by their first address, a range overlaps an earlier one only if it begins before the farthest end so far."""
+    """Sorted by their first address, a range overlaps an earlier one only if it begins before the
+    farthest end so far."""
     every = [
         (each.version, each.low, order, index, each, ground.network.name)
         for order, ground in enumerate(grounds)
@@ -109,7 +130,8 @@ def _overlaps(grounds: list[_Ground]) -> Iterator[Problem]:
     for _, _, order, index, each, name in sorted(every, key=lambda row: row[:4]):
         if farthest is not None and farthest[2].overlaps(each):
             other_order, other_index, other, other_name = farthest
-            if (order, index) < (other_order, other_index):  # the one that is written later is to blame
+            # the one that is written later is to blame
+            if (order, index) < (other_order, other_index):
                 yield _overlap(other_name, other_index, other, name, each)
             else:
                 yield _overlap(name, index, each, other_name, other)
@@ -118,15 +140,29 @@ def _overlaps(grounds: list[_Ground]) -> Iterator[Problem]:
 
 
 def _overlap(name: str, index: int, each: Range, other_name: str, other: Range) -> Problem:
-    where = f"{other.subnet} of {other_name}" if other_name != name else f"{other.subnet} of the same network"
-    return ("networks", name, "subnet", index), f"{each.subnet} overlaps {where}; choose another subnet"
+    where = (
+        f"{other.subnet} of {other_name}"
+        if other_name != name
+        else f"{other.subnet} of the same network"
+    )
+    return (
+        "networks",
+        name,
+        "subnet",
+        index,
+    ), f"{each.subnet} overlaps {where}; choose another subnet"
 
 
-def _room(topology: Topology, grounds: dict[str, _Ground], unreadable: frozenset[str]) -> Iterator[Problem]:
+def _room(
+    topology: Topology, grounds: dict[str, _Ground], unreadable: frozenset[str]
+) -> Iterator[Problem]:
     ports = Counter(item.network for node in topology.nodes for item in node.attachments)
     for name, number in ports.items():
         if number > BRIDGE_PORTS:
-            message = f"{number:,} attachments, but a Linux bridge takes {BRIDGE_PORTS:,}; use several networks"
+            message = (
+                f"{number:,} attachments, but a Linux bridge takes {BRIDGE_PORTS:,}; use "
+                f"several networks"
+            )
             yield ("networks", name), message
         if name not in grounds or name in unreadable:
             continue
@@ -134,7 +170,10 @@ def _room(topology: Topology, grounds: dict[str, _Ground], unreadable: frozenset
             room = each.last - each.first + 1 - (1 if grounds[name].network.has_gateway else 0)
             if number > room:
                 nodes = f"{room:,} node" + ("" if room == 1 else "s")
-                message = f"{each.subnet} has room for {nodes}, but {number:,} are attached; choose a wider subnet"
+                message = (
+                    f"{each.subnet} has room for {nodes}, but {number:,} are attached; choose "
+                    f"a wider subnet"
+                )
                 yield ("networks", name, "subnet", index), message
 
 
@@ -149,7 +188,13 @@ def _host_interfaces(topology: Topology, grounds: dict[str, _Ground]) -> Iterato
             if name in grounds:
                 yield path, f"'{name}' is the name of a network's bridge; choose another"
             elif name in owners:
-                yield path, f"'{name}' is taken by node {owners[name]}; each host interface needs its own name"
+                yield (
+                    path,
+                    (
+                        f"'{name}' is taken by node {owners[name]}; each host interface needs its "
+                        f"own name"
+                    ),
+                )
             owners.setdefault(name, node.name)
 
 
@@ -163,7 +208,10 @@ def _node(node: Node, grounds: dict[str, _Ground], unreadable: frozenset[str]) -
             continue
         attached.add(item.network)
         if item.interface and item.interface in interfaces:
-            message = f"'{item.interface}' is the interface on {interfaces[item.interface]} already; choose another name"
+            message = (
+                f"'{item.interface}' is the interface on {interfaces[item.interface]} "
+                f"already; choose another name"
+            )
             yield (*path, "interface"), message
         interfaces.setdefault(item.interface, item.network)
         ground = grounds.get(item.network)
@@ -181,7 +229,13 @@ def _mac(node: Node, item: Attachment, ground: _Ground, path: Path) -> Iterator[
     if not item.mac:
         return
     if item.mac in ground.macs:
-        yield (*path, "mac"), f"{item.mac} is taken by {ground.macs[item.mac]}; each interface on a network needs its own"
+        yield (
+            (*path, "mac"),
+            (
+                f"{item.mac} is taken by {ground.macs[item.mac]}; each interface on a network "
+                f"needs its own"
+            ),
+        )
     ground.macs.setdefault(item.mac, f"node {node.name}")
 
 
@@ -191,9 +245,18 @@ def _addresses(node: Node, item: Attachment, ground: _Ground, path: Path) -> Ite
         here = (*path, "address", index)
         home = next((each for each in ground.ranges if address in each), None)
         if not ground.ranges:
-            yield here, f"network {ground.network.name} has no subnet: give it one that holds {address}"
+            yield (
+                here,
+                f"network {ground.network.name} has no subnet: give it one that holds {address}",
+            )
         elif home is None:
-            yield here, f"{address} is outside {_listed(ground)}; choose an address inside, or leave it out"
+            yield (
+                here,
+                (
+                    f"{address} is outside {_listed(ground)}; choose an address inside, or leave "
+                    f"it out"
+                ),
+            )
         elif home in used:
             yield here, f"{address} is a second address in {home.subnet}; keep one for each subnet"
         else:
@@ -207,8 +270,14 @@ def _addresses(node: Node, item: Attachment, ground: _Ground, path: Path) -> Ite
 def _taken(address: IPAddress, ground: _Ground) -> str | None:
     key = address.version, int(address)
     if key in ground.bridge:
-        how = "its gateway" if address in ground.network.gateways else "its gateway by default, which `gateway` changes"
-        return f"{address} belongs to the bridge {ground.network.name} ({how}); choose another address"
+        how = (
+            "its gateway"
+            if address in ground.network.gateways
+            else "its gateway by default, which `gateway` changes"
+        )
+        return (
+            f"{address} belongs to the bridge {ground.network.name} ({how}); choose another address"
+        )
     if key in ground.addresses:
         return f"{address} is taken by node {ground.addresses[key]}; choose another address"
     return None
@@ -219,7 +288,10 @@ def _routes(node: Node, grounds: dict[str, _Ground]) -> Iterator[Problem]:
     for index, route in enumerate(node.routes):
         path: Path = ("nodes", node.name, "routes", index)
         if (route.to, route.metric) in seen:
-            yield (*path, "to"), f"{route.to} is routed above already; keep one, or give them different metrics"
+            yield (
+                (*path, "to"),
+                f"{route.to} is routed above already; keep one, or give them different metrics",
+            )
         seen.add((route.to, route.metric))
         yield from _route(node, route, grounds, path)
 
@@ -227,23 +299,60 @@ def _routes(node: Node, grounds: dict[str, _Ground]) -> Iterator[Problem]:
 def _route(node: Node, route: Route, grounds: dict[str, _Ground], path: Path) -> Iterator[Problem]:
     known = [item.interface for item in node.attachments]
     if route.interface and route.interface not in known:
-        names = f"its interfaces are {', '.join(known)}" if known else "it has none: attach it to a network"
+        names = (
+            f"its interfaces are {', '.join(known)}"
+            if known
+            else "it has none: attach it to a network"
+        )
         yield (*path, "interface"), f"the node has no interface '{route.interface}'; {names}"
         return
-    through = [item for item in node.attachments if not route.interface or item.interface == route.interface]
-    ranges = [each for item in through if item.network in grounds for each in grounds[item.network].ranges]
-    if not route.metric and route.to.version == 4 and any(each.subnet == route.to for each in ranges):
-        yield (*path, "to"), f"{route.to} is the node's own subnet, which the kernel routes by itself; remove the route"
+    through = [
+        item
+        for item in node.attachments
+        if not route.interface or item.interface == route.interface
+    ]
+    ranges = [
+        each for item in through if item.network in grounds for each in grounds[item.network].ranges
+    ]
+    if (
+        not route.metric
+        and route.to.version == 4
+        and any(each.subnet == route.to for each in ranges)
+    ):
+        yield (
+            (*path, "to"),
+            (
+                f"{route.to} is the node's own subnet, which the kernel routes by itself; remove "
+                f"the route"
+            ),
+        )
     via = route.via
     if via is None:
         return
     if via.version != route.to.version:
-        yield (*path, "via"), f"{via} is no IPv{route.to.version} address, but {route.to} is IPv{route.to.version}"
+        yield (
+            (*path, "via"),
+            f"{via} is no IPv{route.to.version} address, but {route.to} is IPv{route.to.version}",
+        )
     elif not any(via in each for each in ranges):
-        subnets = ", ".join(str(each.subnet) for each in ranges) or "none is known: give its network a `subnet`"
-        message = f"the next hop of {route_text(route)} is in none of the node's subnets ({subnets}); choose one that is"
+        subnets = (
+            ", ".join(str(each.subnet) for each in ranges)
+            or "none is known: give its network a `subnet`"
+        )
+        message = (
+            f"the next hop of {route_text(route)} is in none of the node's subnets "
+            f"({subnets}); choose one that is"
+        )
         yield (*path, "via"), message
-    elif via.version == 4 and any(via in (each.subnet[0], each.subnet[-1]) for each in ranges if via in each):
-        yield (*path, "via"), f"{via} is the first or last address of its subnet, which no node has; choose another"
+    elif via.version == 4 and any(
+        via in (each.subnet[0], each.subnet[-1]) for each in ranges if via in each
+    ):
+        yield (
+            (*path, "via"),
+            f"{via} is the first or last address of its subnet, which no node has; choose another",
+        )
     elif any(via in item.addresses for item in through):
-        yield (*path, "via"), f"{via} is the node's own address; a next hop is another node or the bridge"
+        yield (
+            (*path, "via"),
+            f"{via} is the node's own address; a next hop is another node or the bridge",
+        )

@@ -1,4 +1,5 @@
-"""Checks of how addresses are given out (`ip_range`, `reserved`), and of single interfaces and nodes."""
+"""Checks of how addresses are given out (`ip_range`, `reserved`), and of single interfaces and
+nodes."""
 
 from __future__ import annotations
 
@@ -23,7 +24,9 @@ def check_addresses(topology: Topology, unreadable: frozenset[str]) -> Iterator[
         for item in node.attachments:
             fixed.setdefault(item.network, []).extend(item.addresses)
             for version in (4, 6):
-                seekers[item.network, version] += all(address.version != version for address in item.addresses)
+                seekers[item.network, version] += all(
+                    address.version != version for address in item.addresses
+                )
     for network in topology.networks:
         if network.name not in unreadable:
             yield from _ranges(network)
@@ -43,7 +46,11 @@ def _ranges(network: Network) -> Iterator[Problem]:
         path: Path = ("networks", network.name, "ip_range", index)
         home = _home(inner, network)
         if home is None:
-            what = "no subnet that is given with `subnet`" if not network.subnets else " and ".join(map(str, network.subnets))
+            what = (
+                "no subnet that is given with `subnet`"
+                if not network.subnets
+                else " and ".join(map(str, network.subnets))
+            )
             yield path, f"{inner} must be a part of the network's subnet, which is {what}"
         elif home in used:
             yield path, f"{inner} is a second range in {home}; keep one for each subnet"
@@ -70,34 +77,52 @@ def _reserved(network: Network) -> Iterator[Problem]:
 
 def is_reserved(address: IPAddress, spans: tuple[Span, ...]) -> bool:
     """Whether the address lies in one of these."""
-    return any(span.first.version == address.version and int(span.first) <= int(address) <= int(span.last) for span in spans)
+    return any(
+        span.first.version == address.version and int(span.first) <= int(address) <= int(span.last)
+        for span in spans
+    )
 
 
-def _room(network: Network, fixed: list[IPAddress], seekers: Counter[tuple[str, int]]) -> Iterator[Problem]:
-    """Whether what is left of a subnet, with ranges and reservations, is enough for the nodes without an address of their own."""
+def _room(
+    network: Network, fixed: list[IPAddress], seekers: Counter[tuple[str, int]]
+) -> Iterator[Problem]:
+    """Whether what is left of a subnet, with ranges and reservations, is enough for the nodes
+    without an address of their own."""
     if not network.ranges and not network.reserved:
         return
     for index, subnet in enumerate(network.subnets):
         whole = range_of(subnet)
         low, high = limits(network, whole)
-        taken = {int(address) for address in (*fixed, *gateways_of(network, (whole,))) if address in subnet}
+        taken = {
+            int(address)
+            for address in (*fixed, *gateways_of(network, (whole,)))
+            if address in subnet
+        }
         free = (
             high
             - low
             + 1
-            - sum(low <= number <= high and not is_reserved(whole.address(number), network.reserved) for number in taken)
+            - sum(
+                low <= number <= high and not is_reserved(whole.address(number), network.reserved)
+                for number in taken
+            )
         )
         free -= sum(last - first + 1 for first, last in merged(network.reserved, whole, low, high))
         number = seekers[network.name, whole.version]
         if number > free:
-            where = "the ip_range and what is reserved leave" if network.ranges else "what is reserved leaves"
+            where = (
+                "the ip_range and what is reserved leave"
+                if network.ranges
+                else "what is reserved leaves"
+            )
             count = f"{number:,} nodes need one" if number > 1 else "a node needs one"
             message = f"{where} {max(free, 0):,} addresses of {subnet}, but {count}; leave more"
             yield ("networks", network.name, "subnet", index), message
 
 
 def limits(network: Network, whole: Range) -> tuple[int, int]:
-    """The first and the last address of a subnet that are given to nodes, reserved ones not counted."""
+    """The first and the last address of a subnet that are given to nodes, reserved ones not
+    counted."""
     for inner in network.ranges:
         part = range_of(inner)
         if part.version == whole.version and whole.low <= part.low <= whole.high:
@@ -108,7 +133,9 @@ def limits(network: Network, whole: Range) -> tuple[int, int]:
 def merged(spans: tuple[Span, ...], whole: Range, low: int, high: int) -> list[tuple[int, int]]:
     """The reserved parts of ``low`` to ``high`` in a subnet, in order, none touching another."""
     found: list[tuple[int, int]] = []
-    for first, last in sorted((int(span.first), int(span.last)) for span in spans if span.first.version == whole.version):
+    for first, last in sorted(
+        (int(span.first), int(span.last)) for span in spans if span.first.version == whole.version
+    ):
         first, last = max(first, low), min(last, high)
         if first > last:
             continue
@@ -123,19 +150,36 @@ def _attachment(node: Node, item: Attachment, network: Network) -> Iterator[Prob
     path: Path = ("nodes", node.name, "networks", item.network)
     for index, address in enumerate(item.addresses):
         if is_reserved(address, network.reserved):
-            yield (*path, "address", index), f"{address} is reserved on {network.name}; choose another, or reserve less"
+            yield (
+                (*path, "address", index),
+                f"{address} is reserved on {network.name}; choose another, or reserve less",
+            )
     if item.mtu > network.mtu:
-        yield (*path, "mtu"), f"{item.mtu} is more than the network's {network.mtu}; raise `mtu` of {network.name}"
-    elif item.mtu and item.mtu < IPV6_MIN_MTU and any(subnet.version == 6 for subnet in network.subnets):
+        yield (
+            (*path, "mtu"),
+            f"{item.mtu} is more than the network's {network.mtu}; raise `mtu` of {network.name}",
+        )
+    elif (
+        item.mtu
+        and item.mtu < IPV6_MIN_MTU
+        and any(subnet.version == 6 for subnet in network.subnets)
+    ):
         yield (*path, "mtu"), f"{item.mtu} is too small for IPv6; write at least {IPV6_MIN_MTU}"
-    places = [(*path, "sysctls")] * len(item.sysctls) + [("nodes", node.name, "sysctls")] * len(node.sysctls)
+    places = [(*path, "sysctls")] * len(item.sysctls) + [("nodes", node.name, "sysctls")] * len(
+        node.sysctls
+    )
     for place, (key, value) in zip(places, (*item.sysctls, *node.sysctls), strict=True):
-        if _takes_six(key, value, item.interface) and any(subnet.version == 6 for subnet in network.subnets):
+        if _takes_six(key, value, item.interface) and any(
+            subnet.version == 6 for subnet in network.subnets
+        ):
             message = f"{key} takes the IPv6 addresses away that {network.name} gives"
             yield place, f"{message}; leave it out, or use a network without an IPv6 subnet"
     for key, _value in item.sysctls:
         if INTERFACE_WORD not in key.replace("/", ".").split("."):
-            message = f"{key} does not name the interface; write {INTERFACE_WORD} in its place, or move it to the node"
+            message = (
+                f"{key} does not name the interface; write {INTERFACE_WORD} in its place, or "
+                f"move it to the node"
+            )
             yield (*path, "sysctls"), message
 
 
@@ -143,7 +187,12 @@ def _takes_six(key: str, value: str, interface: str) -> bool:
     """Whether a setting turns IPv6 off on this interface."""
     words = key.split("/" if "/" in key else ".")
     names = ("all", INTERFACE_WORD, interface)
-    return words[1:3] == ["ipv6", "conf"] and words[4:] == ["disable_ipv6"] and words[3] in names and value.strip() != "0"
+    return (
+        words[1:3] == ["ipv6", "conf"]
+        and words[4:] == ["disable_ipv6"]
+        and words[3] in names
+        and value.strip() != "0"
+    )
 
 
 def _uplinks(topology: Topology) -> Iterator[Problem]:
@@ -153,11 +202,20 @@ def _uplinks(topology: Topology) -> Iterator[Problem]:
     for network in topology.networks:
         path: Path = ("networks", network.name, "uplink")
         if network.uplink and network.uplink in bridges | ours:
-            yield path, f"'{network.uplink}' is made by the lab itself; an uplink is an interface that the machine has"
+            yield (
+                path,
+                (
+                    f"'{network.uplink}' is made by the lab itself; an uplink is an interface "
+                    f"that the machine has"
+                ),
+            )
         elif network.uplink in seen:
             yield (
                 path,
-                f"'{network.uplink}' is the uplink of {seen[network.uplink]} already; it can be a port of one bridge",
+                (
+                    f"'{network.uplink}' is the uplink of {seen[network.uplink]} already; it can "
+                    f"be a port of one bridge"
+                ),
             )
         if network.uplink:
             seen.setdefault(network.uplink, network.name)
@@ -168,7 +226,10 @@ def _adopted(topology: Topology) -> Iterator[Problem]:
     own = {node.name for node in topology.nodes if not node.netns}
     for node in topology.nodes:
         if node.netns == WORLD_NETNS and node.attachments:
-            yield ("nodes", node.name, "netns"), "is the machine's own: write `network_mode: host`, without networks"
+            yield (
+                ("nodes", node.name, "netns"),
+                "is the machine's own: write `network_mode: host`, without networks",
+            )
         elif node.netns and node.netns != WORLD_NETNS and node.netns in seen:
             yield ("nodes", node.name, "netns"), f"is node {seen[node.netns]} already; keep one"
         elif node.netns and node.netns.removeprefix("/var").removeprefix("/run/netns/") in own:

@@ -1,7 +1,9 @@
-"""Names that would mean two things. What nodes are called by is a host name, which knows no case (RFC 1035 section 2.3.3).
+"""Names that would mean two things. What nodes are called by is a host name, which knows no case
+(RFC 1035 section 2.3.3).
 
-A node's own names are its name and NODE.NETWORK for each of its networks: each is nobody else's. What the file gives besides
-(`aliases`, `hostname`) several nodes may share, as with Docker; it must not be another node's own name.
+A node's own names are its name and NODE.NETWORK for each of its networks: each is nobody else's.
+What the file gives besides (`aliases`, `hostname`) several nodes may share, as with Docker; it must
+not be another node's own name.
 """
 
 from __future__ import annotations
@@ -21,7 +23,11 @@ class _Own(NamedTuple):
     network: str = ""
 
     def __str__(self) -> str:
-        return f"what node {self.node} is called on network {self.network}" if self.network else f"the name of node {self.node}"
+        return (
+            f"what node {self.node} is called on network {self.network}"
+            if self.network
+            else f"the name of node {self.node}"
+        )
 
 
 def check_names(topology: Topology) -> Iterator[Problem]:
@@ -31,7 +37,13 @@ def check_names(topology: Topology) -> Iterator[Problem]:
         path: Path = ("nodes", node.name)
         other = own.setdefault(node.name.lower(), _Own(node.name, node.name))
         if other.node != node.name:
-            yield path, f"'{node.name}' and '{other.name}' differ by case only, which host names do not know; rename one"
+            yield (
+                path,
+                (
+                    f"'{node.name}' and '{other.name}' differ by case only, which host names do "
+                    f"not know; rename one"
+                ),
+            )
     for node in topology.nodes:
         yield from _on_networks(node, own)
     for node in topology.nodes:
@@ -50,13 +62,17 @@ def _on_networks(node: Node, own: dict[str, _Own]) -> Iterator[Problem]:
         if other == mine or (other.node != node.name and other.node.lower() == node.name.lower()):
             continue  # in the second case the nodes' names themselves have been told
         if other.network:
-            yield ("nodes", node.name, "networks", item.network), f"'{full}' would be {mine}, and is {other}; rename one of them"
+            yield (
+                ("nodes", node.name, "networks", item.network),
+                f"'{full}' would be {mine}, and is {other}; rename one of them",
+            )
         else:
             yield ("nodes", other.node), f"'{other.name}' is also {mine}; rename one of the two"
 
 
 def _given(node: Node) -> Iterator[tuple[Path, str]]:
-    """Where it stands, and the name. A line of a node's own hosts file does not take the place of the lab's: both would count."""
+    """Where it stands, and the name. A line of a node's own hosts file does not take the place of
+    the lab's: both would count."""
     for item in node.attachments:
         for index, name in enumerate(item.aliases):
             yield ("nodes", node.name, "networks", item.network, "aliases", index), name

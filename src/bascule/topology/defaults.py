@@ -18,12 +18,15 @@ def interface_name(position: int) -> str:
 def fill_interfaces(networks: Iterable[str], nodes: Iterable[Node]) -> tuple[Node, ...]:
     """The nodes with all interface names given.
 
-    Names in the file come first; a derived name that is taken gives way to the next, so that none ever clashes. Host
-    interfaces share the world with the bridges, so the networks' names count as taken.
+    Names in the file come first; a derived name that is taken gives way to the next, so that none
+    ever clashes. Host interfaces share the world with the bridges, so the networks' names count as
+    taken.
     """
     nodes = tuple(nodes)
     on_host = set(networks)
-    on_host.update(item.host_interface for node in nodes for item in node.attachments if item.host_interface)
+    on_host.update(
+        item.host_interface for node in nodes for item in node.attachments if item.host_interface
+    )
     return tuple(_filled(node, on_host) for node in nodes)
 
 
@@ -38,7 +41,9 @@ def _filled(node: Node, on_host: set[str]) -> Node:
         if not outer:
             outer = host_interface_name(node.name, position)
             if outer in on_host:
-                outer = _free(lambda number: host_interface_name(node.name, number), position + 1, on_host)
+                outer = _free(
+                    lambda number: host_interface_name(node.name, number), position + 1, on_host
+                )
             on_host.add(outer)
         filled.append(replace(item, interface=inner, host_interface=outer))
     return replace(node, attachments=tuple(filled))
@@ -56,6 +61,6 @@ def network_mac(lab: str, network: str) -> str:
 
 
 def attachment_mac(lab: str, node: str, interface: str, address: str) -> str:
-    """An attachment's MAC, where the file gives none: from its first address, so that a rebuilt node is met under the
-    MAC that its peers know; from its names where it has no address."""
+    """An attachment's MAC, where the file gives none: from its first address, so that a rebuilt
+    node is met under the MAC that its peers know; from its names where it has no address."""
     return derived_mac(lab, address) if address else derived_mac(lab, node, interface)

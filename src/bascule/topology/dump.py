@@ -1,7 +1,8 @@
 """Topology → the lab file's own words.
 
-Two forms. :func:`to_data` writes out everything, for machines: ``from_data(to_data(t)) == t``. :func:`to_yaml` leaves
-out what would be chosen again, for people: ``assign(load_text(to_yaml(t))) == assign(t)``.
+Two forms. :func:`to_data` writes out everything, for machines: ``from_data(to_data(t)) == t``.
+:func:`to_yaml` leaves out what would be chosen again, for people: ``assign(load_text(to_yaml(t)))
+== assign(t)``.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from bascule.topology.ports import port_text
 def to_data(topology: Topology) -> dict[str, Any]:
     """Plain data (dict, list, str, int) with everything written out, in the order of the topology.
 
-    ``from_data`` makes an equal topology of it, for every topology that the loader or ``assign`` gives.
+    ``from_data`` makes an equal topology of it, for every topology that the loader or ``assign``
+    gives.
     """
     return {
         "name": topology.name,
@@ -31,13 +33,19 @@ def to_data(topology: Topology) -> dict[str, Any]:
 
 
 def to_yaml(topology: Topology) -> str:
-    """The lab file that a person would write: defaults and derived names left out, short forms where they say it all."""
-    networks = {network.name: _brief_network(topology.name, network) for network in topology.networks}
+    """The lab file that a person would write: defaults and derived names left out, short forms
+    where they say it all."""
+    networks = {
+        network.name: _brief_network(topology.name, network) for network in topology.networks
+    }
     data: dict[str, Any] = {"name": topology.name}
     if networks:
         data["networks"] = networks
     if topology.nodes:
-        data["nodes"] = {node.name: _brief_node(topology.name, node, _by_mac(topology, node)) for node in topology.nodes}
+        data["nodes"] = {
+            node.name: _brief_node(topology.name, node, _by_mac(topology, node))
+            for node in topology.nodes
+        }
     data |= _lab(topology)
     # Imported late, as in source.py: storing a lab needs only to_data.
     from bascule.topology.write_yaml import write
@@ -48,7 +56,11 @@ def to_yaml(topology: Topology) -> str:
 def _by_mac(topology: Topology, node: Node) -> set[str]:
     """The networks on which the node's IPv6 address follows from its MAC."""
     networks = {network.name: network for network in topology.networks}
-    return {item.network for item in node.attachments if item.network in networks and is_slaac(item, networks[item.network])}
+    return {
+        item.network
+        for item in node.attachments
+        if item.network in networks and is_slaac(item, networks[item.network])
+    }
 
 
 def _lab(topology: Topology) -> dict[str, Any]:
@@ -80,10 +92,29 @@ def _network(network: Network) -> dict[str, Any]:
         out["reserved"] = _one_or_list(tuple(_span(span) for span in network.reserved))
     if network.ageing >= 0:
         out["ageing_time"] = network.ageing
-    out |= {key: value for key, value in (("dns", network.dns), ("guard", network.guard)) if value is not None}
+    out |= {
+        key: value
+        for key, value in (("dns", network.dns), ("guard", network.guard))
+        if value is not None
+    }
     if network.labels:
         out["labels"] = dict(network.labels)
-    return out | _given(network, ("mtu", "mac", "nat", "internal", "icc", "reach", "dhcp", "ra", "stp", "promiscuous", "uplink"))
+    return out | _given(
+        network,
+        (
+            "mtu",
+            "mac",
+            "nat",
+            "internal",
+            "icc",
+            "reach",
+            "dhcp",
+            "ra",
+            "stp",
+            "promiscuous",
+            "uplink",
+        ),
+    )
 
 
 def _span(span: Span) -> str:
@@ -95,14 +126,21 @@ def _given(item: Network | Attachment, names: tuple[str, ...]) -> dict[str, Any]
     defaults = {each.name: each.default for each in fields(item)}
     values = {name: getattr(item, name) for name in names}
     differing = {name: value for name, value in values.items() if value != defaults[name]}
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in differing.items()}
+    return {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in differing.items()
+    }
 
 
 def _attachment(item: Attachment) -> dict[str, Any]:
     out: dict[str, Any] = {}
     if item.addresses:
         out["address"] = _one_or_list(item.addresses)
-    for key, value in (("interface", item.interface), ("host_interface", item.host_interface), ("mac", item.mac)):
+    for key, value in (
+        ("interface", item.interface),
+        ("host_interface", item.host_interface),
+        ("mac", item.mac),
+    ):
         if value:
             out[key] = value
     if item.sysctls:
@@ -111,7 +149,8 @@ def _attachment(item: Attachment) -> dict[str, Any]:
 
 
 def _route(route: Route) -> dict[str, Any]:
-    # `default` without a next hop means IPv4, and with one its family; all else is written as it is.
+    # `default` without a next hop means IPv4, and with one its family; all else is written as it
+    # is.
     family = route.via.version if route.via else 4
     default = route.to.prefixlen == 0 and route.to.version == family
     out: dict[str, Any] = {"to": DEFAULT_ROUTE if default else str(route.to)}
@@ -125,7 +164,9 @@ def _route(route: Route) -> dict[str, Any]:
 
 
 def _node(node: Node) -> dict[str, Any]:
-    out: dict[str, Any] = {"networks": {item.network: _attachment(item) for item in node.attachments}}
+    out: dict[str, Any] = {
+        "networks": {item.network: _attachment(item) for item in node.attachments}
+    }
     if node.routes:
         out["routes"] = [_route(route) for route in node.routes]
     if node.sysctls:
@@ -168,14 +209,18 @@ def _without_six(item: Attachment) -> tuple[IPAddress, ...]:
 def _brief_node(lab: str, node: Node, by_mac: set[str]) -> object:
     networks: dict[str, Any] = {}
     for position, item in enumerate(node.attachments):
-        given = _attachment(item if item.network not in by_mac else replace(item, addresses=_without_six(item)))
+        given = _attachment(
+            item if item.network not in by_mac else replace(item, addresses=_without_six(item))
+        )
         if item.sysctls:
             given["sysctls"] = _brief_sysctls(item.sysctls)
         if item.interface == interface_name(position):
             del given["interface"]
         if item.host_interface == host_interface_name(node.name, position):
             del given["host_interface"]
-        if item.addresses and item.mac == attachment_mac(lab, node.name, item.interface, str(item.addresses[0])):
+        if item.addresses and item.mac == attachment_mac(
+            lab, node.name, item.interface, str(item.addresses[0])
+        ):
             del given["mac"]
         networks[item.network] = given["address"] if given.keys() == {"address"} else given
     out = _node(node)
@@ -183,7 +228,9 @@ def _brief_node(lab: str, node: Node, by_mac: set[str]) -> object:
         out["networks"] = list(networks) if not any(networks.values()) else networks
     if node.sysctls:
         out["sysctls"] = _brief_sysctls(node.sysctls)
-    return out["networks"] if out.keys() == {"networks"} and isinstance(out["networks"], list) else out
+    return (
+        out["networks"] if out.keys() == {"networks"} and isinstance(out["networks"], list) else out
+    )
 
 
 def _brief_sysctls(sysctls: tuple[tuple[str, str], ...]) -> dict[str, object]:

@@ -1,4 +1,5 @@
-"""Edits of a topology, for commands that change a lab that is up. Pure: each gives a new, checked topology.
+"""Edits of a topology, for commands that change a lab that is up. Pure: each gives a new, checked
+topology.
 
 The way back through the lab file's words means that an edit can say nothing that a file could not.
 """
@@ -20,8 +21,8 @@ _SOURCE = "edit"
 
 
 def add_network(topology: Topology, name: str, fields: Mapping[str, object]) -> Topology:
-    """The topology with one more entry of ``networks``, in the lab file's words. Raises :class:`InputError` where its name is
-    taken or the fields are wrong."""
+    """The topology with one more entry of ``networks``, in the lab file's words. Raises
+    :class:`InputError` where its name is taken or the fields are wrong."""
     _absent("network", name, (each.name for each in topology.networks))
     data = to_data(topology)
     data["networks"][name] = dict(fields)
@@ -31,26 +32,35 @@ def add_network(topology: Topology, name: str, fields: Mapping[str, object]) -> 
 def remove_network(topology: Topology, name: str, force: bool = False) -> Topology:
     """The topology without a network, and with ``force`` without the attachments to it.
 
-    Raises :class:`NotFound`, and :class:`InputError` where nodes are attached and ``force`` is not given, or where a
-    node's routes lead through the network.
+    Raises :class:`NotFound`, and :class:`InputError` where nodes are attached and ``force`` is not
+    given, or where a node's routes lead through the network.
     """
     _present("network", name, [each.name for each in topology.networks])
-    attached = [node.name for node in topology.nodes if any(item.network == name for item in node.attachments)]
+    attached = [
+        node.name
+        for node in topology.nodes
+        if any(item.network == name for item in node.attachments)
+    ]
     if attached and not force:
-        raise InputError(f"network {name} has nodes attached ({few(attached)}); disconnect them first, or use force")
+        raise InputError(
+            f"network {name} has nodes attached ({few(attached)}); disconnect them first, or "
+            f"use force"
+        )
     networks = tuple(each for each in topology.networks if each.name != name)
     nodes = tuple(_without(node, name) for node in topology.nodes)
     return _checked(replace(topology, networks=networks, nodes=nodes))
 
 
 def add_node(topology: Topology, node: Node) -> Topology:
-    """The topology with one more node. Raises :class:`InputError` where its name is taken or it does not fit."""
+    """The topology with one more node. Raises :class:`InputError` where its name is taken or it
+    does not fit."""
     _absent("node", node.name, (each.name for each in topology.nodes))
     return _checked(replace(topology, nodes=(*topology.nodes, node)))
 
 
 def add_node_data(topology: Topology, name: str, fields: Mapping[str, object]) -> Topology:
-    """The topology with one more entry of ``nodes``, in the lab file's words (``count`` makes several nodes of it).
+    """The topology with one more entry of ``nodes``, in the lab file's words (``count`` makes
+    several nodes of it).
 
     Raises :class:`InputError` where a name is taken or the fields are wrong.
     """
@@ -63,13 +73,17 @@ def add_node_data(topology: Topology, name: str, fields: Mapping[str, object]) -
 def remove_node(topology: Topology, name: str) -> Topology:
     """The topology without a node. Raises :class:`NotFound`."""
     _present("node", name, [each.name for each in topology.nodes])
-    return _checked(replace(topology, nodes=tuple(each for each in topology.nodes if each.name != name)))
+    return _checked(
+        replace(topology, nodes=tuple(each for each in topology.nodes if each.name != name))
+    )
 
 
 def connect(topology: Topology, node: str, attachment: Attachment) -> Topology:
-    """The topology with a node attached to one more network; empty names are filled in with the next free ones.
+    """The topology with a node attached to one more network; empty names are filled in with the
+    next free ones.
 
-    Raises :class:`NotFound` for the node or the network, :class:`InputError` where the attachment does not fit.
+    Raises :class:`NotFound` for the node or the network, :class:`InputError` where the attachment
+    does not fit.
     """
     _present("node", node, [each.name for each in topology.nodes])
     _present("network", attachment.network, [each.name for each in topology.networks])
@@ -82,14 +96,18 @@ def connect(topology: Topology, node: str, attachment: Attachment) -> Topology:
 def disconnect(topology: Topology, node: str, network: str) -> Topology:
     """The topology with a node no longer attached to a network.
 
-    Raises :class:`NotFound`, and :class:`InputError` where the node's own routes lead through the network.
+    Raises :class:`NotFound`, and :class:`InputError` where the node's own routes lead through the
+    network.
     """
     _present("node", node, [each.name for each in topology.nodes])
     old = next(each for each in topology.nodes if each.name == node)
     names = [item.network for item in old.attachments]
     if network not in names:
         _present("network", network, [each.name for each in topology.networks])
-        raise NotFound(f"node {node} is not attached to network {network}; it is on {', '.join(names) or 'none'}")
+        raise NotFound(
+            f"node {node} is not attached to network {network}; it is on "
+            f"{', '.join(names) or 'none'}"
+        )
     return _checked(_replaced(topology, _without(old, network)))
 
 
@@ -98,19 +116,27 @@ def _checked(topology: Topology) -> Topology:
 
 
 def _replaced(topology: Topology, node: Node) -> Topology:
-    return replace(topology, nodes=tuple(node if each.name == node.name else each for each in topology.nodes))
+    return replace(
+        topology, nodes=tuple(node if each.name == node.name else each for each in topology.nodes)
+    )
 
 
 def _without(node: Node, network: str) -> Node:
-    return replace(node, attachments=tuple(item for item in node.attachments if item.network != network))
+    return replace(
+        node, attachments=tuple(item for item in node.attachments if item.network != network)
+    )
 
 
 def _absent(noun: str, name: str, names: Iterable[str]) -> None:
     if name in names:
-        raise InputError(f"{noun} {shown(name)} is there already; choose another name, or remove it first")
+        raise InputError(
+            f"{noun} {shown(name)} is there already; choose another name, or remove it first"
+        )
 
 
 def _present(noun: str, name: str, names: list[str]) -> None:
     if name not in names:
-        hint: Any = nearest(name, names) or (f"; there are {', '.join(names[:8])}" if names else "; there are none")
+        hint: Any = nearest(name, names) or (
+            f"; there are {', '.join(names[:8])}" if names else "; there are none"
+        )
         raise NotFound(f"no {noun} {shown(name)}{hint}")

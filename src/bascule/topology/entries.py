@@ -1,4 +1,5 @@
-"""How entries of the lab file are read that are small languages of their own: settings, labels, ports, pools.
+"""How entries of the lab file are read that are small languages of their own: settings, labels,
+ports, pools.
 
 Every function notes what is wrong with the scribe and gives None then.
 """
@@ -10,7 +11,8 @@ from typing import Any
 
 from bascule.topology import ports as port_words
 from bascule.topology import values
-from bascule.topology.fields import POOL, PORT, Kind
+from bascule.topology.field import Kind
+from bascule.topology.fields import POOL, PORT
 from bascule.topology.model import IPAddress, Pool, Port
 from bascule.topology.scribe import Reader, Scribe
 from bascule.topology.tree import Path, Tree, kind_of, nearest, shown
@@ -31,7 +33,14 @@ def sysctls(scribe: Scribe, tree: Tree, path: Path) -> tuple[tuple[str, str], ..
             scribe.wrong(below, here, "must be a number or text, not true or false; write 1 or 0")
             continue
         if isinstance(below.value, dict):
-            scribe.wrong(below, here, 'must be a number or text, not a map; write the whole key as one: "net.ipv4.ip_forward"')
+            scribe.wrong(
+                below,
+                here,
+                (
+                    "must be a number or text, not a map; write the whole key as one: "
+                    '"net.ipv4.ip_forward"'
+                ),
+            )
             continue
         try:
             key = values.sysctl_key(name)
@@ -92,9 +101,15 @@ def _port(scribe: Scribe, tree: Tree, path: Path, readers: Readers) -> Port | No
         scribe.wrong(tree, path, "a port needs `target`, the node's port")
     if len(scribe.mistakes) > mistakes:
         return None
-    published, host, protocol = got.get("published", ""), got.get("host_ip", ""), got.get("protocol", "tcp")
+    published, host, protocol = (
+        got.get("published", ""),
+        got.get("host_ip", ""),
+        got.get("protocol", "tcp"),
+    )
     try:
-        return port_words.build(got["target"], published, str(host), protocol, f"{published}:{got['target']}".strip(":"))
+        return port_words.build(
+            got["target"], published, str(host), protocol, f"{published}:{got['target']}".strip(":")
+        )
     except values.Wrong as problem:
         scribe.wrong(tree, path, str(problem))
         return None
@@ -111,7 +126,9 @@ def pools(scribe: Scribe, tree: Tree, path: Path, readers: Readers) -> tuple[Poo
         one = _pool(scribe, tree, path, readers)
         return None if one is None else (one,)
     if not tree.value:
-        scribe.wrong(tree, path, "is an empty list, which means nothing; give a subnet, or remove the key")
+        scribe.wrong(
+            tree, path, "is an empty list, which means nothing; give a subnet, or remove the key"
+        )
         return None
     found = [_pool(scribe, item, (*path, index), readers) for index, item in enumerate(tree.value)]
     return tuple(item for item in found if item is not None) if None not in found else None
@@ -124,12 +141,22 @@ def _pool(scribe: Scribe, tree: Tree, path: Path, readers: Readers) -> Pool | No
             scribe.wrong(tree, path, "a pool needs `base`, a subnet")
         base = got.get("base")
     else:
-        got, base = {}, scribe.parsed(tree, path, "a subnet, or a map with `base` and `size`", values.subnet)
+        got, base = (
+            {},
+            scribe.parsed(tree, path, "a subnet, or a map with `base` and `size`", values.subnet),
+        )
     if base is None:
         return None
     size = got.get("size") or max(base.prefixlen, 24 if base.version == 4 else 64)
     if not base.prefixlen <= size <= base.max_prefixlen - 2:
-        scribe.wrong(tree, path, f"no subnet of size {size} is in {base}; write {base.prefixlen} to {base.max_prefixlen - 2}")
+        scribe.wrong(
+            tree,
+            path,
+            (
+                f"no subnet of size {size} is in {base}; write {base.prefixlen} to "
+                f"{base.max_prefixlen - 2}"
+            ),
+        )
         return None
     return Pool(base, size)
 
@@ -158,10 +185,23 @@ def _label_value(scribe: Scribe, tree: Tree, path: Path) -> str:
     return scribe.text(tree, path, "text") or ""
 
 
-def _label(scribe: Scribe, tree: Tree, path: Path, key: str, value: str, found: dict[str, str]) -> None:
-    if not key or len(key) > _LABEL or len(value) > _LABEL or not (key + value).isprintable() or "=" in key:
+def _label(
+    scribe: Scribe, tree: Tree, path: Path, key: str, value: str, found: dict[str, str]
+) -> None:
+    if (
+        not key
+        or len(key) > _LABEL
+        or len(value) > _LABEL
+        or not (key + value).isprintable()
+        or "=" in key
+    ):
         scribe.wrong(
-            tree, path, f"'{shown(key)}' with '{shown(value)}' is no label; write a word of up to {_LABEL} characters each"
+            tree,
+            path,
+            (
+                f"'{shown(key)}' with '{shown(value)}' is no label; write a word of up to "
+                f"{_LABEL} characters each"
+            ),
         )
     elif key in found:
         scribe.wrong(tree, path, f"'{shown(key)}' is given twice; keep one")
@@ -174,14 +214,20 @@ def mode(scribe: Scribe, tree: Tree, path: Path) -> str | None:
     found = scribe.text(tree, path, "`none` or `host`")
     if found is not None and found not in MODES:
         scribe.wrong(
-            tree, path, f"'{shown(found)}' is no mode{nearest(found, MODES) or '; write none or host, or name networks'}"
+            tree,
+            path,
+            (
+                f"'{shown(found)}' is no "
+                f"mode{nearest(found, MODES) or '; write none or host, or name networks'}"
+            ),
         )
         return None
     return found
 
 
 def extra_hosts(scribe: Scribe, tree: Tree, path: Path) -> tuple[tuple[str, str], ...] | None:
-    """A map from name to address or addresses, or Compose's list of ``name=address`` or ``name:address``."""
+    """A map from name to address or addresses, or Compose's list of ``name=address`` or
+    ``name:address``."""
     found: list[tuple[str, str]] = []
     if isinstance(tree.value, dict):
         for name, below in tree.value.items():
@@ -194,7 +240,9 @@ def extra_hosts(scribe: Scribe, tree: Tree, path: Path) -> tuple[tuple[str, str]
                 continue
             name, sign, address = line.partition("=") if "=" in line else line.partition(":")
             if sign:
-                _extra_host(scribe, item, (*path, index), name.strip(), address.strip().strip("[]"), found)
+                _extra_host(
+                    scribe, item, (*path, index), name.strip(), address.strip().strip("[]"), found
+                )
             else:
                 scribe.wrong(item, (*path, index), f"must be {_EXTRA_HOST}")
     else:
@@ -206,7 +254,14 @@ def servers(scribe: Scribe, tree: Tree, path: Path) -> tuple[IPAddress, ...] | N
     """The addresses of name servers: as many as a resolver asks."""
     found = scribe.one_or_more(tree, path, "an IP address", values.address)
     if found is not None and len(found) > MAX_SERVERS:
-        scribe.wrong(tree, path, f"{len(found)} name servers, but a resolver asks {MAX_SERVERS} at most; leave the others out")
+        scribe.wrong(
+            tree,
+            path,
+            (
+                f"{len(found)} name servers, but a resolver asks {MAX_SERVERS} at most; leave the "
+                f"others out"
+            ),
+        )
         return None
     return found
 
@@ -215,13 +270,22 @@ def domains(scribe: Scribe, tree: Tree, path: Path) -> tuple[str, ...] | None:
     """Domains to look for names in, or ``.`` alone."""
     found = scribe.one_or_more(tree, path, "a domain", values.domain)
     if found is not None and values.NO_DOMAIN in found and len(found) > 1:
-        scribe.wrong(tree, path, f"`{values.NO_DOMAIN}` means no domain; it stands alone, or not at all")
+        scribe.wrong(
+            tree, path, f"`{values.NO_DOMAIN}` means no domain; it stands alone, or not at all"
+        )
         return None
     return found
 
 
-def _extra_host(scribe: Scribe, tree: Tree, path: Path, name: str, address: str, found: list[tuple[str, str]]) -> None:
+def _extra_host(
+    scribe: Scribe, tree: Tree, path: Path, name: str, address: str, found: list[tuple[str, str]]
+) -> None:
     try:
-        found.append((values.hostname(name), address if address == HOST_GATEWAY else str(values.address(address))))
+        found.append(
+            (
+                values.hostname(name),
+                address if address == HOST_GATEWAY else str(values.address(address)),
+            )
+        )
     except values.Wrong as problem:
         scribe.wrong(tree, path, str(problem))

@@ -1,7 +1,8 @@
 """Lab file → :class:`Topology`. Nothing below hands out a topology that has not been checked.
 
-The file's form is in the tables of :mod:`.fields`, how each kind of field is read in :mod:`.nouns`. A value that is wrong is
-noted and left out, and reading goes on, so that one run shows all mistakes.
+The file's form is in the tables of :mod:`.fields`, how each kind of field is read in :mod:`.nouns`.
+A value that is wrong is noted and left out, and reading goes on, so that one run shows all
+mistakes.
 """
 
 from __future__ import annotations
@@ -27,14 +28,16 @@ MAX_ATTACHMENTS = 200_000
 def load_text(text: bytes, filename: str, default_name: str = "") -> Topology:
     """The checked topology of a lab file: YAML, or JSON or TOML by the suffix of ``filename``.
 
-    ``default_name`` is the lab's name where the file gives none. Raises :class:`TopologyError` with all mistakes.
+    ``default_name`` is the lab's name where the file gives none. Raises :class:`TopologyError` with
+    all mistakes.
     """
     tree, mistakes = source.read(text, filename)
     return _load(tree, filename, mistakes, default_name)
 
 
 def from_data(data: object, source: str = "<data>", default_name: str = "") -> Topology:
-    """The checked topology of plain data in the lab file's words. Raises :class:`TopologyError` with all mistakes."""
+    """The checked topology of plain data in the lab file's words. Raises :class:`TopologyError`
+    with all mistakes."""
     return _load(from_python(data, source), source, [], default_name)
 
 
@@ -43,7 +46,8 @@ class _Lab:
     """What has been read so far."""
 
     networks: dict[str, Network] = field(default_factory=dict)
-    unreadable: set[str] = field(default_factory=set)  # networks whose subnet or gateway is wrong: not to be judged further
+    # networks whose subnet or gateway is wrong: not to be judged further
+    unreadable: set[str] = field(default_factory=set)
     groups: list[Group] = field(default_factory=list)
     origin: dict[str, Group] = field(default_factory=dict)  # node → entry of the file
 
@@ -60,7 +64,9 @@ def _load(tree: Tree, file: str, mistakes: list[Mistake], default_name: str) -> 
     _resolve_networks(scribe, lab, "networks" in found)
     nodes = fill_interfaces(lab.networks, _expand(scribe, lab))
     name = found.get("name") or default_name or DEFAULT_NAME
-    topology = Topology(name, tuple(lab.networks.values()), nodes, found.get("pools", ()), found.get("labels", ()))
+    topology = Topology(
+        name, tuple(lab.networks.values()), nodes, found.get("pools", ()), found.get("labels", ())
+    )
     for path, message in check(topology, frozenset(lab.unreadable)):
         scribe.wrong_at(_original(path, lab.origin), message)
     if scribe.mistakes:
@@ -69,7 +75,8 @@ def _load(tree: Tree, file: str, mistakes: list[Mistake], default_name: str) -> 
 
 
 def _original(path: Path, origin: dict[str, Group]) -> Path:
-    """The path in the file of a path in the topology: ``web7`` stands where ``web`` (with a count) does."""
+    """The path in the file of a path in the topology: ``web7`` stands where ``web`` (with a count)
+    does."""
     match path:
         case ("nodes", str(name), "routes", int(index), *rest):
             return ("nodes", origin[name].name, "routes", origin[name].routes[index], *rest)
@@ -79,7 +86,8 @@ def _original(path: Path, origin: dict[str, Group]) -> Path:
 
 
 def _resolve_networks(scribe: Scribe, lab: _Lab, has_networks: bool) -> None:
-    """Networks that nodes name: made with defaults in the shortest form, else they have to be defined."""
+    """Networks that nodes name: made with defaults in the shortest form, else they have to be
+    defined."""
     for group in lab.groups:
         unknown = [item for item in group.node.attachments if item.network not in lab.networks]
         for attachment in unknown:
@@ -100,26 +108,37 @@ def _resolve_networks(scribe: Scribe, lab: _Lab, has_networks: bool) -> None:
 
 
 def _expand(scribe: Scribe, lab: _Lab) -> list[Node]:
-    """All nodes, counted ones written out. Where that is too many, each entry gives one: enough to check the rest."""
+    """All nodes, counted ones written out. Where that is too many, each entry gives one: enough to
+    check the rest."""
     nodes = sum(group.count or 1 for group in lab.groups)
     attachments = sum((group.count or 1) * len(group.node.attachments) for group in lab.groups)
     too_many = nodes > MAX_NODES or attachments > MAX_ATTACHMENTS
     if too_many:
         most = f"at most {MAX_NODES:,} nodes and {MAX_ATTACHMENTS:,} attachments"
-        scribe.wrong_at(("nodes",), f"{nodes:,} nodes with {attachments:,} attachments are too many; a lab has {most}")
+        scribe.wrong_at(
+            ("nodes",),
+            f"{nodes:,} nodes with {attachments:,} attachments are too many; a lab has {most}",
+        )
     out: list[Node] = []
     for group in lab.groups:
         if not group.count:
             names = [group.name]
         else:
-            names = [f"{group.name}{number}" for number in range(1, 2 if too_many else group.count + 1)]
+            names = [
+                f"{group.name}{number}" for number in range(1, 2 if too_many else group.count + 1)
+            ]
         for name in names:
             if name in lab.origin:
                 other = lab.origin[name]
                 twice = (
-                    f"{shown(name)} is made by the count of `{shown(other.name if other.count else group.name)}` too; rename one"
+                    f"{shown(name)} is made by the count of "
+                    f"`{shown(other.name if other.count else group.name)}` too; rename one"
                 )
-                message = twice if other.count or group.count else f"'{shown(name)}' is given twice; keep one"
+                message = (
+                    twice
+                    if other.count or group.count
+                    else f"'{shown(name)}' is given twice; keep one"
+                )
                 scribe.wrong_key(group.tree, ("nodes", group.name), message)
                 break
             lab.origin[name] = group

@@ -1,8 +1,10 @@
 """What the user asks for: the lab file's nouns as frozen values.
 
-A :class:`Topology` is as the file says it: an empty tuple or empty string means "choose for me". An :data:`Assigned`
-topology is the same with every choice made (:func:`bascule.topology.addressing.assign`): each network has its subnets
-and MAC, each attachment one address per subnet, both interface names and its MAC. Only an assigned topology can become facts.
+A :class:`Topology` is as the file says it: an empty tuple or empty string means "choose for me". An
+:data:`Assigned` topology is the same with every choice made
+(:func:`bascule.topology.addressing.assign`): each network has its subnets and MAC, each attachment
+one address per subnet, both interface names and its MAC. Only an assigned topology can become
+facts.
 """
 
 from __future__ import annotations
@@ -34,18 +36,22 @@ class Pool(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A bridge. ``subnets`` empty: a free one is chosen. ``gateways`` empty: the first address of each subnet,
-    unless ``has_gateway`` is False (``gateway: none``), where the bridge gets no address at all.
+    """A bridge. ``subnets`` empty: a free one is chosen. ``gateways`` empty: the first address of
+    each subnet, unless ``has_gateway`` is False (``gateway: none``), where the bridge gets no
+    address at all.
 
-    ``nat``: what leaves the machine gets the machine's address, or that of ``outbound`` for its family. ``internal``: nothing
-    passes between this network and any other. ``icc`` False: nodes of this network don't reach each other (inter-container
-    communication, Docker's word). ``guard``: each node sends with its own MAC and addresses only; None: where ``icc`` is False.
-    ``reach``: networks of this lab to which connections may be opened.
+    ``nat``: what leaves the machine gets the machine's address, or that of ``outbound`` for its
+    family. ``internal``: nothing passes between this network and any other. ``icc`` False: nodes of
+    this network don't reach each other (inter-container communication, Docker's word). ``guard``:
+    each node sends with its own MAC and addresses only; None: where ``icc`` is False. ``reach``:
+    networks of this lab to which connections may be opened.
 
-    ``ranges``: within each of these nodes without an address of their own get one, but for the ``reserved`` ones. ``stp``,
-    ``ageing`` (seconds, -1: the kernel's 300) and ``promiscuous`` are the bridge's own settings; ``uplink`` is an interface of
-    the machine that is to be a port of the bridge. ``dns``: whether a name server answers on the bridge's address; None: where
-    there is a use for it. ``dhcp``: nodes may ask for their addresses; ``ra``: the bridge announces itself as their IPv6 router.
+    ``ranges``: within each of these nodes without an address of their own get one, but for the
+    ``reserved`` ones. ``stp``, ``ageing`` (seconds, -1: the kernel's 300) and ``promiscuous`` are
+    the bridge's own settings; ``uplink`` is an interface of the machine that is to be a port of the
+    bridge. ``dns``: whether a name server answers on the bridge's address; None: where there is a
+    use for it. ``dhcp``: nodes may ask for their addresses; ``ra``: the bridge announces itself as
+    their IPv6 router.
     """
 
     name: str
@@ -74,12 +80,13 @@ class Network:
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """A node's interface on a network: one veth pair. ``interface`` is the end in the node, ``host_interface`` the
-    bridge port. ``addresses`` holds what the file fixes, at most one per subnet, and one per subnet once assigned.
+    """A node's interface on a network: one veth pair. ``interface`` is the end in the node,
+    ``host_interface`` the bridge port. ``addresses`` holds what the file fixes, at most one per
+    subnet, and one per subnet once assigned.
 
-    The default route leads through the attachment with the highest ``gateway_priority``. ``mtu`` 0 is the network's. ``sysctls``
-    are settings of the interface, whose name stands as ``IFNAME`` in the key. ``autoconf``: the node sets itself what
-    the network's ``dhcp`` and ``ra`` serve."""
+    The default route leads through the attachment with the highest ``gateway_priority``. ``mtu`` 0
+    is the network's. ``sysctls`` are settings of the interface, whose name stands as ``IFNAME`` in
+    the key. ``autoconf``: the node sets itself what the network's ``dhcp`` and ``ra`` serve."""
 
     network: str
     addresses: tuple[IPAddress, ...] = ()
@@ -95,8 +102,9 @@ class Attachment:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One route of a node's main table (ip-route(8)). ``to`` of prefix length 0 is the default route. At least one of
-    ``via`` and ``interface`` is given. ``metric`` 0 means the kernel's default (0 for IPv4, 1024 for IPv6)."""
+    """One route of a node's main table (ip-route(8)). ``to`` of prefix length 0 is the default
+    route. At least one of ``via`` and ``interface`` is given. ``metric`` 0 means the kernel's
+    default (0 for IPv4, 1024 for IPv6)."""
 
     to: Prefix
     via: IPAddress | None = None
@@ -109,8 +117,9 @@ PROTOCOLS = ("tcp", "udp", "sctp")
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """``count`` ports of a node from ``target`` on, published as the host's ports from ``published`` on (0: choose free ones).
-    ``host`` None: on all addresses of the host; ``0.0.0.0`` or ``::``: on all of that family."""
+    """``count`` ports of a node from ``target`` on, published as the host's ports from
+    ``published`` on (0: choose free ones). ``host`` None: on all addresses of the host; ``0.0.0.0``
+    or ``::``: on all of that family."""
 
     protocol: str
     target: int
@@ -121,12 +130,13 @@ class Port:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A network namespace. ``sysctls`` are pairs of a dotted key below ``net.`` and its value as text. ``extra_hosts`` are names
-    with the addresses that only this node knows for them. ``hostname`` empty: it is called as the node. ``dns``, ``dns_search``
-    and ``dns_opt`` are the lines of its resolv.conf(5); without ``dns`` it asks the lab's servers.
+    """A network namespace. ``sysctls`` are pairs of a dotted key below ``net.`` and its value as
+    text. ``extra_hosts`` are names with the addresses that only this node knows for them.
+    ``hostname`` empty: it is called as the node. ``dns``, ``dns_search`` and ``dns_opt`` are the
+    lines of its resolv.conf(5); without ``dns`` it asks the lab's servers.
 
-    ``netns``: the path of a namespace that somebody else has made, which the node is then; ``/proc/self/ns/net`` is the world's
-    own.
+    ``netns``: the path of a namespace that somebody else has made, which the node is then;
+    ``/proc/self/ns/net`` is the world's own.
     """
 
     name: str
@@ -145,7 +155,8 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Topology:
-    """One lab: its name, its networks and its nodes, in the order of the file. ``pools``: where subnets are chosen from."""
+    """One lab: its name, its networks and its nodes, in the order of the file. ``pools``: where
+    subnets are chosen from."""
 
     name: str
     networks: tuple[Network, ...] = field(default=())

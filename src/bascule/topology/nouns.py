@@ -8,8 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bascule.names import WORLD_NETNS, problem_with_interface_name, problem_with_lab_name, problem_with_node_name
+from bascule.names import (
+    WORLD_NETNS,
+    problem_with_interface_name,
+    problem_with_lab_name,
+    problem_with_node_name,
+)
 from bascule.topology import entries, values
+from bascule.topology.field import Kind, Noun
 from bascule.topology.fields import (
     AGEING_RANGE,
     ATTACHMENT,
@@ -21,8 +27,6 @@ from bascule.topology.fields import (
     NODE,
     PRIORITY_RANGE,
     ROUTE,
-    Kind,
-    Noun,
 )
 from bascule.topology.model import Attachment, IPAddress, Network, Node, Route
 from bascule.topology.scribe import Reader, Scribe
@@ -41,7 +45,8 @@ class Group:
     tree: Tree
     node: Node
     count: int = 0  # 0: one node, called as the entry
-    routes: tuple[int, ...] = ()  # which of the file's routes are in the node: wrong ones are left out
+    # which of the file's routes are in the node: wrong ones are left out
+    routes: tuple[int, ...] = ()
 
 
 def _lab_name(scribe: Scribe, tree: Tree, path: Path) -> str | None:
@@ -65,7 +70,14 @@ def _networks(scribe: Scribe, tree: Tree, path: Path) -> list[tuple[Network, boo
     if tree.value is None:
         return []
     if not isinstance(tree.value, dict):
-        scribe.wrong(tree, path, f"must be a map from each network's name to its fields, like {{lan: {{}}}}, not {kind_of(tree)}")
+        scribe.wrong(
+            tree,
+            path,
+            (
+                f"must be a map from each network's name to its fields, like {{lan: {{}}}}, not "
+                f"{kind_of(tree)}"
+            ),
+        )
         return None
     out: list[tuple[Network, bool]] = []
     for name, below in tree.value.items():
@@ -74,9 +86,13 @@ def _networks(scribe: Scribe, tree: Tree, path: Path) -> list[tuple[Network, boo
         if problem:
             scribe.wrong_key(below, here, problem)
         mistakes = len(scribe.mistakes)
-        got: dict[str, Any] = {} if below.value is None else scribe.fields(below, here, NETWORK, READ)
+        got: dict[str, Any] = (
+            {} if below.value is None else scribe.fields(below, here, NETWORK, READ)
+        )
         has_gateway, gateways = got.pop("gateway", (True, ()))
-        network = Network(name, gateways=gateways, has_gateway=has_gateway, **_attributes(NETWORK, got))
+        network = Network(
+            name, gateways=gateways, has_gateway=has_gateway, **_attributes(NETWORK, got)
+        )
         out.append((network, len(scribe.mistakes) == mistakes))
     return out
 
@@ -87,10 +103,22 @@ def _nodes(scribe: Scribe, tree: Tree, path: Path) -> list[Group] | None:
     if isinstance(tree.value, dict):
         entries = list(tree.value.items())
     elif isinstance(tree.value, list):
-        named = [(scribe.text(item, (*path, index), "a node's name"), item) for index, item in enumerate(tree.value)]
-        entries = [(name, Tree(None, item.line, item.column)) for name, item in named if name is not None]
+        named = [
+            (scribe.text(item, (*path, index), "a node's name"), item)
+            for index, item in enumerate(tree.value)
+        ]
+        entries = [
+            (name, Tree(None, item.line, item.column)) for name, item in named if name is not None
+        ]
     else:
-        scribe.wrong(tree, path, f"must be a map from each node's name to its fields, or a list of names, not {kind_of(tree)}")
+        scribe.wrong(
+            tree,
+            path,
+            (
+                f"must be a map from each node's name to its fields, or a list of names, not "
+                f"{kind_of(tree)}"
+            ),
+        )
         return None
     return [_node(scribe, name, below, (*path, name)) for name, below in entries]
 
@@ -122,26 +150,43 @@ def _alone(scribe: Scribe, path: Path, mode: str, got: dict[str, Any]) -> None:
     """A mode takes the place of networks, and of what goes with them."""
     for key in ("networks", "ports", "netns", *(_OF_A_NAMESPACE if mode == "host" else ())):
         if got.pop(key, None):
-            scribe.wrong_at((*path, key), f"means nothing with `network_mode: {mode}`; remove one of the two")
+            scribe.wrong_at(
+                (*path, key), f"means nothing with `network_mode: {mode}`; remove one of the two"
+            )
 
 
 def _not_with_count(scribe: Scribe, node: Node, path: Path) -> Node:
     """The node without what can't be the same for several."""
     for item in node.attachments:
-        for key, value in (("address", item.addresses), ("mac", item.mac), ("host_interface", item.host_interface)):
+        for key, value in (
+            ("address", item.addresses),
+            ("mac", item.mac),
+            ("host_interface", item.host_interface),
+        ):
             if value:
-                message = "can't be the same for every node that `count` makes; leave it out, or write the nodes out"
+                message = (
+                    "can't be the same for every node that `count` makes; leave it out, or "
+                    "write the nodes out"
+                )
                 scribe.wrong_at((*path, "networks", item.network, key), message)
     if node.netns and node.netns != WORLD_NETNS:
-        scribe.wrong_at((*path, "netns"), "a namespace can't be every node that `count` makes; write the nodes out")
+        scribe.wrong_at(
+            (*path, "netns"),
+            "a namespace can't be every node that `count` makes; write the nodes out",
+        )
     if any(item.published for item in node.ports):
         message = (
-            "a port of the host can't lead to every node that `count` makes; give only the node's port, or write the nodes out"
+            "a port of the host can't lead to every node that `count` makes; give only the "
+            "node's port, or write the nodes out"
         )
         scribe.wrong_at((*path, "ports"), message)
-    plain = tuple(replace(item, addresses=(), mac="", host_interface="") for item in node.attachments)
+    plain = tuple(
+        replace(item, addresses=(), mac="", host_interface="") for item in node.attachments
+    )
     ports = tuple(replace(item, published=0) for item in node.ports)
-    return replace(node, attachments=plain, ports=ports, netns=node.netns if node.netns == WORLD_NETNS else "")
+    return replace(
+        node, attachments=plain, ports=ports, netns=node.netns if node.netns == WORLD_NETNS else ""
+    )
 
 
 def _attachments(scribe: Scribe, tree: Tree, path: Path) -> tuple[Attachment, ...] | None:
@@ -149,18 +194,34 @@ def _attachments(scribe: Scribe, tree: Tree, path: Path) -> tuple[Attachment, ..
     if tree.value is None:
         return ()
     if isinstance(tree.value, list):
-        names = [scribe.text(item, (*path, index), "a network's name") for index, item in enumerate(tree.value)]
+        names = [
+            scribe.text(item, (*path, index), "a network's name")
+            for index, item in enumerate(tree.value)
+        ]
         seen: dict[str, Attachment] = {}
         for item, name in zip(tree.value, names, strict=True):
             if name in seen:
-                scribe.wrong(item, path, f"network '{shown(name)}' is given twice; a node attaches to it once")
+                scribe.wrong(
+                    item,
+                    path,
+                    f"network '{shown(name)}' is given twice; a node attaches to it once",
+                )
             elif name is not None:
                 seen[name] = Attachment(name)
         return tuple(seen.values())
     if not isinstance(tree.value, dict):
-        scribe.wrong(tree, path, f"must be a list of networks, like [lan], or a map from network to fields, not {kind_of(tree)}")
+        scribe.wrong(
+            tree,
+            path,
+            (
+                f"must be a list of networks, like [lan], or a map from network to fields, not "
+                f"{kind_of(tree)}"
+            ),
+        )
         return None
-    return tuple(_attachment(scribe, name, below, (*path, name)) for name, below in tree.value.items())
+    return tuple(
+        _attachment(scribe, name, below, (*path, name)) for name, below in tree.value.items()
+    )
 
 
 def _attachment(scribe: Scribe, name: str, tree: Tree, path: Path) -> Attachment:
@@ -169,7 +230,11 @@ def _attachment(scribe: Scribe, name: str, tree: Tree, path: Path) -> Attachment
     if not isinstance(tree.value, dict):
         return Attachment(name, _addresses(scribe, tree, path) or ())
     got: dict[str, Any] = scribe.fields(tree, path, ATTACHMENT, READ)
-    addresses = tuple(address for key in ("address", "ipv4_address", "ipv6_address") for address in got.pop(key, ()))
+    addresses = tuple(
+        address
+        for key in ("address", "ipv4_address", "ipv6_address")
+        for address in got.pop(key, ())
+    )
     return Attachment(name, addresses, **_attributes(ATTACHMENT, got))
 
 
@@ -186,10 +251,16 @@ def _address(scribe: Scribe, tree: Tree, path: Path) -> IPAddress | None:
     return scribe.parsed(tree, path, "an IP address", values.address)
 
 
-def _of_family(scribe: Scribe, tree: Tree, path: Path, version: int) -> tuple[IPAddress, ...] | None:
+def _of_family(
+    scribe: Scribe, tree: Tree, path: Path, version: int
+) -> tuple[IPAddress, ...] | None:
     found = scribe.parsed(tree, path, f"an IPv{version} address", values.address)
     if found is not None and found.version != version:
-        scribe.wrong(tree, path, f"{found} is no IPv{version} address; write it as ipv{found.version}_address")
+        scribe.wrong(
+            tree,
+            path,
+            f"{found} is no IPv{version} address; write it as ipv{found.version}_address",
+        )
         return None
     return None if found is None else (found,)
 
@@ -198,17 +269,29 @@ def _gateways(scribe: Scribe, tree: Tree, path: Path) -> tuple[bool, tuple[IPAdd
     if tree.value == NO_GATEWAY:
         return False, ()
     only = tree.value[0] if isinstance(tree.value, list) and len(tree.value) == 1 else tree
-    if only.value is False or (isinstance(only.value, str) and only.value.lower() in _MEANS_NO_GATEWAY):
-        scribe.wrong(only, path, f"for a bridge without an address write {NO_GATEWAY}, without quotes or brackets")
+    if only.value is False or (
+        isinstance(only.value, str) and only.value.lower() in _MEANS_NO_GATEWAY
+    ):
+        scribe.wrong(
+            only,
+            path,
+            f"for a bridge without an address write {NO_GATEWAY}, without quotes or brackets",
+        )
         return None
     found = scribe.some(tree, path, f"an IP address, `{NO_GATEWAY}`,", values.address)
     return None if found is None else (True, found)
 
 
-def _routes(scribe: Scribe, tree: Tree, path: Path) -> tuple[tuple[int, ...], tuple[Route, ...]] | None:
+def _routes(
+    scribe: Scribe, tree: Tree, path: Path
+) -> tuple[tuple[int, ...], tuple[Route, ...]] | None:
     """The routes that can be read, and which of the list they are."""
     if not isinstance(tree.value, list):
-        scribe.wrong(tree, path, f"must be a list of routes, like ['10.2.0.0/16 via 10.1.0.254'], not {kind_of(tree)}")
+        scribe.wrong(
+            tree,
+            path,
+            f"must be a list of routes, like ['10.2.0.0/16 via 10.1.0.254'], not {kind_of(tree)}",
+        )
         return None
     found = [_route(scribe, item, (*path, index)) for index, item in enumerate(tree.value)]
     good = {index: route for index, route in enumerate(found) if route is not None}
@@ -217,11 +300,16 @@ def _routes(scribe: Scribe, tree: Tree, path: Path) -> tuple[tuple[int, ...], tu
 
 def _route(scribe: Scribe, tree: Tree, path: Path) -> Route | None:
     if not isinstance(tree.value, dict):
-        words = scribe.parsed(tree, path, "a map, or text like '10.2.0.0/16 via 10.1.0.254'", values.route)
+        words = scribe.parsed(
+            tree, path, "a map, or text like '10.2.0.0/16 via 10.1.0.254'", values.route
+        )
         if words is None:
             return None
         # Its parts have no places of their own: every mistake points to the text.
-        tree = Tree({key: Tree(_number_or(text), *tree.place, text) for key, text in words.items()}, *tree.place)
+        tree = Tree(
+            {key: Tree(_number_or(text), *tree.place, text) for key, text in words.items()},
+            *tree.place,
+        )
     mistakes = len(scribe.mistakes)
     got: dict[str, Any] = scribe.fields(tree, path, ROUTE, READ)
     given = {row.name for row in ROUTE.fields if tree.below(row.name, *row.other)}
@@ -233,7 +321,9 @@ def _route(scribe: Scribe, tree: Tree, path: Path) -> Route | None:
         return None
     via: IPAddress | None = got.get("via")
     try:
-        return Route(values.destination(got["to"], via), via, got.get("interface", ""), got.get("metric", 0))
+        return Route(
+            values.destination(got["to"], via), via, got.get("interface", ""), got.get("metric", 0)
+        )
     except values.Wrong as problem:
         scribe.wrong(tree.below("to") or tree, (*path, "to"), str(problem))
         return None
@@ -269,17 +359,23 @@ READ: dict[Kind, Reader] = {
     Kind.POOLS: lambda scribe, tree, path: entries.pools(scribe, tree, path, READ),
     Kind.POOL_BASE: lambda scribe, tree, path: scribe.parsed(tree, path, "a subnet", values.subnet),
     Kind.POOL_SIZE: lambda scribe, tree, path: scribe.number(tree, path, 1, 126),
-    Kind.SPANS: lambda scribe, tree, path: scribe.one_or_more(tree, path, "an address, a subnet or a range", values.span),
+    Kind.SPANS: lambda scribe, tree, path: scribe.one_or_more(
+        tree, path, "an address, a subnet or a range", values.span
+    ),
     Kind.AGEING: lambda scribe, tree, path: scribe.number(tree, path, *AGEING_RANGE),
     Kind.PRIORITY: lambda scribe, tree, path: scribe.number(tree, path, *PRIORITY_RANGE),
     Kind.LABELS: entries.labels,
     Kind.MODE: entries.mode,
     Kind.NETNS: lambda scribe, tree, path: scribe.parsed(tree, path, "a path", values.netns),
-    Kind.HOSTNAMES: lambda scribe, tree, path: scribe.one_or_more(tree, path, "a name", values.hostname),
+    Kind.HOSTNAMES: lambda scribe, tree, path: scribe.one_or_more(
+        tree, path, "a name", values.hostname
+    ),
     Kind.EXTRA_HOSTS: entries.extra_hosts,
     Kind.HOSTNAME: lambda scribe, tree, path: scribe.parsed(tree, path, "a name", values.hostname),
     Kind.SERVERS: entries.servers,
     Kind.DOMAINS: entries.domains,
-    Kind.RESOLVER_OPTIONS: lambda scribe, tree, path: scribe.one_or_more(tree, path, "an option", values.resolver_option),
+    Kind.RESOLVER_OPTIONS: lambda scribe, tree, path: scribe.one_or_more(
+        tree, path, "an option", values.resolver_option
+    ),
     Kind.COUNT: lambda scribe, tree, path: scribe.number(tree, path, *COUNT_RANGE),
 }

@@ -1,4 +1,5 @@
-"""Subnets as ranges of integers: all arithmetic on addresses happens here, and nothing ever enumerates a /64."""
+"""Subnets as ranges of integers: all arithmetic on addresses happens here, and nothing ever
+enumerates a /64."""
 
 from __future__ import annotations
 
@@ -12,8 +13,8 @@ from bascule.topology.model import IPAddress, Network, Prefix
 class Range:
     """A subnet: the integers ``low`` to ``high``, of which hosts may have ``first`` to ``last``.
 
-    IPv4 keeps the network's and the broadcast address (RFC 1122 section 3.2.1.3); IPv6 only the first one, the
-    subnet-router anycast address (RFC 4291 section 2.6.1).
+    IPv4 keeps the network's and the broadcast address (RFC 1122 section 3.2.1.3); IPv6 only the
+    first one, the subnet-router anycast address (RFC 4291 section 2.6.1).
     """
 
     subnet: Prefix
@@ -39,11 +40,14 @@ def range_of(subnet: Prefix) -> Range:
     """The range of a subnet."""
     low = int(subnet.network_address)
     high = low + (1 << (subnet.max_prefixlen - subnet.prefixlen)) - 1
-    return Range(subnet, subnet.version, low, high, low + 1, high - 1 if subnet.version == 4 else high)
+    return Range(
+        subnet, subnet.version, low, high, low + 1, high - 1 if subnet.version == 4 else high
+    )
 
 
 def gateways_of(network: Network, ranges: tuple[Range, ...]) -> tuple[IPAddress, ...]:
-    """One gateway a subnet: what the file gives, else the first address for hosts. None with ``gateway: none``."""
+    """One gateway a subnet: what the file gives, else the first address for hosts. None with
+    ``gateway: none``."""
     if not network.has_gateway:
         return ()
     found: list[IPAddress] = []

@@ -1,7 +1,8 @@
 """JSON text (RFC 8259) → position tree.
 
-The standard library's parser judges the text and gives the place of a mistake, but no positions of values. So the tokens
-are walked once more on a stack of our own, which is safe because they are known to be right by then.
+The standard library's parser judges the text and gives the place of a mistake, but no positions of
+values. So the tokens are walked once more on a stack of our own, which is safe because they are
+known to be right by then.
 """
 
 from __future__ import annotations
@@ -12,10 +13,23 @@ from collections.abc import Iterator
 from typing import Any
 
 from bascule.errors import Mistake
-from bascule.topology.tree import MAX_DEPTH, MAX_VALUES, TOO_DEEP, TOO_MANY, Tree, place_in, refuse, shown
+from bascule.topology.tree import (
+    MAX_DEPTH,
+    MAX_VALUES,
+    TOO_DEEP,
+    TOO_MANY,
+    Tree,
+    place_in,
+    refuse,
+    shown,
+)
 
-# Possessive quantifiers: a text that is one broken string costs one pass. A missing last quote is left to json.loads.
-_TOKEN = re.compile(r'(?P<string>"(?:[^"\\]++|\\.)*+"?)|(?P<sign>[{}\[\],:])|(?P<word>[^\s{}\[\],:"]++)|(?P<line>\n)', re.DOTALL)
+# Possessive quantifiers: a text that is one broken string costs one pass. A missing last quote is
+# left to json.loads.
+_TOKEN = re.compile(
+    r'(?P<string>"(?:[^"\\]++|\\.)*+"?)|(?P<sign>[{}\[\],:])|(?P<word>[^\s{}\[\],:"]++)|(?P<line>\n)',
+    re.DOTALL,
+)
 _WORDS: dict[str, bool | None] = {"true": True, "false": False, "null": None}
 _MOST_DIGITS = 40
 
@@ -24,9 +38,21 @@ _Token = tuple[str, int, int]  # the text, its line and its column
 
 _HINTS = (
     ("property name", "names need double quotes; no comma before a closing bracket, no comments"),
-    ("Expecting value", "text needs double quotes; no comma before a closing bracket, no comments; true and null are small"),
+    (
+        "Expecting value",
+        (
+            "text needs double quotes; no comma before a closing bracket, no comments; true and "
+            "null are small"
+        ),
+    ),
     ("Extra data", "the text goes on after the lab's closing bracket"),
-    ("',' delimiter", "a comma, a closing bracket or a quote is missing; a number is decimal, without leading zeros"),
+    (
+        "',' delimiter",
+        (
+            "a comma, a closing bracket or a quote is missing; a number is decimal, without "
+            "leading zeros"
+        ),
+    ),
     ("':' delimiter", "a colon or a quote is missing"),
     ("Invalid control", "a text ends on its line; write \\n or \\t for a line break or a tab"),
     ("\\escape", "write \\\\ for a backslash"),
@@ -39,28 +65,46 @@ class _NoConstant(ValueError):
 
 
 def _trailing_comma(text: str, position: int) -> int:
-    """Where there is one beside this place, that of the comma or of the bracket behind it; else -1."""
+    """Where there is one beside this place, that of the comma or of the bracket behind it; else
+    -1."""
     before = text[: position + 1].rstrip(" \t\r\n}]")
     comma = len(before) - 1
-    return comma if before.endswith(",") and text[comma + 1 :].lstrip(" \t\r\n")[:1] in ("}", "]") else -1
+    return (
+        comma
+        if before.endswith(",") and text[comma + 1 :].lstrip(" \t\r\n")[:1] in ("}", "]")
+        else -1
+    )
 
 
 def read(text: str, filename: str) -> tuple[Tree | None, list[Mistake]]:
-    """The tree and the mistakes that do not end the reading (a key given twice). Raises :class:`TopologyError`."""
+    """The tree and the mistakes that do not end the reading (a key given twice). Raises
+    :class:`TopologyError`."""
     _bound(text, filename)
     try:
-        # Numbers are only looked at here: Python refuses to make integers of more than 4,300 digits.
+        # Numbers are only looked at here: Python refuses to make integers of more than 4,300
+        # digits.
         json.loads(text, parse_int=len, parse_float=len, parse_constant=_no_constant)
     except json.JSONDecodeError as error:
         comma = _trailing_comma(text, error.pos)
         if comma >= 0:  # each Python says that in other words, and of another place
             place = place_in(text, comma)
-            raise refuse(filename, "not valid JSON: a comma before a closing bracket; remove it", *place) from error
+            raise refuse(
+                filename, "not valid JSON: a comma before a closing bracket; remove it", *place
+            ) from error
         hint = next((f" ({hint})" for sign, hint in _HINTS if sign in error.msg), "")
-        raise refuse(filename, f"not valid JSON: {error.msg.removesuffix(' at')}{hint}", error.lineno, error.colno) from error
+        raise refuse(
+            filename,
+            f"not valid JSON: {error.msg.removesuffix(' at')}{hint}",
+            error.lineno,
+            error.colno,
+        ) from error
     except _NoConstant as error:
-        place = next(((line, column) for piece, line, column in _tokens(text) if piece == str(error)), (0, 0))
-        raise refuse(filename, f"not valid JSON: {error} is no JSON value; write a number", *place) from error
+        place = next(
+            ((line, column) for piece, line, column in _tokens(text) if piece == str(error)), (0, 0)
+        )
+        raise refuse(
+            filename, f"not valid JSON: {error} is no JSON value; write a number", *place
+        ) from error
     except (ValueError, RecursionError) as error:
         raise refuse(filename, f"not valid JSON: {shown(str(error))}") from error
     builder = _Builder(filename)
@@ -116,7 +160,8 @@ class _Builder:
         self.filename = filename
         self.mistakes: list[Mistake] = []
         self.root: Tree | None = None
-        self.stack: list[tuple[Any, list[Tree]]] = []  # an open list or map, and the key that waits for its value
+        # an open list or map, and the key that waits for its value
+        self.stack: list[tuple[Any, list[Tree]]] = []
 
     def take(self, piece: str, line: int, column: int) -> None:
         if piece in "}]":

@@ -1,7 +1,8 @@
 """TOML text (toml.io, 1.0) → position tree.
 
-The standard library's parser gives values without positions. A small scanner of headers and keys finds them again, as
-well as it can: where it finds none, a value has the place of what it stands in.
+The standard library's parser gives values without positions. A small scanner of headers and keys
+finds them again, as well as it can: where it finds none, a value has the place of what it stands
+in.
 """
 
 from __future__ import annotations
@@ -11,7 +12,17 @@ import tomllib
 from collections.abc import Iterator
 
 from bascule.errors import Mistake
-from bascule.topology.tree import MAX_DEPTH, MAX_VALUES, TOO_DEEP, TOO_MANY, Path, Tree, place_in, refuse, shown
+from bascule.topology.tree import (
+    MAX_DEPTH,
+    MAX_VALUES,
+    TOO_DEEP,
+    TOO_MANY,
+    Path,
+    Tree,
+    place_in,
+    refuse,
+    shown,
+)
 
 _TOKEN = re.compile(
     r"""(?P<comment>\#[^\n]*+)
@@ -29,7 +40,10 @@ _HINTS = (
     ("Expected newline or end of document", "text needs quotes; a number has no leading zeros"),
     ("Illegal character '\\n'", "a text is not closed before the end of its line"),
     ("Invalid initial character", "a table in { } stands on one line and has no comma at its end"),
-    ("Expected '='", "write KEY = VALUE; a key with other signs than letters, digits, '-' and '_' needs quotes"),
+    (
+        "Expected '='",
+        "write KEY = VALUE; a key with other signs than letters, digits, '-' and '_' needs quotes",
+    ),
     ("Invalid statement", "write KEY = VALUE, or [TABLE]"),
     ("Unescaped '\\'", "write \\\\ for a backslash, or put the text between single quotes"),
     ("Cannot declare", "the table or key is there already: put all of it in one place"),
@@ -50,8 +64,12 @@ def read(text: str, filename: str) -> tuple[Tree | None, list[Mistake]]:
     except tomllib.TOMLDecodeError as error:
         said = str(error)
         place = _PLACE.search(said)
-        line, column = (int(place[1]), int(place[2])) if place and place[1] else place_in(text, len(text))
-        raise refuse(filename, f"not valid TOML: {_said(_PLACE.sub('', said))}", line, column) from error
+        line, column = (
+            (int(place[1]), int(place[2])) if place and place[1] else place_in(text, len(text))
+        )
+        raise refuse(
+            filename, f"not valid TOML: {_said(_PLACE.sub('', said))}", line, column
+        ) from error
     except (ValueError, RecursionError) as error:
         raise refuse(filename, f"not valid TOML: {shown(str(error))}") from error
     if _deeper(data, MAX_DEPTH):
@@ -67,7 +85,8 @@ def _said(words: str) -> str:
 
 
 def _bound(text: str, filename: str) -> None:
-    """Refuse what is too much before the parser, which recurses, and is slow with long dotted keys, sees it."""
+    """Refuse what is too much before the parser, which recurses, and is slow with long dotted keys,
+    sees it."""
     depth = count = dots = 0
     for match in _TOKEN.finditer(text):
         piece = match[0]
@@ -90,7 +109,9 @@ def _deeper(data: object, levels: int) -> bool:
 def _tree(data: object, path: Path, places: _Places, parent: tuple[int, int, int, int]) -> Tree:
     place = places.get(path, parent)
     if isinstance(data, dict):
-        value: object = {key: _tree(item, (*path, key), places, place) for key, item in data.items()}
+        value: object = {
+            key: _tree(item, (*path, key), places, place) for key, item in data.items()
+        }
         return Tree(value, *place[:2], "", *place[2:])
     if isinstance(data, list):
         value = [_tree(item, (*path, index), places, place) for index, item in enumerate(data)]
@@ -182,7 +203,12 @@ class _Scanner:
         elif piece == "{":
             self._inline(path)
         else:
-            while self._at < len(self._tokens) and self._tokens[self._at][0] not in (",", "]", "}", "\n"):
+            while self._at < len(self._tokens) and self._tokens[self._at][0] not in (
+                ",",
+                "]",
+                "}",
+                "\n",
+            ):
                 self._at += 1  # a float or a date is several tokens
 
     def _array(self, path: Path) -> None:

@@ -1,8 +1,8 @@
 """YAML text → position tree, by the events of PyYAML's parser (libyaml where it was built in).
 
-The events are consumed one at a time on a stack of our own: a bomb of aliases or a tower of brackets is seen before it
-costs anything. Scalars resolve by the core schema of YAML 1.2 (section 10.3.2), not 1.1: ``no``, ``on`` and ``22:22``
-are text.
+The events are consumed one at a time on a stack of our own: a bomb of aliases or a tower of
+brackets is seen before it costs anything. Scalars resolve by the core schema of YAML 1.2 (section
+10.3.2), not 1.1: ``no``, ``on`` and ``22:22`` are text.
 """
 
 from __future__ import annotations
@@ -35,14 +35,33 @@ _WORDS: dict[str, bool | None] = {
     **dict.fromkeys(("true", "True", "TRUE"), True),
     **dict.fromkeys(("false", "False", "FALSE"), False),
 }
-# c-printable of YAML 1.2, section 5.1. PyYAML reports these with an offset, which nobody can find in an editor.
+# c-printable of YAML 1.2, section 5.1. PyYAML reports these with an offset, which nobody can find
+# in an editor.
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")  # YAML 1.1, section 4.2
 _HINTS = (
-    ("cannot start any token", "indent with spaces, not tabs; quote text that begins with a sign such as @ or `"),
-    ("mapping values are not allowed", "quote text that holds ': '; a key's colon comes on the key's own line"),
-    ("',' or", "a closing bracket or a comma is missing, or text with a bracket, comma or colon needs quotes"),
-    ("expected key", "the line is indented otherwise than those above it, or a quote or bracket is closed too early"),
+    (
+        "cannot start any token",
+        "indent with spaces, not tabs; quote text that begins with a sign such as @ or `",
+    ),
+    (
+        "mapping values are not allowed",
+        "quote text that holds ': '; a key's colon comes on the key's own line",
+    ),
+    (
+        "',' or",
+        (
+            "a closing bracket or a comma is missing, or text with a bracket, comma or colon "
+            "needs quotes"
+        ),
+    ),
+    (
+        "expected key",
+        (
+            "the line is indented otherwise than those above it, or a quote or bracket is closed "
+            "too early"
+        ),
+    ),
     ("'-' indicator", "a list and a map can't be mixed: each line with '-', or each with a key"),
     ("node content", "a value is missing before a comma"),
     ("find expected ':'", "a key needs a colon and a space behind it"),
@@ -78,7 +97,11 @@ def read(text: str, filename: str) -> tuple[Tree | None, list[Mistake]]:
     if found:
         place = _place(text, found.start())
         advice = "remove it, or save the file as UTF-8" if found[0] == "\0" else "remove it"
-        raise refuse(filename, f"the control character U+{ord(found[0]):04X} is not allowed; {advice}", *place)
+        raise refuse(
+            filename,
+            f"the control character U+{ord(found[0]):04X} is not allowed; {advice}",
+            *place,
+        )
     builder = _Builder(filename)
     try:
         for event in _events(text):
@@ -107,8 +130,11 @@ def _place(text: str, offset: int) -> tuple[int, int]:
 
 def _syntax(error: yaml.MarkedYAMLError, text: str, filename: str) -> Exception:
     mark = error.problem_mark or error.context_mark
-    if "nesting depth" in str(error.problem):  # libyaml looks ahead, and may see it before its events tell us
-        return refuse(filename, TOO_DEEP, mark.line + 1 if mark else 0, mark.column + 1 if mark else 0)
+    # libyaml looks ahead, and may see it before its events tell us
+    if "nesting depth" in str(error.problem):
+        return refuse(
+            filename, TOO_DEEP, mark.line + 1 if mark else 0, mark.column + 1 if mark else 0
+        )
     said = error.problem or error.context or "syntax error"
     said += next((f" ({hint})" for sign, hint in _HINTS if sign in said), "")
     doing = f", {error.context}" if error.context and error.problem else ""
@@ -162,7 +188,9 @@ class _Builder:
         elif kind is DocumentStartEvent:
             self.documents += 1
             if self.documents > 1:
-                self.stop(event, "a second document begins here; a lab file has one, so remove the '---'")
+                self.stop(
+                    event, "a second document begins here; a lab file has one, so remove the '---'"
+                )
 
     def stop(self, event: Any, message: str) -> None:
         mark = event.start_mark
@@ -196,7 +224,11 @@ class _Builder:
         if len(self.stack) >= MAX_DEPTH:
             self.stop(event, TOO_DEEP)
         if event.tag not in _PLAIN_TAGS:
-            self.wrong(mark.line + 1, mark.column + 1, f"tags such as {_tag(event.tag)} are not supported; remove it")
+            self.wrong(
+                mark.line + 1,
+                mark.column + 1,
+                f"tags such as {_tag(event.tag)} are not supported; remove it",
+            )
         tree = Tree(value, mark.line + 1, mark.column + 1)
         if event.anchor is not None:
             self.anchors.pop(event.anchor, None)
@@ -211,9 +243,21 @@ class _Builder:
     def alias(self, event: Any) -> None:
         name = event.anchor
         if any(open_one.anchor == name for open_one in self.stack) and name not in self.anchors:
-            self.stop(event, f"the alias *{shown(name)} stands inside what it names, which would never end; remove it")
+            self.stop(
+                event,
+                (
+                    f"the alias *{shown(name)} stands inside what it names, which would never "
+                    f"end; remove it"
+                ),
+            )
         if name not in self.anchors:
-            self.stop(event, f"the alias *{shown(name)} names nothing; write &{shown(name)} before the value that is meant")
+            self.stop(
+                event,
+                (
+                    f"the alias *{shown(name)} names nothing; write &{shown(name)} before the "
+                    f"value that is meant"
+                ),
+            )
         tree, size = self.anchors[name]
         self.counted(event, size)
         self.place(Tree(tree.value, tree.line, tree.column, tree.text))

@@ -6,8 +6,19 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from bascule.errors import Mistake, TopologyError
-from bascule.topology.fields import OTHER_WORDS, Field, Kind, Noun
-from bascule.topology.tree import MAX_MISTAKES, Path, Tree, in_order, is_whole, kind_of, nearest, path_text, shown
+from bascule.topology.field import Field, Kind, Noun
+from bascule.topology.fields import OTHER_WORDS
+from bascule.topology.tree import (
+    MAX_MISTAKES,
+    Path,
+    Tree,
+    in_order,
+    is_whole,
+    kind_of,
+    nearest,
+    path_text,
+    shown,
+)
 from bascule.topology.values import Wrong
 
 T = TypeVar("T")
@@ -42,14 +53,17 @@ class Scribe:
 
     def wrong_at(self, path: Path, message: str) -> None:
         """A mistake at a path, wherever the file says what the path means."""
-        if isinstance(path[-1], int) and not isinstance(self.root.find(path[:-1], OTHER_WORDS).value, list):
+        if isinstance(path[-1], int) and not isinstance(
+            self.root.find(path[:-1], OTHER_WORDS).value, list
+        ):
             # The file gives one value where it could give a list.
             self.wrong(self.root.find(path, OTHER_WORDS), path[:-1], message)
         else:
             self.wrong(self.root.find(path, OTHER_WORDS), path, message)
 
     def text(self, tree: Tree, path: Path, what: str) -> str | None:
-        """A text. Numbers pass as they are written: a node may be called 1, and `1` in a sysctl is text enough."""
+        """A text. Numbers pass as they are written: a node may be called 1, and `1` in a sysctl is
+        text enough."""
         value = tree.value
         if isinstance(value, str):
             return value
@@ -74,19 +88,31 @@ class Scribe:
             self.wrong(tree, path, str(problem))
             return None
 
-    def some(self, tree: Tree, path: Path, what: str, parse: Callable[[str], T]) -> tuple[T, ...] | None:
-        """:meth:`one_or_more` where without any there is a choice: an empty list may be meant as that, or as none at all."""
+    def some(
+        self, tree: Tree, path: Path, what: str, parse: Callable[[str], T]
+    ) -> tuple[T, ...] | None:
+        """:meth:`one_or_more` where without any there is a choice: an empty list may be meant as
+        that, or as none at all."""
         if tree.value == []:
-            self.wrong(tree, path, f"is an empty list, which means nothing; give {what.strip(',')}, or remove the key")
+            self.wrong(
+                tree,
+                path,
+                f"is an empty list, which means nothing; give {what.strip(',')}, or remove the key",
+            )
             return None
         return self.one_or_more(tree, path, what, parse)
 
-    def one_or_more(self, tree: Tree, path: Path, what: str, parse: Callable[[str], T]) -> tuple[T, ...] | None:
-        """A text, or a list of them. None where one of them is wrong: half a list is no better than none."""
+    def one_or_more(
+        self, tree: Tree, path: Path, what: str, parse: Callable[[str], T]
+    ) -> tuple[T, ...] | None:
+        """A text, or a list of them. None where one of them is wrong: half a list is no better than
+        none."""
         if not isinstance(tree.value, list):
             one = self.parsed(tree, path, f"{what} or a list of them", parse)
             return None if one is None else (one,)
-        found = [self.parsed(item, (*path, index), what, parse) for index, item in enumerate(tree.value)]
+        found = [
+            self.parsed(item, (*path, index), what, parse) for index, item in enumerate(tree.value)
+        ]
         good = tuple(item for item in found if item is not None)
         return good if len(good) == len(found) else None
 
@@ -94,31 +120,53 @@ class Scribe:
         """A whole number in a range."""
         value = tree.value
         if isinstance(value, float) and is_whole(tree):
-            self.wrong(tree, path, f"{shown(tree.text)} is out of range; write a number from {least} to {most}")
+            self.wrong(
+                tree,
+                path,
+                f"{shown(tree.text)} is out of range; write a number from {least} to {most}",
+            )
         elif isinstance(value, bool) or not isinstance(value, int):
-            advice = "; remove the quotes" if isinstance(value, str) and value.strip().isdecimal() else ""
+            advice = (
+                "; remove the quotes"
+                if isinstance(value, str) and value.strip().isdecimal()
+                else ""
+            )
             self.wrong(tree, path, f"must be a whole number, not {kind_of(tree)}{advice}")
         elif not least <= value <= most:
-            self.wrong(tree, path, f"{tree.text} is out of range; write a number from {least} to {most}")
+            self.wrong(
+                tree, path, f"{tree.text} is out of range; write a number from {least} to {most}"
+            )
         else:
             return int(value)
         return None
 
-    def fields(self, tree: Tree, path: Path, noun: Noun, readers: Mapping[Kind, Reader]) -> dict[str, object]:
+    def fields(
+        self, tree: Tree, path: Path, noun: Noun, readers: Mapping[Kind, Reader]
+    ) -> dict[str, object]:
         """The fields of a noun that could be read, by the name of their row."""
         if not isinstance(tree.value, dict):
-            self.wrong(tree, path, f"{noun.word} must be a map, not {kind_of(tree)}{_FORMS.get(noun.word, '')}")
+            self.wrong(
+                tree,
+                path,
+                f"{noun.word} must be a map, not {kind_of(tree)}{_FORMS.get(noun.word, '')}",
+            )
             return {}
         found: dict[str, object] = {}
         seen: dict[str, str] = {}
         for key, below in tree.value.items():
             row = noun.keys.get(key)
             if row is None:
-                advice = f"; {noun.foreign[key]}; remove it" if key in noun.foreign else nearest(key, noun.keys)
+                advice = (
+                    f"; {noun.foreign[key]}; remove it"
+                    if key in noun.foreign
+                    else nearest(key, noun.keys)
+                )
                 hint = advice or f"; {noun.word} has {', '.join(row.name for row in noun.fields)}"
                 self.wrong_key(below, path, f"unknown key '{shown(key)}'{hint}")
             elif row.name in seen:
-                self.wrong_key(below, (*path, key), f"says the same as '{seen[row.name]}'; keep one of them")
+                self.wrong_key(
+                    below, (*path, key), f"says the same as '{seen[row.name]}'; keep one of them"
+                )
             else:
                 seen[row.name] = key
                 value = self._field(below, (*path, key), row, readers)
@@ -126,7 +174,9 @@ class Scribe:
                     found[row.name] = value
         return found
 
-    def _field(self, tree: Tree, path: Path, row: Field, readers: Mapping[Kind, Reader]) -> object | None:
+    def _field(
+        self, tree: Tree, path: Path, row: Field, readers: Mapping[Kind, Reader]
+    ) -> object | None:
         if tree.value is None and not row.empty:
             self.wrong_key(tree, path, "has no value; give one, or remove the key")
             return None

@@ -13,7 +13,8 @@ _EMPTY = "the file is empty; the shortest lab is `nodes: {a: [lan], b: [lan]}`"
 
 
 def parse(text: bytes, filename: str) -> Tree:
-    """The tree of a whole file. Raises :class:`TopologyError` with everything that is wrong with its form."""
+    """The tree of a whole file. Raises :class:`TopologyError` with everything that is wrong with
+    its form."""
     tree, mistakes = read(text, filename)
     if mistakes:
         raise TopologyError(in_order(mistakes))
@@ -35,7 +36,8 @@ def read(text: bytes, filename: str) -> tuple[Tree, list[Mistake]]:
 
 
 def _reader(filename: str) -> Reader:
-    # Imported late: commands on a lab that is up read no file, and PyYAML alone takes as long as the interpreter.
+    # Imported late: commands on a lab that is up read no file, and PyYAML alone takes as long as
+    # the interpreter.
     lower = filename.lower()
     if lower.endswith(".json"):
         from bascule.topology.read_json import read as found
@@ -48,7 +50,10 @@ def _reader(filename: str) -> Reader:
 
 def _decode(text: bytes, filename: str) -> str:
     if len(text) > MAX_BYTES:
-        raise refuse(filename, f"larger than {MAX_BYTES // 1024 // 1024} MiB; use `count` for many nodes of one kind")
+        raise refuse(
+            filename,
+            f"larger than {MAX_BYTES // 1024 // 1024} MiB; use `count` for many nodes of one kind",
+        )
     try:
         return text.decode("utf-8-sig")
     except UnicodeDecodeError as error:

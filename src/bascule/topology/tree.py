@@ -1,7 +1,8 @@
 """The position tree: what a lab file says and where it says it, before anybody asks what it means.
 
-Every reader (YAML, JSON, TOML, plain Python data) gives the same tree, so that everything above knows one form. The
-readers bound size, number of values and depth: no file makes this program slow, large or deeply recursive.
+Every reader (YAML, JSON, TOML, plain Python data) gives the same tree, so that everything above
+knows one form. The readers bound size, number of values and depth: no file makes this program slow,
+large or deeply recursive.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ from bascule.errors import Mistake, TopologyError
 from bascule.names import shown as shown
 
 MAX_BYTES = 16 * 1024 * 1024
-MAX_VALUES = 200_000  # in a file: keys, scalars, lists and maps, aliases counted as often as they are used
+# in a file: keys, scalars, lists and maps, aliases counted as often as they are used
+MAX_VALUES = 200_000
 MAX_DATA_VALUES = 4_000_000  # in Python data: a stored lab writes out what `count` made short
 MAX_DEPTH = 64  # the file format needs seven levels
-MAX_MISTAKES = 200  # more help nobody, and a file can hold two hundred thousand; reading stops at twice as many
+# more help nobody, and a file can hold two hundred thousand; reading stops at twice as many
+MAX_MISTAKES = 200
 
 Path = tuple[str | int, ...]
 Problem = tuple[Path, str]  # where in the topology, and what is wrong, what to do
@@ -30,9 +33,10 @@ _HINT_CHOICES = 300
 
 @dataclass(slots=True)
 class Tree:
-    """One value with its place: ``dict[str, Tree]``, ``list[Tree]``, or a scalar (str, int, float, bool, None; any other
-    object where Python data held one, to be refused). ``text`` is a scalar as written. Lines and columns count from 1;
-    0 where there is no text. ``key_line`` and ``key_column`` tell where the map's key for this value stands."""
+    """One value with its place: ``dict[str, Tree]``, ``list[Tree]``, or a scalar (str, int, float,
+    bool, None; any other object where Python data held one, to be refused). ``text`` is a scalar as
+    written. Lines and columns count from 1; 0 where there is no text. ``key_line`` and
+    ``key_column`` tell where the map's key for this value stands."""
 
     value: object
     line: int = 0
@@ -42,7 +46,8 @@ class Tree:
     key_column: int = 0
 
     def find(self, path: Path, other_words: Mapping[str, tuple[str, ...]]) -> Tree:
-        """The last value on the way along ``path`` that the file really has: short forms leave steps out.
+        """The last value on the way along ``path`` that the file really has: short forms leave
+        steps out.
 
         ``other_words`` gives, for a key, the keys that stand for it too.
         """
@@ -72,9 +77,16 @@ class Tree:
         """Where the key stands; the value where it has none (an item of a list)."""
         return (self.key_line, self.key_column) if self.key_line else (self.line, self.column)
 
-    def _step(self, step: str | int, following: str | int | None, other_words: Mapping[str, tuple[str, ...]]) -> Tree | None:
+    def _step(
+        self,
+        step: str | int,
+        following: str | int | None,
+        other_words: Mapping[str, tuple[str, ...]],
+    ) -> Tree | None:
         if isinstance(self.value, dict):
-            words = [word for word in (str(step), *other_words.get(str(step), ())) if word in self.value]
+            words = [
+                word for word in (str(step), *other_words.get(str(step), ())) if word in self.value
+            ]
             # Compose writes a list of two addresses as two keys.
             number = following if isinstance(following, int) and following < len(words) else 0
             return self.below(*words[number:])
@@ -93,7 +105,13 @@ def is_whole(tree: Tree) -> bool:
 def kind_of(tree: Tree) -> str:
     """What a value is, in the words of the file's author."""
     value = tree.value
-    words: dict[type, str] = {dict: "a map", list: "a list", str: "text", bool: "true or false", int: "a number"}
+    words: dict[type, str] = {
+        dict: "a map",
+        list: "a list",
+        str: "text",
+        bool: "true or false",
+        int: "a number",
+    }
     words |= {float: "a number" if is_whole(tree) else "a decimal number", type(None): "nothing"}
     return words.get(type(value), f"a {type(value).__name__}")
 
@@ -111,7 +129,9 @@ def nearest(name: str, choices: Iterable[str]) -> str:
     if len(name) > _HINT_LENGTH:
         return ""
     known = list(islice(choices, _HINT_CHOICES))
-    found = [each for each in known if each.casefold() == name.casefold()] or get_close_matches(name, known, 1)
+    found = [each for each in known if each.casefold() == name.casefold()] or get_close_matches(
+        name, known, 1
+    )
     return f"; did you mean '{shown(found[0])}'?" if found else ""
 
 
@@ -129,7 +149,9 @@ def refuse(filename: str, message: str, line: int = 0, column: int = 0) -> Topol
     return TopologyError([Mistake(filename, line, column, "", message)])
 
 
-TOO_MANY = f"more than {MAX_VALUES:,} values; use `count` for many nodes of one kind, or several files"
+TOO_MANY = (
+    f"more than {MAX_VALUES:,} values; use `count` for many nodes of one kind, or several files"
+)
 TOO_DEEP = f"lists and maps are nested more than {MAX_DEPTH} deep; a lab file needs seven levels"
 
 
@@ -139,7 +161,8 @@ def place_in(text: str, offset: int) -> tuple[int, int]:
 
 
 def from_python(data: object, source: str) -> Tree:
-    """The tree of plain data, without positions. Tuples are lists, numbers as keys are text, addresses are their text.
+    """The tree of plain data, without positions. Tuples are lists, numbers as keys are text,
+    addresses are their text.
 
     Raises :class:`TopologyError` where the data is nested without end or too large.
     """
@@ -167,7 +190,8 @@ class _Python:
         if data is None or isinstance(data, bool | float):
             return Tree(data)
         if isinstance(data, int):
-            # Beyond 64 bits no field is right, and Python refuses to write numbers of more than 4,300 digits.
+            # Beyond 64 bits no field is right, and Python refuses to write numbers of more than
+            # 4,300 digits.
             return Tree(data, text=str(data) if data.bit_length() <= 64 else "a very large number")
         if isinstance(data, list | tuple):
             return Tree([self.tree(item, depth + 1) for item in data])

@@ -18,8 +18,8 @@ def gateways(network: Network) -> list[tuple[IPAddress, int]]:
 
 
 def ways_out(node: Node, networks: Mapping[str, Network]) -> Iterator[tuple[Attachment, IPAddress]]:
-    """For each family the attachment and the gateway of the default route: the one with the highest priority whose network leads
-    anywhere, and of equals the first."""
+    """For each family the attachment and the gateway of the default route: the one with the highest
+    priority whose network leads anywhere, and of equals the first."""
     given = set()
     for attachment in sorted(node.attachments, key=lambda item: -item.gateway_priority):
         network = networks[attachment.network]
@@ -29,16 +29,22 @@ def ways_out(node: Node, networks: Mapping[str, Network]) -> Iterator[tuple[Atta
                 yield attachment, gateway
 
 
-def answering(node: Node, networks: Mapping[str, Network]) -> Iterator[tuple[Attachment, IPAddress]]:
-    """For each family the attachment and the gateway through which the node answers who is far away: those of its default route,
-    which its own routes may lead elsewhere. Nothing for a family whose default route leads to another node."""
+def answering(
+    node: Node, networks: Mapping[str, Network]
+) -> Iterator[tuple[Attachment, IPAddress]]:
+    """For each family the attachment and the gateway through which the node answers who is far
+    away: those of its default route, which its own routes may lead elsewhere. Nothing for a family
+    whose default route leads to another node."""
     own: dict[int, Route] = {}
     for route in sorted(node.routes, key=lambda each: each.metric):
         if route.to.prefixlen == 0:
             own.setdefault(route.to.version, route)
     for route in own.values():
         for attachment in node.attachments:
-            if route.via in networks[attachment.network].gateways and route.interface in ("", attachment.interface):
+            if route.via in networks[attachment.network].gateways and route.interface in (
+                "",
+                attachment.interface,
+            ):
                 yield attachment, route.via
     for attachment, gateway in ways_out(node, networks):
         if gateway.version not in own:
@@ -46,8 +52,8 @@ def answering(node: Node, networks: Mapping[str, Network]) -> Iterator[tuple[Att
 
 
 def is_shut(network: Network) -> bool:
-    """Whether nothing passes between this network and others, nor to the machine but by its address on this bridge: a bridge
-    without an address is nobody's way."""
+    """Whether nothing passes between this network and others, nor to the machine but by its address
+    on this bridge: a bridge without an address is nobody's way."""
     return network.internal or not network.has_gateway
 
 
@@ -61,5 +67,6 @@ def _is_on(node: Node, network: Network) -> bool:
 
 
 def is_guarded_port(network: Network) -> bool:
-    """Whether MAC and addresses are bound to each port: where the file says so, and where nodes shall not reach each other."""
+    """Whether MAC and addresses are bound to each port: where the file says so, and where nodes
+    shall not reach each other."""
     return not network.icc if network.guard is None else network.guard

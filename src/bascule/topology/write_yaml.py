@@ -28,7 +28,9 @@ def _is_flat(values: Any) -> bool:
 
 
 def _represent_map(dumper: Any, data: dict[str, Any]) -> Any:
-    return dumper.represent_mapping("tag:yaml.org,2002:map", data.items(), flow_style=_is_flat(data.values()))
+    return dumper.represent_mapping(
+        "tag:yaml.org,2002:map", data.items(), flow_style=_is_flat(data.values())
+    )
 
 
 def _represent_list(dumper: Any, data: list[Any]) -> Any:

@@ -1,1 +1,2 @@
-"""Bytes ⇄ values: netlink messages and attributes (netlink(7), rtnetlink(7)). No I/O, no sockets."""
+"""Bytes ⇄ values: netlink messages and attributes (netlink(7), rtnetlink(7)). No I/O, no
+sockets."""

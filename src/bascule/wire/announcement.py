@@ -1,5 +1,6 @@
-"""What an interface says when an address has moved to it: a gratuitous ARP request (RFC 5227 section 3) and an unsolicited
-neighbour advertisement (RFC 4861 section 7.2.6). Whoever knows the address under another MAC takes the new one at once."""
+"""What an interface says when an address has moved to it: a gratuitous ARP request (RFC 5227
+section 3) and an unsolicited neighbour advertisement (RFC 4861 section 7.2.6). Whoever knows the
+address under another MAC takes the new one at once."""
 
 from __future__ import annotations
 
@@ -10,10 +11,12 @@ from bascule.wire.inet import pack_mac
 
 _BROADCAST = b"\xff" * 6
 _ETHERTYPE_ARP = 0x0806
-# struct arphdr for Ethernet and IPv4: hardware, protocol, their lengths, operation; sender and target, each MAC and address
+# struct arphdr for Ethernet and IPv4: hardware, protocol, their lengths, operation; sender and
+# target, each MAC and address
 _ARP = struct.Struct("!HHBBH6s4s6s4s")
 _REQUEST = 1
-# ICMPv6 type, code, checksum (the kernel's affair), flags, target; then one option: type, length in 8 bytes, MAC
+# ICMPv6 type, code, checksum (the kernel's affair), flags, target; then one option: type, length in
+# 8 bytes, MAC
 _ADVERTISEMENT = struct.Struct("!BBHI16sBB6s")
 _NEIGHBOUR_ADVERTISEMENT, _OVERRIDE, _TARGET_LINK_LAYER_ADDRESS = 136, 0x20000000, 2
 

@@ -1,9 +1,12 @@
 """Netlink attributes from declarative tables (struct nlattr, linux/netlink.h).
 
-A :class:`Table` is one attribute space: rows of name, number and codec. Encoding refuses a name that is not in the
-table, so that a misspelt attribute can't be sent in silence. Decoding takes only what was asked for and never trusts a length.
+A :class:`Table` is one attribute space: rows of name, number and codec. Encoding refuses a name
+that is not in the table, so that a misspelt attribute can't be sent in silence. Decoding takes only
+what was asked for and never trusts a length.
 
-    struct nlattr { __u16 nla_len; __u16 nla_type; };   followed by the payload, padded to 4 bytes (NLA_ALIGNTO)
+    struct nlattr { __u16 nla_len; __u16 nla_type; };
+
+followed by the payload, padded to 4 bytes (NLA_ALIGNTO).
 """
 
 from __future__ import annotations
@@ -30,7 +33,8 @@ class WireError(BasculeError, ValueError):
 
     def __init__(self, what: str) -> None:
         super().__init__(
-            f"an answer of the kernel can't be read: {what}; run the command again, and report it if that does not help"
+            f"an answer of the kernel can't be read: {what}; run the command again, and "
+            f"report it if that does not help"
         )
 
 
@@ -64,7 +68,9 @@ def _decode_text(data: bytes) -> str:
     return data.split(b"\0", 1)[0].decode("utf-8", "backslashreplace")
 
 
-u8, u16, u32, i32, be16, be32 = (_number(layout) for layout in (_U8, _U16, _U32, _I32, _BE16, _BE32))
+u8, u16, u32, i32, be16, be32 = (
+    _number(layout) for layout in (_U8, _U16, _U32, _I32, _BE16, _BE32)
+)
 text = Codec(lambda value: value.encode() + b"\0", _decode_text)
 raw = Codec(bytes, bytes)
 
@@ -84,7 +90,8 @@ class Table:
         self._names = {row.number: name for name, row in self.rows.items()}
 
     def encode(self, values: Mapping[str, object]) -> bytes:
-        """The attributes in the order given. Raises KeyError for a name that this space does not have."""
+        """The attributes in the order given. Raises KeyError for a name that this space does not
+        have."""
         parts = []
         for name, value in values.items():
             number, codec = self.rows[name]
@@ -97,14 +104,16 @@ class Table:
         return b"".join(parts)
 
     def decode(self, data: bytes, wanted: Iterable[str] | None = None) -> dict[str, Any]:
-        """The known attributes of ``data``; with ``wanted``, only these. Raises :class:`WireError`."""
+        """The known attributes of ``data``; with ``wanted``, only these. Raises
+        :class:`WireError`."""
         names = self._names
         if wanted is not None:
             names = {self.rows[name].number: name for name in wanted}
         return self.decode_only(data, 0, names)
 
     def decode_only(self, data: bytes, offset: int, names: Mapping[int, str]) -> dict[str, Any]:
-        """Like :meth:`decode` with the numbers of the wanted names looked up before: the inner loop of a dump."""
+        """Like :meth:`decode` with the numbers of the wanted names looked up before: the inner loop
+        of a dump."""
         found: dict[str, Any] = {}
         end = len(data)
         unpack = _HEADER.unpack_from
@@ -120,7 +129,8 @@ class Table:
 
     @staticmethod
     def payloads(data: bytes, number: int) -> Iterator[bytes]:
-        """What stands in each attribute of this number, where there are several. Raises :class:`WireError`."""
+        """What stands in each attribute of this number, where there are several. Raises
+        :class:`WireError`."""
         offset = 0
         while len(data) - offset >= 4:
             size, kind = _HEADER.unpack_from(data, offset)

@@ -1,12 +1,14 @@
-"""Flows, as the kernel's connection tracking knows them: ctnetlink (linux/netfilter/nfnetlink_conntrack.h), and the text of
-/proc/net/nf_conntrack.
+"""Flows, as the kernel's connection tracking knows them: ctnetlink
+(linux/netfilter/nfnetlink_conntrack.h), and the text of /proc/net/nf_conntrack.
 
-A flow has two tuples: the packets of its opener (*original*) and those that are answers (*reply*), each as it looks before
-addresses are translated. Without translation one is the other turned round. Where the destination was translated (DNAT), the
-reply comes from somebody else than was asked; where the source was (SNAT), it goes to somebody else than asked.
+A flow has two tuples: the packets of its opener (*original*) and those that are answers (*reply*),
+each as it looks before addresses are translated. Without translation one is the other turned round.
+Where the destination was translated (DNAT), the reply comes from somebody else than was asked;
+where the source was (SNAT), it goes to somebody else than asked.
 
-A message that deletes is made of the original tuple as the kernel wrote it, whatever the protocol; one without a tuple would
-delete all flows of the machine (ctnetlink_del_conntrack()), and there is no way to make one here.
+A message that deletes is made of the original tuple as the kernel wrote it, whatever the protocol;
+one without a tuple would delete all flows of the machine (ctnetlink_del_conntrack()), and there is
+no way to make one here.
 """
 
 from __future__ import annotations
@@ -26,8 +28,8 @@ from bascule.wire.netfilter import NFGEN
 _NFNL_SUBSYS_CTNETLINK = 1
 NEW, GET, DELETE = (_NFNL_SUBSYS_CTNETLINK << 8 | kind for kind in range(3))  # IPCTNL_MSG_CT_…
 
-# Bits of the status (enum ip_conntrack_status, linux/netfilter/nf_conntrack_common.h): belongs to another flow, which told of it
-# (FTP's data); both sides have been heard.
+# Bits of the status (enum ip_conntrack_status, linux/netfilter/nf_conntrack_common.h): belongs to
+# another flow, which told of it (FTP's data); both sides have been heard.
 EXPECTED, ASSURED = 1 << 0, 1 << 2
 
 ICMP, TCP, UDP, ICMPV6, SCTP = 1, 6, 17, 58, 132
@@ -47,11 +49,19 @@ _NUMBERS = Table(
 )
 _TUPLE = Table(addresses=(1, nest(_ADDRESSES)), numbers=(2, nest(_NUMBERS)), zone=(3, be16))
 MASTER = struct.pack("=H", 0x8000 | 14)  # is somewhere in each message with a ``master``
-_FLOW = Table(original=(1, _nested), reply=(2, _nested), status=(3, be32), id=(12, be32), master=(14, _nested), zone=(18, be16))
+_FLOW = Table(
+    original=(1, _nested),
+    reply=(2, _nested),
+    status=(3, be32),
+    id=(12, be32),
+    master=(14, _nested),
+    zone=(18, be16),
+)
 
 
 class Tuple(NamedTuple):
-    """Who sends to whom. Ports are 0 for protocols without; ``icmp`` is type, code and identifier of an echo."""
+    """Who sends to whom. Ports are 0 for protocols without; ``icmp`` is type, code and identifier
+    of an echo."""
 
     src: str
     dst: str
@@ -62,8 +72,9 @@ class Tuple(NamedTuple):
 
 
 class Flow(NamedTuple):
-    """One flow. ``handle`` is the original tuple as the kernel wrote it. ``zone`` is not 0 where some program keeps flows apart
-    that look alike; ``master`` is the original tuple of the flow that told of this one."""
+    """One flow. ``handle`` is the original tuple as the kernel wrote it. ``zone`` is not 0 where
+    some program keeps flows apart that look alike; ``master`` is the original tuple of the flow
+    that told of this one."""
 
     original: Tuple
     reply: Tuple
@@ -85,15 +96,19 @@ def list_flows() -> Request:
 
 
 def delete(flow: Flow) -> Request:
-    """The message that deletes this flow and no later one of the same tuple. Raises ValueError for a flow without ``handle``."""
+    """The message that deletes this flow and no later one of the same tuple. Raises ValueError for
+    a flow without ``handle``."""
     if not flow.handle:
         raise ValueError("a flow that was not read from the kernel")
     family = AF_INET6 if flow.version == 6 else AF_INET
-    return Request(DELETE, 0, NFGEN.pack(family, 0, 0) + _FLOW.encode({"original": flow.handle, "id": flow.id}))
+    return Request(
+        DELETE, 0, NFGEN.pack(family, 0, 0) + _FLOW.encode({"original": flow.handle, "id": flow.id})
+    )
 
 
 def flow(reply: Reply) -> Flow | None:
-    """The flow that a dumped message tells of; None for one of another kind. Raises :class:`WireError`."""
+    """The flow that a dumped message tells of; None for one of another kind. Raises
+    :class:`WireError`."""
     found = _FLOW.decode(reply.body[NFGEN.size :])
     if reply.kind != NEW or not {"original", "reply"} <= found.keys():
         return None
@@ -109,30 +124,41 @@ def _tuple(data: bytes) -> tuple[Tuple, int]:
     """A tuple, and its zone where it has one for its direction only."""
     found = _TUPLE.decode(data)
     addresses, numbers = found.get("addresses", {}), found.get("numbers", {})
-    src, dst = (unpack_address(addresses.get(f"{end}4") or addresses.get(f"{end}6") or b"") for end in ("src", "dst"))
+    src, dst = (
+        unpack_address(addresses.get(f"{end}4") or addresses.get(f"{end}6") or b"")
+        for end in ("src", "dst")
+    )
     icmp = None
     for name in ("icmp", "icmpv6"):
         if f"{name}_type" in numbers:
-            icmp = (numbers[f"{name}_type"], numbers.get(f"{name}_code", 0), numbers.get(f"{name}_id", 0))
+            icmp = (
+                numbers[f"{name}_type"],
+                numbers.get(f"{name}_code", 0),
+                numbers.get(f"{name}_id", 0),
+            )
     ports = numbers.get("sport", 0), numbers.get("dport", 0)
     return Tuple(src, dst, numbers.get("protocol", 0), *ports, icmp), found.get("zone", 0)
 
 
-# The inner loop of a dump of a hundred thousand flows: most have ports, and are written alike (ctnetlink_dump_tuples()).
+# The inner loop of a dump of a hundred thousand flows: most have ports, and are written alike
+# (ctnetlink_dump_tuples()).
 
-Ends = tuple[bytes, ...]  # of both tuples: source, destination, protocol, ports; as they stand in the message or in the text
+# of both tuples: source, destination, protocol, ports; as they stand in the message or in the text
+Ends = tuple[bytes, ...]
 
 
 def _layout(size: int, first: int) -> re.Pattern[bytes]:
-    """How both tuples of a flow with ports stand in a message, right behind its head. ``size`` is that of an address, ``first``
-    the attribute's number of a source address."""
+    """How both tuples of a flow with ports stand in a message, right behind its head. ``size`` is
+    that of an address, ``first`` the attribute's number of a source address."""
 
     def attribute(number: int, value: bytes, length: int) -> bytes:
         return re.escape(struct.pack("=HH", length + 4, number)) + value
 
     def tuple_(number: int) -> bytes:
         ends = b"".join(attribute(first + at, b"(.{%d})" % size, size) for at in range(2))
-        numbers = attribute(1, b"(.)...", 1) + b"".join(attribute(2 + at, b"(..)..", 2) for at in range(2))
+        numbers = attribute(1, b"(.)...", 1) + b"".join(
+            attribute(2 + at, b"(..)..", 2) for at in range(2)
+        )
         inner = attribute(0x8001, ends, 2 * (size + 4)) + attribute(0x8002, numbers, 3 * 8)
         return attribute(0x8000 | number, inner, 2 * (size + 4) + 4 + 3 * 8 + 4)
 
@@ -143,7 +169,8 @@ _LAYOUTS = {AF_INET: _layout(4, 1), AF_INET6: _layout(16, 3)}
 
 
 def packed(reply: Reply) -> Ends | None:
-    """The ends of a dumped flow, for :func:`unpacked`; None where the message is not written in the usual way."""
+    """The ends of a dumped flow, for :func:`unpacked`; None where the message is not written in the
+    usual way."""
     layout = _LAYOUTS.get(reply.body[0]) if reply.body else None
     found = layout.match(reply.body) if layout is not None else None
     return found.groups() if found is not None else None
@@ -152,21 +179,31 @@ def packed(reply: Reply) -> Ends | None:
 def unpacked(ends: Ends) -> tuple[Tuple, Tuple]:
     """Both tuples."""
     first, second = (
-        Tuple(unpack_address(src), unpack_address(dst), number[0], int.from_bytes(sport, "big"), int.from_bytes(dport, "big"))
+        Tuple(
+            unpack_address(src),
+            unpack_address(dst),
+            number[0],
+            int.from_bytes(sport, "big"),
+            int.from_bytes(dport, "big"),
+        )
         for src, dst, number, sport, dport in (ends[:5], ends[5:])
     )
     return first, second
 
 
-# The same as text (ct_seq_show(), net/netfilter/nf_conntrack_standalone.c), one flow a line. To read it takes no locks: with few
-# flows it is thirty times as fast as a dump, which takes a lock for each of a quarter of a million hash buckets.
+# The same as text (ct_seq_show(), net/netfilter/nf_conntrack_standalone.c), one flow a line. To
+# read it takes no locks: with few flows it is thirty times as fast as a dump, which takes a lock
+# for each of a quarter of a million hash buckets.
 
 _ENDS = rb" src=([0-9a-f.:]{2,45}) dst=([0-9a-f.:]{2,45})(?: sport=(\d{1,5}) dport=(\d{1,5}))?"
-_LINE = re.compile(rb"ipv[46] +\d+ \S+ +(\d{1,3})(?: [^\n=]*?)?" + _ENDS + rb"[^\n]*?" + _ENDS + rb"[^\n]*\n")
+_LINE = re.compile(
+    rb"ipv[46] +\d+ \S+ +(\d{1,3})(?: [^\n=]*?)?" + _ENDS + rb"[^\n]*?" + _ENDS + rb"[^\n]*\n"
+)
 
 
 def written(text: bytes) -> Iterator[Ends]:
-    """The ends of each line, for :func:`spelt`. Raises :class:`WireError` for a line of another form."""
+    """The ends of each line, for :func:`spelt`. Raises :class:`WireError` for a line of another
+    form."""
     at = 0
     while at < len(text):
         found = _LINE.match(text, at)

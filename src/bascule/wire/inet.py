@@ -17,7 +17,8 @@ def family_of(address: str) -> int:
 
 
 def pack_address(address: str) -> bytes:
-    """4 or 16 bytes in network order. The text is trusted: it comes from :mod:`ipaddress` or from the kernel."""
+    """4 or 16 bytes in network order. The text is trusted: it comes from :mod:`ipaddress` or from
+    the kernel."""
     if ":" in address:
         return _pack_v6(address)
     a, b, c, d = address.split(".")
@@ -34,9 +35,12 @@ def unpack_address(data: bytes) -> str:
 
 
 def unpack_prefix(family: int, data: bytes, length: int) -> str:
-    """The address of a prefix. Raises :class:`WireError` where family, address and length do not fit each other."""
+    """The address of a prefix. Raises :class:`WireError` where family, address and length do not
+    fit each other."""
     if len(data) != ADDRESS_BYTES.get(family) or length > 8 * len(data):
-        raise WireError(f"a prefix of {length} bits, an address of {len(data)} bytes, family {family}")
+        raise WireError(
+            f"a prefix of {length} bits, an address of {len(data)} bytes, family {family}"
+        )
     return unpack_address(data)
 
 

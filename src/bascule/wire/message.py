@@ -1,6 +1,8 @@
-"""Netlink messages: the header, the error answer and its extended acknowledgement (netlink(7), linux/netlink.h).
+"""Netlink messages: the header, the error answer and its extended acknowledgement (netlink(7),
+linux/netlink.h).
 
-struct nlmsghdr { __u32 nlmsg_len; __u16 nlmsg_type; __u16 nlmsg_flags; __u32 nlmsg_seq; __u32 nlmsg_pid; };
+struct nlmsghdr { __u32 nlmsg_len; __u16 nlmsg_type; __u16 nlmsg_flags; __u32 nlmsg_seq; __u32
+nlmsg_pid; };
 """
 
 from __future__ import annotations
@@ -44,7 +46,8 @@ class Reply(NamedTuple):
 
 
 class Failure(NamedTuple):
-    """An error answer: positive errno and the kernel's own sentence, or an empty one. ``errno`` 0 is an acknowledgement."""
+    """An error answer: positive errno and the kernel's own sentence, or an empty one. ``errno`` 0
+    is an acknowledgement."""
 
     errno: int
     said: str
@@ -69,7 +72,8 @@ def split(data: bytes) -> Iterator[Reply]:
 
 
 def failure_of(reply: Reply) -> Failure:
-    """What an NLMSG_ERROR, or an NLMSG_DONE that carries an error, says. Raises :class:`WireError` when torn."""
+    """What an NLMSG_ERROR, or an NLMSG_DONE that carries an error, says. Raises :class:`WireError`
+    when torn."""
     if len(reply.body) < _ERROR.size:
         if reply.kind == DONE:
             return Failure(0, "")
@@ -80,7 +84,8 @@ def failure_of(reply: Reply) -> Failure:
     if errno <= 0 or not reply.flags & ACK_TLVS:
         return Failure(max(errno, 0), "")
     offset = _ERROR.size
-    if reply.kind == ERROR:  # struct nlmsgerr: the number, then the failed message, whole unless capped
+    # struct nlmsgerr: the number, then the failed message, whole unless capped
+    if reply.kind == ERROR:
         if len(reply.body) < offset + HEADER.size:
             return Failure(errno, "")
         (size, *_rest) = HEADER.unpack_from(reply.body, offset)

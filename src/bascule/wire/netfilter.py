@@ -1,9 +1,10 @@
-"""What is asked of nf_tables over netlink (linux/netfilter/nf_tables.h): which tables and base chains are there, and which rules
-of a chain accept by the names of interfaces alone.
+"""What is asked of nf_tables over netlink (linux/netfilter/nf_tables.h): which tables and base
+chains are there, and which rules of a chain accept by the names of interfaces alone.
 
-Everything that changes rules goes through nft(8). Whether another program drops what is forwarded and whether the lab's table is
-there has to be known at each observation, and a process for it would cost more than the observation. Nor does nft tell all of a
-rule: what iptables has written in its own terms (a comment, for one) it prints as nothing.
+Everything that changes rules goes through nft(8). Whether another program drops what is forwarded
+and whether the lab's table is there has to be known at each observation, and a process for it would
+cost more than the observation. Nor does nft tell all of a rule: what iptables has written in its
+own terms (a comment, for one) it prints as nothing.
 """
 
 from __future__ import annotations
@@ -26,14 +27,17 @@ _TABLE = Table(name=(1, text), userdata=(6, raw))
 _HOOK = Table(hooknum=(1, be32), priority=(2, be32))
 _CHAIN = Table(table=(1, text), name=(3, text), hook=(4, nest(_HOOK)), policy=(5, be32))
 
-_RULE = Table(table=(1, text), chain=(2, text), handle=(3, raw), expressions=(4, raw), userdata=(7, raw))
+_RULE = Table(
+    table=(1, text), chain=(2, text), handle=(3, raw), expressions=(4, raw), userdata=(7, raw)
+)
 _EXPRESSION = Table(name=(1, text), data=(2, raw))
 _ELEMENT = 1  # NFTA_LIST_ELEM
 _META = Table(dreg=(1, be32), key=(2, be32))
 _VALUE = Table(value=(1, raw), verdict=(2, nest(Table(code=(1, be32)))))
 _CMP = Table(sreg=(1, be32), op=(2, be32), data=(3, nest(_VALUE)))
 _IMMEDIATE = Table(dreg=(1, be32), data=(2, nest(_VALUE)))
-_MATCH = Table(name=(1, text), info=(3, text))  # of xt_comment, the information is its text (linux/netfilter/xt_comment.h)
+# of xt_comment, the information is its text (linux/netfilter/xt_comment.h)
+_MATCH = Table(name=(1, text), info=(3, text))
 _META_NAMES = {6: "come", 7: "go"}  # NFT_META_IIFNAME, NFT_META_OIFNAME
 _CMP_EQ = 0
 _UDATA_COMMENT = 0  # NFTNL_UDATA_RULE_COMMENT of libnftnl
@@ -60,12 +64,17 @@ class BaseChain(NamedTuple):
     @property
     def shuts_in(self) -> bool:
         """Whether it drops, by policy, what comes to the machine itself."""
-        return self.hook == _NF_INET_LOCAL_IN and self.family in {"inet", "ip", "ip6"} and self.policy == "drop"
+        return (
+            self.hook == _NF_INET_LOCAL_IN
+            and self.family in {"inet", "ip", "ip6"}
+            and self.policy == "drop"
+        )
 
 
 class Accept(NamedTuple):
-    """A rule that accepts what comes in by the interface ``come`` and leaves by ``go``, whatever else it is; one of them may be
-    empty, which is any. ``comment`` is None where it has none. ``handle`` is the kernel's number of it."""
+    """A rule that accepts what comes in by the interface ``come`` and leaves by ``go``, whatever
+    else it is; one of them may be empty, which is any. ``comment`` is None where it has none.
+    ``handle`` is the kernel's number of it."""
 
     handle: int
     come: str
@@ -75,12 +84,16 @@ class Accept(NamedTuple):
 
 def list_rules(family: str, table: str, chain: str) -> Request:
     """The dump request for the rules of a chain."""
-    return Request(GETRULE, DUMP, NFGEN.pack(_number(family), 0, 0) + _RULE.encode({"table": table, "chain": chain}))
+    return Request(
+        GETRULE,
+        DUMP,
+        NFGEN.pack(_number(family), 0, 0) + _RULE.encode({"table": table, "chain": chain}),
+    )
 
 
 def accept(reply: Reply) -> Accept | None:
-    """The dumped rule, where it is of this kind, with a counter or without. With anything else, known to us or not, it is another
-    one. Raises :class:`WireError`."""
+    """The dumped rule, where it is of this kind, with a counter or without. With anything else,
+    known to us or not, it is another one. Raises :class:`WireError`."""
     rule = _RULE.decode(reply.body[NFGEN.size :])
     names: dict[str, str] = {}
     comment = _comment(rule.get("userdata", b""))
@@ -100,7 +113,9 @@ def accept(reply: Reply) -> Accept | None:
                 loaded = ""
             case "match" if (found := _MATCH.decode(data)).get("name") == "comment":
                 comment = found.get("info", "")
-            case "immediate" if _IMMEDIATE.decode(data).get("data", {}).get("verdict", {}).get("code") == _NF_ACCEPT:
+            case "immediate" if (
+                _IMMEDIATE.decode(data).get("data", {}).get("verdict", {}).get("code") == _NF_ACCEPT
+            ):
                 accepts = True
             case "counter":
                 pass
@@ -108,13 +123,19 @@ def accept(reply: Reply) -> Accept | None:
                 return None
     if not accepts or not names:
         return None
-    return Accept(int.from_bytes(rule.get("handle", b"")), names.get("come", ""), names.get("go", ""), comment)
+    return Accept(
+        int.from_bytes(rule.get("handle", b"")), names.get("come", ""), names.get("go", ""), comment
+    )
 
 
 def _name(compared: dict[str, Any]) -> str:
     """The whole name that is compared with. Without its end it would be the beginning of names."""
     value: bytes = compared.get("data", {}).get("value", b"")
-    return value.rstrip(b"\0").decode("utf-8", "replace") if compared.get("op") == _CMP_EQ and value[-1:] == b"\0" else ""
+    return (
+        value.rstrip(b"\0").decode("utf-8", "replace")
+        if compared.get("op") == _CMP_EQ and value[-1:] == b"\0"
+        else ""
+    )
 
 
 def _comment(userdata: bytes) -> str | None:
@@ -132,35 +153,46 @@ def list_chains() -> Request:
     return Request(GETCHAIN, DUMP, NFGEN.pack(0, 0, 0))
 
 
-# What a table consists of, by the message that asks for it, and what counts of each: no handles, counters, numbers of users.
-CHAINS, RULES, SETS, OBJECTS, FLOWTABLES = (_NFNL_SUBSYS_NFTABLES << 8 | number for number in (4, 7, 10, 19, 23))
+# What a table consists of, by the message that asks for it, and what counts of each: no handles,
+# counters, numbers of users.
+CHAINS, RULES, SETS, OBJECTS, FLOWTABLES = (
+    _NFNL_SUBSYS_NFTABLES << 8 | number for number in (4, 7, 10, 19, 23)
+)
 _ELEMENTS_OF = _NFNL_SUBSYS_NFTABLES << 8 | 13  # NFT_MSG_GETSETELEM
 _COUNTS = {
     GETTABLE: (2, 6),  # NFTA_TABLE_FLAGS, _USERDATA
     CHAINS: (3, 4, 5, 7, 10, 12),  # NFTA_CHAIN_NAME, _HOOK, _POLICY, _TYPE, _FLAGS, _USERDATA
     RULES: (2, 4, 7),  # NFTA_RULE_CHAIN, _EXPRESSIONS, _USERDATA
-    SETS: (2, 3, 4, 5, 6, 7, 8, 9, 11, 13),  # NFTA_SET_NAME, _FLAGS, _KEY_TYPE to _DATA_LEN, _POLICY, _DESC, _TIMEOUT, _USERDATA
+    # NFTA_SET_NAME, _FLAGS, _KEY_TYPE to _DATA_LEN, _POLICY, _DESC, _TIMEOUT, _USERDATA
+    SETS: (2, 3, 4, 5, 6, 7, 8, 9, 11, 13),
     OBJECTS: (2, 3),  # NFTA_OBJ_NAME, _TYPE
     FLOWTABLES: (2, 3),  # NFTA_FLOWTABLE_NAME, _HOOK
 }
 _OF = Table(of=(1, text))
 _SET = Table(of=(1, text), name=(2, text), flags=(3, be32), elements=(3, raw))
 _SET_EVAL = 0x20  # rules fill it
-_PART = {kind: Table(of=(1, text), **{str(number): (number, raw) for number in numbers}) for kind, numbers in _COUNTS.items()}
+_PART = {
+    kind: Table(of=(1, text), **{str(number): (number, raw) for number in numbers})
+    for kind, numbers in _COUNTS.items()
+}
 PARTS = tuple(_COUNTS)
 
 
 def list_parts(kind: int, family: str, table: str) -> Request:
-    """The dump request for what a table has of this kind (one of PARTS). Some kernels tell of all tables of the family."""
+    """The dump request for what a table has of this kind (one of PARTS). Some kernels tell of all
+    tables of the family."""
     return Request(kind, DUMP, NFGEN.pack(_number(family), 0, 0) + _OF.encode({"of": table}))
 
 
 def part(kind: int, reply: Reply, table: str) -> bytes | None:
-    """What counts of it, as bytes to be compared; None for what another table has. Raises :class:`WireError`."""
+    """What counts of it, as bytes to be compared; None for what another table has. Raises
+    :class:`WireError`."""
     found = _PART[kind].decode(reply.body[NFGEN.size :])
     if found.pop("of", "") != table:
         return None
-    return b"".join(b"%s:%d:%s;" % (name.encode(), len(value), value) for name, value in sorted(found.items()))
+    return b"".join(
+        b"%s:%d:%s;" % (name.encode(), len(value), value) for name, value in sorted(found.items())
+    )
 
 
 def is_filled_by_rules(reply: Reply) -> bool:
@@ -171,12 +203,18 @@ def is_filled_by_rules(reply: Reply) -> bool:
 def list_elements(of: Reply, family: str, table: str) -> Request:
     """The dump request for the elements of a set or map, told by its own message."""
     name = _SET.decode(of.body[NFGEN.size :], ("name",)).get("name", "")
-    return Request(_ELEMENTS_OF, DUMP, NFGEN.pack(_number(family), 0, 0) + _SET.encode({"of": table, "name": name}))
+    return Request(
+        _ELEMENTS_OF,
+        DUMP,
+        NFGEN.pack(_number(family), 0, 0) + _SET.encode({"of": table, "name": name}),
+    )
 
 
 def elements(reply: Reply) -> Iterator[bytes]:
     """Those of one message, as bytes to be compared."""
-    yield from Table.payloads(_SET.decode(reply.body[NFGEN.size :], ("elements",)).get("elements", b""), _ELEMENT)
+    yield from Table.payloads(
+        _SET.decode(reply.body[NFGEN.size :], ("elements",)).get("elements", b""), _ELEMENT
+    )
 
 
 def _number(family: str) -> int:
@@ -193,7 +231,11 @@ def table(reply: Reply) -> tuple[str, str, str] | None:
     if len(reply.body) < NFGEN.size:
         return None
     found = _TABLE.decode(reply.body[NFGEN.size :])
-    return FAMILIES.get(reply.body[0], ""), found.get("name", ""), _comment(found.get("userdata", b"")) or ""
+    return (
+        FAMILIES.get(reply.body[0], ""),
+        found.get("name", ""),
+        _comment(found.get("userdata", b"")) or "",
+    )
 
 
 def base_chain(reply: Reply) -> BaseChain | None:

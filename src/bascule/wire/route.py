@@ -16,15 +16,19 @@ NEWROUTE, DELROUTE, GETROUTE = 24, 25, 26
 NEWNEIGH, DELNEIGH, GETNEIGH = 28, 29, 30
 GETRULE = 34
 
-# struct ifinfomsg { unsigned char family, pad; unsigned short type; int index; unsigned flags, change; }
+# struct ifinfomsg { unsigned char family, pad; unsigned short type; int index; unsigned flags,
+# change; }
 IFINFO = struct.Struct("=BxHiII")
 # struct ifaddrmsg { __u8 family, prefixlen, flags, scope; __u32 index; }
 IFADDR = struct.Struct("=BBBBI")
-# struct rtmsg { unsigned char family, dst_len, src_len, tos, table, protocol, scope, type; unsigned flags; }
+# struct rtmsg { unsigned char family, dst_len, src_len, tos, table, protocol, scope, type; unsigned
+# flags; }
 RTMSG = struct.Struct("=BBBBBBBBI")
-# struct fib_rule_hdr { __u8 family, dst_len, src_len, tos, table, res1, res2, action; __u32 flags; } (linux/fib_rules.h)
+# struct fib_rule_hdr { __u8 family, dst_len, src_len, tos, table, res1, res2, action; __u32 flags;
+# } (linux/fib_rules.h)
 RULE_HEADER = struct.Struct("=BBBBBBBxI")
-# struct rtnexthop { unsigned short rtnh_len; unsigned char flags, hops; int ifindex; }, followed by attributes of its own
+# struct rtnexthop { unsigned short rtnh_len; unsigned char flags, hops; int ifindex; }, followed by
+# attributes of its own
 _NEXT_HOP = struct.Struct("=HBBi")
 # struct ndmsg { __u8 family, pad1; __u16 pad2; __s32 ifindex; __u16 state; __u8 flags, type; }
 NDMSG = struct.Struct("=BxxxiHBB")
@@ -38,7 +42,8 @@ RTN_UNICAST, RTN_LOCAL, RTN_BROADCAST, RTN_ANYCAST = 1, 2, 3, 4
 RTEXT_FILTER_SKIP_STATS = 1 << 3
 
 BRIDGE_INFO = Table(stp_state=(5, u32), ageing_time=(4, u32), topology_change=(14, u8))
-# VETH_INFO_PEER holds a whole ifinfomsg and its attributes, so it is encoded by the link's own function.
+# VETH_INFO_PEER holds a whole ifinfomsg and its attributes, so it is encoded by the link's own
+# function.
 VETH_INFO = Table(peer=(1, raw))
 LINK_INFO = Table(kind=(1, text), data=(2, raw), slave_kind=(4, text), slave_data=(5, raw))
 BRIDGE_PORT = Table(hairpin=(4, u8), isolated=(33, u8))
@@ -54,13 +59,21 @@ LINK = Table(
     link_netnsid=(37, i32),
 )
 ADDRESS = Table(address=(1, raw), local=(2, raw), flags=(8, u32))
-ROUTE = Table(dst=(1, raw), oif=(4, u32), gateway=(5, raw), priority=(6, u32), multipath=(9, raw), table=(15, u32))
+ROUTE = Table(
+    dst=(1, raw),
+    oif=(4, u32),
+    gateway=(5, raw),
+    priority=(6, u32),
+    multipath=(9, raw),
+    table=(15, u32),
+)
 RULE = Table(table=(15, u32), l3mdev=(19, u8))
 NEIGHBOUR = Table(dst=(1, raw), lladdr=(2, raw))
 
 
 def next_hops(data: bytes) -> Iterator[int]:
-    """The interfaces of a route with several next hops (RTA_MULTIPATH). Raises :class:`WireError`."""
+    """The interfaces of a route with several next hops (RTA_MULTIPATH). Raises
+    :class:`WireError`."""
     while data:
         size, _flags, _hops, index = unpack_from(_NEXT_HOP, data)
         if not _NEXT_HOP.size <= size <= len(data):

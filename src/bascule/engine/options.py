@@ -1,0 +1,47 @@
+"""How to run, who hears of it, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from bascule.host.hands import Report
+from bascule.plan.diff import Plan
+from bascule.state import lock
+from bascule.topology.model import Assigned
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to run: ``world`` None takes what the lab has or the user's default; ``source`` is the
+    file's path; ``kill`` ends the processes in namespaces that go. A lab that was ``named`` beside
+    its file is meant, whichever file it was of. With ``hold`` it is the program's own."""
+
+    world: str | None = None
+    wait: bool = True
+    command: str = "bascule"
+    source: str = ""
+    kill: bool = False
+    named: bool = False
+    hold: lock.Hold | None = None
+
+
+@dataclass(slots=True)
+class Listener:
+    """Who wants to know: each does nothing unless it is set."""
+
+    waiting: Callable[[str], None] = lambda _text: None
+    planned: Callable[[Plan], None] = lambda _plan: None
+    progress: Callable[[int], None] = lambda _count: None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a run. ``remarks``: processes that still use a namespace that went, and what
+    else one should know."""
+
+    plan: Plan
+    report: Report
+    lab: Assigned | None
+    world: str
+    remarks: tuple[str, ...] = ()

@@ -1,0 +1,190 @@
+"""Veth pairs (veth(4); RTM_NEWLINK in rtnetlink(7), linux/if_link.h).
+
+One message makes a whole veth pair: both names, both MACs, the peer in its namespace
+(IFLA_NET_NS_FD), the host's end in its bridge and up. Only the peer's UP needs a second message,
+from inside: the kernel refuses it in the first (ENOTCONN).
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, field
+
+from bascule.kernel.link import (
+    ChangeLink,
+    DeleteLink,
+    changes,
+    differences,
+    made_with,
+)
+from bascule.kernel.op import WORLD, Effect, Fact, Indexes, Key, Netlink, Op, Settings, ip
+from bascule.wire import route as rt
+from bascule.wire.attributes import Table, nest, text
+from bascule.wire.inet import pack_mac
+from bascule.wire.message import CREATE, EXCL, Request
+
+_U32 = struct.Struct("=I")
+_VETH = Table(kind=(1, text), data=(2, nest(rt.VETH_INFO)))
+_LINK = Table(linkinfo=(18, nest(_VETH)))
+# the descriptor is the last attribute of the last nest: the message's last four bytes
+_NET_NS_FD_AT_END = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Veth:
+    """A veth pair: ``name`` in the world, a port of ``bridge``; ``peer`` in ``node``, made with
+    these sysctls."""
+
+    name: str
+    node: str
+    peer: str
+    bridge: str
+    mtu: int
+    mac: str
+    peer_mac: str
+    up: bool = True
+    peer_up: bool = True
+    peer_mtu: int = 0  # 0: like mtu
+    settings: Settings = field(default=(), compare=False)
+    # IP versions whose addresses and routes are the node's own affair
+    autoconf: tuple[int, ...] = ()
+
+    @property
+    def key(self) -> Key:
+        return ("link", WORLD, self.name)
+
+    @property
+    def within(self) -> tuple[Key, ...]:
+        return (("namespace", self.node),)
+
+    @property
+    def contains(self) -> tuple[Key, ...]:
+        return (self.key, ("link", self.node, self.peer))
+
+    def describe(self) -> str:
+        # unseen, in a namespace of others
+        end = f" to {self.peer} ({self.node or 'nowhere'})" if self.peer else ""
+        return f"veth {self.name} ({self.bridge or 'no bridge'}){end}"
+
+    def create(self, indexes: Indexes) -> tuple[Op, ...]:
+        master = indexes.of(WORLD, self.bridge) if self.bridge else 0
+        add = AddVeth(
+            self, indexes.renew(WORLD, self.name), indexes.renew(self.node, self.peer), master
+        )
+        # Set before it is up: only then nothing has been done by the kernel's own ones.
+        return (
+            add,
+            *made_with(self.node, self.settings),
+            ChangeLink(self.node, self.peer, add.peer_index, "up", False, True),
+        )
+
+    def remove(self, indexes: Indexes) -> tuple[Op, ...]:
+        index = indexes.of(WORLD, self.name)
+        if not self.node:  # the other end is not where it should be: there is no pair to bring back
+            return (DeleteLink(index, self.name),)
+        master = indexes.of(WORLD, self.bridge) if self.bridge else 0
+        back = AddVeth(self, index, indexes.of(self.node, self.peer), master)
+        return (DeleteLink(index, self.name, back),)
+
+    def change_from(self, old: Fact, indexes: Indexes) -> tuple[Op, ...] | None:
+        if not isinstance(old, Veth) or (old.node, old.peer, old.autoconf) != (
+            self.node,
+            self.peer,
+            self.autoconf,
+        ):
+            return None
+        ops = list(changes(WORLD, self.name, indexes, old, self, ("mtu", "mac", "up")))
+        if old.bridge != self.bridge:
+            numbers = tuple(
+                indexes.of(WORLD, bridge) if bridge else 0 for bridge in (old.bridge, self.bridge)
+            )
+            master = ChangeLink(
+                WORLD,
+                self.name,
+                indexes.of(WORLD, self.name),
+                "master",
+                old.bridge,
+                self.bridge,
+                (numbers[0], numbers[1]),
+            )
+            ops.append(master)
+        ends = (
+            _Peer(old.peer_mtu or old.mtu, old.peer_mac, old.peer_up),
+            _Peer(self.peer_mtu or self.mtu, self.peer_mac, self.peer_up),
+        )
+        if self.peer_up and not old.peer_up:
+            ops.extend(made_with(self.node, self.settings, fresh=False))
+        ops.extend(changes(self.node, self.peer, indexes, *ends, ("mtu", "mac", "up")))
+        return tuple(ops)
+
+    def differences(self, old: Fact) -> tuple[str, ...]:
+        return differences(self, old)
+
+
+@dataclass(frozen=True, slots=True)
+class _Peer:
+    mtu: int
+    mac: str
+    up: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AddVeth:
+    """``ip link add … type veth peer …``: the whole pair in one message."""
+
+    veth: Veth
+    index: int
+    peer_index: int
+    master: int
+
+    @property
+    def node(self) -> str:
+        return WORLD
+
+    def effect(self) -> Effect:
+        v = self.veth
+        peer = rt.IFINFO.pack(0, 0, self.peer_index, 0, 0) + rt.LINK.encode(
+            {
+                "ifname": v.peer,
+                "mtu": v.peer_mtu or v.mtu,
+                "address": pack_mac(v.peer_mac),
+                "net_ns_fd": 0,
+            }
+        )
+        values: dict[str, object] = {"ifname": v.name, "mtu": v.mtu, "address": pack_mac(v.mac)}
+        if self.master:
+            values["master"] = self.master
+        flags = rt.IFF_UP if v.up else 0
+        # The pair's own attributes go last, so that the descriptor's place is known: the end.
+        body = (
+            rt.IFINFO.pack(0, 0, self.index, flags, flags)
+            + rt.LINK.encode(values)
+            + _link_info(peer)
+        )
+        return Netlink(
+            WORLD, Request(rt.NEWLINK, CREATE | EXCL, body), len(body) - _NET_NS_FD_AT_END, v.node
+        )
+
+    def shell(self) -> tuple[str, ...]:
+        v = self.veth
+        master = ("master", v.bridge) if self.master else ()
+        up = ("up",) if v.up else ()
+        host = ("dev", v.name, "address", v.mac, "mtu", str(v.mtu), *master, *up)
+        peer = (
+            "name",
+            v.peer,
+            "address",
+            v.peer_mac,
+            "mtu",
+            str(v.peer_mtu or v.mtu),
+            "netns",
+            v.node,
+        )
+        return (ip("", "link", "add", *host, "type", "veth", "peer", *peer),)
+
+    def undo(self) -> Op | None:
+        return DeleteLink(self.index, self.veth.name, self)
+
+
+def _link_info(peer: bytes) -> bytes:
+    return _LINK.encode({"linkinfo": {"kind": "veth", "data": {"peer": peer}}})
