@@ -26,9 +26,9 @@ from bascule.cli import output
 from bascule.engine import doctor, look, prepare, scripts
 from bascule.host import nft
 from bascule.host.observe import Observation
+from bascule.kernel.fact import Fact
 from bascule.kernel.file import Symlink, TextFile
 from bascule.kernel.namespace import Namespace
-from bascule.kernel.op import Fact
 from bascule.plan.diff import Change, Plan
 from bascule.wire import message, netfilter
 from bascule.wire import route as rt

@@ -11,11 +11,12 @@ from bascule.host.execute import execute
 from bascule.host.paths import Paths
 from bascule.kernel.address import Address, ChangeAddress
 from bascule.kernel.bridge import AddBridge, Bridge
+from bascule.kernel.fact import Op
 from bascule.kernel.file import PutFile, PutSymlink, SetMode
 from bascule.kernel.forwarding import Forwarding, SetForwarding, Settings, turned
 from bascule.kernel.link import ChangeLink, DeleteLink
 from bascule.kernel.namespace import AddNamespace, DeleteNamespace
-from bascule.kernel.op import Indexes, Op
+from bascule.kernel.op import Indexes
 from bascule.kernel.route import ChangeLoopbackRoute, ChangeRoute, Route
 from bascule.kernel.ruleset import DeleteRule, ForwardAccept, InsertRule
 from bascule.kernel.stray import DropStray

@@ -9,10 +9,11 @@ import pytest
 
 from bascule.kernel.address import Address
 from bascule.kernel.bridge import Bridge
+from bascule.kernel.fact import Fact
 from bascule.kernel.file import Symlink, TextFile
 from bascule.kernel.link import Loopback
 from bascule.kernel.namespace import Namespace
-from bascule.kernel.op import Fact, Indexes
+from bascule.kernel.op import Indexes
 from bascule.kernel.route import Route
 from bascule.kernel.sysctl import Sysctl
 from bascule.kernel.veth import Veth

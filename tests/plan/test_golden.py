@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from bascule.kernel.fact import Fact
 from bascule.kernel.file import TextFile
-from bascule.kernel.op import Fact, Indexes
+from bascule.kernel.op import Indexes
 from bascule.kernel.service import NameServer
 from bascule.plan import classic, render
 from bascule.plan.desired import Machine, desired

@@ -7,9 +7,10 @@ import pytest
 
 from bascule.kernel.address import Address
 from bascule.kernel.bridge import Bridge
+from bascule.kernel.fact import Fact
 from bascule.kernel.file import Symlink, TextFile
 from bascule.kernel.namespace import Namespace
-from bascule.kernel.op import Fact, Indexes
+from bascule.kernel.op import Indexes
 from bascule.kernel.ruleset import ForwardAccept
 from bascule.kernel.veth import Veth
 from bascule.plan import owner

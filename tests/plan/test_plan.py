@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from bascule.kernel.address import Address
 from bascule.kernel.bridge import Bridge
+from bascule.kernel.fact import Fact
 from bascule.kernel.file import TextFile
 from bascule.kernel.forwarding import Forwarding
 from bascule.kernel.namespace import Namespace
-from bascule.kernel.op import Fact, Indexes
+from bascule.kernel.op import Indexes
 from bascule.kernel.port import HAIRPIN, ISOLATED, PortFlag
 from bascule.kernel.route import LoopbackRoute, Route
 from bascule.kernel.ruleset import FROM, TO, WITHIN, ForwardAccept

@@ -25,8 +25,8 @@ from bascule.host.paths import Paths
 from bascule.host.seen import Scope
 from bascule.host.world import PrivateWorld
 from bascule.kernel.bridge import AddBridge, Bridge
+from bascule.kernel.fact import Op
 from bascule.kernel.op import Netlink as Message
-from bascule.kernel.op import Op
 from bascule.kernel.ruleset import FROM, TO
 from bascule.kernel.veth import AddVeth, Veth
 from bascule.plan.uplink import WITHOUT_PORTS

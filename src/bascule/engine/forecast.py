@@ -13,10 +13,11 @@ from bascule.host import abilities, etc_links, namespaces, nft, service, surroun
 from bascule.host.seen import Observation
 from bascule.host.world import World
 from bascule.kernel.address import Address
+from bascule.kernel.fact import Fact
 from bascule.kernel.file import Symlink
 from bascule.kernel.forwarding import SWITCH
 from bascule.kernel.namespace import AddNamespace, Namespace
-from bascule.kernel.op import Effect, Fact, WriteSysctl, WriteSysctls
+from bascule.kernel.op import Effect, WriteSysctl, WriteSysctls
 from bascule.kernel.sysctl import Sysctl
 from bascule.kernel.table import Table
 from bascule.kernel.uplink import WorldUplink

@@ -16,8 +16,9 @@ from typing import Any
 
 from bascule.host.seen import Observation
 from bascule.host.surroundings import setting
+from bascule.kernel.fact import Fact
 from bascule.kernel.forwarding import ALL, FORWARDING, SWITCH, Forwarding, Memory, put_back, steps
-from bascule.kernel.op import WORLD, Fact, Key
+from bascule.kernel.op import WORLD, Key
 from bascule.plan.diff import Plan
 from bascule.state.record import Record, Stored
 

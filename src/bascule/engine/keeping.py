@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from bascule.engine import worlds
 from bascule.errors import StateError
 from bascule.host import etc_links, files
+from bascule.kernel.fact import Fact
 from bascule.kernel.file import Symlink
-from bascule.kernel.op import Fact
 from bascule.state import kept
 from bascule.state.record import Record
 

@@ -15,8 +15,8 @@ from bascule.host.seen import Observation
 from bascule.host.world import World
 from bascule.kernel.address import Address
 from bascule.kernel.bridge import Bridge, Uplink
+from bascule.kernel.fact import Fact
 from bascule.kernel.namespace import Namespace
-from bascule.kernel.op import Fact
 from bascule.kernel.route import Route
 from bascule.kernel.veth import Veth
 from bascule.names import shown

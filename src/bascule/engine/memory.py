@@ -8,8 +8,9 @@ from dataclasses import replace
 from bascule.host import nft
 from bascule.host.world import World
 from bascule.kernel.bridge import UNKNOWN, BridgeSetting
+from bascule.kernel.fact import Fact
 from bascule.kernel.namespace import Namespace
-from bascule.kernel.op import Fact, Key
+from bascule.kernel.op import Key
 from bascule.kernel.sysctl import Sysctl
 from bascule.kernel.table import Table, noted
 from bascule.kernel.veth import Veth

@@ -9,8 +9,8 @@ from bascule.engine import legacy
 from bascule.engine.forecast import _COUNTS, _hosts_of_others
 from bascule.host import abilities, nft, service
 from bascule.host.seen import Observation
+from bascule.kernel.fact import Fact
 from bascule.kernel.forwarding import Forwarding
-from bascule.kernel.op import Fact
 from bascule.kernel.ruleset import TO, WITHIN, ForwardAccept
 from bascule.names import few
 from bascule.plan.firewall import on_loopback

@@ -23,8 +23,9 @@ from bascule.host.seen import Observation, Scope
 from bascule.host.world import HostWorld, PrivateWorld, World
 from bascule.kernel.address import Address
 from bascule.kernel.bridge import Bridge, Uplink
+from bascule.kernel.fact import Fact
 from bascule.kernel.forwarding import Memory
-from bascule.kernel.op import WORLD, Fact, Indexes, Key
+from bascule.kernel.op import WORLD, Indexes, Key
 from bascule.kernel.passage import Passages
 from bascule.kernel.ruleset import is_plain
 from bascule.kernel.service import Upstream

@@ -10,10 +10,11 @@ from bascule.engine.forwarding import memories
 from bascule.host.seen import Scope
 from bascule.kernel.address import Address
 from bascule.kernel.bridge import Bridge, Uplink
+from bascule.kernel.fact import Fact
 from bascule.kernel.file import Symlink, TextFile
 from bascule.kernel.forwarding import SWITCHES, Forwarding
 from bascule.kernel.namespace import Namespace
-from bascule.kernel.op import Fact, Indexes
+from bascule.kernel.op import Indexes
 from bascule.kernel.service import NameServer
 from bascule.kernel.sysctl import Sysctl
 from bascule.kernel.table import table_name

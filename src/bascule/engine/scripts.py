@@ -9,8 +9,9 @@ from bascule.host.observe import observe
 from bascule.host.paths import Paths
 from bascule.host.seen import Scope
 from bascule.host.world import HostWorld
+from bascule.kernel.fact import Fact
 from bascule.kernel.forwarding import Forwarding, Memory, way_back
-from bascule.kernel.op import Fact, Indexes
+from bascule.kernel.op import Indexes
 from bascule.plan import classic, render
 from bascule.plan.desired import Machine, desired
 from bascule.plan.diff import Plan, diff

@@ -17,8 +17,9 @@ from bascule.engine.prepare import drift, stored_topology
 from bascule.errors import BasculeError, StateError
 from bascule.host.monitor import Bell, Files, Monitor, wait
 from bascule.host.world import World
+from bascule.kernel.fact import Fact
 from bascule.kernel.file import Symlink, TextFile
-from bascule.kernel.op import Fact, Indexes, Key
+from bascule.kernel.op import Indexes, Key
 from bascule.plan.diff import Plan, Sign
 from bascule.state import folder, lock, store
 from bascule.state.record import Record, Stored

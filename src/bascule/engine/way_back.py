@@ -15,9 +15,10 @@ from bascule.engine.prepare import Prepared, look_again
 from bascule.host.world import World
 from bascule.kernel.address import Address
 from bascule.kernel.bridge import Bridge
+from bascule.kernel.fact import Fact
 from bascule.kernel.file import Mode
 from bascule.kernel.namespace import Namespace
-from bascule.kernel.op import Fact, Indexes, Key
+from bascule.kernel.op import Indexes, Key
 from bascule.kernel.service import NameServer
 from bascule.kernel.stray import Stray
 from bascule.kernel.table import Table

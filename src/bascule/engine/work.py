@@ -48,8 +48,9 @@ from bascule.host.hands import Report
 from bascule.host.keeper import Starting
 from bascule.host.paths import Paths
 from bascule.host.world import HostWorld, PrivateWorld, World
+from bascule.kernel.fact import Fact
 from bascule.kernel.namespace import DeleteNamespace
-from bascule.kernel.op import Fact, Indexes
+from bascule.kernel.op import Indexes
 from bascule.kernel.uplink import WorldUplink
 from bascule.plan.diff import Change, Plan
 from bascule.plan.flows import passages

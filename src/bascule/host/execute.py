@@ -21,12 +21,8 @@ from bascule.errors import (
 )
 from bascule.host.hands import Hands, Report, as_error
 from bascule.host.paths import Paths
-from bascule.kernel.op import (
-    DropNamespace,
-    Effect,
-    Op,
-    WriteSysctl,
-)
+from bascule.kernel.fact import Op
+from bascule.kernel.op import DropNamespace, Effect, WriteSysctl
 from bascule.kernel.op import Netlink as Message
 
 _BATCH = 128

@@ -18,6 +18,7 @@ from bascule.host import files, flows, inner, namespaces, nft, service
 from bascule.host.netlink import Netlink
 from bascule.host.paths import Paths
 from bascule.host.sysctls import NodeSettings, read_sysctl, settle, sysctl_path
+from bascule.kernel.fact import Op
 from bascule.kernel.forwarding import SWITCH
 from bascule.kernel.namespace import DeleteNamespace
 from bascule.kernel.op import (
@@ -29,7 +30,6 @@ from bascule.kernel.op import (
     Effect,
     EndService,
     MakeNamespace,
-    Op,
     RunNft,
     RunService,
     WriteFile,

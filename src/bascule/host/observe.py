@@ -40,9 +40,10 @@ from bascule.kernel.bridge import (
     BridgeSetting,
     Uplink,
 )
+from bascule.kernel.fact import Fact
 from bascule.kernel.link import Loopback
 from bascule.kernel.namespace import Namespace
-from bascule.kernel.op import WORLD, Fact, Indexes
+from bascule.kernel.op import WORLD, Indexes
 from bascule.kernel.port import HAIRPIN, ISOLATED, PortFlag
 from bascule.kernel.route import LoopbackRoute, Route
 from bascule.kernel.stray import Stray

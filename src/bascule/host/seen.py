@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from bascule.kernel.fact import Fact
 from bascule.kernel.file import UsersFolder
 from bascule.kernel.flow import Unfit
-from bascule.kernel.op import Fact
 from bascule.kernel.passage import Passages
 from bascule.kernel.service import Upstream
 from bascule.wire import netfilter

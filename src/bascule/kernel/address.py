@@ -5,14 +5,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bascule.kernel.op import Effect, Fact, Indexes, Key, Netlink, Op, ip
+from bascule.kernel.fact import Fact, Op
+from bascule.kernel.op import Effect, Indexes, Key, Netlink, ip
 from bascule.wire import route as rt
 from bascule.wire.inet import AF_INET6, family_of, pack_address
 from bascule.wire.message import CREATE, EXCL, Request
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
+class Address(Fact):
     """``address``/``prefix`` is on ``device`` in ``node``. IPv6 ones go without duplicate address
     detection: the plan hands out each address once, and a second of waiting for every node buys
     nothing (RFC 4862 section 5.4). ``routed`` is False where somebody has taken away the route to
@@ -31,10 +32,6 @@ class Address:
     @property
     def within(self) -> tuple[Key, ...]:
         return (("link", self.node, self.device),)
-
-    @property
-    def contains(self) -> tuple[Key, ...]:
-        return ()
 
     def describe(self) -> str:
         place = f" in {self.node}" if self.node else ""
@@ -56,7 +53,7 @@ class Address:
 
 
 @dataclass(frozen=True, slots=True)
-class ChangeAddress:
+class ChangeAddress(Op):
     """``ip address add`` or, with ``add`` False, ``ip address del``."""
 
     address: Address

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from bascule.kernel.fact import Fact, Op, WorldFact, WorldOp
 from bascule.kernel.link import ChangeLink, DeleteLink, changes, differences, made_with
-from bascule.kernel.op import WORLD, Effect, Fact, Indexes, Key, Netlink, Op, Settings, ip
+from bascule.kernel.op import WORLD, Effect, Indexes, Key, Netlink, Settings, ip
 from bascule.wire import route as rt
 from bascule.wire.inet import pack_mac
 from bascule.wire.message import CREATE, EXCL, Request
@@ -18,7 +19,7 @@ DEFAULTS = {STP: 0, AGEING: 30_000, PROMISC: 0}
 
 
 @dataclass(frozen=True, slots=True)
-class BridgeSetting:
+class BridgeSetting(WorldFact):
     """A setting of a bridge that is not as the kernel makes it. The ageing time is UNKNOWN as long
     as the spanning tree changes: the kernel then counts with twice the forward delay and tells that
     (__br_set_topology_change, net/bridge/br_stp.c)."""
@@ -28,20 +29,12 @@ class BridgeSetting:
     value: int
 
     @property
-    def node(self) -> str:
-        return WORLD
-
-    @property
     def key(self) -> Key:
         return ("bridge", self.bridge, self.name)
 
     @property
     def within(self) -> tuple[Key, ...]:
         return (("link", WORLD, self.bridge),)
-
-    @property
-    def contains(self) -> tuple[Key, ...]:
-        return ()
 
     def describe(self) -> str:
         return f"{self.name} {self.value} on {self.bridge}"
@@ -64,7 +57,7 @@ class BridgeSetting:
 
 
 @dataclass(frozen=True, slots=True)
-class SetBridge:
+class SetBridge(WorldOp):
     """``ip link set dev BRIDGE type bridge SETTING VALUE``, or ``promisc on|off``"""
 
     bridge: str
@@ -72,10 +65,6 @@ class SetBridge:
     name: str
     value: int
     old: int
-
-    @property
-    def node(self) -> str:
-        return WORLD
 
     def effect(self) -> Effect:
         if self.name == PROMISC:
@@ -102,7 +91,7 @@ class SetBridge:
 
 
 @dataclass(frozen=True, slots=True)
-class Uplink:
+class Uplink(WorldFact):
     """The machine's interface ``name`` is a port of ``bridge``. It was made by somebody else, and
     is only lent. ``mtu`` is the bridge's: the kernel adapts it to the new port (br_mtu_auto_adjust,
     net/bridge/br_if.c), unless it was set once more."""
@@ -112,20 +101,12 @@ class Uplink:
     mtu: int = field(default=0, compare=False)
 
     @property
-    def node(self) -> str:
-        return WORLD
-
-    @property
     def key(self) -> Key:
         return ("uplink", self.name)
 
     @property
     def within(self) -> tuple[Key, ...]:
         return (("link", WORLD, self.bridge),)
-
-    @property
-    def contains(self) -> tuple[Key, ...]:
-        return ()
 
     def describe(self) -> str:
         return f"uplink {self.name} on {self.bridge}"
@@ -174,7 +155,7 @@ _ORDINARY_MTU = 1500
 
 
 @dataclass(frozen=True, slots=True)
-class Bridge:
+class Bridge(WorldFact):
     """A bridge in the world. ``settings`` are sysctls that it is made with; whoever changes them
     later has his reasons."""
 
@@ -185,16 +166,8 @@ class Bridge:
     settings: Settings = field(default=(), compare=False)
 
     @property
-    def node(self) -> str:
-        return WORLD
-
-    @property
     def key(self) -> Key:
         return ("link", WORLD, self.name)
-
-    @property
-    def within(self) -> tuple[Key, ...]:
-        return ()
 
     @property
     def contains(self) -> tuple[Key, ...]:
@@ -233,15 +206,11 @@ class Bridge:
 
 
 @dataclass(frozen=True, slots=True)
-class AddBridge:
+class AddBridge(WorldOp):
     """``ip link add NAME type bridge``, up in the same message."""
 
     bridge: Bridge
     index: int
-
-    @property
-    def node(self) -> str:
-        return WORLD
 
     def effect(self) -> Effect:
         attributes = rt.LINK.encode(

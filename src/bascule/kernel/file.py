@@ -15,17 +15,8 @@ from dataclasses import dataclass, field
 from posixpath import dirname
 from typing import NamedTuple
 
-from bascule.kernel.op import (
-    WORLD,
-    ChangeMode,
-    Effect,
-    Fact,
-    Indexes,
-    Key,
-    Op,
-    WriteFile,
-    WriteSymlink,
-)
+from bascule.kernel.fact import Fact, Op, WorldFact, WorldOp
+from bascule.kernel.op import ChangeMode, Effect, Indexes, Key, WriteFile, WriteSymlink
 
 NODE_FILES = ("hosts", "resolv.conf")  # of /etc, of each node
 # the least that a name server, which is nobody, and a node's programs need
@@ -53,7 +44,7 @@ class UsersFolder(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class TextFile:
+class TextFile(WorldFact):
     """A file with this text. ``server`` reads it only when it is told to, and has been ``told``
     since it was written."""
 
@@ -63,20 +54,8 @@ class TextFile:
     told: bool = True
 
     @property
-    def node(self) -> str:
-        return WORLD
-
-    @property
     def key(self) -> Key:
         return ("file", self.path)
-
-    @property
-    def within(self) -> tuple[Key, ...]:
-        return ()
-
-    @property
-    def contains(self) -> tuple[Key, ...]:
-        return ()
 
     def describe(self) -> str:
         return f"file {self.path}"
@@ -104,7 +83,7 @@ class TextFile:
 
 
 @dataclass(frozen=True, slots=True)
-class Symlink:
+class Symlink(WorldFact):
     """A symbolic link. ``stale``: it leads to the files of a lab that has gone without taking it
     away, by a loss of power."""
 
@@ -113,20 +92,8 @@ class Symlink:
     stale: bool = field(default=False, compare=False)
 
     @property
-    def node(self) -> str:
-        return WORLD
-
-    @property
     def key(self) -> Key:
         return ("file", self.path)
-
-    @property
-    def within(self) -> tuple[Key, ...]:
-        return ()
-
-    @property
-    def contains(self) -> tuple[Key, ...]:
-        return ()
 
     def describe(self) -> str:
         return f"link {self.path} to {self.target}"
@@ -137,15 +104,12 @@ class Symlink:
     def remove(self, indexes: Indexes) -> tuple[Op, ...]:
         return (PutSymlink(self.path, None, self.target),)
 
-    def change_from(self, old: Fact, indexes: Indexes) -> tuple[Op, ...] | None:
-        return None
-
     def differences(self, old: Fact) -> tuple[str, ...]:
         return (f"points to {old.target}",) if isinstance(old, Symlink) else ("is no link",)
 
 
 @dataclass(frozen=True, slots=True)
-class Mode:
+class Mode(WorldFact):
     """The permissions of a file or folder of a lab, which is wanted only where others have changed
     them."""
 
@@ -153,29 +117,14 @@ class Mode:
     mode: int
 
     @property
-    def node(self) -> str:
-        return WORLD
-
-    @property
     def key(self) -> Key:
         return ("mode", self.path)
-
-    @property
-    def within(self) -> tuple[Key, ...]:
-        return ()
-
-    @property
-    def contains(self) -> tuple[Key, ...]:
-        return ()
 
     def describe(self) -> str:
         return f"mode {self.mode:o} of {self.path}"
 
     def create(self, indexes: Indexes) -> tuple[Op, ...]:
         return ()  # whoever makes the file gives it its mode
-
-    def remove(self, indexes: Indexes) -> tuple[Op, ...]:
-        return ()
 
     def change_from(self, old: Fact, indexes: Indexes) -> tuple[Op, ...] | None:
         return (SetMode(self.path, self.mode, old.mode),) if isinstance(old, Mode) else None
@@ -185,16 +134,12 @@ class Mode:
 
 
 @dataclass(frozen=True, slots=True)
-class SetMode:
+class SetMode(WorldOp):
     """``chmod``"""
 
     path: str
     mode: int
     old: int
-
-    @property
-    def node(self) -> str:
-        return WORLD
 
     def effect(self) -> Effect:
         return ChangeMode(self.path, self.mode)
@@ -207,7 +152,7 @@ class SetMode:
 
 
 @dataclass(frozen=True, slots=True)
-class PutFile:
+class PutFile(WorldOp):
     """Write a text file, or remove it where ``content`` is None. Folders above it come and go with
     their last file. A ``server`` that reads it is told."""
 
@@ -215,10 +160,6 @@ class PutFile:
     content: str | None
     old: str | None
     server: str = ""
-
-    @property
-    def node(self) -> str:
-        return WORLD
 
     def effect(self) -> Effect:
         return WriteFile(self.path, self.content, self.server)
@@ -240,16 +181,12 @@ class PutFile:
 
 
 @dataclass(frozen=True, slots=True)
-class PutSymlink:
+class PutSymlink(WorldOp):
     """Make a symbolic link, or remove it where ``target`` is None."""
 
     path: str
     target: str | None
     old: str | None
-
-    @property
-    def node(self) -> str:
-        return WORLD
 
     def effect(self) -> Effect:
         return WriteSymlink(self.path, self.target, self.old or "")

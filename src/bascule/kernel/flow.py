@@ -12,7 +12,8 @@ import shlex
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from bascule.kernel.op import WORLD, DeleteFlows, DeleteUnfitFlows, Effect, Fact, Indexes, Key, Op
+from bascule.kernel.fact import Fact, Op, WorldFact, WorldOp
+from bascule.kernel.op import DeleteFlows, DeleteUnfitFlows, Effect, Indexes, Key
 from bascule.kernel.passage import Passages
 from bascule.wire.conntrack import ICMP, ICMPV6, Flow
 
@@ -25,7 +26,7 @@ class Unfit(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Flows:
+class Flows(WorldFact):
     """The flows ``to`` or from an address that do not fit."""
 
     address: str
@@ -33,20 +34,8 @@ class Flows:
     flows: tuple[Flow, ...] = field(repr=False)
 
     @property
-    def node(self) -> str:
-        return WORLD
-
-    @property
     def key(self) -> Key:
         return ("flows", "to" if self.to else "from", self.address)
-
-    @property
-    def within(self) -> tuple[Key, ...]:
-        return ()
-
-    @property
-    def contains(self) -> tuple[Key, ...]:
-        return ()
 
     def describe(self) -> str:
         count = len(self.flows)
@@ -54,37 +43,24 @@ class Flows:
             f"{count} flow{'s' * (count != 1)} {self.key[1]} {self.address} end{'s' * (count == 1)}"
         )
 
-    def create(self, indexes: Indexes) -> tuple[Op, ...]:
-        return ()
-
     def remove(self, indexes: Indexes) -> tuple[Op, ...]:
         return (EndFlows(self.flows),)
 
     def change_from(self, old: Fact, indexes: Indexes) -> tuple[Op, ...] | None:
         return ()
 
-    def differences(self, old: Fact) -> tuple[str, ...]:
-        return ()
-
 
 @dataclass(frozen=True, slots=True)
-class EndFlows:
+class EndFlows(WorldOp):
     """``conntrack -D``, for each flow. They do not come back."""
 
     flows: tuple[Flow, ...] = field(repr=False)
-
-    @property
-    def node(self) -> str:
-        return WORLD
 
     def effect(self) -> Effect:
         return DeleteFlows(self.flows)
 
     def shell(self) -> tuple[str, ...]:
         return tuple(_command(flow) for flow in self.flows)
-
-    def undo(self) -> Op | None:
-        return None
 
 
 _ICMP = {ICMP: "icmp", ICMPV6: "icmpv6"}
@@ -111,15 +87,11 @@ def _command(flow: Flow) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class EndUnfitFlows:
+class EndUnfitFlows(WorldOp):
     """The same for whatever does not fit by the time when all else is done: who sends meanwhile is
     still under the old rules."""
 
     passages: Passages = field(repr=False)
-
-    @property
-    def node(self) -> str:
-        return WORLD
 
     def effect(self) -> Effect:
         return DeleteUnfitFlows(self.passages)
@@ -131,6 +103,3 @@ class EndUnfitFlows:
                 "`conntrack -D` ends them"
             ),
         )
-
-    def undo(self) -> Op | None:
-        return None

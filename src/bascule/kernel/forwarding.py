@@ -24,17 +24,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
-from bascule.kernel.op import (
-    WORLD,
-    Effect,
-    Fact,
-    Indexes,
-    Key,
-    Op,
-    WriteSysctl,
-    WriteSysctls,
-    inside,
-)
+from bascule.kernel.fact import Fact, Op
+from bascule.kernel.op import WORLD, Effect, Indexes, Key, WriteSysctl, WriteSysctls, inside
 
 SWITCH = {4: "net.ipv4.ip_forward", 6: "net.ipv6.conf.all.forwarding"}
 # each name that it goes by
@@ -203,7 +194,7 @@ class _Way:
 
 
 @dataclass(frozen=True, slots=True)
-class Forwarding:
+class Forwarding(Fact):
     """The world, or a node, passes packets of this IP version on. ``now`` is what stands there;
     ``back`` what is to stand there when it has gone, None where it is not ours to put anything
     back."""
@@ -221,10 +212,6 @@ class Forwarding:
     @property
     def within(self) -> tuple[Key, ...]:
         return (("namespace", self.node),) if self.node else ()
-
-    @property
-    def contains(self) -> tuple[Key, ...]:
-        return ()
 
     def describe(self) -> str:
         also = ", with the settings that it changed" if self.back is not None else ""
@@ -288,7 +275,7 @@ def _untouched(version: int, on: bool, node: str) -> Settings:
 
 
 @dataclass(frozen=True, slots=True)
-class SetForwarding:
+class SetForwarding(Op):
     """``sysctl -w`` of the switch, and of what has to be set before and after it. ``anywhere``: on
     a machine that was not looked at, of whose interfaces the command line has to find out
     itself."""

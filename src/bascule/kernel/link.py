@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-from bascule.kernel.op import WORLD, Effect, Fact, Indexes, Key, Netlink, Op, Settings, ip
+from bascule.kernel.fact import Fact, Op, WorldOp
+from bascule.kernel.op import WORLD, Effect, Indexes, Key, Netlink, Settings, ip
 from bascule.kernel.sysctl import SetSysctl
 from bascule.wire import route as rt
 from bascule.wire.inet import pack_mac
@@ -13,7 +14,7 @@ from bascule.wire.message import Request
 
 
 @dataclass(frozen=True, slots=True)
-class Loopback:
+class Loopback(Fact):
     """``lo`` of a node is up: without it a node can't reach its own addresses."""
 
     node: str
@@ -26,10 +27,6 @@ class Loopback:
     @property
     def within(self) -> tuple[Key, ...]:
         return (("namespace", self.node),)
-
-    @property
-    def contains(self) -> tuple[Key, ...]:
-        return ()
 
     def describe(self) -> str:
         return f"lo of {self.node}"
@@ -87,16 +84,12 @@ def _word(value: object) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class DeleteLink:
+class DeleteLink(WorldOp):
     """``ip link del``. A veth end takes its peer along."""
 
     index: int
     name: str
     back: Op | None = None
-
-    @property
-    def node(self) -> str:
-        return WORLD
 
     def effect(self) -> Effect:
         return Netlink(WORLD, Request(rt.DELLINK, 0, rt.IFINFO.pack(0, 0, self.index, 0, 0)))
@@ -109,7 +102,7 @@ class DeleteLink:
 
 
 @dataclass(frozen=True, slots=True)
-class ChangeLink:
+class ChangeLink(Op):
     """``ip link set``: one field. ``masters`` are the indexes of the old and the new bridge, 0 for
     none."""
 

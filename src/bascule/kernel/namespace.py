@@ -5,14 +5,13 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass, field
 
+from bascule.kernel.fact import Fact, Op, WorldOp
 from bascule.kernel.op import (
     DropNamespace,
     Effect,
-    Fact,
     Indexes,
     Key,
     MakeNamespace,
-    Op,
     Settings,
     inside,
     ip,
@@ -20,7 +19,7 @@ from bascule.kernel.op import (
 
 
 @dataclass(frozen=True, slots=True)
-class Namespace:
+class Namespace(Fact):
     """A namespace exists under this name. ``cookie`` (SO_NETNS_COOKIE) tells it from another that
     later bears its name; ``alive`` is False for a pin in /run/netns without a namespace, which a
     crash can leave. ``source`` is the path of a namespace that somebody else has made, and that
@@ -42,10 +41,6 @@ class Namespace:
         return ("namespace", self.name)
 
     @property
-    def within(self) -> tuple[Key, ...]:
-        return ()
-
-    @property
     def contains(self) -> tuple[Key, ...]:
         return () if self.source else (self.key,)
 
@@ -62,9 +57,6 @@ class Namespace:
     def remove(self, indexes: Indexes) -> tuple[Op, ...]:
         return (DeleteNamespace(self.name, self.alive, self.source),)
 
-    def change_from(self, old: Fact, indexes: Indexes) -> tuple[Op, ...] | None:
-        return None
-
     def differences(self, old: Fact) -> tuple[str, ...]:
         if isinstance(old, Namespace) and old.source != self.source:
             return (f"is {old.source or 'a namespace of the lab'}",)
@@ -72,15 +64,11 @@ class Namespace:
 
 
 @dataclass(frozen=True, slots=True)
-class AddNamespace:
+class AddNamespace(WorldOp):
     """``ip netns add``, and ``sysctl -w`` in it."""
 
     name: str
     settings: Settings = ()
-
-    @property
-    def node(self) -> str:
-        return ""
 
     def effect(self) -> Effect:
         return MakeNamespace(self.name, settings=self.settings)
@@ -97,15 +85,11 @@ class AddNamespace:
 
 
 @dataclass(frozen=True, slots=True)
-class AttachNamespace:
+class AttachNamespace(WorldOp):
     """``ip netns attach``: the name for a namespace that is there already."""
 
     name: str
     source: str
-
-    @property
-    def node(self) -> str:
-        return ""
 
     def effect(self) -> Effect:
         return MakeNamespace(self.name, self.source)
@@ -124,17 +108,13 @@ class AttachNamespace:
 
 
 @dataclass(frozen=True, slots=True)
-class DeleteNamespace:
+class DeleteNamespace(WorldOp):
     """``ip netns del``. There is no way back: what was and what ran inside is gone, unless it is
     somebody else's (``source``)."""
 
     name: str
     alive: bool = True
     source: str = ""
-
-    @property
-    def node(self) -> str:
-        return ""
 
     def effect(self) -> Effect:
         return DropNamespace(self.name, self.alive and not self.source)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Collection
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from bascule.kernel.passage import Passages
 from bascule.wire.conntrack import Flow
@@ -174,40 +174,6 @@ Effect = (
     | ChangeMode
     | RunNft
 )
-
-
-class Op(Protocol):
-    """One change. ``shell()`` gives the lines of sh that do the same; ``undo()`` is None where
-    there is no way back."""
-
-    @property
-    def node(self) -> str: ...
-    def effect(self) -> Effect: ...
-    def shell(self) -> tuple[str, ...]: ...
-    def undo(self) -> Op | None: ...
-
-
-class Fact(Protocol):
-    """One thing that is true of the kernel.
-
-    ``within`` holds the marks of the things that take this fact with them when they go;
-    ``contains`` the marks that this fact gives to others. ``change_from`` gives None where the
-    kernel can't change one into the other: then the old one is removed and this one created.
-    """
-
-    @property
-    def key(self) -> Key: ...
-    @property
-    def node(self) -> str: ...
-    @property
-    def within(self) -> tuple[Key, ...]: ...
-    @property
-    def contains(self) -> tuple[Key, ...]: ...
-    def describe(self) -> str: ...
-    def create(self, indexes: Indexes) -> tuple[Op, ...]: ...
-    def remove(self, indexes: Indexes) -> tuple[Op, ...]: ...
-    def change_from(self, old: Fact, indexes: Indexes) -> tuple[Op, ...] | None: ...
-    def differences(self, old: Fact) -> tuple[str, ...]: ...
 
 
 class Indexes:

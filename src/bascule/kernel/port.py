@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bascule.kernel.op import WORLD, Effect, Fact, Indexes, Key, Netlink, Op, ip
+from bascule.kernel.fact import Fact, Op, WorldFact, WorldOp
+from bascule.kernel.op import WORLD, Effect, Indexes, Key, Netlink, ip
 from bascule.wire import route as rt
 from bascule.wire.message import Request
 
@@ -17,15 +18,11 @@ ISOLATED, HAIRPIN = "isolated", "hairpin"
 
 
 @dataclass(frozen=True, slots=True)
-class PortFlag:
+class PortFlag(WorldFact):
     """The bridge port ``name`` has this flag."""
 
     name: str
     flag: str
-
-    @property
-    def node(self) -> str:
-        return WORLD
 
     @property
     def key(self) -> Key:
@@ -34,10 +31,6 @@ class PortFlag:
     @property
     def within(self) -> tuple[Key, ...]:
         return (("link", WORLD, self.name),)
-
-    @property
-    def contains(self) -> tuple[Key, ...]:
-        return ()
 
     def describe(self) -> str:
         return f"{self.flag} on port {self.name}"
@@ -51,22 +44,15 @@ class PortFlag:
     def change_from(self, old: Fact, indexes: Indexes) -> tuple[Op, ...] | None:
         return ()
 
-    def differences(self, old: Fact) -> tuple[str, ...]:
-        return ()
-
 
 @dataclass(frozen=True, slots=True)
-class SetPortFlag:
+class SetPortFlag(WorldOp):
     """``ip link set dev PORT type bridge_slave FLAG on|off``"""
 
     name: str
     index: int
     flag: str
     on: bool
-
-    @property
-    def node(self) -> str:
-        return WORLD
 
     def effect(self) -> Effect:
         info = {"slave_kind": "bridge", "slave_data": rt.BRIDGE_PORT.encode({self.flag: self.on})}

@@ -6,14 +6,15 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 
-from bascule.kernel.op import WORLD, Effect, Fact, Indexes, Key, Netlink, Op, ip
+from bascule.kernel.fact import Fact, Op, WorldFact, WorldOp
+from bascule.kernel.op import WORLD, Effect, Indexes, Key, Netlink, ip
 from bascule.wire import route as rt
 from bascule.wire.inet import AF_INET, AF_INET6, family_of, pack_address
 from bascule.wire.message import CREATE, EXCL, REPLACE, Request
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
+class Route(Fact):
     """``to`` (text, ``10.0.0.0/8``) is reached through ``via`` (empty: directly) on ``device``.
 
     ``metric`` is the kernel's priority: 0 where none was given for IPv4, 1024 for IPv6
@@ -33,10 +34,6 @@ class Route:
     @property
     def within(self) -> tuple[Key, ...]:
         return (("link", self.node, self.device),)
-
-    @property
-    def contains(self) -> tuple[Key, ...]:
-        return ()
 
     def words(self) -> tuple[str, ...]:
         """The route in ip(8)'s words."""
@@ -74,7 +71,7 @@ _REVERSE = {"add": "del", "del": "add"}
 
 
 @dataclass(frozen=True, slots=True)
-class ChangeRoute:
+class ChangeRoute(Op):
     """``ip route add|replace|del``. ``old`` is what a replacement takes the place of."""
 
     verb: str
@@ -126,7 +123,7 @@ _LOOPBACK = "::1"
 
 
 @dataclass(frozen=True, slots=True)
-class LoopbackRoute:
+class LoopbackRoute(WorldFact):
     """::1 is this machine's on ``device``, too, so that answers to connections that it has opened
     may come in there: a loopback address is looked up strictly by interface (rt6_need_strict,
     net/ipv6/route.c). IPv4 has a setting for it, route_localnet.
@@ -137,20 +134,12 @@ class LoopbackRoute:
     device: str
 
     @property
-    def node(self) -> str:
-        return WORLD
-
-    @property
     def key(self) -> Key:
         return ("loopback route", self.device)
 
     @property
     def within(self) -> tuple[Key, ...]:
         return (("link", WORLD, self.device),)
-
-    @property
-    def contains(self) -> tuple[Key, ...]:
-        return ()
 
     def describe(self) -> str:
         return f"answers to {_LOOPBACK} by {self.device}"
@@ -164,21 +153,14 @@ class LoopbackRoute:
     def change_from(self, old: Fact, indexes: Indexes) -> tuple[Op, ...] | None:
         return ()
 
-    def differences(self, old: Fact) -> tuple[str, ...]:
-        return ()
-
 
 @dataclass(frozen=True, slots=True)
-class ChangeLoopbackRoute:
+class ChangeLoopbackRoute(WorldOp):
     """``ip -6 route add|del local ::1 dev … table local``"""
 
     device: str
     index: int
     add: bool
-
-    @property
-    def node(self) -> str:
-        return WORLD
 
     def effect(self) -> Effect:
         kind, flags = _KINDS["add" if self.add else "del"]

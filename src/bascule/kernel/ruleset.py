@@ -16,7 +16,8 @@ import re
 import shlex
 from dataclasses import dataclass, field
 
-from bascule.kernel.op import WORLD, DropRule, Effect, Fact, Indexes, Key, Op, RunNft
+from bascule.kernel.fact import Fact, Op, WorldFact, WorldOp
+from bascule.kernel.op import DropRule, Effect, Indexes, Key, RunNft
 
 COMMENT = "bascule: "  # what begins the comments of our rules
 WITHIN, FROM, TO = "within", "from", "to"
@@ -31,7 +32,7 @@ def is_plain(name: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class ForwardAccept:
+class ForwardAccept(WorldFact):
     """A foreign base chain lets pass what stays ``within`` the bridge, comes ``from`` it or goes
     ``to`` it. The rule is there ``copies`` times; ``handles`` are the kernel's numbers of them."""
 
@@ -44,20 +45,8 @@ class ForwardAccept:
     handles: tuple[int, ...] = field(default=(), compare=False)
 
     @property
-    def node(self) -> str:
-        return WORLD
-
-    @property
     def key(self) -> Key:
         return ("forward", self.family, self.table, self.chain, self.bridge, self.way)
-
-    @property
-    def within(self) -> tuple[Key, ...]:
-        return ()
-
-    @property
-    def contains(self) -> tuple[Key, ...]:
-        return ()
 
     @property
     def comment(self) -> str:
@@ -97,16 +86,12 @@ class ForwardAccept:
 
 
 @dataclass(frozen=True, slots=True)
-class InsertRule:
+class InsertRule(WorldOp):
     """``nft insert rule``. ``back``: it undoes a deletion that may not have been made, or not of
     the last one."""
 
     rule: ForwardAccept
     back: bool = False
-
-    @property
-    def node(self) -> str:
-        return WORLD
 
     def text(self) -> str:
         r = self.rule
@@ -123,15 +108,11 @@ class InsertRule:
 
 
 @dataclass(frozen=True, slots=True)
-class DeleteRule:
+class DeleteRule(WorldOp):
     """``nft delete rule``; 0: as often as it is there."""
 
     rule: ForwardAccept
     handle: int = 0
-
-    @property
-    def node(self) -> str:
-        return WORLD
 
     def effect(self) -> Effect:
         return DropRule(self.rule.key, self.handle)

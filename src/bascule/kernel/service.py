@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from bascule.kernel.op import WORLD, Effect, EndService, Fact, Indexes, Key, Op, RunService
+from bascule.kernel.fact import Fact, Op, WorldFact, WorldOp
+from bascule.kernel.op import Effect, EndService, Indexes, Key, RunService
 
 PROGRAM = "dnsmasq"
 RESOLV_CONF = "/etc/resolv.conf"
@@ -27,7 +28,7 @@ class Upstream(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class NameServer:
+class NameServer(WorldFact):
     """A dnsmasq runs in the world with this configuration. ``prefix`` is what all of its
     configurations begin with. ``deaf``: it could not read its files when it was started, and does
     not look again. ``stopped`` (SIGSTOP): it answers nobody."""
@@ -38,20 +39,8 @@ class NameServer:
     stopped: bool = False
 
     @property
-    def node(self) -> str:
-        return WORLD
-
-    @property
     def key(self) -> Key:
         return ("service", self.prefix)
-
-    @property
-    def within(self) -> tuple[Key, ...]:
-        return ()
-
-    @property
-    def contains(self) -> tuple[Key, ...]:
-        return ()
 
     def describe(self) -> str:
         return f"name server {self.config}"
@@ -78,15 +67,11 @@ class NameServer:
 
 
 @dataclass(frozen=True, slots=True)
-class StartService:
+class StartService(WorldOp):
     """dnsmasq, which puts itself into the background when it answers."""
 
     prefix: str
     config: str
-
-    @property
-    def node(self) -> str:
-        return WORLD
 
     def effect(self) -> Effect:
         return RunService(self.prefix, self.config)
@@ -99,15 +84,11 @@ class StartService:
 
 
 @dataclass(frozen=True, slots=True)
-class StopService:
+class StopService(WorldOp):
     """SIGTERM, and SIGKILL for one that does not listen."""
 
     prefix: str
     config: str
-
-    @property
-    def node(self) -> str:
-        return WORLD
 
     def effect(self) -> Effect:
         return EndService(self.prefix)

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from bascule.kernel.op import Effect, Fact, Indexes, Key, Netlink, Op, ip
+from bascule.kernel.fact import Fact, Op
+from bascule.kernel.op import Effect, Indexes, Key, Netlink, ip
 from bascule.wire import route as rt
 from bascule.wire.message import Request
 
 
 @dataclass(frozen=True, slots=True)
-class Stray:
+class Stray(Fact):
     """``name`` in ``node`` is the end of a pair of the lab's whose other end is not in the world.
     Nobody ever wants one. It is no part of the namespace that it is in: what a process keeps of
     that when the lab goes would still hold the other end."""
@@ -29,18 +30,11 @@ class Stray:
         return ("stray", self.node, self.name)
 
     @property
-    def within(self) -> tuple[Key, ...]:
-        return ()
-
-    @property
     def contains(self) -> tuple[Key, ...]:
         return (("link", self.node, self.name),)
 
     def describe(self) -> str:
         return f"veth {self.name} in {self.node}, whose other end was moved away"
-
-    def create(self, indexes: Indexes) -> tuple[Op, ...]:
-        return ()
 
     def remove(self, indexes: Indexes) -> tuple[Op, ...]:
         return (DropStray(self.node, self.name, self.index),)
@@ -48,12 +42,9 @@ class Stray:
     def change_from(self, old: Fact, indexes: Indexes) -> tuple[Op, ...] | None:
         return ()
 
-    def differences(self, old: Fact) -> tuple[str, ...]:
-        return ()
-
 
 @dataclass(frozen=True, slots=True)
-class DropStray:
+class DropStray(Op):
     """``ip -n NODE link del``, which takes the other end along, wherever that is."""
 
     node: str
@@ -65,6 +56,3 @@ class DropStray:
 
     def shell(self) -> tuple[str, ...]:
         return (ip(self.node, "link", "del", "dev", self.name),)
-
-    def undo(self) -> Op | None:
-        return None

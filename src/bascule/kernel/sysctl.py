@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from bascule.kernel.op import Effect, Fact, Indexes, Key, Op, WriteSysctl, inside
+from bascule.kernel.fact import Fact, Op
+from bascule.kernel.op import Effect, Indexes, Key, WriteSysctl, inside
 
 
 @dataclass(frozen=True, slots=True)
-class Sysctl:
+class Sysctl(Fact):
     """``key`` (dotted, below ``net.``) has this value in ``node``. ``prior`` is what stood there
     before bascule."""
 
@@ -29,10 +30,6 @@ class Sysctl:
         )
         return (("namespace", self.node), *((("link", self.node, interface),) if interface else ()))
 
-    @property
-    def contains(self) -> tuple[Key, ...]:
-        return ()
-
     def describe(self) -> str:
         return f"sysctl {self.name}={self.value}" + (f" in {self.node}" if self.node else "")
 
@@ -51,7 +48,7 @@ class Sysctl:
 
 
 @dataclass(frozen=True, slots=True)
-class SetSysctl:
+class SetSysctl(Op):
     """``sysctl -w``. ``old`` is empty where it is not known. ``fresh``: of a link that was just
     made, which takes it along; ``own``: of one that the lab made before."""
 

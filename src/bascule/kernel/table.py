@@ -17,7 +17,8 @@ import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from bascule.kernel.op import WORLD, Effect, Fact, Indexes, Key, Op, RunNft
+from bascule.kernel.fact import Fact, Op, WorldFact, WorldOp
+from bascule.kernel.op import Effect, Indexes, Key, RunNft
 
 FAMILY, BRIDGE_FAMILY = "inet", "bridge"
 FAMILIES = (FAMILY, BRIDGE_FAMILY)
@@ -59,7 +60,7 @@ def _creation(name: str, text: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class Table(WorldFact):
     """The tables NAME. ``text`` is what makes them, empty where the kernel has others than were
     left there. Of those that are ``there`` now (their families), ``image`` is what tells them from
     others, and ``listing`` what nft prints of them, where that was asked for; ``owned`` is False
@@ -73,16 +74,8 @@ class Table:
     owned: bool = field(default=True, compare=False)
 
     @property
-    def node(self) -> str:
-        return WORLD
-
-    @property
     def key(self) -> Key:
         return ("table", self.name)
-
-    @property
-    def within(self) -> tuple[Key, ...]:
-        return ()
 
     @property
     def contains(self) -> tuple[Key, ...]:
@@ -108,7 +101,7 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True)
-class SetTable:
+class SetTable(WorldOp):
     """``nft -f -`` with the whole tables, in the place of those ``there`` (their families), of
     which nft printed ``old``."""
 
@@ -116,10 +109,6 @@ class SetTable:
     text: str
     there: tuple[str, ...] = ()
     old: str = field(default="", repr=False)
-
-    @property
-    def node(self) -> str:
-        return WORLD
 
     def script(self) -> str:
         """What nft reads. To take tables away costs the kernel a grace period or two (some 12 ms):
@@ -144,16 +133,12 @@ class SetTable:
 
 
 @dataclass(frozen=True, slots=True)
-class DeleteTable:
+class DeleteTable(WorldOp):
     """``nft delete table`` for each of those ``there``, of which nft printed ``old``."""
 
     name: str
     there: tuple[str, ...]
     old: str = field(default="", repr=False)
-
-    @property
-    def node(self) -> str:
-        return WORLD
 
     def effect(self) -> Effect:
         return RunNft(_removal(self.name, self.there))

@@ -12,32 +12,21 @@ import shlex
 from dataclasses import dataclass
 from itertools import pairwise
 
-from bascule.kernel.op import WORLD, Effect, EndUplink, Fact, Indexes, Key, Op, RunUplink
+from bascule.kernel.fact import Fact, Op, WorldFact, WorldOp
+from bascule.kernel.op import Effect, EndUplink, Indexes, Key, RunUplink
 
 PROGRAM = "pasta"
 
 
 @dataclass(frozen=True, slots=True)
-class WorldUplink:
+class WorldUplink(WorldFact):
     """A pasta serves the world, with these options for its ports."""
 
     options: tuple[str, ...]
 
     @property
-    def node(self) -> str:
-        return WORLD
-
-    @property
     def key(self) -> Key:
         return ("world", "uplink")
-
-    @property
-    def within(self) -> tuple[Key, ...]:
-        return ()
-
-    @property
-    def contains(self) -> tuple[Key, ...]:
-        return ()
 
     def describe(self) -> str:
         following = pairwise(self.options)
@@ -60,14 +49,10 @@ class WorldUplink:
 
 
 @dataclass(frozen=True, slots=True)
-class StartUplink:
+class StartUplink(WorldOp):
     """pasta, which puts itself into the background when it is ready."""
 
     options: tuple[str, ...]
-
-    @property
-    def node(self) -> str:
-        return WORLD
 
     def effect(self) -> Effect:
         return RunUplink(self.options)
@@ -85,14 +70,10 @@ class StartUplink:
 
 
 @dataclass(frozen=True, slots=True)
-class StopUplink:
+class StopUplink(WorldOp):
     """SIGTERM"""
 
     options: tuple[str, ...]
-
-    @property
-    def node(self) -> str:
-        return WORLD
 
     def effect(self) -> Effect:
         return EndUplink()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass, field
 
+from bascule.kernel.fact import Fact, Op, WorldOp
 from bascule.kernel.link import (
     ChangeLink,
     DeleteLink,
@@ -17,7 +18,7 @@ from bascule.kernel.link import (
     differences,
     made_with,
 )
-from bascule.kernel.op import WORLD, Effect, Fact, Indexes, Key, Netlink, Op, Settings, ip
+from bascule.kernel.op import WORLD, Effect, Indexes, Key, Netlink, Settings, ip
 from bascule.wire import route as rt
 from bascule.wire.attributes import Table, nest, text
 from bascule.wire.inet import pack_mac
@@ -31,7 +32,7 @@ _NET_NS_FD_AT_END = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Veth:
+class Veth(Fact):
     """A veth pair: ``name`` in the world, a port of ``bridge``; ``peer`` in ``node``, made with
     these sysctls."""
 
@@ -129,17 +130,13 @@ class _Peer:
 
 
 @dataclass(frozen=True, slots=True)
-class AddVeth:
+class AddVeth(WorldOp):
     """``ip link add … type veth peer …``: the whole pair in one message."""
 
     veth: Veth
     index: int
     peer_index: int
     master: int
-
-    @property
-    def node(self) -> str:
-        return WORLD
 
     def effect(self) -> Effect:
         v = self.veth

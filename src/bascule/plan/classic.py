@@ -12,9 +12,10 @@ from collections.abc import Iterable, Sequence
 
 from bascule.kernel.address import Address
 from bascule.kernel.bridge import Bridge
+from bascule.kernel.fact import Fact
 from bascule.kernel.link import Loopback
 from bascule.kernel.namespace import Namespace
-from bascule.kernel.op import WORLD, Fact, Indexes
+from bascule.kernel.op import WORLD, Indexes
 from bascule.kernel.route import Route
 from bascule.kernel.sysctl import SetSysctl
 from bascule.kernel.veth import Veth

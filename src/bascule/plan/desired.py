@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 
 from bascule.kernel.address import Address
 from bascule.kernel.bridge import AGEING, DEFAULTS, PROMISC, STP, Bridge, BridgeSetting, Uplink
+from bascule.kernel.fact import Fact
 from bascule.kernel.forwarding import SWITCHES, Forwarding
 from bascule.kernel.link import Loopback
 from bascule.kernel.namespace import Namespace
-from bascule.kernel.op import WORLD, Fact
+from bascule.kernel.op import WORLD
 from bascule.kernel.port import HAIRPIN, ISOLATED, PortFlag
 from bascule.kernel.route import Route
 from bascule.kernel.ruleset import FROM, TO, WITHIN, ForwardAccept

@@ -17,10 +17,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bascule.kernel.bridge import Bridge
+from bascule.kernel.fact import Fact, Op
 from bascule.kernel.file import TextFile
 from bascule.kernel.forwarding import Forwarding
 from bascule.kernel.namespace import Namespace
-from bascule.kernel.op import Fact, Indexes, Key, Op
+from bascule.kernel.op import Indexes, Key
 
 Sign = Literal["+", "~", "-"]
 

@@ -7,8 +7,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from posixpath import dirname
 
+from bascule.kernel.fact import Fact
 from bascule.kernel.file import Mode, Symlink, TextFile
-from bascule.kernel.op import Fact
 from bascule.kernel.service import NameServer
 from bascule.plan.servers import servers_folder
 

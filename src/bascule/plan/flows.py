@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable, Sequence
 
 from bascule.kernel.address import Address
 from bascule.kernel.bridge import Bridge
+from bascule.kernel.fact import Op
 from bascule.kernel.flow import EndUnfitFlows, Flows, Unfit
 from bascule.kernel.namespace import Namespace
-from bascule.kernel.op import Indexes, Op
+from bascule.kernel.op import Indexes
 from bascule.kernel.passage import ANY, GATEWAY, PROTOCOLS, Passage, Passages, packed
 from bascule.kernel.table import Table
 from bascule.kernel.veth import Veth

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from posixpath import dirname
 
+from bascule.kernel.fact import Fact
 from bascule.kernel.file import NODE_FILES, Symlink, TextFile, UsersFolder
-from bascule.kernel.op import Fact
 from bascule.kernel.service import Upstream
 from bascule.names import WORLD_NETNS
 from bascule.plan.servers import servers, serves_names

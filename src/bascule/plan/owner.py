@@ -12,9 +12,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from bascule.kernel.bridge import Bridge
+from bascule.kernel.fact import Fact
 from bascule.kernel.file import Symlink
 from bascule.kernel.namespace import Namespace
-from bascule.kernel.op import WORLD, Fact, Indexes
+from bascule.kernel.op import WORLD, Indexes
 from bascule.kernel.table import Table
 from bascule.kernel.veth import Veth
 

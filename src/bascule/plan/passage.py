@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from bascule.kernel.fact import Fact
 from bascule.kernel.forwarding import Forwarding
-from bascule.kernel.op import WORLD, Fact
+from bascule.kernel.op import WORLD
 from bascule.kernel.route import LoopbackRoute
 from bascule.kernel.sysctl import Sysctl
 from bascule.kernel.table import Table, table_name

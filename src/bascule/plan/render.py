@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from bascule.kernel.op import Op
+from bascule.kernel.fact import Op
 from bascule.names import printable
 from bascule.plan.diff import Change, Plan
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 
+from bascule.kernel.fact import Fact
 from bascule.kernel.file import TextFile
-from bascule.kernel.op import Fact
 from bascule.kernel.service import RESOLV_CONF, NameServer, Upstream
 from bascule.topology.defaults import attachment_mac
 from bascule.topology.model import DEFAULT_MTU, Assigned, Attachment, Network
