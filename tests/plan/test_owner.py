@@ -7,7 +7,7 @@ import pytest
 
 from bascule.kernel.address import Address
 from bascule.kernel.bridge import Bridge
-from bascule.kernel.fact import Fact
+from bascule.kernel.fact import Claim, Fact
 from bascule.kernel.file import Symlink, TextFile
 from bascule.kernel.namespace import Namespace
 from bascule.kernel.op import Indexes
@@ -29,7 +29,7 @@ def _mine(
     namespaces: dict[str, int] | None = None,
     seen: dict[tuple[str, str], int] | None = None,
 ) -> bool:
-    own, foreign = owner.split("lab", [fact], namespaces or {}, Indexes(3), seen or {})
+    own, foreign = owner.split(Claim("lab", namespaces or {}, Indexes(3).range, seen or {}), [fact])
     assert own + foreign == [fact]
     return own == [fact]
 
@@ -99,7 +99,7 @@ def test_what_lies_in_a_foreign_namespace_is_foreign_whatever_comes_first() -> N
     ]
     seen = {("", "veth-a"): Indexes.FIRST + 1_200_001, ("", "lan"): Indexes.FIRST + 1_200_000}
     ordered = sorted(facts, key=lambda fact: fact.key[0] != "namespace")
-    own, foreign = owner.split("lab", ordered, {}, Indexes(3), seen)
+    own, foreign = owner.split(Claim("lab", {}, Indexes(3).range, seen), ordered)
     assert own == [BRIDGE, Address("", "lan", "10.0.0.1", 24)]
     assert foreign == [Namespace("a"), VETH, Address("a", "eth0", "10.0.0.2", 24)]
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bascule.kernel.address import Address
 from bascule.kernel.bridge import Bridge
-from bascule.kernel.fact import Fact
+from bascule.kernel.fact import Claim, Fact
 from bascule.kernel.file import TextFile
 from bascule.kernel.forwarding import Forwarding
 from bascule.kernel.namespace import Namespace
@@ -193,7 +193,7 @@ def test_the_ranges_of_all_labs_fit_between_the_kernel_s_counting_and_its_last_i
 def test_a_namespace_is_known_by_its_cookie(cookie: int, mine: bool) -> None:
     """Its name counts only where no cookie was noted, or the kernel gives none."""
     fact = Namespace("a", cookie=7)
-    own, foreign = owner.split("lab", [fact], {"a": cookie}, Indexes(), {})
+    own, foreign = owner.split(Claim("lab", {"a": cookie}, Indexes().range, {}), [fact])
     assert (fact in own) is mine
     assert (fact in foreign) is not mine
 
@@ -206,7 +206,7 @@ def test_what_hangs_on_a_foreign_link_is_foreign() -> None:
         Route("a", "0.0.0.0/0", "10.0.0.9", "eth0"),
         veth,
     ]
-    own, foreign = owner.split("lab", facts, {}, Indexes(), {("", "veth-a"): 12})
+    own, foreign = owner.split(Claim("lab", {}, Indexes().range, {("", "veth-a"): 12}), facts)
     assert own == []
     assert len(foreign) == 3
 

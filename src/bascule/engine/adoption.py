@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from bascule.errors import BasculeError, InputError
 from bascule.host import namespaces
 from bascule.host.seen import Observation, Source
+from bascule.kernel.fact import only
 from bascule.kernel.namespace import Namespace
 from bascule.topology.model import Assigned
 
@@ -19,7 +20,7 @@ def refused(lab: Assigned, seen: Observation, owners: Owners) -> Iterator[Bascul
     ("namespace", node), and by ("world", "device:inode") of a private world's user namespace."""
     taken: dict[tuple[int, int], str] = {}
     own = {node.name for node in lab.nodes if not node.netns}
-    pinned = {fact.name for fact in seen.facts if isinstance(fact, Namespace) and fact.alive}
+    pinned = {fact.name for fact in only(seen.facts, Namespace) if fact.alive}
     for name, source in seen.sources.items():
         problem = _problem(name, source, own, taken, owners, name in pinned)
         if problem:

@@ -22,7 +22,8 @@ from bascule.errors import Conflict, StateError
 from bascule.host import inner
 from bascule.host.inside import interfaces
 from bascule.host.world import World
-from bascule.kernel.forwarding import SWITCH, Memory
+from bascule.kernel.fact import Memory
+from bascule.kernel.forwarding import SWITCH
 from bascule.kernel.op import Indexes
 from bascule.state import folder, store
 from bascule.topology.model import Assigned, Port, Prefix

@@ -13,10 +13,10 @@ from bascule.host import abilities, etc_links, namespaces, nft, service, surroun
 from bascule.host.seen import Observation
 from bascule.host.world import World
 from bascule.kernel.address import Address
-from bascule.kernel.fact import Fact
+from bascule.kernel.fact import Fact, only
 from bascule.kernel.file import Symlink
 from bascule.kernel.forwarding import SWITCH
-from bascule.kernel.namespace import AddNamespace, Namespace
+from bascule.kernel.namespace import Namespace
 from bascule.kernel.op import Effect, WriteSysctl, WriteSysctls
 from bascule.kernel.sysctl import Sysctl
 from bascule.kernel.table import Table
@@ -70,7 +70,7 @@ def refuse_settings(plan: Plan, world: World) -> None:
     """Where settings can't be changed (/proc/sys is read-only in a container), a lab can have those
     that are right by themselves. Raises :class:`InputError` with the others."""
     wanted = [each for op in plan.ops for each in _settings(op.effect())]
-    new = {op.name for op in plan.ops if isinstance(op, AddNamespace)}
+    new = {op.makes for op in plan.ops if op.makes}
     keys = {effect.key for effect in wanted if effect.node in new}
     usual: dict[str, str] = world.call(surroundings.of_a_new_namespace, keys) if keys else {}
     wrong = [
@@ -99,15 +99,15 @@ def _settings(effect: Effect) -> list[WriteSysctl]:
 def _impossible(
     lab: Assigned, want: list[Fact], seen: Observation, owners: Owners, current: Assigned | None
 ) -> Iterator[BasculeError]:
-    if nft.program() is None and any(isinstance(fact, Table) for fact in want):
+    if nft.program() is None and any(only(want, Table)):
         yield KernelError(
             "nft",
             errno.ENOENT,
             "nft is not installed",
             advice="the lab needs rules: install the package nftables",
         )
-    there = {fact.name for fact in seen.facts if isinstance(fact, Namespace) and fact.alive}
-    coming = any(isinstance(fact, Namespace) and fact.name not in there for fact in want)
+    there = {fact.name for fact in only(seen.facts, Namespace) if fact.alive}
+    coming = any(fact.name not in there for fact in only(want, Namespace))
     if coming and not seen.private and namespaces.pass_with_the_command():
         yield InputError(
             "nodes made here would go with this command: it has a mount namespace of its own, "
@@ -115,13 +115,9 @@ def _impossible(
             "PrivateTmp make it; use `nsenter --net=/run/netns/NAME bascule …`, or take that "
             "setting out"
         )
-    if any(isinstance(fact, WorldUplink) for fact in want):
+    if any(only(want, WorldUplink)):
         yield from _impossible_ports(lab)
-    if (
-        not seen.private
-        and any(isinstance(fact, Symlink) for fact in want)
-        and etc_links.made(lab.name) == "beside"
-    ):
+    if not seen.private and any(only(want, Symlink)) and etc_links.made(lab.name) == "beside":
         yield Conflict(
             f"lab {lab.name} is up in another mount namespace, which has a /run of its own "
             f"and the same /etc/netns; choose "
@@ -138,12 +134,10 @@ def _impossible(
 
 def _impossible_six(want: list[Fact], seen: Observation) -> Iterator[BasculeError]:
     """IPv6 addresses where there is no IPv6: one line for each setting that says so."""
-    enabled = {
-        (fact.node, fact.name) for fact in want if isinstance(fact, Sysctl) and fact.value == "0"
-    }
+    enabled = {(fact.node, fact.name) for fact in only(want, Sysctl) if fact.value == "0"}
     off: dict[tuple[str, str], list[str]] = {}
-    for fact in want:
-        if isinstance(fact, Address) and ":" in fact.address:
+    for fact in only(want, Address):
+        if ":" in fact.address:
             key = (
                 seen.without_ipv6.get((fact.node, fact.device), "")
                 if seen.knows_ipv6

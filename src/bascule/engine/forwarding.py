@@ -16,9 +16,9 @@ from typing import Any
 
 from bascule.host.seen import Observation
 from bascule.host.surroundings import setting
-from bascule.kernel.fact import Fact
-from bascule.kernel.forwarding import ALL, FORWARDING, SWITCH, Forwarding, Memory, put_back, steps
-from bascule.kernel.op import WORLD, Key
+from bascule.kernel.fact import Fact, Memory, only
+from bascule.kernel.forwarding import ALL, FORWARDING, SWITCH, Forwarding
+from bascule.kernel.op import WORLD
 from bascule.plan.diff import Plan
 from bascule.state.record import Record, Stored
 
@@ -75,45 +75,20 @@ def kept(record: Record) -> dict[str, Any]:
 def noted(record: Record, plan: Plan, want: Iterable[Fact], seen: Iterable[Fact]) -> dict[str, Any]:
     """What has to stand in the journal before a plan is carried out: what was there before the
     first write, and what is to be there after the last."""
-    there = {fact.key: fact.now for fact in seen if isinstance(fact, Forwarding)}
-    wanted = {(fact.node, fact.version) for fact in want if isinstance(fact, Forwarding)}
+    there = {fact.key: fact.now for fact in only(seen, Forwarding)}
+    wanted = {(fact.node, fact.version) for fact in only(want, Forwarding)}
     known = {
         place: replace(memory, back={})
         for place, memory in remembered(record).items()
         if place in wanted or not place[0]
     }
-    for change in plan.changes:
-        fact = change.fact
-        if isinstance(fact, Forwarding):
-            place, now = (fact.node, fact.version), there.get(fact.key)
-            if place not in wanted and fact.back is not None:
-                known[place] = replace(remembered(record)[place], back=fact.back)
-            elif place not in known and now is not None:
-                known[place] = Memory(now.values, dict(now.interfaces))
+    for fact in only((change.fact for change in plan.changes), Forwarding):
+        place, now = (fact.node, fact.version), there.get(fact.key)
+        if place not in wanted and fact.back is not None:
+            known[place] = replace(remembered(record)[place], back=fact.back)
+        elif place not in known and now is not None:
+            known[place] = Memory(now.values, dict(now.interfaces))
     return as_data(known)
-
-
-def owned(
-    facts: Iterable[Fact], known: Memories, wanted: Collection[Key], elsewhere: Collection[int]
-) -> list[Fact]:
-    """The facts without forwarding that is none of the lab's business: that it neither wants nor
-    has changed, or that labs ``elsewhere`` need of the world. What it has to put back is noted in
-    it."""
-    found = []
-    for fact in facts:
-        if not isinstance(fact, Forwarding) or fact.key in wanted:
-            found.append(fact)
-            continue
-        memory = known.get((fact.node, fact.version))
-        if (
-            memory is not None
-            and fact.now is not None
-            and (fact.node or fact.version not in elsewhere)
-        ):
-            back = put_back(fact.now, memory)
-            if steps(fact.now, back):
-                found.append(replace(fact, back=back))
-    return found
 
 
 def turns(record: Record, before: Stored, elsewhere: Collection[int]) -> bool:
@@ -127,9 +102,7 @@ def routers(seen: Observation, memory: Memory | None) -> tuple[str, ...]:
     """Interfaces that passed IPv4 on before any lab came, though the machine as a whole did not, by
     their present names."""
     there = [
-        fact.now
-        for fact in seen.facts
-        if isinstance(fact, Forwarding) and (fact.node, fact.version) == (WORLD, 4)
+        fact.now for fact in only(seen.facts, Forwarding) if (fact.node, fact.version) == (WORLD, 4)
     ]
     if memory is not None:
         values, interfaces = memory.before, memory.interfaces

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from bascule.engine import worlds
 from bascule.errors import StateError
 from bascule.host import etc_links, files
-from bascule.kernel.fact import Fact
+from bascule.kernel.fact import Fact, only
 from bascule.kernel.file import Symlink
 from bascule.state import kept
 from bascule.state.record import Record
@@ -19,7 +19,7 @@ from bascule.state.record import Record
 
 def note_links(name: str, kind: str, want: Iterable[Fact]) -> tuple[str, ...]:
     """Links outlive a loss of power: whose they are is noted before there are any."""
-    if kind != "host" or not any(isinstance(fact, Symlink) for fact in want):
+    if kind != "host" or not any(only(want, Symlink)):
         return ()
     try:
         etc_links.note(name)

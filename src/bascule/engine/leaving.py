@@ -32,7 +32,6 @@ from bascule.host.hands import Report
 from bascule.host.paths import Paths
 from bascule.host.spawn import Process
 from bascule.host.world import PrivateWorld, World
-from bascule.kernel.forwarding import Forwarding
 from bascule.kernel.op import Indexes
 from bascule.plan.diff import Plan
 from bascule.plan.servers import servers_folder
@@ -112,11 +111,7 @@ class Leaving(Work):
         remarks += (*self.see_off(world, prepared.plan), *left_alone(prepared.seen))
         Process.reap()
         indexes = [index for (node, _), index in prepared.seen.indexes.items() if not node]
-        shared = sum(
-            len(change.ops)
-            for change in prepared.plan.changes
-            if isinstance(change.fact, Forwarding)
-        )
+        shared = sum(len(change.ops) for change in prepared.plan.changes if change.fact.is_shared)
 
         def progress(count: int) -> None:
             if count >= shared:  # they come first

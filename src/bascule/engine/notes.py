@@ -9,7 +9,7 @@ from bascule.engine import legacy
 from bascule.engine.forecast import _COUNTS, _hosts_of_others
 from bascule.host import abilities, nft, service
 from bascule.host.seen import Observation
-from bascule.kernel.fact import Fact
+from bascule.kernel.fact import Fact, only
 from bascule.kernel.forwarding import Forwarding
 from bascule.kernel.ruleset import TO, WITHIN, ForwardAccept
 from bascule.names import few
@@ -31,7 +31,7 @@ def notes(lab: Assigned | None, seen: Observation, want: list[Fact]) -> Iterator
             f"port {port_text(port)} of {node} answers nobody: {port.host} is no address of "
             f"this machine any more"
         )
-    yield from _chains(seen, {fact.way for fact in want if isinstance(fact, ForwardAccept)})
+    yield from _chains(seen, {fact.way for fact in only(want, ForwardAccept)})
     yield from legacy.advice(
         seen.old_firewalls,
         list(legacy.needs(lab, {4: seen.bridge_nf, 6: seen.bridge_nf6}, seen.dnsmasq)),
@@ -119,8 +119,8 @@ def _forwarding(lab: Assigned, want: list[Fact], seen: Observation) -> Iterator[
     """What becomes of others' packets."""
     new = [
         f"IPv{fact.version}"
-        for fact in want
-        if isinstance(fact, Forwarding) and fact.version not in seen.forwarding
+        for fact in only(want, Forwarding)
+        if fact.version not in seen.forwarding
     ]
     if new and not seen.private:
         yield (

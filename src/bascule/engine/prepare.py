@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, partial
 from ipaddress import ip_network
 
 from bascule.engine.claims import Claims
 from bascule.engine.forecast import refuse_impossible, refuse_settings
-from bascule.engine.forwarding import memories, of_the_world, owned, routers
-from bascule.engine.memory import believed, with_ageing, with_autoconf, with_priors, with_texts
+from bascule.engine.forwarding import memories, of_the_world, routers
+from bascule.engine.memory import recall
 from bascule.engine.notes import notes
 from bascule.engine.scope import whole_scope
 from bascule.errors import Conflict, InputError
@@ -22,16 +22,13 @@ from bascule.host.observe import observe
 from bascule.host.seen import Observation, Scope
 from bascule.host.world import HostWorld, PrivateWorld, World
 from bascule.kernel.address import Address
-from bascule.kernel.bridge import Bridge, Uplink
-from bascule.kernel.fact import Fact
-from bascule.kernel.forwarding import Memory
+from bascule.kernel.fact import Claim, Fact, Memory, Place, only
 from bascule.kernel.op import WORLD, Indexes, Key
 from bascule.kernel.passage import Passages
 from bascule.kernel.ruleset import is_plain
 from bascule.kernel.service import Upstream
 from bascule.kernel.sysctl import Sysctl
 from bascule.kernel.uplink import WorldUplink
-from bascule.kernel.veth import Veth
 from bascule.plan import filed, owner
 from bascule.plan.desired import Costly, Machine, desired, places
 from bascule.plan.diff import Plan, diff
@@ -145,15 +142,15 @@ def prepare(
     """The plan from what the world has to ``lab`` (None: to nothing). ``current`` is the topology
     of the newest record; ``others`` is what the other labs of the world have. Raises
     :class:`Conflict` where something that bascule did not make is in the way."""
-    found = _compare(name, lab, stored, current, world, indexes, others)
+    listing = _listing(world) if lab is not None else None  # who takes away does not come back
+    found = _compare(name, lab, stored, current, world, indexes, others, listing)
     refuse_impossible(lab, current, found.want, found.seen, others.owners)
     clashes = owner.conflicts(
         found.want, found.own, found.foreign, found.seen.indexes, others.owners
     )
     if clashes:
         raise Conflict("\n".join(clashes))
-    have = _have(found, stored, others, world if lab is not None else None)
-    plan = _difference(found, have, indexes)
+    plan = _difference(found, indexes)
     if lab is not None and world is not None and not found.seen.settable:
         refuse_settings(plan, world)
     return Prepared(
@@ -161,7 +158,7 @@ def prepare(
         replace(plan, notes=tuple(notes(lab, found.seen, found.want))),
         found.want,
         found.seen,
-        have,
+        found.own,
     )
 
 
@@ -171,7 +168,7 @@ def drift(
     """The lab's own facts as they are, and the plan that makes them what they should be. What
     stands in the way is not refused: its place counts as empty."""
     found = _compare(name, lab, stored, lab, world, indexes, others)
-    return found.own, _difference(found, _have(found, stored, others), indexes)
+    return found.own, _difference(found, indexes)
 
 
 def look_again(
@@ -184,12 +181,14 @@ def look_again(
 ) -> list[Fact]:
     """What is there now of what ``before`` was made from."""
     assert before.lab is not None  # noqa: S101 (taking away is not undone)
-    return _have(
-        _compare(before.lab.name, before.lab, stored, current, world, indexes, others),
-        stored,
-        others,
-        world,
+    found = _compare(
+        before.lab.name, before.lab, stored, current, world, indexes, others, _listing(world)
     )
+    return found.own
+
+
+def _listing(world: World | None) -> Callable[[str, tuple[str, ...]], str] | None:
+    return partial(world.call, nft.listing) if world is not None else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +213,9 @@ def _compare(
     world: World | None,
     indexes: Indexes,
     others: Claims,
+    listing: Callable[[str, tuple[str, ...]], str] | None = None,
 ) -> _Compared:
+    """``listing``: who says how a table of rules that others have changed can be made again."""
     before = places(current) if current is not None else []
     # A change that was killed: both states count.
     older = stored_topology(stored.record) if stored.journal is not None else None
@@ -228,24 +229,19 @@ def _compare(
     if world is not None:
         scope = whole_scope(name, before, first, stored, indexes, lab is not None)
         seen = world.call(observe, replace(scope, flows=flows), world.paths)
-        seen.facts = (
-            believed(seen.facts, before) if lab is None else with_autoconf(seen.facts, before)
-        )
-    seen.facts = with_ageing(seen.facts, before)
     _look_outside(seen, world)
     for (node, interface), index in seen.indexes.items():
         indexes.learn(node, interface, index)
-    known = {fact.key for fact in before}
     remembered = others.forwarding | of_the_world(memories(stored))
     want = desired(lab, machine_of(seen, remembered), made) if lab is not None else []
-    want = [fact for fact in want if not _has_gone(fact, seen, known)]
-    own, foreign = owner.split(name, seen.facts, stored.namespaces, indexes, seen.indexes)
-    want, own = filed.without_users(want, own, seen.strays)
-    if stored.journal is not None:
-        own = filed.untold(own, want)
+    known = recall(name, before, want, seen, stored, others, listing, lab is None)
+    want = [fact for fact in want if fact.is_wanted(known)]
+    facts = [told for fact in seen.facts if (told := fact.settled(known)) is not None]
+    claim = Claim(name, stored.namespaces, indexes.range, seen.indexes)
+    own, foreign = owner.split(claim, facts)
     if lab is not None:
-        want, own = filed.with_modes(name, want, own, seen.modes)
-    return _Compared(want, own, foreign, known, seen, flows)
+        want, own = filed.with_modes(want, own, seen.modes)
+    return _Compared(want, own, foreign, set(known.before), seen, flows)
 
 
 def _killed(stored: Stored) -> list[Assigned]:
@@ -259,28 +255,8 @@ def _killed(stored: Stored) -> list[Assigned]:
     return [lab for lab in found if lab is not None]
 
 
-def _has_gone(fact: Fact, seen: Observation, known: set[Key]) -> bool:
-    """An interface of the machine's that the lab had for an uplink, and that is not there any more:
-    all else is mended."""
-    return isinstance(fact, Uplink) and fact.name not in seen.others and fact.key in known
-
-
-def _have(
-    found: _Compared, stored: Stored, others: Claims, world: World | None = None
-) -> list[Fact]:
-    """The lab's own facts. With a ``world`` they hold what leads back to them."""
-    wanted = {fact.key for fact in found.want}
-    have = with_priors(
-        owned(found.own, memories(stored), wanted, others.forwarders),
-        stored,
-        wanted,
-        others.settings,
-    )
-    return with_texts(have, stored, found.want, world)
-
-
-def _difference(found: _Compared, have: list[Fact], indexes: Indexes) -> Plan:
-    plan = diff(found.want, have, indexes, found.known)
+def _difference(found: _Compared, indexes: Indexes) -> Plan:
+    plan = diff(found.want, found.own, indexes, found.known)
     if found.passages is None:
         return plan
     flows = changes_of(found.seen.unfit, found.passages()) if found.seen.unfit else []
@@ -298,7 +274,7 @@ def _look_outside(seen: Observation, world: World | None) -> None:
     resolving.from_outside(seen, addresses())
     if world is None:
         seen.dnsmasq = service.program() is not None
-    elif any(isinstance(fact, WorldUplink) for fact in seen.facts):
+    elif any(only(seen.facts, WorldUplink)):
         seen.without_uplink = ""  # what works is not given up, even if it could not be started now
     if seen.without_uplink:
         seen.resolvers, seen.upstream = (), Upstream("")
@@ -333,21 +309,11 @@ def machine_of(seen: Observation, known: Mapping[int, Memory]) -> Machine:
 def foreseen(record: Record, prepared: Prepared) -> list[tuple[str, str, str]]:
     """Settings as they are before the first change, with those that the plan is about to change:
     who comes after a killed run has no other way to know."""
-    seen = {
-        (fact.node, fact.name): fact.value
-        for fact in prepared.seen.facts
-        if isinstance(fact, Sysctl)
-    } | prepared.seen.before
-    changing = [
-        change.fact
-        for change in prepared.plan.changes
-        if isinstance(change.fact, Sysctl) and change.sign != "-"
-    ]
-    new = {
-        (fact.node, fact.name): seen[fact.node, fact.name]
-        for fact in changing
-        if (fact.node, fact.name) in seen
-    }
+    seen = {(fact.node, fact.name): fact.value for fact in only(prepared.seen.facts, Sysctl)}
+    seen |= prepared.seen.before
+    coming = (change.fact for change in prepared.plan.changes if change.sign != "-")
+    changing = [(fact.node, fact.name) for fact in only(coming, Sysctl)]
+    new = {place: seen[place] for place in changing if place in seen}
     known = {(node, key): value for node, key, value in record.priors}
     return [(*place, value) for place, value in (new | known).items()]
 
@@ -355,36 +321,23 @@ def foreseen(record: Record, prepared: Prepared) -> list[tuple[str, str, str]]:
 def leaving_links(prepared: Prepared) -> list[int]:
     """The indexes of the veth pairs that go: who makes one of the same name next must not meet the
     old one."""
-    gone = [
-        change.fact
-        for change in prepared.plan.changes
-        if change.sign == "-" and isinstance(change.fact, Veth)
-    ]
-    return [
-        prepared.seen.indexes[WORLD, veth.name]
-        for veth in gone
-        if (WORLD, veth.name) in prepared.seen.indexes
-    ]
+    gone = [change.fact.lingers for change in prepared.plan.changes if change.sign == "-"]
+    seen = prepared.seen.indexes
+    return [seen[WORLD, name] for name in gone if name and (WORLD, name) in seen]
 
 
 def moved_addresses(prepared: Prepared) -> list[Announcement]:
     """The addresses of interfaces that were made or changed: a neighbour may know them under
     another MAC."""
-    macs, touched = dict[tuple[str, str], str](), set[tuple[str, str]]()
+    macs, touched = dict[Place, str](), set[Place]()
     for fact in prepared.want:
-        if isinstance(fact, Veth):
-            macs[fact.node, fact.peer] = fact.peer_mac
-        elif isinstance(fact, Bridge):
-            macs[WORLD, fact.name] = fact.mac
+        macs |= fact.macs
     for change in prepared.plan.changes:
-        if change.sign != "-" and isinstance(change.fact, (Address, Veth, Bridge)):
-            touched.update(
-                (mark[1], mark[2])
-                for mark in (*change.fact.contains, *change.fact.within)
-                if mark[0] == "link"
-            )
+        if change.sign != "-" and change.fact.moves:
+            marks = (*change.fact.contains, *change.fact.within)
+            touched.update((mark[1], mark[2]) for mark in marks if mark[0] == "link")
     return [
-        Announcement(fact.node, fact.device, macs[fact.node, fact.device], fact.address)
-        for fact in prepared.want
-        if isinstance(fact, Address) and (fact.node, fact.device) in touched
+        Announcement(*place, macs[place], fact.address)
+        for fact in only(prepared.want, Address)
+        if (place := (fact.node, fact.device)) in touched
     ]

@@ -12,8 +12,9 @@ from bascule.engine.claims import Claims
 from bascule.engine.prepare import Prepared
 from bascule.host.hands import Report
 from bascule.host.keeper import Starting
+from bascule.kernel.fact import only
 from bascule.kernel.forwarding import SWITCH, Forwarding
-from bascule.kernel.namespace import AddNamespace, AttachNamespace, Namespace
+from bascule.kernel.namespace import Namespace
 from bascule.kernel.op import WORLD
 from bascule.kernel.sysctl import Sysctl
 from bascule.plan.diff import Plan
@@ -31,7 +32,7 @@ def claimed(
     before any lab came."""
     old = stored.newest
     needed = list(passage(target))
-    settings = sorted(fact.name for fact in needed if isinstance(fact, Sysctl))
+    settings = sorted(fact.name for fact in only(needed, Sysctl))
     priors = {
         (node, key): value
         for node, key, value in (old.priors if old else [])
@@ -40,7 +41,7 @@ def claimed(
     for key in settings:
         if key in others.priors:  # whichever lab goes last puts it back
             priors.setdefault((WORLD, key), others.priors[key])
-    versions = sorted(fact.version for fact in needed if isinstance(fact, Forwarding))
+    versions = sorted(fact.version for fact in only(needed, Forwarding))
     known = {
         (WORLD, version): others.forwarding[version]
         for version in versions
@@ -80,14 +81,14 @@ def keeper_of(started: Starting) -> Keeper:
 
 def present(prepared: Prepared, stored: Stored) -> dict[str, int]:
     """The namespaces that stay, with the cookies they have."""
-    wanted = [fact.name for fact in prepared.want if isinstance(fact, Namespace)]
-    seen = {fact.name: fact.cookie for fact in prepared.seen.facts if isinstance(fact, Namespace)}
+    wanted = [fact.name for fact in only(prepared.want, Namespace)]
+    seen = {fact.name: fact.cookie for fact in only(prepared.seen.facts, Namespace)}
     return {name: seen[name] for name in wanted if name in seen and name in stored.namespaces}
 
 
 def made(plan: Plan) -> dict[str, int]:
     """The namespaces that a plan makes, with no cookie yet."""
-    return {op.name: 0 for op in plan.ops if isinstance(op, (AddNamespace, AttachNamespace))}
+    return {op.makes: 0 for op in plan.ops if op.makes}
 
 
 def finished(record: Record, report: Report) -> Record:

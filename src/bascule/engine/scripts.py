@@ -9,8 +9,7 @@ from bascule.host.observe import observe
 from bascule.host.paths import Paths
 from bascule.host.seen import Scope
 from bascule.host.world import HostWorld
-from bascule.kernel.fact import Fact
-from bascule.kernel.forwarding import Forwarding, Memory, way_back
+from bascule.kernel.fact import Fact, Memory
 from bascule.kernel.op import Indexes
 from bascule.plan import classic, render
 from bascule.plan.desired import Machine, desired
@@ -34,17 +33,7 @@ def script(topology: Topology, by_hand: bool, teardown: bool) -> str:
 
 
 def _stays(facts: list[Fact]) -> str:
-    """A script does not know what the settings of the machine were before, nor who needs them now;
-    `up` and `down` do."""
-    lines = []
-    for fact in facts:
-        if isinstance(fact, Forwarding) and not fact.node:
-            lines.append(
-                f"# {fact.describe()} stays on. If nothing else needs it, and nobody had set "
-                f"anything there before:"
-            )
-            lines += [f"#   {line}" for line in way_back(fact.version)]
-    return "".join(f"{line}\n" for line in lines)
+    return "".join(f"{line}\n" for fact in facts for line in fact.stays())
 
 
 def _machine(known: dict[int, Memory]) -> Machine:

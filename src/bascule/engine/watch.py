@@ -18,7 +18,6 @@ from bascule.errors import BasculeError, StateError
 from bascule.host.monitor import Bell, Files, Monitor, wait
 from bascule.host.world import World
 from bascule.kernel.fact import Fact
-from bascule.kernel.file import Symlink, TextFile
 from bascule.kernel.op import Indexes, Key
 from bascule.plan.diff import Plan, Sign
 from bascule.state import folder, lock, store
@@ -157,7 +156,7 @@ class Watcher:
         facts, plan = drift(
             name, lab, stored, world, Indexes(record.slot), claims.around(name, world)
         )
-        paths = [fact.path for fact in facts if isinstance(fact, (TextFile, Symlink))]
+        paths = [path for fact in facts for path in fact.files]
         folders: dict[str, frozenset[str] | None] = {
             os.path.dirname(world.paths.of(path)): None for path in paths
         }

@@ -49,7 +49,6 @@ from bascule.host.keeper import Starting
 from bascule.host.paths import Paths
 from bascule.host.world import HostWorld, PrivateWorld, World
 from bascule.kernel.fact import Fact
-from bascule.kernel.namespace import DeleteNamespace
 from bascule.kernel.op import Indexes
 from bascule.kernel.uplink import WorldUplink
 from bascule.plan.diff import Change, Plan
@@ -189,7 +188,7 @@ class Work:
         """Before namespaces go: what has to be said of the processes in them, which are ended if
         that was asked for."""
         removing = (op for change in plan.changes if change.sign == "-" for op in change.ops)
-        names = [op.name for op in removing if isinstance(op, DeleteNamespace) and not op.source]
+        names = [op.drops for op in removing if op.drops]
         places = world.call(namespaces.places, names) if names else {}
         left = "its namespace lives on, nameless, until it ends"
         if not self.options.kill:
@@ -354,9 +353,7 @@ def _conclude(
 
 def _has_side_effects(change: Change) -> bool:
     """Whether the kernel may take something else along with it, or lose something by it."""
-    changed = ("address", "route", "loopback", "sysctl", "link", "forwarding")
-    kinds = {"~": changed, "-": ("address", "route", "sysctl", "forwarding"), "+": ()}
-    return bool(change.ops) and change.fact.key[0] in kinds[change.sign]
+    return bool(change.ops) and change.sign in change.fact.disturbs
 
 
 def _execute(ops: list[object], paths: Paths, progress: Callable[[int], None]) -> Report:

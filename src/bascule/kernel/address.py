@@ -3,9 +3,10 @@ linux/if_addr.h)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
-from bascule.kernel.fact import Fact, Op
+from bascule.kernel.fact import Fact, Op, Sought
 from bascule.kernel.op import Effect, Indexes, Key, Netlink, ip
 from bascule.wire import route as rt
 from bascule.wire.inet import AF_INET6, family_of, pack_address
@@ -18,6 +19,11 @@ class Address(Fact):
     detection: the plan hands out each address once, and a second of waiting for every node buys
     nothing (RFC 4862 section 5.4). ``routed`` is False where somebody has taken away the route to
     its prefix, which the kernel made with the address and makes with nothing else."""
+
+    order: ClassVar[int] = 3
+    disturbs: ClassVar[str] = "~-"
+    moves: ClassVar[bool] = True
+    carries_flows: ClassVar[bool] = True
 
     node: str
     device: str
@@ -32,6 +38,17 @@ class Address(Fact):
     @property
     def within(self) -> tuple[Key, ...]:
         return (("link", self.node, self.device),)
+
+    @property
+    def at(self) -> str:
+        return self.device
+
+    def sought(self, scope: Sought) -> None:
+        if ":" in self.address:
+            scope.six.setdefault(self.node, set()).add(self.device)
+
+    def comparable(self) -> Fact:
+        return replace(self, routed=True)  # the kernel makes an address's route anew
 
     def describe(self) -> str:
         place = f" in {self.node}" if self.node else ""

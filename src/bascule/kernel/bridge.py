@@ -3,9 +3,11 @@ IFLA_BR_* in linux/if_link.h)."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
-from bascule.kernel.fact import Fact, Op, WorldFact, WorldOp
+from bascule.kernel.fact import Claim, Fact, Known, Op, Place, Sought, WorldFact, WorldOp
 from bascule.kernel.link import ChangeLink, DeleteLink, changes, differences, made_with
 from bascule.kernel.op import WORLD, Effect, Indexes, Key, Netlink, Settings, ip
 from bascule.wire import route as rt
@@ -35,6 +37,10 @@ class BridgeSetting(WorldFact):
     @property
     def within(self) -> tuple[Key, ...]:
         return (("link", WORLD, self.bridge),)
+
+    def settled(self, known: Known) -> Fact | None:
+        """While the spanning tree changes, the ageing time is what the last run has set."""
+        return self if self.value != UNKNOWN else next(iter(known.before.get(self.key, ())), None)
 
     def describe(self) -> str:
         return f"{self.name} {self.value} on {self.bridge}"
@@ -108,6 +114,14 @@ class Uplink(WorldFact):
     def within(self) -> tuple[Key, ...]:
         return (("link", WORLD, self.bridge),)
 
+    def sought(self, scope: Sought) -> None:
+        scope.uplinks.add(self.name)
+
+    def is_wanted(self, known: Known) -> bool:
+        """An interface that the lab had, and that is not there any more, is given up: all else is
+        mended."""
+        return self.name in known.uplinks or self.key not in known.before
+
     def describe(self) -> str:
         return f"uplink {self.name} on {self.bridge}"
 
@@ -159,6 +173,13 @@ class Bridge(WorldFact):
     """A bridge in the world. ``settings`` are sysctls that it is made with; whoever changes them
     later has his reasons."""
 
+    late: ClassVar[bool] = True
+    section: ClassVar[int] = 2
+    order: ClassVar[int] = 1
+    disturbs: ClassVar[str] = "~"
+    moves: ClassVar[bool] = True
+    carries_flows: ClassVar[bool] = True
+
     name: str
     mtu: int
     mac: str
@@ -172,6 +193,23 @@ class Bridge(WorldFact):
     @property
     def contains(self) -> tuple[Key, ...]:
         return (self.key,)
+
+    @property
+    def taken(self) -> Place:
+        return (WORLD, self.name)
+
+    @property
+    def macs(self) -> Mapping[Place, str]:
+        return {(WORLD, self.name): self.mac}
+
+    def sought(self, scope: Sought) -> None:
+        scope.links.add(self.name)
+
+    def is_mine(self, claim: Claim) -> bool:
+        return claim.seen.get((WORLD, self.name)) in claim.indexes
+
+    def whole(self, made: Fact | None) -> Fact:
+        return replace(self, settings=made.settings) if isinstance(made, Bridge) else self
 
     def describe(self) -> str:
         return f"bridge {self.name} mtu {self.mtu}"

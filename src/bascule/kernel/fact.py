@@ -6,12 +6,13 @@ for which it has something to say.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, TypeVar
 
 from bascule.kernel.op import WORLD, Effect, Indexes, Key
 
+F = TypeVar("F", bound="Fact")
 Place = tuple[str, str]  # a namespace, and the name of something in it
 
 
@@ -38,6 +39,16 @@ class Op:
         """What takes it back."""
         return None
 
+    @property
+    def makes(self) -> str:
+        """The node whose namespace it makes, or gives its name."""
+        return ""
+
+    @property
+    def drops(self) -> str:
+        """The node whose namespace goes with what runs in it."""
+        return ""
+
 
 class Fact:
     """One thing that is true of the kernel.
@@ -50,6 +61,14 @@ class Fact:
 
     late: ClassVar[bool] = False  # it goes after all that is new has come: it may hold that
     section: ClassVar[int] = 5  # of a script in the classic spelling (:mod:`bascule.plan.classic`)
+    order: ClassVar[int] = 9  # on the way back of a failed run: what holds things comes before them
+    # The signs of changes with which the kernel may take something else along.
+    disturbs: ClassVar[str] = ""
+    # A neighbour may know an address that it holds under another MAC.
+    moves: ClassVar[bool] = False
+    # With it flows go astray; and whether it says which flows may be at all.
+    carries_flows: ClassVar[bool] = False
+    judges_flows: ClassVar[bool] = False
 
     @property
     def key(self) -> Key:
@@ -84,6 +103,41 @@ class Fact:
         """The node whose interfaces go with it, so that their indexes are free again."""
         return ""
 
+    @property
+    def taken(self) -> Place | None:
+        """The name of an interface that it needs for itself."""
+        return None
+
+    @property
+    def macs(self) -> Mapping[Place, str]:
+        """The MACs that it gives to interfaces."""
+        return {}
+
+    @property
+    def lingers(self) -> str:
+        """The interface of the world that the kernel takes away later, when it goes."""
+        return ""
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Paths at which it can be seen that somebody has changed it."""
+        return ()
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether it is of all labs together: others wait until it has gone."""
+        return False
+
+    @property
+    def can_come_back(self) -> bool:
+        """Whether a failed run can make it again as it was seen."""
+        return True
+
+    @property
+    def is_irreplaceable(self) -> bool:
+        """Whether something is lost where it can't come back."""
+        return False
+
     def describe(self) -> str:
         """In a few words, for a person."""
         raise NotImplementedError
@@ -105,7 +159,7 @@ class Fact:
         """What is not as it should be, each in a few words."""
         return ()
 
-    def sought(self, scope: Scope) -> None:
+    def sought(self, scope: Sought) -> None:
         """Add to the scope of a look where it is to be found."""
 
     def is_mine(self, claim: Claim) -> bool:
@@ -116,9 +170,26 @@ class Fact:
         """As it is with what earlier runs know of it; None where it is nothing of the lab's."""
         return self
 
-    def clash(self, there: Fact) -> str:
-        """What is in its way, which is ``there`` and somebody else's; empty where it is not."""
-        return there.describe() if self.contains else ""
+    def is_wanted(self, known: Known) -> bool:
+        """Whether a lab that wants it is to have it, with what was seen."""
+        return True
+
+    def whole(self, made: Fact | None) -> Fact:
+        """As it was seen, with what a look does not tell of what was ``made``."""
+        return self
+
+    def comparable(self) -> Fact:
+        """As far as two looks tell the same of it."""
+        return self
+
+    def refusal(self, there: Fact) -> str:
+        """A whole sentence for what is in its place, which is somebody else's; empty where the
+        usual one will do, or where it is not in the way."""
+        return ""
+
+    def stays(self) -> Iterator[str]:
+        """What a script for the way back has to say of it."""
+        return iter(())
 
     def by_hand(self, on: Mapping[Place, list[Fact]]) -> Iterator[str]:
         """The lines that a person writes for it. ``on``: the facts at each interface."""
@@ -151,8 +222,26 @@ class WorldOp(Op):
 
 
 @dataclass(slots=True)
-class Scope:
-    """Where to look."""
+class Sought:
+    """Where facts are looked for: namespaces by name, those of others with their path
+    (``adopted``); links of the world; interfaces in nodes; settings and files by key; interfaces of
+    the machine (``uplinks``); programs by their prefix (``services``). What nodes give an interface
+    themselves, by IP version (``autoconf``), interfaces that are to have IPv6 addresses (``six``);
+    veth pairs by node (``cables``): name in the world, name and MAC in the node; whether packets
+    are passed on (``forwarding``): node, IP version, and how it should be."""
+
+    nodes: dict[str, None] = field(default_factory=dict)
+    adopted: dict[str, str] = field(default_factory=dict)
+    links: set[str] = field(default_factory=set)
+    interfaces: set[Place] = field(default_factory=set)
+    sysctls: set[Place] = field(default_factory=set)
+    files: dict[str, None] = field(default_factory=dict)
+    uplinks: set[str] = field(default_factory=set)
+    services: set[str] = field(default_factory=set)
+    autoconf: set[tuple[str, str, int]] = field(default_factory=set)
+    six: dict[str, set[str]] = field(default_factory=dict)
+    cables: dict[str, set[tuple[str, str, str]]] = field(default_factory=dict)
+    forwarding: set[tuple[str, int, bool]] = field(default_factory=set)
 
 
 class Claim(NamedTuple):
@@ -165,6 +254,47 @@ class Claim(NamedTuple):
     seen: Mapping[Place, int]
 
 
+Values = dict[str, dict[str, str]]  # settings by interface, or all, or default; then by name
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What a lab's record keeps of the settings of one IP version: as they were ``before`` the
+    first lab changed them, and what they are to be once a run has begun to put them ``back``, so
+    that the next one can end what it was killed in."""
+
+    before: Values
+    interfaces: Mapping[str, int] = field(default_factory=dict)
+    back: Values = field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What is known beside what the kernel tells."""
+    """What is known beside what the kernel tells: what earlier runs left (``before``) and this one
+    wants, by key; ``nodes`` that are there; that the lab goes (``leaving``), so that nobody has
+    looked into nodes; what ``tables`` of rules were noted as, and who can say how one is made again
+    (``listing``, where that matters); settings from before the lab (``priors``) and those that
+    other labs need, too (``shared``); that the last run was ``killed``; what the user has put among
+    the lab's files (``strays``); that servers can't have read theirs (``deaf``); what is remembered
+    of passing packets on, and the IP versions for which labs ``elsewhere`` need it; the machine's
+    own interfaces that the lab asks for (``uplinks``)."""
+
+    before: Mapping[Key, Sequence[Fact]] = field(default_factory=dict)
+    want: Mapping[Key, Fact] = field(default_factory=dict)
+    nodes: Collection[str] = ()
+    leaving: bool = False
+    tables: Mapping[str, str] = field(default_factory=dict)
+    listing: Callable[[str, tuple[str, ...]], str] | None = None
+    priors: Mapping[Place, str] = field(default_factory=dict)
+    shared: Collection[str] = ()
+    killed: bool = False
+    strays: Collection[str] = ()
+    deaf: bool = False
+    forwarding: Mapping[tuple[str, int], Memory] = field(default_factory=dict)
+    elsewhere: Collection[int] = ()
+    uplinks: Collection[str] = ()
+
+
+def only(facts: Iterable[Fact], kind: type[F]) -> Iterator[F]:
+    """Those of one noun, for what concerns that noun alone."""
+    return (fact for fact in facts if isinstance(fact, kind))

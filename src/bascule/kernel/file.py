@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import re
 import shlex
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from posixpath import dirname
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
-from bascule.kernel.fact import Fact, Op, WorldFact, WorldOp
+from bascule.kernel.fact import Claim, Fact, Known, Op, Sought, WorldFact, WorldOp
 from bascule.kernel.op import ChangeMode, Effect, Indexes, Key, WriteFile, WriteSymlink
 
+_LABS = "/run/bascule/"  # what each lab has there
 NODE_FILES = ("hosts", "resolv.conf")  # of /etc, of each node
 # the least that a name server, which is nobody, and a node's programs need
 _FOLDER, _FILE = 0o755, 0o644
@@ -48,6 +49,8 @@ class TextFile(WorldFact):
     """A file with this text. ``server`` reads it only when it is told to, and has been ``told``
     since it was written."""
 
+    late: ClassVar[bool] = True
+
     path: str
     content: str
     server: str = field(default="", compare=False)
@@ -56,6 +59,22 @@ class TextFile(WorldFact):
     @property
     def key(self) -> Key:
         return ("file", self.path)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        return (self.path,)
+
+    def sought(self, scope: Sought) -> None:
+        scope.files[self.path] = None
+
+    def is_wanted(self, known: Known) -> bool:
+        return self.path not in known.strays  # which are the user's
+
+    def settled(self, known: Known) -> Fact | None:
+        """A run that was killed may have written what a server reads, and not have told it."""
+        wanted = known.want.get(self.key)
+        read = isinstance(wanted, TextFile) and bool(wanted.server)
+        return replace(self, told=False) if known.killed and read else self
 
     def describe(self) -> str:
         return f"file {self.path}"
@@ -95,6 +114,31 @@ class Symlink(WorldFact):
     def key(self) -> Key:
         return ("file", self.path)
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        return (self.path,)
+
+    def sought(self, scope: Sought) -> None:
+        scope.files[self.path] = None
+
+    def is_mine(self, claim: Claim) -> bool:
+        return self.stale or self.target.startswith(f"{_LABS}{claim.lab}/")
+
+    def settled(self, known: Known) -> Fact | None:
+        """One by which the user reaches what he has put among ours stays, as that does, also when
+        it is no longer wanted."""
+        held = self.target in {dirname(path) for path in known.strays}
+        return None if held and self.key not in known.want else self
+
+    def refusal(self, there: Fact) -> str:
+        if isinstance(there, Symlink) and there.target.startswith(_LABS):
+            lab = there.target.removeprefix(_LABS).partition("/")[0]
+            return (
+                f"{self.path} leads to files of lab {lab}, which is up where /run is another; "
+                "choose another name, or remove what it left"
+            )
+        return f"{self.path} is there already and bascule did not make it; move it away"
+
     def describe(self) -> str:
         return f"link {self.path} to {self.target}"
 
@@ -119,6 +163,10 @@ class Mode(WorldFact):
     @property
     def key(self) -> Key:
         return ("mode", self.path)
+
+    @property
+    def can_come_back(self) -> bool:
+        return False  # wrong permissions, which nobody misses
 
     def describe(self) -> str:
         return f"mode {self.mode:o} of {self.path}"

@@ -21,10 +21,11 @@ one to the other on a way on which no route is lost.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
-from bascule.kernel.fact import Fact, Op
+from bascule.kernel.fact import Fact, Known, Memory, Op, Sought, Values
 from bascule.kernel.op import WORLD, Effect, Indexes, Key, WriteSysctl, WriteSysctls, inside
 
 SWITCH = {4: "net.ipv4.ip_forward", 6: "net.ipv6.conf.all.forwarding"}
@@ -41,8 +42,6 @@ OF_ALL = {4: (FORWARDING, REDIRECTS), 6: (FORWARDING,)}
 OF_DEFAULT = {4: (FORWARDING,), 6: (FORWARDING, ROUTERS)}
 OF_EACH = {4: (FORWARDING,), 6: (FORWARDING, ROUTERS, FORCED)}
 
-Values = dict[str, dict[str, str]]  # by interface, or all, or default; then by name
-
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -55,17 +54,6 @@ class Settings:
     interfaces: Mapping[str, int]
     routed: frozenset[str] = frozenset()
     node: str = WORLD
-
-
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """What a lab's record keeps of the settings of one IP version: as they were ``before`` the
-    first lab changed them, and what they are to be once a run has begun to put them ``back``, so
-    that the next one can end what it was killed in."""
-
-    before: Values
-    interfaces: Mapping[str, int] = field(default_factory=dict)
-    back: Values = field(default_factory=dict)
 
 
 def sysctl(version: int, place: str, name: str) -> str:
@@ -199,6 +187,8 @@ class Forwarding(Fact):
     ``back`` what is to stand there when it has gone, None where it is not ours to put anything
     back."""
 
+    disturbs: ClassVar[str] = "~-"
+
     version: int
     on: bool = True
     node: str = WORLD
@@ -212,6 +202,42 @@ class Forwarding(Fact):
     @property
     def within(self) -> tuple[Key, ...]:
         return (("namespace", self.node),) if self.node else ()
+
+    @property
+    def rank(self) -> int:
+        return 2 if self.node else 0  # so that nothing is passed on when the rules go
+
+    @property
+    def is_shared(self) -> bool:
+        return not self.node
+
+    def sought(self, scope: Sought) -> None:
+        scope.forwarding.add((self.node, self.version, self.on))
+        if self.node:  # where it can't be changed, it is no more than a setting
+            keys = (key for key, version in SWITCHES.items() if version == self.version)
+            scope.sysctls.update((self.node, key) for key in keys)
+
+    def settled(self, known: Known) -> Fact | None:
+        """None of the lab's business is what it neither wants nor has changed, nor what labs
+        elsewhere need of the world. What it has to put back is noted in it."""
+        memory = known.forwarding.get((self.node, self.version))
+        if self.key in known.want:
+            return self
+        shared = not self.node and self.version in known.elsewhere
+        if memory is None or self.now is None or shared:
+            return None
+        back = put_back(self.now, memory)
+        return replace(self, back=back) if steps(self.now, back) else None
+
+    def stays(self) -> Iterator[str]:
+        """A script does not know what the settings of the machine were before, nor who needs them
+        now; `up` and `down` do."""
+        if not self.node:
+            yield (
+                f"# {self.describe()} stays on. If nothing else needs it, and nobody had set "
+                f"anything there before:"
+            )
+            yield from (f"#   {line}" for line in way_back(self.version))
 
     def describe(self) -> str:
         also = ", with the settings that it changed" if self.back is not None else ""

@@ -4,6 +4,7 @@ linux/if_link.h)."""
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import ClassVar
 
 from bascule.kernel.fact import Fact, Op, WorldOp
 from bascule.kernel.op import WORLD, Effect, Indexes, Key, Netlink, Settings, ip
@@ -16,6 +17,9 @@ from bascule.wire.message import Request
 @dataclass(frozen=True, slots=True)
 class Loopback(Fact):
     """``lo`` of a node is up: without it a node can't reach its own addresses."""
+
+    section: ClassVar[int] = 1
+    disturbs: ClassVar[str] = "~"
 
     node: str
     up: bool = True

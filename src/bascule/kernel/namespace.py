@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
-from bascule.kernel.fact import Fact, Op, WorldOp
+from bascule.kernel.fact import Claim, Fact, Op, Sought, WorldOp
 from bascule.kernel.op import (
     DropNamespace,
     Effect,
@@ -26,6 +27,11 @@ class Namespace(Fact):
     goes on without us. ``settings`` are sysctls that it is made with; whoever changes them later
     has his reasons."""
 
+    late: ClassVar[bool] = True
+    section: ClassVar[int] = 1
+    order: ClassVar[int] = 0
+    carries_flows: ClassVar[bool] = True
+
     name: str
     alive: bool = True
     source: str = ""
@@ -43,6 +49,32 @@ class Namespace(Fact):
     @property
     def contains(self) -> tuple[Key, ...]:
         return () if self.source else (self.key,)
+
+    @property
+    def rank(self) -> int:
+        return 0
+
+    @property
+    def frees(self) -> str:
+        return self.name
+
+    @property
+    def can_come_back(self) -> bool:
+        return self.alive
+
+    def sought(self, scope: Sought) -> None:
+        scope.nodes[self.name] = None
+        if self.source:
+            scope.adopted[self.name] = self.source
+
+    def is_mine(self, claim: Claim) -> bool:
+        """By its cookie, noted after it was made. While a run is under way none is known: then the
+        name counts."""
+        known = claim.namespaces.get(self.name)
+        return known is not None and (not self.cookie or known in (0, self.cookie))
+
+    def whole(self, made: Fact | None) -> Fact:
+        return replace(self, settings=made.settings) if isinstance(made, Namespace) else self
 
     def describe(self) -> str:
         return f"namespace {self.name}" + (f", which is {self.source}" if self.source else "")
@@ -70,6 +102,10 @@ class AddNamespace(WorldOp):
     name: str
     settings: Settings = ()
 
+    @property
+    def makes(self) -> str:
+        return self.name
+
     def effect(self) -> Effect:
         return MakeNamespace(self.name, settings=self.settings)
 
@@ -90,6 +126,10 @@ class AttachNamespace(WorldOp):
 
     name: str
     source: str
+
+    @property
+    def makes(self) -> str:
+        return self.name
 
     def effect(self) -> Effect:
         return MakeNamespace(self.name, self.source)
@@ -115,6 +155,10 @@ class DeleteNamespace(WorldOp):
     name: str
     alive: bool = True
     source: str = ""
+
+    @property
+    def drops(self) -> str:
+        return "" if self.source else self.name
 
     def effect(self) -> Effect:
         return DropNamespace(self.name, self.alive and not self.source)

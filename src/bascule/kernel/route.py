@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
+from typing import ClassVar
 
 from bascule.kernel.fact import Fact, Op, WorldFact, WorldOp
 from bascule.kernel.op import WORLD, Effect, Indexes, Key, Netlink, ip
@@ -20,6 +21,10 @@ class Route(Fact):
     ``metric`` is the kernel's priority: 0 where none was given for IPv4, 1024 for IPv6
     (IP6_RT_PRIO_USER).
     """
+
+    section: ClassVar[int] = 4
+    order: ClassVar[int] = 4
+    disturbs: ClassVar[str] = "~-"
 
     node: str
     to: str

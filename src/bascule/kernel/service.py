@@ -7,10 +7,10 @@ configuration's name holds a digest of its text, so that another text is another
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from bascule.kernel.fact import Fact, Op, WorldFact, WorldOp
+from bascule.kernel.fact import Fact, Known, Op, Sought, WorldFact, WorldOp
 from bascule.kernel.op import Effect, EndService, Indexes, Key, RunService
 
 PROGRAM = "dnsmasq"
@@ -41,6 +41,15 @@ class NameServer(WorldFact):
     @property
     def key(self) -> Key:
         return ("service", self.prefix)
+
+    def sought(self, scope: Sought) -> None:
+        scope.services.add(self.prefix)
+
+    def settled(self, known: Known) -> Fact | None:
+        return replace(self, deaf=known.deaf)
+
+    def comparable(self) -> Fact:
+        return replace(self, deaf=False, stopped=False)
 
     def describe(self) -> str:
         return f"name server {self.config}"

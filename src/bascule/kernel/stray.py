@@ -33,6 +33,14 @@ class Stray(Fact):
     def contains(self) -> tuple[Key, ...]:
         return (("link", self.node, self.name),)
 
+    @property
+    def can_come_back(self) -> bool:
+        return False
+
+    @property
+    def is_irreplaceable(self) -> bool:
+        return True
+
     def describe(self) -> str:
         return f"veth {self.name} in {self.node}, whose other end was moved away"
 

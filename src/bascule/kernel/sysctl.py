@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
-from bascule.kernel.fact import Fact, Op
+from bascule.kernel.fact import Fact, Known, Op, Sought
 from bascule.kernel.op import Effect, Indexes, Key, WriteSysctl, inside
 
 
@@ -12,6 +13,8 @@ from bascule.kernel.op import Effect, Indexes, Key, WriteSysctl, inside
 class Sysctl(Fact):
     """``key`` (dotted, below ``net.``) has this value in ``node``. ``prior`` is what stood there
     before bascule."""
+
+    disturbs: ClassVar[str] = "~-"
 
     node: str
     name: str
@@ -29,6 +32,20 @@ class Sysctl(Fact):
             words[3] if words[2:3] == ["conf"] and words[3] not in ("all", "default") else ""
         )
         return (("namespace", self.node), *((("link", self.node, interface),) if interface else ()))
+
+    def sought(self, scope: Sought) -> None:
+        scope.sysctls.add((self.node, self.name))
+
+    def settled(self, known: Known) -> Fact | None:
+        """It counts as the lab's own only where the lab wants it or has changed it; then it knows
+        the value before."""
+        wanted = self.key in known.want
+        if not wanted and not self.node and self.name in known.shared:
+            return None
+        prior = known.priors.get((self.node, self.name), "")
+        if wanted or (prior and prior != self.value):
+            return replace(self, prior=prior)
+        return None
 
     def describe(self) -> str:
         return f"sysctl {self.name}={self.value}" + (f" in {self.node}" if self.node else "")

@@ -15,9 +15,10 @@ import hashlib
 import re
 import shlex
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
-from bascule.kernel.fact import Fact, Op, WorldFact, WorldOp
+from bascule.kernel.fact import Claim, Fact, Known, Op, WorldFact, WorldOp
 from bascule.kernel.op import Effect, Indexes, Key, RunNft
 
 FAMILY, BRIDGE_FAMILY = "inet", "bridge"
@@ -66,6 +67,8 @@ class Table(WorldFact):
     others, and ``listing`` what nft prints of them, where that was asked for; ``owned`` is False
     where one of them lacks our comment."""
 
+    judges_flows: ClassVar[bool] = True
+
     name: str
     text: str
     image: str = field(default="", compare=False, repr=False)
@@ -80,6 +83,24 @@ class Table(WorldFact):
     @property
     def contains(self) -> tuple[Key, ...]:
         return (self.key,)
+
+    def is_mine(self, claim: Claim) -> bool:
+        return self.owned
+
+    def settled(self, known: Known) -> Fact | None:
+        """Of which the kernel tells the same as when it was made, it has the text that it was made
+        of. Of another one only nft can say how to make it again."""
+        wanted = known.want.get(self.key)
+        text = wanted.text if isinstance(wanted, Table) else ""
+        if self.image and known.tables.get(self.name) == noted(text, self.image):
+            return replace(self, text=text)
+        if known.listing is None or not self.owned:
+            return self
+        return replace(self, listing=known.listing(self.name, self.there))
+
+    def comparable(self) -> Fact:
+        """One that others made is what nft prints of it: nobody knows of what text."""
+        return replace(self, text=self.text or self.listing)
 
     def describe(self) -> str:
         return (

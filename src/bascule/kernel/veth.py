@@ -8,9 +8,11 @@ from inside: the kernel refuses it in the first (ENOTCONN).
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
-from bascule.kernel.fact import Fact, Op, WorldOp
+from bascule.kernel.fact import Claim, Fact, Known, Op, Place, Sought, WorldOp
 from bascule.kernel.link import (
     ChangeLink,
     DeleteLink,
@@ -31,10 +33,19 @@ _LINK = Table(linkinfo=(18, nest(_VETH)))
 _NET_NS_FD_AT_END = 4
 
 
+_UNKNOWN = (0,)  # IP versions, where nobody knows
+
+
 @dataclass(frozen=True, slots=True)
 class Veth(Fact):
     """A veth pair: ``name`` in the world, a port of ``bridge``; ``peer`` in ``node``, made with
     these sysctls."""
+
+    section: ClassVar[int] = 3
+    order: ClassVar[int] = 2
+    disturbs: ClassVar[str] = "~"
+    moves: ClassVar[bool] = True
+    carries_flows: ClassVar[bool] = True
 
     name: str
     node: str
@@ -61,6 +72,56 @@ class Veth(Fact):
     @property
     def contains(self) -> tuple[Key, ...]:
         return (self.key, ("link", self.node, self.peer))
+
+    @property
+    def taken(self) -> Place:
+        return (WORLD, self.name)
+
+    @property
+    def macs(self) -> Mapping[Place, str]:
+        return {(self.node, self.peer): self.peer_mac}
+
+    @property
+    def lingers(self) -> str:
+        return self.name
+
+    @property
+    def can_come_back(self) -> bool:
+        return bool(self.node)  # without its other end there is no pair to bring back
+
+    @property
+    def is_irreplaceable(self) -> bool:
+        return not self.node
+
+    def sought(self, scope: Sought) -> None:
+        scope.links.add(self.name)
+        scope.interfaces.add((self.node, self.peer))
+        scope.autoconf.update((self.node, self.peer, version) for version in self.autoconf)
+        scope.cables.setdefault(self.node, set()).add((self.name, self.peer, self.peer_mac))
+
+    def is_mine(self, claim: Claim) -> bool:
+        return claim.seen.get((WORLD, self.name)) in claim.indexes
+
+    def settled(self, known: Known) -> Fact | None:
+        """For taking away nobody looks into nodes: the other end is believed to be where the lab
+        put it, as long as that node is there. One that is not is found when the links do not go
+        with the namespaces (:mod:`bascule.host.settle`).
+
+        Whether an interface configures itself is nothing that the kernel tells: made so or not, by
+        what the lab was. Where a killed run has changed that, nobody knows, and it is made
+        again."""
+        before = [fact for fact in known.before.get(self.key, ()) if isinstance(fact, Veth)]
+        if known.leaving:
+            believed = before[-1] if before else None
+            return believed if believed is not None and believed.node in known.nodes else self
+        ways = {fact.autoconf for fact in before}
+        return replace(self, autoconf=_UNKNOWN if len(ways) > 1 else next(iter(ways), ()))
+
+    def whole(self, made: Fact | None) -> Fact:
+        if not isinstance(made, Veth):
+            return self
+        settings = tuple((renamed(key, self.peer), value) for key, value in made.settings)
+        return replace(self, settings=settings)
 
     def describe(self) -> str:
         # unseen, in a namespace of others
@@ -185,3 +246,10 @@ class AddVeth(WorldOp):
 
 def _link_info(peer: bytes) -> bytes:
     return _LINK.encode({"linkinfo": {"kind": "veth", "data": {"peer": peer}}})
+
+
+def renamed(key: str, interface: str) -> str:
+    """A key of sysctl(8) below net.ipv6.conf. for another interface; with slashes where the name
+    holds a dot."""
+    words = key.split("/" if "/" in key else ".")
+    return ("/" if "." in interface else ".").join((*words[:3], interface, *words[4:]))

@@ -180,11 +180,7 @@ def _node(
         for address, prefix in _addresses(attachment, networks[attachment.network]):
             yield Address(node.name, attachment.interface, str(address), prefix)
     yield from _routes(node, networks)
-    yield from (
-        fact
-        for fact in _set(node, machine.settable)
-        if not (isinstance(fact, Sysctl) and _lets_six_in(fact))
-    )
+    yield from _set(node, machine.settable)
 
 
 def _lets_six_in(setting: Sysctl) -> bool:
@@ -249,9 +245,9 @@ def _set(node: Node, settable: bool) -> Iterator[Fact]:
     }
     for version, on in {version: settings[key] == "1" for key, version in switches.items()}.items():
         yield Forwarding(version, on, node.name)
-    yield from (
-        Sysctl(node.name, key, value) for key, value in settings.items() if key not in switches
-    )
+    rest = {key: value for key, value in settings.items() if key not in switches}
+    facts = (Sysctl(node.name, key, value) for key, value in rest.items())
+    yield from (fact for fact in facts if not _lets_six_in(fact))
 
 
 def _settings(node: Node) -> dict[str, str]:

@@ -16,11 +16,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from bascule.kernel.bridge import Bridge
 from bascule.kernel.fact import Fact, Op
-from bascule.kernel.file import TextFile
-from bascule.kernel.forwarding import Forwarding
-from bascule.kernel.namespace import Namespace
 from bascule.kernel.op import Indexes, Key
 
 Sign = Literal["+", "~", "-"]
@@ -75,9 +71,7 @@ def diff(
     wanted = {fact.key: fact for fact in want}
     present = {fact.key: fact for fact in have}
     leaving = _Leaving(wanted, present, indexes, known)
-    indexes.forget(
-        [fact.name for fact in have if isinstance(fact, Namespace) and fact.key in leaving.gone]
-    )
+    indexes.forget([fact.frees for fact in have if fact.frees and fact.key in leaving.gone])
     coming = [change for fact in want for change in _coming(fact, present, leaving, indexes, known)]
     return Plan((*leaving.early, *coming, *leaving.late))
 
@@ -108,7 +102,7 @@ class _Leaving:
             if wanted_fact is None:
                 ops = () if within_gone else fact.remove(indexes)
                 reason = "no longer in the lab" if fact.key in known else "nobody asked for it"
-                late = within_gone or isinstance(fact, (Bridge, Namespace, TextFile))
+                late = within_gone or fact.late
                 change = Change(
                     "-", fact, "goes with what holds it" if within_gone else reason, ops
                 )
@@ -121,11 +115,7 @@ def _containers_first(facts: Iterable[Fact]) -> list[Fact]:
     """What holds things before the things: namespaces, then links, then the rest. Before all of
     them the world's forwarding, so that nothing is passed on when the rules go."""
 
-    def rank(fact: Fact) -> int:
-        first = isinstance(fact, Namespace) or (isinstance(fact, Forwarding) and not fact.node)
-        return 0 if first else 1 if fact.contains else 2
-
-    return sorted(facts, key=rank)
+    return sorted(facts, key=lambda fact: fact.rank)
 
 
 def _must_be_replaced(wanted: Fact, present: Fact, indexes: Indexes) -> bool:

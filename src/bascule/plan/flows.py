@@ -4,15 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from bascule.kernel.address import Address
-from bascule.kernel.bridge import Bridge
 from bascule.kernel.fact import Op
 from bascule.kernel.flow import EndUnfitFlows, Flows, Unfit
-from bascule.kernel.namespace import Namespace
 from bascule.kernel.op import Indexes
 from bascule.kernel.passage import ANY, GATEWAY, PROTOCOLS, Passage, Passages, packed
-from bascule.kernel.table import Table
-from bascule.kernel.veth import Veth
 from bascule.plan.diff import Change
 from bascule.plan.firewall import LEASES, guarded, published
 from bascule.plan.servers import serves_names
@@ -144,7 +139,6 @@ def _about(flow: Flow, current: Passages) -> tuple[str, bool]:
 def closing(changes: Sequence[Change], current: Callable[[], Passages]) -> tuple[Op, ...]:
     """What has to be done at the end of all where rules change or addresses go: the flows of who
     sends meanwhile."""
-    held = (Address, Namespace, Veth, Bridge)
-    anew = any(isinstance(each.fact, Table) for each in changes)
-    needed = anew or any(each.sign != "+" and isinstance(each.fact, held) for each in changes)
+    anew = any(each.fact.judges_flows for each in changes)
+    needed = anew or any(each.sign != "+" and each.fact.carries_flows for each in changes)
     return (EndUnfitFlows(current()._replace(anew=anew)),) if needed else ()

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from posixpath import dirname
 
-from bascule.kernel.fact import Fact
+from bascule.kernel.fact import Fact, only
 from bascule.kernel.file import NODE_FILES, Symlink, TextFile, UsersFolder
 from bascule.kernel.service import Upstream
 from bascule.names import WORLD_NETNS
@@ -114,7 +114,7 @@ def _links(node: str, view: str, etc: Etc) -> Iterator[Symlink]:
 
 def placed_links(facts: Iterable[Fact]) -> list[str]:
     """The links in folders of the user's, whose places he may change."""
-    links = (fact.path for fact in facts if isinstance(fact, Symlink))
+    links = (fact.path for fact in only(facts, Symlink))
     return sorted(
         path
         for path in links

@@ -11,63 +11,30 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from bascule.kernel.bridge import Bridge
-from bascule.kernel.fact import Fact
-from bascule.kernel.file import Symlink
-from bascule.kernel.namespace import Namespace
-from bascule.kernel.op import WORLD, Indexes
-from bascule.kernel.table import Table
-from bascule.kernel.veth import Veth
-
-_STATE = "/run/bascule/"
+from bascule.kernel.fact import Claim, Fact, Place
 
 
-def split(
-    lab: str,
-    facts: Iterable[Fact],
-    namespaces: Mapping[str, int],
-    indexes: Indexes,
-    seen: Mapping[tuple[str, str], int],
-) -> tuple[list[Fact], list[Fact]]:
-    """The observed facts that are the lab's own, and those that are somebody else's."""
+def split(claim: Claim, facts: Iterable[Fact]) -> tuple[list[Fact], list[Fact]]:
+    """The observed facts that are the lab's own, and those that are somebody else's: what lies in
+    something of theirs is theirs, too."""
     own: list[Fact] = []
     foreign: list[Fact] = []
     strangers: set[tuple[str, ...]] = set()
-    ordered = sorted(facts, key=lambda fact: not isinstance(fact, (Namespace, Bridge, Veth)))
-    for fact in ordered:
+    for fact in sorted(facts, key=lambda fact: fact.rank):
         where = (*fact.within, ("namespace", fact.node))
-        mine = _is_own(lab, fact, namespaces, indexes, seen) and strangers.isdisjoint(where)
+        mine = fact.is_mine(claim) and strangers.isdisjoint(where)
         (own if mine else foreign).append(fact)
         if not mine:
             strangers.update(fact.contains)
     return own, foreign
 
 
-def _is_own(
-    lab: str,
-    fact: Fact,
-    namespaces: Mapping[str, int],
-    indexes: Indexes,
-    seen: Mapping[tuple[str, str], int],
-) -> bool:
-    match fact:
-        case Namespace(name=name, cookie=cookie):
-            return name in namespaces and (not cookie or namespaces[name] in (0, cookie))
-        case Bridge(name=name) | Veth(name=name):
-            return seen.get((WORLD, name)) in indexes.range
-        case Table(owned=owned):
-            return owned
-        case Symlink(target=target, stale=stale):
-            return stale or target.startswith(f"{_STATE}{lab}/")
-    return True
-
-
 def conflicts(
     want: Sequence[Fact],
     own: Iterable[Fact],
     foreign: Iterable[Fact],
-    seen: Mapping[tuple[str, str], int],
-    owners: Mapping[tuple[str, str], str],
+    seen: Mapping[Place, int],
+    owners: Mapping[Place, str],
 ) -> list[str]:
     """One sentence for each wanted thing that somebody else has. ``owners`` names the lab by (kind,
     name)."""
@@ -76,23 +43,14 @@ def conflicts(
     found = []
     for fact in want:
         there = strange.get(fact.key)
-        if there is not None and fact.contains:
+        words = fact.refusal(there) if there is not None else ""
+        if words:
+            found.append(words)
+        elif there is not None and fact.contains:
             found.append(_sentence(there.describe(), fact.key, owners))
-        elif there is not None and isinstance(fact, Symlink):
-            found.append(_link_sentence(fact.path, there))
-        elif fact.key[0] == "link" and fact.key not in mine and (WORLD, fact.key[2]) in seen:
-            found.append(_sentence(f"interface {fact.key[2]}", fact.key, owners))
+        elif fact.taken is not None and fact.key not in mine and fact.taken in seen:
+            found.append(_sentence(f"interface {fact.taken[1]}", fact.key, owners))
     return found
-
-
-def _link_sentence(path: str, there: Fact) -> str:
-    if isinstance(there, Symlink) and there.target.startswith(_STATE):
-        lab = there.target.removeprefix(_STATE).partition("/")[0]
-        return (
-            f"{path} leads to files of lab {lab}, which is up where /run is another; choose "
-            f"another name, or remove what it left"
-        )
-    return f"{path} is there already and bascule did not make it; move it away"
 
 
 def _sentence(what: str, key: tuple[str, ...], owners: Mapping[tuple[str, str], str]) -> str:
