@@ -8,15 +8,17 @@ door ``dump`` the three dumps (links, addresses, routes) of which facts are made
 from __future__ import annotations
 
 from collections.abc import Callable
+from ipaddress import ip_network
 from random import Random
 from typing import Any
 
 from bascule.errors import KernelError
-from bascule.host import flows, observe, routes
+from bascule.host import flows, observe
 from bascule.host import inside as inside_of
 from bascule.host.netlink import Netlink
-from bascule.host.observe import Observation, Scope
+from bascule.host.seen import Observation
 from bascule.kernel.flow import Flows
+from bascule.kernel.look import Scope, Space, look_of
 from bascule.kernel.op import Indexes
 from bascule.kernel.passage import Judge, Passage, Passages
 from bascule.names import printable
@@ -93,7 +95,7 @@ def facts_of(world: tuple[bytes, ...], nodes: dict[str, tuple[bytes, ...]]) -> O
     scope = Scope(
         tuple(nodes), frozenset(link.name for link in there.links.values()), frozenset(interfaces)
     )
-    observe._conclude(seen, scope, there, inside)
+    observe._conclude(seen, look_of(scope, there, inside, inside))
     return seen
 
 
@@ -140,29 +142,34 @@ def _link(data: bytes) -> None:
             continue
 
 
+def _alone(space: Space) -> Observation:
+    """What is seen of a node that is the only one, all of it the lab's."""
+    seen = Observation()
+    own = frozenset(("a", link.name) for link in space.links.values())
+    scope = Scope(("a",), interfaces=own)
+    world = Space(routes=space.routes)
+    observe._conclude(seen, look_of(scope, world, {"a": space}, {}))
+    return seen
+
+
 def _address(data: bytes) -> None:
-    inside = inside_of.Inside(
+    inside = Space(
         {index: _LO for index in (1, 2, 3, 100, 100001)},
         [rows.decode_address(Reply(rt.NEWADDR, 0, 1, data))],
     )
-    seen = Observation()
-    observe._addresses(seen, "", inside, set(inside.links), [])
-    judge(seen)
+    judge(_alone(inside))
 
 
 _LO = rows.Link(1, rt.IFF_UP, "lo", 65536, "", 0)
 
 
 def _route(data: bytes) -> None:
-    inside = inside_of.Inside(
+    inside = Space(
         {index: _LO for index in (1, 2, 3, 100, 100001)}, [], [Reply(rt.NEWROUTE, 0, 1, data)]
     )
-    seen = Observation()
-    decoded = list(inside_of.main_routes(inside))
-    seen.facts.extend(observe._routes("a", inside, set(inside.links), decoded))
-    seen.prefixes = list(observe._prefixes(set(), list(routes.ways(inside.routes, None))))
+    seen = _alone(inside)
     for text in seen.prefixes:
-        observe._network_of(*text.split("/"))  # type: ignore[arg-type]  # only put together again
+        ip_network(text, strict=False)
     judge(seen)
 
 

@@ -21,7 +21,7 @@ from bascule.engine.prepare import machine_of
 from bascule.errors import PlanFailed
 from bascule.host.observe import observe
 from bascule.host.paths import Paths
-from bascule.host.seen import Scope
+from bascule.kernel.look import Scope
 from bascule.state import lock, store
 from helpers import as_json, bascule
 from sandbox import OWN_NETWORK, Snapshot, World, difference, require

@@ -22,13 +22,12 @@ from bascule.host.legacy import PROGRAM
 from bascule.host.netlink import Netlink
 from bascule.host.observe import observe
 from bascule.host.paths import Paths
-from bascule.host.seen import Scope
 from bascule.host.world import PrivateWorld
-from bascule.kernel.bridge import AddBridge, Bridge
-from bascule.kernel.fact import Op
+from bascule.kernel.look import Scope
+from bascule.kernel.noun import Probe
+from bascule.kernel.nouns import NOUNS
 from bascule.kernel.op import Netlink as Message
 from bascule.kernel.ruleset import FROM, TO
-from bascule.kernel.veth import AddVeth, Veth
 from bascule.plan.uplink import WITHOUT_PORTS
 from bascule.state import folder, store
 from bascule.topology.model import Assigned
@@ -167,24 +166,17 @@ def _is_fresh() -> bool:
 
 
 def _links() -> list[Finding]:
-    """Make a bridge and a veth pair, and look at flows, where we are: in a world that goes at
-    once."""
-    bridge = AddBridge(Bridge("doctor0", 1500, "02:00:00:00:00:01"), 900)
+    """Make one of each noun that a kernel may lack, and look at flows, where we are: in a world
+    that goes at once."""
     syscalls.unshare(syscalls.CLONE_NEWNET)
     descriptor = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    pair = AddVeth(
-        Veth("doctor1", "x", "doctor2", "doctor0", 1500, "02:00:00:00:00:02", "02:00:00:00:00:03"),
-        901,
-        902,
-        900,
-    )
     with Netlink() as socket:
-        return [
-            _try(socket, "bridge", bridge, descriptor),
-            _try(socket, "veth", pair, descriptor),
-            *_rules(),
-            _flows(),
+        tried = [
+            _try(socket, noun.name, noun.probe, descriptor)
+            for noun in NOUNS
+            if noun.probe is not None
         ]
+    return [*tried, *_rules(), _flows()]
 
 
 # What a lab's tables are made of, and what a kernel lacks that does not take it.
@@ -228,17 +220,18 @@ def _flows() -> Finding:
     return Finding("flows", "note", why_not, advice)
 
 
-def _try(socket: Netlink, what: str, op: Op, descriptor: int) -> Finding:
-    effect = op.effect()
-    assert isinstance(effect, Message)  # noqa: S101 (both operations are messages)
+def _try(socket: Netlink, what: str, probe: Probe, descriptor: int) -> Finding:
+    effect = probe.op().effect()
+    assert isinstance(effect, Message)  # noqa: S101 (each probe is one)
     body = effect.request.body
     if effect.fd_of:
-        body = (
-            body[: effect.fd_at] + descriptor.to_bytes(4, sys.byteorder) + body[effect.fd_at + 4 :]
-        )
+        number = descriptor.to_bytes(4, sys.byteorder)
+        body = body[: effect.fd_at] + number + body[effect.fd_at + 4 :]
     (answer,) = socket.batch([effect.request._replace(body=body)])
     if answer.errno:
-        return Finding(what, "no", os.strerror(answer.errno), f"load the module: modprobe {what}")
+        verdict: Verdict = "no" if probe.needed else "note"
+        advice = f"load the module: modprobe {probe.module}"
+        return Finding(what, verdict, os.strerror(answer.errno), advice)
     return Finding(what, "ok", "made and removed")
 
 

@@ -19,10 +19,11 @@ from bascule.host.announce import Announcement
 from bascule.host.inside import addresses
 from bascule.host.listening import listening
 from bascule.host.observe import observe
-from bascule.host.seen import Observation, Scope
+from bascule.host.seen import Observation
 from bascule.host.world import HostWorld, PrivateWorld, World
 from bascule.kernel.address import Address
 from bascule.kernel.fact import Claim, Fact, Memory, Place, only
+from bascule.kernel.look import Scope
 from bascule.kernel.op import WORLD, Indexes, Key
 from bascule.kernel.passage import Passages
 from bascule.kernel.ruleset import is_plain

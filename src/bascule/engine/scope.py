@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from bascule.engine.forwarding import memories
-from bascule.host.seen import Scope
 from bascule.kernel.fact import Fact, Sought
+from bascule.kernel.look import Scope
 from bascule.kernel.op import Indexes
 from bascule.kernel.table import table_name
 from bascule.plan.names import etc_folder, netns_link

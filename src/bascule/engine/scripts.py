@@ -7,9 +7,9 @@ from bascule.engine.forwarding import memories, of_the_world
 from bascule.engine.prepare import choose_all, machine_of, prepare, stored_topology
 from bascule.host.observe import observe
 from bascule.host.paths import Paths
-from bascule.host.seen import Scope
 from bascule.host.world import HostWorld
 from bascule.kernel.fact import Fact, Memory
+from bascule.kernel.look import Scope
 from bascule.kernel.op import Indexes
 from bascule.plan import classic, render
 from bascule.plan.desired import Machine, desired

@@ -38,7 +38,6 @@ from bascule.kernel.op import (
     WriteSysctls,
 )
 from bascule.kernel.op import Netlink as Message
-from bascule.wire import route as rt
 from bascule.wire.message import Failure, Request
 
 _FD = struct.Struct("=I")
@@ -187,10 +186,10 @@ class Hands:
             raise
         self._report.messages += len(requests)
         failed: tuple[Op, Failure] | None = None
-        for op, request, answer in zip(group, requests, answers, strict=True):
+        for op, message, answer in zip(group, messages, answers, strict=True):
             if not answer.errno:
                 acknowledged.append(op)
-            elif failed is None and answer.errno not in _GONE.get(request.kind, ()):
+            elif failed is None and answer.errno not in message.gone:
                 failed = (op, answer)
         if failed is not None:
             op, answer = failed
@@ -284,13 +283,6 @@ class Hands:
 
 # What the kernel answers where the thing to be removed has gone since it was seen: the host's end
 # of a veth pair goes a moment after the namespace of the other, an address with its link.
-_GONE = {
-    rt.DELLINK: (errno.ENODEV,),
-    rt.DELADDR: (errno.ENODEV, errno.EADDRNOTAVAIL),
-    rt.DELROUTE: (errno.ENODEV, errno.ESRCH),
-}
-
-
 def _refused(op: Op, answer: Failure) -> KernelError:
     said = os.strerror(answer.errno) + (f" ({answer.said})" if answer.said else "")
     return KernelError(op.shell()[0], answer.errno, said, op.node, _ADVICE.get(answer.errno, ""))

@@ -17,12 +17,11 @@ from contextlib import suppress
 from bascule.host import lasting, netlink
 from bascule.host.inotify import Folders, Inotify, watch
 from bascule.host.world import PrivateWorld, World
+from bascule.kernel.nouns import NOUNS
 
 _SOL_NETLINK, _ADD_MEMBERSHIP, _LISTEN_ALL_NSID = 270, 1, 8
-# RTNLGRP_LINK, _IPV4_IFADDR, _IPV4_ROUTE, _IPV6_IFADDR, _IPV6_ROUTE, _IPV4_NETCONF, _IPV6_NETCONF
-# (linux/rtnetlink.h)
-_ROUTE_GROUPS = (1, 5, 7, 9, 11, 24, 25)
-_NFTABLES_GROUPS = (7,)  # NFNLGRP_NFTABLES (linux/netfilter/nfnetlink.h)
+_ROUTE_GROUPS = tuple({group: None for noun in NOUNS for group in noun.groups})
+_NFTABLES_GROUPS = tuple({group: None for noun in NOUNS for group in noun.rules})
 _RECEIVE, _READS = 1 << 16, 256
 # seconds without a sound that end a burst; seconds after which it is answered all the same
 _QUIET, _LONGEST = 0.03, 0.25

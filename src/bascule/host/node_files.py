@@ -12,9 +12,10 @@ from posixpath import dirname
 
 from bascule.host import abilities, etc_links, files, service
 from bascule.host.paths import ETC, RUN, Paths
-from bascule.host.seen import Observation, Scope
+from bascule.host.seen import Observation
 from bascule.kernel.fact import Fact
 from bascule.kernel.file import NODE_FILES, Symlink, TextFile, UsersFolder, mended
+from bascule.kernel.look import Scope
 
 _MOST_BYTES = 1 << 24
 _STATE = "/run/bascule"

@@ -7,8 +7,6 @@ import os
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
-from functools import lru_cache
-from ipaddress import ip_interface
 
 from bascule.host import (
     adopted,
@@ -23,43 +21,23 @@ from bascule.host import (
     surroundings,
     uplink,
 )
-from bascule.host.inside import Inside, look, main_routes
+from bascule.host.inside import look
 from bascule.host.netlink import Netlink
 from bascule.host.paths import Paths
 from bascule.host.routes import Way
-from bascule.host.seen import Foreign, Observation, Scope
+from bascule.host.seen import Foreign, Observation
 from bascule.host.sysctls import read_sysctl
-from bascule.kernel.address import Address
-from bascule.kernel.bridge import (
-    AGEING,
-    DEFAULTS,
-    PROMISC,
-    STP,
-    UNKNOWN,
-    Bridge,
-    BridgeSetting,
-    Uplink,
-)
-from bascule.kernel.fact import Fact
-from bascule.kernel.link import Loopback
+from bascule.kernel.fact import Fact, only
+from bascule.kernel.look import Look, Scope, Space, look_of
 from bascule.kernel.namespace import Namespace
+from bascule.kernel.nouns import NOUNS
 from bascule.kernel.op import WORLD, Indexes
-from bascule.kernel.port import HAIRPIN, ISOLATED, PortFlag
-from bascule.kernel.route import LoopbackRoute, Route
-from bascule.kernel.stray import Stray
 from bascule.kernel.sysctl import Sysctl
 from bascule.kernel.table import FAMILY, Table
-from bascule.kernel.veth import Veth
 from bascule.names import WORLD_NETNS
-from bascule.wire import route as rt
-from bascule.wire import rows
-from bascule.wire.inet import ADDRESS_BYTES, AF_INET6
 
 _LO = 1  # LOOPBACK_IFINDEX, net/flow.h
-_PORT_FIELDS = rt.BRIDGE_PORT.numbers(ISOLATED, HAIRPIN)
-_CHANGING = "topology_change"
-_BRIDGE_FIELDS = rt.BRIDGE_INFO.numbers(STP, AGEING, _CHANGING)
-_NODE_LO = 1  # LOOPBACK_IFINDEX, net/flow.h
+_LO = 1  # LOOPBACK_IFINDEX, net/flow.h
 
 
 def observe(scope: Scope, paths: Paths) -> Observation:
@@ -78,7 +56,7 @@ def observe(scope: Scope, paths: Paths) -> Observation:
         }
         seen.facts.extend(surroundings.passing_on(WORLD, scope, interfaces))
         surroundings.forwarding(seen, scope)
-        nodes: dict[str, Inside] = {}
+        nodes: dict[str, Space] = {}
         there = {link.name for link in world.links.values()}
         doubtful = {
             node
@@ -88,12 +66,9 @@ def observe(scope: Scope, paths: Paths) -> Observation:
         }
         for name in scope.nodes:
             _enter_node(name, scope, seen, nodes, name in doubtful)
-        for name in nodes:
-            seen.facts.extend(_strays(name, nodes[name], world, scope))
-        nodes = nodes if scope.inside else {}
-    _conclude(seen, scope, world, nodes)
+    _conclude(seen, look_of(scope, world, nodes if scope.inside else {}, nodes))
     if scope.flows is not None:
-        lost = not any(isinstance(fact, Table) and FAMILY in fact.there for fact in seen.facts)
+        lost = not any(FAMILY in fact.there for fact in only(seen.facts, Table))
         seen.unfit, seen.without_flows = flows.look(scope.flows, world.routes, lost)
     node_files.look(seen, scope, paths)
     seen.facts.extend(
@@ -109,56 +84,31 @@ def observe(scope: Scope, paths: Paths) -> Observation:
     return seen
 
 
-def _with_links_by_index(scope: Scope, world: Inside) -> Scope:
+def _with_links_by_index(scope: Scope, world: Space) -> Scope:
     by_index = {link.name for index, link in world.links.items() if index in scope.indexes}
     return replace(scope, links=scope.links | by_index)
 
 
-def _conclude(seen: Observation, scope: Scope, world: Inside, nodes: dict[str, Inside]) -> None:
-    """What was dumped, as facts."""
+def _conclude(seen: Observation, found: Look) -> None:
+    """What was dumped, as facts, and what else it tells."""
+    scope, world = found.scope, found.world
+    for node, space in found.spaces:
+        seen.indexes |= {(node, link.name): link.ifindex for link in space.links.values()}
+    for noun in NOUNS:
+        seen.facts.extend(noun.read(found))
     ways = list(routes.ways(world.routes, world.tables))
-    _world_links(seen, scope, world, nodes)
-    bridges = {link.ifindex for link in world.links.values() if link.name in scope.links}
-    _addresses(seen, WORLD, world, bridges, list(main_routes(world)))
-    seen.facts.extend(_loopback_routes(scope, world))
-    seen.prefixes = list(_prefixes(bridges, ways))
+    seen.prefixes = list(_prefixes(found.own[WORLD], ways))
     seen.addresses = {address.text for address in world.addresses if address.packed}
-    own = [
-        link.mtu
-        for link in world.links.values()
-        if link.up and link.ifindex != _LO and link.ifindex not in Indexes.ALL
-    ]
-    seen.least_mtu = min(own, default=0)
+    others = [link for link in world.links.values() if link.ifindex not in Indexes.ALL]
+    real = (each.mtu for each in others if each.up and each.ifindex != _LO)
+    seen.least_mtu = min(real, default=0)
     seen.others = dict(_foreign(scope, world, ways))
     seen.ipv6 = files.is_there("/proc/sys/net/ipv6")
     seen.knows_ipv6 = seen.ipv6 or ipv6.is_known()
-    ends = {
-        link.ifindex
-        for link in world.links.values()
-        if link.name in scope.links and link.kind == "veth"
-    }
-    for name, inside in nodes.items():
-        ours = {
-            link.ifindex
-            for link in inside.links.values()
-            if (name, link.name) in scope.interfaces or link.peer in ends
-        }
-        decoded = list(main_routes(inside))
-        _addresses(seen, name, inside, ours, decoded)
-        seen.facts.extend(_routes(name, inside, ours, decoded))
-    if scope.autoconf:
-        seen.facts = [fact for fact in seen.facts if not _is_nodes_own(fact, scope)]
-
-
-def _is_nodes_own(fact: Fact, scope: Scope) -> bool:
-    if not isinstance(fact, (Address, Route)):
-        return False
-    version = 6 if ":" in (fact.address if isinstance(fact, Address) else fact.to) else 4
-    return (fact.node, fact.device, version) in scope.autoconf
 
 
 def _enter_node(
-    name: str, scope: Scope, seen: Observation, nodes: dict[str, Inside], doubtful: bool
+    name: str, scope: Scope, seen: Observation, nodes: dict[str, Space], doubtful: bool
 ) -> None:
     descriptor = namespaces.open_pin(name)
     if descriptor is None:
@@ -188,7 +138,7 @@ def _enter_node(
         os.close(descriptor)
 
 
-def _passing_on(name: str, scope: Scope, inside: Inside) -> Iterator[Fact]:
+def _passing_on(name: str, scope: Scope, inside: Space) -> Iterator[Fact]:
     interfaces = {
         link.name: index
         for index, link in inside.links.items()
@@ -232,119 +182,7 @@ def _source(descriptor: int, path: str) -> str:
     )
 
 
-def _settings(link: rows.Link) -> Iterator[BridgeSetting]:
-    """A bridge's settings that are not as the kernel makes it."""
-    found = rt.BRIDGE_INFO.decode_only(link.data, 0, _BRIDGE_FIELDS)
-    found[PROMISC] = 1 if link.flags & rt.IFF_PROMISC else 0
-    if found.pop(_CHANGING, 0):
-        found[AGEING] = UNKNOWN
-    for name, value in found.items():
-        if value != DEFAULTS[name]:
-            yield BridgeSetting(link.name, name, value)
-
-
-def _port_flags(link: rows.Link) -> Iterator[PortFlag]:
-    data = link.port if link.port_of == "bridge" else b""
-    for flag, value in rt.BRIDGE_PORT.decode_only(data, 0, _PORT_FIELDS).items():
-        if value:
-            yield PortFlag(link.name, flag)
-
-
-def _world_links(seen: Observation, scope: Scope, world: Inside, nodes: dict[str, Inside]) -> None:
-    """Bridges, and veth pairs with the other end looked up: the index of each end names the
-    other."""
-    ends = {}
-    adopted = {name for name, _source in scope.adopted}
-    for name, inside in nodes.items():
-        for link in inside.links.values():
-            seen.indexes[name, link.name] = link.ifindex
-            # whose lo is its owner's affair
-            if link.ifindex == _LO and link.up and name not in adopted:
-                seen.facts.append(Loopback(name))
-            if link.peer:
-                ends[link.peer, link.ifindex] = (name, link)
-    for link in world.links.values():
-        seen.indexes[WORLD, link.name] = link.ifindex
-        master = world.links.get(link.master)
-        if link.name in scope.uplinks and master and master.name in scope.links:
-            seen.facts.append(Uplink(link.name, master.name))
-        if link.name not in scope.links:
-            continue
-        if link.kind == "bridge":
-            seen.facts.append(Bridge(link.name, link.mtu, link.mac, link.up))
-            seen.facts.extend(_settings(link))
-        elif link.kind == "veth":
-            seen.facts.append(
-                _veth(link, master.name if master else "", ends.get((link.ifindex, link.peer)))
-            )
-            seen.facts.extend(_port_flags(link))
-
-
-def _strays(node: str, inside: Inside, world: Inside, scope: Scope) -> Iterator[Stray]:
-    """Ends in a node of pairs whose other end is not in the world. That they are the lab's the
-    other end's index tells (IFLA_LINK) or, where it has got another one in its new place, their own
-    name and MAC."""
-    ours = {(peer, mac) for _link, peer, mac in scope.cables.get(node, ())}
-    for link in inside.links.values():
-        other = world.links.get(link.peer)
-        is_apart = link.peer and (other is None or other.peer != link.ifindex)
-        if is_apart and (link.peer in scope.indexes or (link.name, link.mac) in ours):
-            yield Stray(node, link.name, link.ifindex)
-
-
-def _veth(link: rows.Link, bridge: str, end: tuple[str, rows.Link] | None) -> Veth:
-    if end is None:
-        return Veth(link.name, "", "", bridge, link.mtu, link.mac, "", link.up, False)
-    node, peer = end
-    peer_mtu = peer.mtu if peer.mtu != link.mtu else 0
-    return Veth(
-        link.name, node, peer.name, bridge, link.mtu, link.mac, peer.mac, link.up, peer.up, peer_mtu
-    )
-
-
-def _addresses(
-    seen: Observation, node: str, inside: Inside, ours: set[int], routes: list[rows.Route]
-) -> None:
-    """Addresses that somebody gave, not those that the kernel makes (link-local) or learns
-    (dynamic)."""
-    connected = {(each.oif, each.to) for each in routes if each.protocol == rt.RTPROT_KERNEL}
-    for found in inside.addresses:
-        known = found.ifindex in ours and found.family in ADDRESS_BYTES
-        if not known or not found.permanent or found.is_link_local:
-            continue
-        address, prefix, link = found.text, found.prefix, inside.links[found.ifindex]
-        # The kernel takes the routes of a link that is down, and brings them back with it.
-        routed = not link.up or (link.ifindex, _network_of(address, prefix)) in connected
-        seen.facts.append(Address(node, link.name, address, prefix, routed))
-
-
-@lru_cache(1024)
-def _network_of(address: str, prefix: int) -> str:
-    return str(ip_interface(f"{address}/{prefix}").network)
-
-
-def _routes(node: str, inside: Inside, ours: set[int], routes: list[rows.Route]) -> Iterator[Route]:
-    """Routes that a person or a program like ip(8) set; not the kernel's own, nor a routing
-    daemon's."""
-    for found in routes:
-        if found.protocol in (rt.RTPROT_BOOT, rt.RTPROT_STATIC) and found.oif in ours:
-            device = inside.links[found.oif].name
-            yield Route(node, found.to, found.via, device, found.priority)
-
-
-def _loopback_routes(scope: Scope, world: Inside) -> Iterator[LoopbackRoute]:
-    """Where ::1 is at home beside lo."""
-    for reply in world.routes:
-        head = rows.route_head(reply)
-        local = head.kind == rt.RTN_LOCAL and head.table == rt.RT_TABLE_LOCAL
-        if head.family == AF_INET6 and local:
-            found = rows.decode_route(reply, head)
-            link = world.links.get(found.oif)
-            if link is not None and link.name in scope.links and found.to == "::1/128":
-                yield LoopbackRoute(link.name)
-
-
-def _prefixes(own: set[int], ways: list[Way]) -> Iterator[str]:
+def _prefixes(own: frozenset[int], ways: list[Way]) -> Iterator[str]:
     """What the world already routes or has as an address, apart from the lab's own networks. What
     leads out is no neighbour."""
     for way in ways:
@@ -352,7 +190,7 @@ def _prefixes(own: set[int], ways: list[Way]) -> Iterator[str]:
             yield way.to
 
 
-def _foreign(scope: Scope, world: Inside, ways: list[Way]) -> Iterator[tuple[str, Foreign]]:
+def _foreign(scope: Scope, world: Space, ways: list[Way]) -> Iterator[tuple[str, Foreign]]:
     addressed = {each.ifindex for each in world.addresses if not each.text.startswith("fe80:")}
     leaving = {index: way.to for way in reversed(ways) if way.leads_out for index in way.interfaces}
     for link in world.links.values() if scope.uplinks else ():

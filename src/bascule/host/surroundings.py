@@ -10,7 +10,7 @@ from bascule.errors import KernelError
 from bascule.host import abilities, legacy, namespaces, nft
 from bascule.host import tables as lab_tables
 from bascule.host.netlink import NETFILTER, Netlink
-from bascule.host.seen import Observation, Scope
+from bascule.host.seen import Observation
 from bascule.host.sysctls import read_sysctl
 from bascule.kernel.forwarding import (
     ALL,
@@ -23,6 +23,7 @@ from bascule.kernel.forwarding import (
     Settings,
     sysctl,
 )
+from bascule.kernel.look import Scope
 from bascule.kernel.op import WORLD
 from bascule.kernel.sysctl import Sysctl
 from bascule.kernel.table import table_name

@@ -3,13 +3,19 @@ linux/if_addr.h)."""
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from ipaddress import ip_interface
 from typing import ClassVar
 
 from bascule.kernel.fact import Fact, Op, Sought
+from bascule.kernel.look import Look
+from bascule.kernel.noun import Noun
 from bascule.kernel.op import Effect, Indexes, Key, Netlink, ip
 from bascule.wire import route as rt
-from bascule.wire.inet import AF_INET6, family_of, pack_address
+from bascule.wire.inet import ADDRESS_BYTES, AF_INET6, family_of, pack_address
 from bascule.wire.message import CREATE, EXCL, Request
 
 
@@ -92,7 +98,8 @@ class ChangeAddress(Op):
         request = (
             Request(rt.NEWADDR, CREATE | EXCL, body) if self.add else Request(rt.DELADDR, 0, body)
         )
-        return Netlink(a.node, request)
+        gone = () if self.add else (errno.ENODEV, errno.EADDRNOTAVAIL)
+        return Netlink(a.node, request, gone=gone)
 
     def shell(self) -> tuple[str, ...]:
         a = self.address
@@ -111,3 +118,32 @@ class ChangeAddress(Op):
 
     def undo(self) -> Op | None:
         return ChangeAddress(self.address, self.index, not self.add)
+
+
+def _read(look: Look) -> Iterator[Fact]:
+    """Those that somebody gave, not those that the kernel makes (link-local) or learns
+    (dynamic)."""
+    for node, space in look.spaces:
+        ours = look.own[node]
+        connected = {
+            (each.oif, each.to) for each in look.routes[node] if each.protocol == rt.RTPROT_KERNEL
+        }
+        for found in space.addresses:
+            known = found.ifindex in ours and found.family in ADDRESS_BYTES
+            if not known or not found.permanent or found.is_link_local:
+                continue
+            address, prefix, link = found.text, found.prefix, space.links[found.ifindex]
+            version = 6 if found.family == AF_INET6 else 4
+            if (node, link.name, version) in look.scope.autoconf:
+                continue
+            # The kernel takes the routes of a link that is down, and brings them back with it.
+            routed = not link.up or (link.ifindex, _network_of(address, prefix)) in connected
+            yield Address(node, link.name, address, prefix, routed)
+
+
+@lru_cache(1024)
+def _network_of(address: str, prefix: int) -> str:
+    return str(ip_interface(f"{address}/{prefix}").network)
+
+
+NOUN = Noun("address", _read, groups=(5, 9))  # RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR

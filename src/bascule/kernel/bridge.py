@@ -3,14 +3,17 @@ IFLA_BR_* in linux/if_link.h)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from bascule.kernel.fact import Claim, Fact, Known, Op, Place, Sought, WorldFact, WorldOp
 from bascule.kernel.link import ChangeLink, DeleteLink, changes, differences, made_with
+from bascule.kernel.look import Look
+from bascule.kernel.noun import Noun, Probe
 from bascule.kernel.op import WORLD, Effect, Indexes, Key, Netlink, Settings, ip
 from bascule.wire import route as rt
+from bascule.wire import rows
 from bascule.wire.inet import pack_mac
 from bascule.wire.message import CREATE, EXCL, Request
 
@@ -285,3 +288,35 @@ class AddBridge(WorldOp):
 
     def undo(self) -> Op | None:
         return DeleteLink(self.index, self.bridge.name, self)
+
+
+_CHANGING = "topology_change"
+_FIELDS = rt.BRIDGE_INFO.numbers(STP, AGEING, _CHANGING)
+
+
+def _read(look: Look) -> Iterator[Fact]:
+    for link in look.world.links.values():
+        master = look.world.links.get(link.master)
+        if link.name in look.scope.uplinks and master and master.name in look.scope.links:
+            yield Uplink(link.name, master.name)
+        if link.name in look.scope.links and link.kind == "bridge":
+            yield Bridge(link.name, link.mtu, link.mac, link.up)
+            yield from _settings(link)
+
+
+def _settings(link: rows.Link) -> Iterator[BridgeSetting]:
+    """Those that are not as the kernel makes it."""
+    found = rt.BRIDGE_INFO.decode_only(link.data, 0, _FIELDS)
+    found[PROMISC] = 1 if link.flags & rt.IFF_PROMISC else 0
+    if found.pop(_CHANGING, 0):
+        found[AGEING] = UNKNOWN
+    for name, value in found.items():
+        if value != DEFAULTS[name]:
+            yield BridgeSetting(link.name, name, value)
+
+
+def _probe() -> Op:
+    return AddBridge(Bridge("doctor0", 1500, "02:00:00:00:00:01"), 900)
+
+
+NOUN = Noun("bridge", _read, groups=(1,), probe=Probe(_probe, "bridge"))  # RTNLGRP_LINK

@@ -26,6 +26,7 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from bascule.kernel.fact import Fact, Known, Memory, Op, Sought, Values
+from bascule.kernel.noun import Noun
 from bascule.kernel.op import WORLD, Effect, Indexes, Key, WriteSysctl, WriteSysctls, inside
 
 SWITCH = {4: "net.ipv4.ip_forward", 6: "net.ipv6.conf.all.forwarding"}
@@ -347,3 +348,7 @@ def way_back(version: int) -> tuple[str, ...]:
     """What turns it off on a machine that had no settings of its own before, in sh."""
     hear = (_everywhere(HEARD_ALWAYS, "1"),) if version == 6 else ()
     return (inside(WORLD, "sysctl", "-qw", f"{SWITCH[version]}=0"), *hear)
+
+
+# Read where settings can be: in the namespace itself (bascule.host.surroundings).
+NOUN = Noun("forwarding", groups=(24, 25))  # RTNLGRP_IPV4_NETCONF, RTNLGRP_IPV6_NETCONF

@@ -3,15 +3,21 @@ linux/if_link.h)."""
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import ClassVar
 
 from bascule.kernel.fact import Fact, Op, WorldOp
+from bascule.kernel.look import Look
+from bascule.kernel.noun import Noun
 from bascule.kernel.op import WORLD, Effect, Indexes, Key, Netlink, Settings, ip
 from bascule.kernel.sysctl import SetSysctl
 from bascule.wire import route as rt
 from bascule.wire.inet import pack_mac
 from bascule.wire.message import Request
+
+_LO = 1  # LOOPBACK_IFINDEX, net/flow.h
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +102,11 @@ class DeleteLink(WorldOp):
     back: Op | None = None
 
     def effect(self) -> Effect:
-        return Netlink(WORLD, Request(rt.DELLINK, 0, rt.IFINFO.pack(0, 0, self.index, 0, 0)))
+        return Netlink(
+            WORLD,
+            Request(rt.DELLINK, 0, rt.IFINFO.pack(0, 0, self.index, 0, 0)),
+            gone=(errno.ENODEV,),
+        )
 
     def shell(self) -> tuple[str, ...]:
         return (ip("", "link", "del", "dev", self.name),)
@@ -151,3 +161,14 @@ class ChangeLink(Op):
             self.old,
             (self.masters[1], self.masters[0]),
         )
+
+
+def _read(look: Look) -> Iterator[Fact]:
+    adopted = {name for name, _source in look.scope.adopted}  # whose lo is its owner's affair
+    for node, space in look.nodes.items():
+        lo = space.links.get(_LO)
+        if lo is not None and lo.up and node not in adopted:
+            yield Loopback(node)
+
+
+NOUN = Noun("lo", _read, groups=(1,))  # RTNLGRP_LINK

@@ -26,13 +26,14 @@ WORLD = ""
 
 class Netlink(NamedTuple):
     """One rtnetlink message. Where ``fd_of`` names a namespace, the 4 bytes of the body at
-    ``fd_at`` are to hold a file descriptor of it: descriptors exist only where the message is
-    sent."""
+    ``fd_at`` are to hold a file descriptor of it: descriptors exist only where the message is sent.
+    An errno of ``gone`` says that what goes has gone already."""
 
     node: str
     request: Request
     fd_at: int = 0
     fd_of: str = ""
+    gone: tuple[int, ...] = ()
 
 
 class MakeNamespace(NamedTuple):

@@ -7,9 +7,12 @@ itself by an address that is translated on the bridge.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from bascule.kernel.fact import Fact, Op, WorldFact, WorldOp
+from bascule.kernel.look import Look
+from bascule.kernel.noun import Noun
 from bascule.kernel.op import WORLD, Effect, Indexes, Key, Netlink, ip
 from bascule.wire import route as rt
 from bascule.wire.message import Request
@@ -76,3 +79,17 @@ class SetPortFlag(WorldOp):
 
     def undo(self) -> Op | None:
         return SetPortFlag(self.name, self.index, self.flag, not self.on)
+
+
+_FIELDS = rt.BRIDGE_PORT.numbers(ISOLATED, HAIRPIN)
+
+
+def _read(look: Look) -> Iterator[Fact]:
+    for link in look.world.links.values():
+        ours = link.name in look.scope.links and link.kind == "veth"
+        if ours and link.port_of == "bridge":
+            found = rt.BRIDGE_PORT.decode_only(link.port, 0, _FIELDS)
+            yield from (PortFlag(link.name, flag) for flag, value in found.items() if value)
+
+
+NOUN = Noun("port", _read, groups=(1,))  # RTNLGRP_LINK

@@ -3,13 +3,18 @@ linux/rtnetlink.h)."""
 
 from __future__ import annotations
 
+import errno
 import shlex
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
 from bascule.kernel.fact import Fact, Op, WorldFact, WorldOp
+from bascule.kernel.look import Look
+from bascule.kernel.noun import Noun
 from bascule.kernel.op import WORLD, Effect, Indexes, Key, Netlink, ip
 from bascule.wire import route as rt
+from bascule.wire import rows
 from bascule.wire.inet import AF_INET, AF_INET6, family_of, pack_address
 from bascule.wire.message import CREATE, EXCL, REPLACE, Request
 
@@ -72,6 +77,7 @@ _KINDS = {
     "replace": (rt.NEWROUTE, CREATE | REPLACE),
     "del": (rt.DELROUTE, 0),
 }
+_GONE = (errno.ENODEV, errno.ESRCH)
 _REVERSE = {"add": "del", "del": "add"}
 
 
@@ -111,7 +117,8 @@ class ChangeRoute(Op):
         values["oif"] = self.index
         if r.metric:
             values["priority"] = r.metric
-        return Netlink(r.node, Request(kind, flags, header + rt.ROUTE.encode(values)))
+        gone = _GONE if kind == rt.DELROUTE else ()
+        return Netlink(r.node, Request(kind, flags, header + rt.ROUTE.encode(values)), gone=gone)
 
     def shell(self) -> tuple[str, ...]:
         family = ("-6",) if ":" in self.route.to else ()
@@ -178,7 +185,9 @@ class ChangeLoopbackRoute(WorldOp):
         values: dict[str, object] = {"dst": pack_address(_LOOPBACK), "oif": self.index}
         if self.add:
             values["priority"] = self.index
-        return Netlink(WORLD, Request(kind, flags, header + rt.ROUTE.encode(values)))
+        gone = () if self.add else _GONE
+        request = Request(kind, flags, header + rt.ROUTE.encode(values))
+        return Netlink(WORLD, request, gone=gone)
 
     def shell(self) -> tuple[str, ...]:
         verb, device = "add" if self.add else "del", shlex.quote(self.device)
@@ -187,3 +196,31 @@ class ChangeLoopbackRoute(WorldOp):
 
     def undo(self) -> Op | None:
         return ChangeLoopbackRoute(self.device, self.index, not self.add)
+
+
+def _read(look: Look) -> Iterator[Fact]:
+    yield from _loopback(look)
+    for node, space in look.nodes.items():
+        for found in look.routes[node]:
+            # Set by a person or a program like ip(8), not by the kernel, nor by a routing daemon.
+            given = found.protocol in (rt.RTPROT_BOOT, rt.RTPROT_STATIC)
+            if given and found.oif in look.own[node]:
+                device = space.links[found.oif].name
+                version = 6 if found.family == AF_INET6 else 4
+                if (node, device, version) not in look.scope.autoconf:
+                    yield Route(node, found.to, found.via, device, found.priority)
+
+
+def _loopback(look: Look) -> Iterator[LoopbackRoute]:
+    """Where ::1 is at home beside lo."""
+    for reply in look.world.routes:
+        head = rows.route_head(reply)
+        local = head.kind == rt.RTN_LOCAL and head.table == rt.RT_TABLE_LOCAL
+        if head.family == AF_INET6 and local:
+            found = rows.decode_route(reply, head)
+            link = look.world.links.get(found.oif)
+            if link is not None and link.name in look.scope.links and found.to == "::1/128":
+                yield LoopbackRoute(link.name)
+
+
+NOUN = Noun("route", _read, groups=(7, 11))  # RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE

@@ -7,9 +7,13 @@ But the other one still is in its node; and who deletes one end deletes both.
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from bascule.kernel.fact import Fact, Op
+from bascule.kernel.look import Look
+from bascule.kernel.noun import Noun
 from bascule.kernel.op import Effect, Indexes, Key, Netlink, ip
 from bascule.wire import route as rt
 from bascule.wire.message import Request
@@ -60,7 +64,28 @@ class DropStray(Op):
     index: int
 
     def effect(self) -> Effect:
-        return Netlink(self.node, Request(rt.DELLINK, 0, rt.IFINFO.pack(0, 0, self.index, 0, 0)))
+        return Netlink(
+            self.node,
+            Request(rt.DELLINK, 0, rt.IFINFO.pack(0, 0, self.index, 0, 0)),
+            gone=(errno.ENODEV,),
+        )
 
     def shell(self) -> tuple[str, ...]:
         return (ip(self.node, "link", "del", "dev", self.name),)
+
+
+def _read(look: Look) -> Iterator[Fact]:
+    """Ends in a node of pairs whose other end is not in the world. That they are the lab's the
+    other end's index tells (IFLA_LINK) or, where it has got another one in its new place, their own
+    name and MAC."""
+    scope, world = look.scope, look.world
+    for node, space in look.glimpsed.items():
+        ours = {(peer, mac) for _link, peer, mac in scope.cables.get(node, ())}
+        for link in space.links.values():
+            other = world.links.get(link.peer)
+            is_apart = link.peer and (other is None or other.peer != link.ifindex)
+            if is_apart and (link.peer in scope.indexes or (link.name, link.mac) in ours):
+                yield Stray(node, link.name, link.ifindex)
+
+
+NOUN = Noun("stray", _read, groups=(1,))  # RTNLGRP_LINK

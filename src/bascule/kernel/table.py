@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from bascule.kernel.fact import Claim, Fact, Known, Op, WorldFact, WorldOp
+from bascule.kernel.noun import Noun
 from bascule.kernel.op import Effect, Indexes, Key, RunNft
 
 FAMILY, BRIDGE_FAMILY = "inet", "bridge"
@@ -169,3 +170,7 @@ class DeleteTable(WorldOp):
 
     def undo(self) -> Op | None:
         return SetTable(self.name, self.old) if self.old else None
+
+
+# Read over a socket of its own (bascule.host.tables).
+NOUN = Noun("table", rules=(7,))  # NFNLGRP_NFTABLES, linux/netfilter/nfnetlink.h

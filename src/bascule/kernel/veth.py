@@ -8,7 +8,7 @@ from inside: the kernel refuses it in the first (ENOTCONN).
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
@@ -20,8 +20,11 @@ from bascule.kernel.link import (
     differences,
     made_with,
 )
+from bascule.kernel.look import Look
+from bascule.kernel.noun import Noun, Probe
 from bascule.kernel.op import WORLD, Effect, Indexes, Key, Netlink, Settings, ip
 from bascule.wire import route as rt
+from bascule.wire import rows
 from bascule.wire.attributes import Table, nest, text
 from bascule.wire.inet import pack_mac
 from bascule.wire.message import CREATE, EXCL, Request
@@ -253,3 +256,35 @@ def renamed(key: str, interface: str) -> str:
     holds a dot."""
     words = key.split("/" if "/" in key else ".")
     return ("/" if "." in interface else ".").join((*words[:3], interface, *words[4:]))
+
+
+def _read(look: Look) -> Iterator[Fact]:
+    """The index of each end names the other."""
+    ends = {
+        (link.peer, link.ifindex): (node, link)
+        for node, space in look.nodes.items()
+        for link in space.links.values()
+        if link.peer
+    }
+    for link in look.world.links.values():
+        if link.name in look.scope.links and link.kind == "veth":
+            master = look.world.links.get(link.master)
+            bridge = master.name if master else ""
+            yield _pair(link, bridge, ends.get((link.ifindex, link.peer)))
+
+
+def _pair(link: rows.Link, bridge: str, end: tuple[str, rows.Link] | None) -> Veth:
+    if end is None:
+        return Veth(link.name, "", "", bridge, link.mtu, link.mac, "", link.up, False)
+    node, peer = end
+    own = peer.mtu if peer.mtu != link.mtu else 0
+    macs = (link.mac, peer.mac)
+    return Veth(link.name, node, peer.name, bridge, link.mtu, *macs, link.up, peer.up, own)
+
+
+def _probe() -> Op:
+    macs = ("02:00:00:00:00:02", "02:00:00:00:00:03")
+    return AddVeth(Veth("doctor1", "x", "doctor2", "doctor0", 1500, *macs), 901, 902, 900)
+
+
+NOUN = Noun("veth", _read, groups=(1,), probe=Probe(_probe, "veth"))  # RTNLGRP_LINK

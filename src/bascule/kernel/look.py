@@ -1,0 +1,113 @@
+"""Where a look goes, and what it finds: the dumps of each namespace, of which nouns make facts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from bascule.kernel.op import WORLD
+from bascule.kernel.passage import Passages
+from bascule.wire import route as rt
+from bascule.wire import rows
+from bascule.wire.inet import ADDRESS_BYTES
+from bascule.wire.message import Reply
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What to look at: namespaces by name; links of the world by name and by index; interfaces in
+    nodes; sysctls and files by key; every file below ``folders``, and in ``views``, a folder of
+    folders that stand for /etc; symbolic links of ours that were ``placed`` in folders of the
+    user's; our own ``table`` of rules; nodes ``adopted`` from a path; ``uplinks``, interfaces of
+    the machine; ``services`` by their prefix; ``forwarding`` of these nodes and IP versions, and
+    what goes with it unless it is as it should be (``settled``). With ``inside`` False the nodes
+    are only counted, not looked into: enough for taking them away. Not told are the addresses and
+    routes of an IP version that a node gives an interface itself (``autoconf``). ``six`` are the
+    interfaces of each node that are to have IPv6 addresses; ``cables`` its veth pairs: name in the
+    world, name and MAC in the node. A node whose cable is not there is looked into in any case.
+    ``flows`` gives what flows ought to look like; it is asked only where there are any."""
+
+    nodes: tuple[str, ...] = ()
+    links: frozenset[str] = frozenset()
+    interfaces: frozenset[tuple[str, str]] = frozenset()
+    sysctls: tuple[tuple[str, str], ...] = ()
+    files: tuple[str, ...] = ()
+    inside: bool = True
+    indexes: range = range(0)
+    folders: tuple[str, ...] = ()
+    views: str = ""
+    placed: tuple[str, ...] = ()
+    table: str = ""
+    adopted: tuple[tuple[str, str], ...] = ()
+    uplinks: frozenset[str] = frozenset()
+    services: tuple[str, ...] = ()
+    autoconf: frozenset[tuple[str, str, int]] = frozenset()
+    six: dict[str, set[str]] = field(default_factory=dict)
+    cables: dict[str, set[tuple[str, str, str]]] = field(default_factory=dict)
+    forwarding: frozenset[tuple[str, int]] = frozenset()
+    settled: frozenset[tuple[str, int, bool]] = frozenset()
+    flows: Callable[[], Passages] | None = None
+
+
+@dataclass(slots=True)
+class Space:
+    """What one namespace has. ``tables`` are those for routes that rules lead to, None for all."""
+
+    links: dict[int, rows.Link] = field(default_factory=dict)
+    addresses: list[rows.Address] = field(default_factory=list)
+    routes: list[Reply] = field(default_factory=list)
+    tables: set[int] | None = None
+    dumps: dict[int, list[Reply]] = field(default_factory=dict)  # what nouns ask for besides
+
+
+def main_routes(inside: Space) -> Iterator[rows.Route]:
+    """Unicast routes of the main table. Other families (MPLS, Phonet) have such routes too."""
+    for reply in inside.routes:
+        head = rows.route_head(reply)
+        main = head.kind == rt.RTN_UNICAST and head.table == rt.RT_TABLE_MAIN
+        if main and head.family in ADDRESS_BYTES:
+            yield rows.decode_route(reply, head)
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A whole look: the ``scope``, the ``world``, the ``nodes`` that were looked into, and those
+    that were only ``glimpsed`` at as a cable of theirs was not where it should be; the interfaces
+    that are the lab's by namespace (``own``), and the routes of the main table (``routes``)."""
+
+    scope: Scope
+    world: Space
+    nodes: Mapping[str, Space]
+    glimpsed: Mapping[str, Space]
+    own: Mapping[str, frozenset[int]]
+    routes: Mapping[str, list[rows.Route]]
+
+    @property
+    def spaces(self) -> Iterator[tuple[str, Space]]:
+        """The world, and the nodes that were looked into."""
+        yield WORLD, self.world
+        yield from self.nodes.items()
+
+    def of_ours(self) -> Iterator[tuple[str, rows.Link]]:
+        """Each interface of the lab's, with its namespace."""
+        for node, space in self.spaces:
+            yield from (
+                (node, link) for index, link in space.links.items() if index in self.own[node]
+            )
+
+
+def look_of(
+    scope: Scope, world: Space, nodes: Mapping[str, Space], glimpsed: Mapping[str, Space]
+) -> Look:
+    """The look that has found these."""
+    named = [link for link in world.links.values() if link.name in scope.links]
+    ends = {link.ifindex for link in named if link.kind == "veth"}
+    own = {WORLD: frozenset(link.ifindex for link in named)}
+    for name, space in nodes.items():
+        own[name] = frozenset(
+            link.ifindex
+            for link in space.links.values()
+            if (name, link.name) in scope.interfaces or link.peer in ends
+        )
+    routes = {name: list(main_routes(space)) for name, space in ((WORLD, world), *nodes.items())}
+    return Look(scope, world, nodes, glimpsed, own, routes)
