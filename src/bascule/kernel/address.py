@@ -4,13 +4,14 @@ linux/if_addr.h)."""
 from __future__ import annotations
 
 import errno
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from ipaddress import ip_interface
 from typing import ClassVar
 
-from bascule.kernel.fact import Fact, Op, Sought
+from bascule.kernel.fact import Beside, Fact, Op, Sought
 from bascule.kernel.look import Look
 from bascule.kernel.noun import Noun
 from bascule.kernel.op import Effect, Indexes, Key, Netlink, ip
@@ -26,6 +27,7 @@ class Address(Fact):
     nothing (RFC 4862 section 5.4). ``routed`` is False where somebody has taken away the route to
     its prefix, which the kernel made with the address and makes with nothing else."""
 
+    section: ClassVar[tuple[int, int]] = (0, 0)
     order: ClassVar[int] = 3
     disturbs: ClassVar[str] = "~-"
     moves: ClassVar[bool] = True
@@ -73,6 +75,12 @@ class Address(Fact):
         if not isinstance(old, Address) or old.prefix == self.prefix:
             return ("the route to its prefix is missing",)
         return (f"prefix length is {old.prefix}, should be {self.prefix}",)
+
+    def by_hand(self, lab: Beside) -> Iterator[str]:
+        prefix = f"ip netns exec {shlex.quote(self.node)} " if self.node else ""
+        nodad = " nodad" if ":" in self.address else ""
+        device = shlex.quote(self.device)
+        yield f"{prefix}ip a add {self.address}/{self.prefix} dev {device}{nodad}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,12 +3,32 @@ IFLA_BR_* in linux/if_link.h)."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
-from bascule.kernel.fact import Claim, Fact, Known, Op, Place, Sought, WorldFact, WorldOp
-from bascule.kernel.link import ChangeLink, DeleteLink, changes, differences, made_with
+from bascule.kernel.fact import (
+    BESIDES,
+    Beside,
+    Claim,
+    Fact,
+    Known,
+    Op,
+    Place,
+    Sought,
+    WorldFact,
+    WorldOp,
+)
+from bascule.kernel.link import (
+    ORDINARY_MTU,
+    ChangeLink,
+    DeleteLink,
+    changes,
+    differences,
+    made_with,
+    settings_by_hand,
+)
 from bascule.kernel.look import Look
 from bascule.kernel.noun import Noun, Probe
 from bascule.kernel.op import WORLD, Effect, Indexes, Key, Netlink, Settings, ip
@@ -168,16 +188,13 @@ class Uplink(WorldFact):
 _BRIDGE = {"kind": "bridge"}
 
 
-_ORDINARY_MTU = 1500
-
-
 @dataclass(frozen=True, slots=True)
 class Bridge(WorldFact):
     """A bridge in the world. ``settings`` are sysctls that it is made with; whoever changes them
     later has his reasons."""
 
     late: ClassVar[bool] = True
-    section: ClassVar[int] = 2
+    section: ClassVar[tuple[int, int]] = (2, 0)
     order: ClassVar[int] = 1
     disturbs: ClassVar[str] = "~"
     moves: ClassVar[bool] = True
@@ -220,7 +237,7 @@ class Bridge(WorldFact):
     def create(self, indexes: Indexes) -> tuple[Op, ...]:
         index = indexes.renew(WORLD, self.name)
         ops: list[Op] = [AddBridge(replace(self, up=self.up and not self.settings), index)]
-        if self.mtu != _ORDINARY_MTU:
+        if self.mtu != ORDINARY_MTU:
             # Set once more, it counts as the user's wish: the kernel no longer adapts it to the
             # ports (br_mtu_auto_adjust).
             ops.append(ChangeLink(WORLD, self.name, index, "mtu", self.mtu, self.mtu))
@@ -244,6 +261,20 @@ class Bridge(WorldFact):
 
     def differences(self, old: Fact) -> tuple[str, ...]:
         return differences(self, old)
+
+    def by_hand(self, lab: Beside) -> Iterator[str]:
+        name = shlex.quote(self.name)
+        yield f"brctl addbr {name}"
+        yield from settings_by_hand(WORLD, self.settings)
+        yield f"ip link set dev {name} address {self.mac}  {BESIDES} a MAC that stays"
+        if self.mtu != ORDINARY_MTU:
+            yield f"ip link set dev {name} mtu {self.mtu}"
+        yield from lab.lines(WORLD, self.name)
+        yield f"ip link set dev {name} up"
+
+    def away_by_hand(self) -> Iterator[str]:
+        name = shlex.quote(self.name)
+        yield from (f"ip link set dev {name} down", f"brctl delbr {name}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,7 +60,9 @@ class Fact:
     __slots__ = ()
 
     late: ClassVar[bool] = False  # it goes after all that is new has come: it may hold that
-    section: ClassVar[int] = 5  # of a script in the classic spelling (:mod:`bascule.plan.classic`)
+    # Of a script in the classic spelling (:mod:`bascule.plan.classic`): which part, and what of it
+    # comes first. In part 0 is what is written with its interface.
+    section: ClassVar[tuple[int, int]] = (5, 0)
     order: ClassVar[int] = 9  # on the way back of a failed run: what holds things comes before them
     # The signs of changes with which the kernel may take something else along.
     disturbs: ClassVar[str] = ""
@@ -191,10 +193,16 @@ class Fact:
         """What a script for the way back has to say of it."""
         return iter(())
 
-    def by_hand(self, on: Mapping[Place, list[Fact]]) -> Iterator[str]:
-        """The lines that a person writes for it. ``on``: the facts at each interface."""
+    def by_hand(self, lab: Beside) -> Iterator[str]:
+        """The lines that a person writes for it."""
         for op in self.create(Indexes()):
             yield from op.shell()
+
+    def away_by_hand(self) -> Iterator[str]:
+        """And for the way back; none for what goes with something else."""
+        if not self.within:
+            for op in self.remove(Indexes()):
+                yield from op.shell()
 
     def shown(self) -> str:
         """What `show` says of it at its interface; empty for what is shown otherwise."""
@@ -242,6 +250,22 @@ class Sought:
     six: dict[str, set[str]] = field(default_factory=dict)
     cables: dict[str, set[tuple[str, str, str]]] = field(default_factory=dict)
     forwarding: set[tuple[str, int, bool]] = field(default_factory=set)
+
+
+class Beside(NamedTuple):
+    """What a person keeps in mind who writes a fact's lines: the facts ``at`` each interface, and
+    how many ``interfaces`` each node has."""
+
+    at: Mapping[Place, Sequence[Fact]]
+    interfaces: Mapping[str, int]
+
+    def lines(self, *place: str) -> Iterator[str]:
+        """Those of what is at this interface."""
+        for fact in self.at.get((place[0], place[1]), ()):
+            yield from fact.by_hand(self)
+
+
+BESIDES = "# bascule:"  # what it does beyond what people do
 
 
 class Claim(NamedTuple):

@@ -4,11 +4,12 @@ linux/if_link.h)."""
 from __future__ import annotations
 
 import errno
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import ClassVar
 
-from bascule.kernel.fact import Fact, Op, WorldOp
+from bascule.kernel.fact import BESIDES, Beside, Fact, Op, WorldOp
 from bascule.kernel.look import Look
 from bascule.kernel.noun import Noun
 from bascule.kernel.op import WORLD, Effect, Indexes, Key, Netlink, Settings, ip
@@ -18,13 +19,14 @@ from bascule.wire.inet import pack_mac
 from bascule.wire.message import Request
 
 _LO = 1  # LOOPBACK_IFINDEX, net/flow.h
+ORDINARY_MTU = 1500
 
 
 @dataclass(frozen=True, slots=True)
 class Loopback(Fact):
     """``lo`` of a node is up: without it a node can't reach its own addresses."""
 
-    section: ClassVar[int] = 1
+    section: ClassVar[tuple[int, int]] = (1, 1)
     disturbs: ClassVar[str] = "~"
 
     node: str
@@ -52,6 +54,29 @@ class Loopback(Fact):
 
     def differences(self, old: Fact) -> tuple[str, ...]:
         return differences(self, old)
+
+    def by_hand(self, lab: Beside) -> Iterator[str]:
+        name = shlex.quote(self.node)
+        yield f"ip netns exec {name} ip link set lo up  {BESIDES} a node reaches its own addresses"
+
+
+_WHY = {
+    ("accept_ra", "0"): "nobody announces himself as its router",
+    ("accept_ra", "2"): (
+        "its router is the one that announces itself, also where it passes packets on"
+    ),
+    ("accept_redirects", "0"): "nobody tells it another way",
+    ("accept_dad", "0"): "no waiting for IPv6: each address is given once",
+}
+
+
+def settings_by_hand(node: str, settings: Settings) -> Iterator[str]:
+    """The lines that a person writes for what a link is made with, each with its reason."""
+    for key, value in settings:
+        why = next(
+            text for (word, meant), text in _WHY.items() if key.endswith(word) and value == meant
+        )
+        yield from (f"{line}  {BESIDES} {why}" for line in SetSysctl(node, key, value, "").shell())
 
 
 def made_with(node: str, settings: Settings, fresh: bool = True) -> tuple[Op, ...]:

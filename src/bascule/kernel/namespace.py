@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
-from bascule.kernel.fact import Claim, Fact, Op, Sought, WorldOp
+from bascule.kernel.fact import BESIDES, Beside, Claim, Fact, Op, Sought, WorldOp
 from bascule.kernel.op import (
     DropNamespace,
     Effect,
@@ -28,7 +29,7 @@ class Namespace(Fact):
     has his reasons."""
 
     late: ClassVar[bool] = True
-    section: ClassVar[int] = 1
+    section: ClassVar[tuple[int, int]] = (1, 0)
     order: ClassVar[int] = 0
     carries_flows: ClassVar[bool] = True
 
@@ -93,6 +94,14 @@ class Namespace(Fact):
         if isinstance(old, Namespace) and old.source != self.source:
             return (f"is {old.source or 'a namespace of the lab'}",)
         return ("the pin is there, the namespace is not",)
+
+    def by_hand(self, lab: Beside) -> Iterator[str]:
+        made, *settings = (line for op in self.create(Indexes()) for line in op.shell())
+        yield made
+        yield from (f"{line}  {BESIDES} nobody tells it another way" for line in settings)
+
+    def away_by_hand(self) -> Iterator[str]:
+        yield f"ip netns del {shlex.quote(self.name)}"
 
 
 @dataclass(frozen=True, slots=True)

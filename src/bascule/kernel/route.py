@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from bascule.kernel.fact import Fact, Op, WorldFact, WorldOp
+from bascule.kernel.fact import Beside, Fact, Op, WorldFact, WorldOp
 from bascule.kernel.look import Look
 from bascule.kernel.noun import Noun
 from bascule.kernel.op import WORLD, Effect, Indexes, Key, Netlink, ip
@@ -27,7 +27,7 @@ class Route(Fact):
     (IP6_RT_PRIO_USER).
     """
 
-    section: ClassVar[int] = 4
+    section: ClassVar[tuple[int, int]] = (4, 0)
     order: ClassVar[int] = 4
     disturbs: ClassVar[str] = "~-"
 
@@ -70,6 +70,15 @@ class Route(Fact):
 
     def differences(self, old: Fact) -> tuple[str, ...]:
         return (f"is {' '.join(old.words())}",) if isinstance(old, Route) else ()
+
+    def by_hand(self, lab: Beside) -> Iterator[str]:
+        words = list(self.words())
+        if self.via and lab.interfaces.get(self.node, 0) < 2:
+            # By hand one leaves the device to the kernel, which finds it by the next hop.
+            at = words.index("dev")
+            del words[at : at + 2]
+        six = " -6" if ":" in self.to else ""
+        yield f"ip netns exec {shlex.quote(self.node)} ip{six} route add {shlex.join(words)}"
 
 
 _KINDS = {

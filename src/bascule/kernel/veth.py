@@ -7,18 +7,21 @@ from inside: the kernel refuses it in the first (ENOTCONN).
 
 from __future__ import annotations
 
+import shlex
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
-from bascule.kernel.fact import Claim, Fact, Known, Op, Place, Sought, WorldOp
+from bascule.kernel.fact import BESIDES, Beside, Claim, Fact, Known, Op, Place, Sought, WorldOp
 from bascule.kernel.link import (
+    ORDINARY_MTU,
     ChangeLink,
     DeleteLink,
     changes,
     differences,
     made_with,
+    settings_by_hand,
 )
 from bascule.kernel.look import Look
 from bascule.kernel.noun import Noun, Probe
@@ -44,7 +47,7 @@ class Veth(Fact):
     """A veth pair: ``name`` in the world, a port of ``bridge``; ``peer`` in ``node``, made with
     these sysctls."""
 
-    section: ClassVar[int] = 3
+    section: ClassVar[tuple[int, int]] = (3, 0)
     order: ClassVar[int] = 2
     disturbs: ClassVar[str] = "~"
     moves: ClassVar[bool] = True
@@ -184,6 +187,22 @@ class Veth(Fact):
 
     def differences(self, old: Fact) -> tuple[str, ...]:
         return differences(self, old)
+
+    def by_hand(self, lab: Beside) -> Iterator[str]:
+        host, peer, node = (shlex.quote(name) for name in (self.name, self.peer, self.node))
+        yield f"ip link add {host} type veth peer name {peer}"
+        yield f"ip link set dev {host} address {self.mac}  {BESIDES} a MAC that stays"
+        yield f"ip link set dev {peer} address {self.peer_mac}  {BESIDES} a MAC that stays"
+        if self.mtu != ORDINARY_MTU:
+            yield from (f"ip link set dev {name} mtu {self.mtu}" for name in (host, peer))
+        if self.bridge:
+            yield f"brctl addif {shlex.quote(self.bridge)} {host}"
+        yield f"ip link set {host} up"
+        yield from lab.lines(WORLD, self.name)
+        yield f"ip link set {peer} netns {node}"
+        yield from settings_by_hand(self.node, self.settings)
+        yield f"ip netns exec {node} ip link set {peer} up"
+        yield from lab.lines(self.node, self.peer)
 
 
 @dataclass(frozen=True, slots=True)
