@@ -17,7 +17,7 @@ _LINKS = Request(
     + rt.LINK.encode({"ext_mask": rt.RTEXT_FILTER_SKIP_STATS}),
 )
 _ADDRESSES = Request(rt.GETADDR, 0, rt.IFADDR.pack(AF_UNSPEC, 0, 0, 0, 0))
-_OTHERS = [request for noun in NOUNS for request in noun.dumps]
+_OTHERS = [dump for noun in NOUNS for dump in noun.dumps]
 _ROUTES = Request(rt.GETROUTE, 0, rt.RTMSG.pack(AF_UNSPEC, 0, 0, 0, 0, 0, 0, 0, 0))
 
 
@@ -42,6 +42,7 @@ def look(socket: Netlink, whole: bool = False) -> Space:
         inside.links[link.ifindex] = link
     inside.addresses = [rows.decode_address(reply) for reply in socket.dump(_ADDRESSES)]
     inside.routes = socket.dump(_ROUTES)
-    for request in _OTHERS:
-        inside.dumps[request.kind] = socket.dump(request)
+    for request, is_needed in _OTHERS:
+        if is_needed(inside):
+            inside.dumps[request.kind] = socket.dump(request)
     return inside

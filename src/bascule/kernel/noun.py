@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from bascule.kernel.fact import Fact, Op
-from bascule.kernel.look import Look
+from bascule.kernel.look import Look, Space
 from bascule.wire.message import Request
 
 
@@ -21,6 +21,14 @@ class Probe(NamedTuple):
     needed: bool = True
 
 
+class Dump(NamedTuple):
+    """What has to be asked in a namespace, where its links tell that there is something
+    (``when``)."""
+
+    request: Request
+    when: Callable[[Space], bool] = lambda _space: True
+
+
 class Noun(NamedTuple):
     """``read`` makes facts of what was dumped, ``dumps`` are what has to be asked in each namespace
     beside links, addresses and routes; ``groups`` of notifications tell of it (RTNLGRP_* of
@@ -28,7 +36,7 @@ class Noun(NamedTuple):
 
     name: str
     read: Callable[[Look], Iterator[Fact]] = lambda _look: iter(())
-    dumps: tuple[Request, ...] = ()
+    dumps: tuple[Dump, ...] = ()
     groups: tuple[int, ...] = ()
     rules: tuple[int, ...] = ()
     probe: Probe | None = None

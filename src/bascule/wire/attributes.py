@@ -22,6 +22,7 @@ _U8 = struct.Struct("=B")
 _U16 = struct.Struct("=H")
 _U32 = struct.Struct("=I")
 _I32 = struct.Struct("=i")
+_U64 = struct.Struct("=Q")
 _BE16 = struct.Struct(">H")
 _BE32 = struct.Struct(">I")
 _TYPE_MASK = 0x3FFF  # NLA_TYPE_MASK: without NLA_F_NESTED (0x8000) and NLA_F_NET_BYTEORDER (0x4000)
@@ -73,6 +74,8 @@ u8, u16, u32, i32, be16, be32 = (
 )
 text = Codec(lambda value: value.encode() + b"\0", _decode_text)
 raw = Codec(bytes, bytes)
+nested_raw = Codec(bytes, bytes, nested=True)  # attributes that are read later, or never
+u64 = _number(_U64)
 
 
 class Row(NamedTuple):

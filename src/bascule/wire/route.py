@@ -8,7 +8,17 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-from bascule.wire.attributes import Table, WireError, i32, nest, raw, text, u8, u32, unpack_from
+from bascule.wire.attributes import (
+    Table,
+    WireError,
+    i32,
+    nest,
+    raw,
+    text,
+    u8,
+    u32,
+    unpack_from,
+)
 
 NEWLINK, DELLINK, GETLINK, SETLINK = 16, 17, 18, 19
 NEWADDR, DELADDR, GETADDR = 20, 21, 22
@@ -33,6 +43,7 @@ _NEXT_HOP = struct.Struct("=HBBi")
 # struct ndmsg { __u8 family, pad1; __u16 pad2; __s32 ifindex; __u16 state; __u8 flags, type; }
 NDMSG = struct.Struct("=BxxxiHBB")
 
+
 IFF_UP, IFF_PROMISC = 0x1, 0x100
 IFA_F_NODAD, IFA_F_PERMANENT = 0x02, 0x80
 RT_TABLE_LOCAL = 255
@@ -52,6 +63,7 @@ LINK = Table(
     ifname=(3, text),
     mtu=(4, u32),
     link=(5, u32),
+    qdisc=(6, text),
     master=(10, u32),
     linkinfo=(18, nest(LINK_INFO)),
     net_ns_fd=(28, u32),

@@ -14,8 +14,8 @@ from bascule.wire.attributes import unpack_from
 from bascule.wire.inet import ADDRESS_BYTES, AF_INET6, unpack_address, unpack_mac, unpack_prefix
 from bascule.wire.message import Reply
 
-_LINK = rt.LINK.numbers("ifname", "mtu", "address", "link", "master", "linkinfo")
-_END = rt.LINK.numbers("ifname", "mtu", "address", "link")
+_LINK = rt.LINK.numbers("ifname", "mtu", "address", "link", "qdisc", "master", "linkinfo")
+_END = rt.LINK.numbers("ifname", "mtu", "address", "link", "qdisc")
 _ADDRESS = rt.ADDRESS.numbers("address", "local", "flags")
 _ROUTE = rt.ROUTE.numbers("dst", "oif", "gateway", "priority", "multipath", "table")
 _RULE = rt.RULE.numbers("table", "l3mdev")
@@ -32,9 +32,9 @@ class LinkHead(NamedTuple):
 
 
 class Link(NamedTuple):
-    """An interface. ``peer`` is the index of the other end (IFLA_LINK), ``master`` that of what it
-    is a port of; ``data`` are the attributes of its ``kind``, ``port`` those that its master gives
-    it, which is of the kind ``port_of``."""
+    """An interface. ``peer`` is the index of the other end (IFLA_LINK), ``qdisc`` the kind of its
+    root qdisc, ``master`` the index of what it is a port of; ``data`` are the attributes of its
+    ``kind``, ``port`` those that its master gives it, which is of the kind ``port_of``."""
 
     ifindex: int
     flags: int
@@ -42,6 +42,7 @@ class Link(NamedTuple):
     mtu: int
     mac: str
     peer: int
+    qdisc: str = ""
     master: int = 0
     kind: str = ""
     data: bytes = b""
@@ -151,10 +152,11 @@ def decode_end(reply: Reply) -> Link:
     return Link(*_common(head, rt.LINK.decode_only(reply.body, rt.IFINFO.size, _END)))
 
 
-def _common(head: LinkHead, found: dict[str, Any]) -> tuple[int, int, str, int, str, int]:
+def _common(head: LinkHead, found: dict[str, Any]) -> tuple[int, int, str, int, str, int, str]:
     name, mtu = found.get("ifname", ""), found.get("mtu", 0)
     mac = unpack_mac(found.get("address", b""))
-    return head.ifindex, head.flags, name, mtu, mac, found.get("link", 0)
+    ends = found.get("link", 0), found.get("qdisc", "")
+    return head.ifindex, head.flags, name, mtu, mac, *ends
 
 
 def decode_address(reply: Reply) -> Address:
