@@ -256,18 +256,22 @@ class Lab:
         kill: bool = False,
     ) -> Outcome:
         """Change the lab that is up (or an empty one) by a pure function of its topology, and make
-        that so. What runs in nodes that go is treated as by :meth:`down`."""
+        that so. Only what changes is looked at: other drift stays for :meth:`up`. What runs in
+        nodes that go is treated as by :meth:`down`."""
 
         def edited(current: Assigned | None) -> Topology:
             return change(current if current is not None else Topology(self.name))
 
-        outcome = run.apply(self.name, edited, self._options("change", wait, kill), listener)
+        outcome = run.apply(self.name, edited, self._options("change", wait, kill, True), listener)
         if outcome.lab is not None:
             self.topology = outcome.lab
         return outcome
 
-    def _options(self, command: str, wait: bool = True, kill: bool = False) -> Options:
-        return Options(self.world, wait, f"bascule {command}", self.source, kill, self._named)
+    def _options(
+        self, command: str, wait: bool = True, kill: bool = False, partial: bool = False
+    ) -> Options:
+        named, command = self._named, f"bascule {command}"
+        return Options(self.world, wait, command, self.source, kill, named, partial=partial)
 
     def __enter__(self) -> Lab:
         """Build it for this program alone: another one that wants it is refused. What was left by a

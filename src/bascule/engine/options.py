@@ -15,7 +15,8 @@ from bascule.topology.model import Assigned
 class Options:
     """How to run: ``world`` None takes what the lab has or the user's default; ``source`` is the
     file's path; ``kill`` ends the processes in namespaces that go. A lab that was ``named`` beside
-    its file is meant, whichever file it was of. With ``hold`` it is the program's own."""
+    its file is meant, whichever file it was of. With ``hold`` it is the program's own. A
+    ``partial`` run looks only at what it changes."""
 
     world: str | None = None
     wait: bool = True
@@ -24,6 +25,7 @@ class Options:
     kill: bool = False
     named: bool = False
     hold: lock.Hold | None = None
+    partial: bool = False
 
 
 @dataclass(slots=True)

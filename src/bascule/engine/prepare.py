@@ -46,13 +46,15 @@ from bascule.topology.ports import Taken, publish
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """A plan with what it was made from. ``want`` are the facts of the lab once the plan is carried
-    out, ``have`` those now."""
+    out, ``have`` those now. With a ``part`` that is so of these nodes only, and nobody has looked
+    at the others."""
 
     lab: Assigned | None
     plan: Plan
     want: list[Fact]
     seen: Observation = field(default_factory=Observation)
     have: list[Fact] = field(default_factory=list)
+    part: frozenset[str] | None = None
 
 
 def stored_topology(record: Record | None) -> Assigned | None:
@@ -139,12 +141,13 @@ def prepare(
     world: World | None,
     indexes: Indexes,
     others: Claims,
+    part: frozenset[str] | None = None,
 ) -> Prepared:
     """The plan from what the world has to ``lab`` (None: to nothing). ``current`` is the topology
     of the newest record; ``others`` is what the other labs of the world have. Raises
     :class:`Conflict` where something that bascule did not make is in the way."""
     listing = _listing(world) if lab is not None else None  # who takes away does not come back
-    found = _compare(name, lab, stored, current, world, indexes, others, listing)
+    found = _compare(name, lab, stored, current, world, indexes, others, listing, part)
     refuse_impossible(lab, current, found.want, found.seen, others.owners)
     clashes = owner.conflicts(
         found.want, found.own, found.foreign, found.seen.indexes, others.owners
@@ -160,6 +163,7 @@ def prepare(
         found.want,
         found.seen,
         found.own,
+        part,
     )
 
 
@@ -183,7 +187,15 @@ def look_again(
     """What is there now of what ``before`` was made from."""
     assert before.lab is not None  # noqa: S101 (taking away is not undone)
     found = _compare(
-        before.lab.name, before.lab, stored, current, world, indexes, others, _listing(world)
+        before.lab.name,
+        before.lab,
+        stored,
+        current,
+        world,
+        indexes,
+        others,
+        _listing(world),
+        before.part,
     )
     return found.own
 
@@ -215,20 +227,22 @@ def _compare(
     indexes: Indexes,
     others: Claims,
     listing: Callable[[str, tuple[str, ...]], str] | None = None,
+    part: frozenset[str] | None = None,
 ) -> _Compared:
-    """``listing``: who says how a table of rules that others have changed can be made again."""
-    before = places(current) if current is not None else []
+    """``listing``: who says how a table of rules that others have changed can be made again;
+    ``part``: the nodes that are looked at."""
+    before = places(current, Costly(current, part)) if current is not None else []
     # A change that was killed: both states count.
     older = stored_topology(stored.record) if stored.journal is not None else None
-    before += places(older) if older is not None else []
-    made = Costly(lab) if lab is not None else None
+    before += places(older, Costly(older, part)) if older is not None else []
+    made = Costly(lab, part) if lab is not None else None
     first = places(lab, made) if lab is not None else []
     private = isinstance(world, PrivateWorld)
     said = cache(lambda: passages(lab, (current, older, *_killed(stored)), private, indexes.range))
     flows = None if private and lab is None else said
     seen = Observation()
     if world is not None:
-        scope = whole_scope(name, before, first, stored, indexes, lab is not None)
+        scope = whole_scope(name, before, first, stored, indexes, lab is not None, part is not None)
         seen = world.call(observe, replace(scope, flows=flows), world.paths)
     _look_outside(seen, world)
     for (node, interface), index in seen.indexes.items():

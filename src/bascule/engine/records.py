@@ -80,10 +80,14 @@ def keeper_of(started: Starting) -> Keeper:
 
 
 def present(prepared: Prepared, stored: Stored) -> dict[str, int]:
-    """The namespaces that stay, with the cookies they have."""
+    """The namespaces that stay, with the cookies they have, or had where nobody has looked."""
     wanted = [fact.name for fact in only(prepared.want, Namespace)]
     seen = {fact.name: fact.cookie for fact in only(prepared.seen.facts, Namespace)}
-    return {name: seen[name] for name in wanted if name in seen and name in stored.namespaces}
+    found = {name: seen[name] for name in wanted if name in seen and name in stored.namespaces}
+    if prepared.part is not None and prepared.lab is not None:
+        others = {node.name for node in prepared.lab.nodes} - prepared.part
+        found |= {name: cookie for name, cookie in stored.namespaces.items() if name in others}
+    return found
 
 
 def made(plan: Plan) -> dict[str, int]:

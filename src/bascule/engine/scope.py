@@ -22,20 +22,22 @@ def whole_scope(
     stored: Stored,
     indexes: Indexes,
     inside: bool,
+    partial: bool = False,
 ) -> Scope:
-    """What the facts name, and whatever else is the lab's: several killed runs, one after the
-    other, leave things that the newest journal's topology does not name. Links tell by their index,
-    namespaces are noted, files have a folder of the lab's own."""
+    """What the facts name, and, unless the look is ``partial``, whatever else is the lab's: several
+    killed runs, one after the other, leave things that the newest journal's topology does not name.
+    Links tell by their index, namespaces are noted, files have a folder of the lab's own."""
     scope = replace(scope_of([*before, *wanted], inside), table=table_name(name))
-    nodes = tuple(dict.fromkeys((*scope.nodes, *stored.namespaces)))
-    links = (netns_link(node) for node in stored.namespaces)
+    noted = () if partial else tuple(stored.namespaces)
+    nodes = tuple(dict.fromkeys((*scope.nodes, *noted)))
+    links = (netns_link(node) for node in noted)
     files = tuple(dict.fromkeys((*scope.files, *links)))
     needed = _sought(wanted).forwarding
     return replace(
         scope,
         nodes=nodes,
         files=files,
-        indexes=indexes.range,
+        indexes=range(0) if partial else indexes.range,
         folders=(servers_folder(name),),
         views=etc_folder(name),
         placed=stored.placed,

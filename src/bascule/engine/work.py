@@ -17,6 +17,7 @@ from bascule.engine import forwarding, keeping, origin, records, worlds
 from bascule.engine import known as known_labs
 from bascule.engine.forecast import refuse_incapable
 from bascule.engine.options import Listener, Options, Outcome
+from bascule.engine.part import part_of
 from bascule.engine.prepare import (
     Prepared,
     choose_all,
@@ -76,6 +77,7 @@ class Work:
         self.begun = self.done = False  # the plan, in a world that outlives a failure
         self.tried: Assigned | None = None
         self.remarks: tuple[str, ...] = ()
+        self.part: frozenset[str] | None = None
 
     def make(self, asked: Topology, current: Assigned | None) -> Outcome:
         """Up, and every change of a lab that stays."""
@@ -83,7 +85,8 @@ class Work:
         with self._world() as (world, started), ExitStack() as held:
             target, record, indexes, others = self._claim(asked, current, world, started, held)
             try:
-                prepared = prepare(self.name, target, self.stored, current, world, indexes, others)
+                self.part = self._part(target, current, started)
+                prepared = self._prepare(target, self.stored, current, world, indexes, others)
                 self.prepared, self.others = prepared, others
                 self.heard.planned(prepared.plan)
                 noted = keeping.note_links(self.name, self.kind, prepared.want)
@@ -113,13 +116,33 @@ class Work:
             remarks = (*self.remarks, *noted, *keeping.keep(record), *unnoted)
             return Outcome(prepared.plan, report, target, self.kind, remarks)
 
+    def _prepare(
+        self,
+        target: Assigned,
+        stored: Stored,
+        current: Assigned | None,
+        world: World,
+        indexes: Indexes,
+        others: claims_of.Claims,
+    ) -> Prepared:
+        return prepare(self.name, target, stored, current, world, indexes, others, self.part)
+
+    def _part(
+        self, target: Assigned, current: Assigned | None, started: Starting | None
+    ) -> frozenset[str] | None:
+        """What to look at; all after a run that was killed, and in a world that is new."""
+        if current is None or started is not None or self.stored.journal is not None:
+            return None
+        return part_of(current, target) if self.options.partial else None
+
     def _begin(self, record: Record, prepared: Prepared) -> tuple[Record, tuple[str, ...]]:
         """Write the journal. Returns the record that is to be, and what could not be noted."""
         stays = records.present(prepared, self.stored)
+        kept = self.stored.placed if prepared.part is not None else ()
         record = dataclasses.replace(
             record,
             namespaces={**stays, **records.made(prepared.plan)},
-            placed=placed_links(prepared.want),
+            placed=sorted({*kept, *placed_links(prepared.want)}),
         )
         known = {**self.stored.namespaces, **record.namespaces}
         placed = sorted({*self.stored.placed, *record.placed})
@@ -170,9 +193,8 @@ class Work:
         (fib_frontend.c, devinet.c)."""
         for _pass in range(_PASSES):
             stored = Stored(records.finished(record, report), None)
-            again = prepare(
-                self.name, target, stored, target, world, Indexes.of_range(indexes.range), others
-            )
+            fresh = Indexes.of_range(indexes.range)
+            again = self._prepare(target, stored, target, world, fresh, others)
             if not again.plan:
                 return
             self.heard.planned(again.plan)

@@ -7,7 +7,7 @@ spans nodes.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 from bascule.kernel.address import Address
@@ -73,10 +73,11 @@ class Machine:
 
 class Costly:
     """The facts of a lab that take time, which are the same for most machines: those of its nodes,
-    and its rules. They are made once for all that ask."""
+    and its rules. They are made once for all that ask. With a ``part`` only for these nodes."""
 
-    def __init__(self, lab: Assigned) -> None:
+    def __init__(self, lab: Assigned, part: Collection[str] | None = None) -> None:
         self._lab = lab
+        self.part = part
         self._networks = {network.name: network for network in lab.networks}
         self._made: dict[tuple[bool, ...], list[Fact]] = {}
         self._rules: dict[Surroundings, list[Fact]] = {}
@@ -91,7 +92,10 @@ class Costly:
         """On this machine."""
         key = machine.ipv6, machine.bridged, machine.settable  # all that they depend on
         if key not in self._made:
-            rows = (_node(self._lab, node, self._networks, machine) for node in self._lab.nodes)
+            part = self._lab.nodes
+            if self.part is not None:
+                part = tuple(node for node in part if node.name in self.part)
+            rows = (_node(self._lab, node, self._networks, machine) for node in part)
             self._made[key] = [fact for row in rows for fact in row]
         return self._made[key]
 
@@ -118,9 +122,8 @@ def desired(
         facts.extend(made.rules(around) if texts else outline(lab))
     facts.extend(passage(lab))
     facts.extend(made.nodes(machine))
-    facts.extend(
-        names(lab, machine.dnsmasq, machine.resolvers, machine.alone, machine.upstream, machine.etc)
-    )
+    servers = (machine.dnsmasq, machine.resolvers, machine.alone, machine.upstream)
+    facts.extend(names(lab, *servers, machine.etc, made.part))
     facts.extend(_accepted(lab, machine))
     if machine.private and machine.pasta:
         asks = any(
