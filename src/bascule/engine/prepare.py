@@ -163,7 +163,7 @@ def prepare(
         found.want,
         found.seen,
         found.own,
-        part,
+        found.part,
     )
 
 
@@ -216,6 +216,7 @@ class _Compared:
     known: set[Key]
     seen: Observation
     passages: Callable[[], Passages] | None
+    part: frozenset[str] | None = None
 
 
 def _compare(
@@ -244,6 +245,9 @@ def _compare(
     if world is not None:
         scope = whole_scope(name, before, first, stored, indexes, lab is not None, part is not None)
         seen = world.call(observe, replace(scope, flows=flows), world.paths)
+    if part is not None and seen.users:
+        # Several nodes may have one folder of the user's, and what is ours in it is of all of them.
+        return _compare(name, lab, stored, current, world, indexes, others, listing)
     _look_outside(seen, world)
     for (node, interface), index in seen.indexes.items():
         indexes.learn(node, interface, index)
@@ -256,7 +260,7 @@ def _compare(
     own, foreign = owner.split(claim, facts)
     if lab is not None:
         want, own = filed.with_modes(want, own, seen.modes)
-    return _Compared(want, own, foreign, set(known.before), seen, flows)
+    return _Compared(want, own, foreign, set(known.before), seen, flows, part)
 
 
 def _killed(stored: Stored) -> list[Assigned]:
