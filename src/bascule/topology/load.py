@@ -26,7 +26,7 @@ MAX_ATTACHMENTS = 200_000
 
 
 def load_text(text: bytes, filename: str, default_name: str = "") -> Topology:
-    """The checked topology of a lab file: YAML, or JSON or TOML by the suffix of ``filename``.
+    """The checked topology of a lab file: YAML, and so JSON.
 
     ``default_name`` is the lab's name where the file gives none. Raises :class:`TopologyError` with
     all mistakes.
