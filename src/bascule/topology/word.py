@@ -58,8 +58,8 @@ class Option:
     ``network connect``, ``node add``).
 
     ``help`` empty: the word's own. ``names`` empty: ``--`` and the word, with dashes. ``metavar``
-    empty: the first name in capitals. ``takes`` None: as the form says. An option that is given as
-    ``default`` is as one that is not given. ``says``: the lab file's value for what was given.
+    empty: the word in capitals. ``takes`` None: as the form says. ``says``: the lab file's value
+    for what was given.
     """
 
     help: str = ""
@@ -67,7 +67,6 @@ class Option:
     names: tuple[str, ...] = ()
     takes: Takes | None = None
     choices: tuple[str, ...] = ()
-    default: object = None
     says: Callable[[Any], object] = as_it_is
 
 

@@ -56,7 +56,7 @@ NETWORK = Noun(
             "mac",
             forms.MAC,
             "The bridge's MAC address. Derived from lab and network if left out.",
-            option=Option("the bridge's MAC address", default=""),
+            option=Option("the bridge's MAC address"),
         ),
         Word(
             "nat",
@@ -163,7 +163,7 @@ NETWORK = Noun(
             "uplink",
             forms.INTERFACE,
             "An interface of the machine that becomes a port of the bridge until the lab goes.",
-            option=Option("an interface of the machine as a bridge port", "INTERFACE", default=""),
+            option=Option("an interface of the machine as a bridge port", "INTERFACE"),
         ),
         Word("labels", forms.LABELS, LABELS_DOC, option=LABEL),
     ),

@@ -33,20 +33,20 @@ ATTACHMENT = Noun(
             "interface",
             forms.INTERFACE,
             "The interface's name in the node. `eth0`, `eth1`, … if left out.",
-            option=Option("the interface's name in the node", "NAME", default=""),
+            option=Option("the interface's name in the node", "NAME"),
         ),
         Word(
             "host_interface",
             forms.INTERFACE,
             "The name of the bridge's end. `veth-NODE` if left out.",
-            option=Option("the name of the bridge port", "NAME", default=""),
+            option=Option("the name of the bridge port", "NAME"),
         ),
         Word(
             "mac",
             forms.MAC,
             "The interface's MAC address. Derived from lab and address if left out.",
             ("mac_address",),
-            option=Option("the interface's MAC address", default=""),
+            option=Option("the interface's MAC address"),
         ),
         Word(
             "gateway_priority",
@@ -57,7 +57,6 @@ ATTACHMENT = Noun(
                 "the highest has the default route",
                 "N",
                 ("--gateway-priority", "--gw-priority"),
-                default=0,
             ),
         ),
         Word(
@@ -81,7 +80,7 @@ ATTACHMENT = Noun(
             "mtu",
             forms.MTU,
             "The interface's largest packet in bytes. The network's if left out.",
-            option=Option("the interface's largest packet, if not the network's", default=0),
+            option=Option("the interface's largest packet, if not the network's"),
         ),
         Word(
             "sysctls",
@@ -230,7 +229,7 @@ NODE = Noun(
             "hostname",
             forms.HOSTNAME,
             "Its host name, by which others find it, too. The node's name if left out.",
-            option=Option("its host name, if not the node's name", "NAME", default=""),
+            option=Option("its host name, if not the node's name", "NAME"),
         ),
         Word(
             "dns",
@@ -259,16 +258,14 @@ NODE = Noun(
             forms.MODE,
             "`none`: no network; `host`: the machine's own namespace.",
             of=_mode,
-            option=Option("no network, or the machine's own namespace", choices=MODES, default=""),
+            option=Option("no network, or the machine's own namespace", choices=MODES),
         ),
         Word(
             "netns",
             forms.NETNS,
             "A namespace that somebody else has made: /proc/PID/ns/net, or another path.",
             of=_netns,
-            option=Option(
-                "a namespace that is there already, like /proc/PID/ns/net", "PATH", default=""
-            ),
+            option=Option("a namespace that is there already, like /proc/PID/ns/net", "PATH"),
         ),
         Word("labels", forms.LABELS, LABELS_DOC, option=LABEL),
         Word("count", forms.COUNT, "Make this many such nodes: NAME1, NAME2, …", of=nothing),
