@@ -36,8 +36,6 @@ _DOORS = dict.fromkeys(("empty", "lab"))  # what the state directory holds
 _RECORD = HERE / "corpus" / "state" / "host"
 _LATE = (
     "bascule.topology.read_yaml",
-    "bascule.topology.read_json",
-    "bascule.topology.read_toml",
     "bascule.topology.write_yaml",
 )
 _ENVIRONMENT = {"COLUMNS": "80", "BASCULE_LAB": "", "SHELL": "/bin/sh"}

@@ -1,4 +1,4 @@
-"""The lab file: text in YAML, JSON and TOML, and plain data; loaded, checked, and given addresses.
+"""The lab file: text in YAML and JSON, and plain data; loaded, checked, and given addresses.
 
 Beside not falling over: every mistake is one printable line of bearable length that points into the
 text, and they are bounded.
@@ -23,7 +23,7 @@ from bascule.topology.model import Topology
 from fuzz import mutate
 from fuzz.target import GUARD, corpus, door_of, promise
 
-_DOORS = ("yaml", "json", "toml", "data")
+_DOORS = ("yaml", "json", "data")
 _MOST_MISTAKES = 201
 _LONGEST_MESSAGE = 2000
 # of a lab that is given addresses: a hundred thousand are allowed, and take seconds
@@ -299,9 +299,7 @@ class _File:
                     from_data(data, "data") if door == "data" else load_text(text, f"lab.{door}")
                 )
             except TopologyError as error:
-                # Where the bytes are no text, nobody knows its format's lines.
-                bare = "not UTF-8" in str(error)
-                _judge(error, [] if door == "data" else _lines(text, "json" if bare else door))
+                _judge(error, [] if door == "data" else _lines(text, "not UTF-8" in str(error)))
             else:
                 _use(topology)
 
@@ -317,12 +315,11 @@ def _literal(text: bytes) -> Any:
     )
 
 
-def _lines(text: bytes, door: str) -> list[str]:
-    """The lines of a file, by its own format's idea of a line (YAML 1.1, section 4.2)."""
+def _lines(text: bytes, bare: bool) -> list[str]:
+    """The lines of a file, by YAML's idea of a line (YAML 1.1, section 4.2); of ``bare`` bytes,
+    which are no text, by that of every editor."""
     decoded = text.decode("utf-8-sig", "replace")
-    return (
-        re.split("\r\n|[\r\n\x85\u2028\u2029]", decoded) if door == "yaml" else decoded.split("\n")
-    )
+    return decoded.split("\n") if bare else re.split("\r\n|[\r\n\x85\u2028\u2029]", decoded)
 
 
 def _judge(error: TopologyError, lines: list[str]) -> None:
@@ -356,8 +353,6 @@ def _written(random: Random, door: str, data: Any) -> bytes:
     """The data as a file, in one of the ways that people and programs write it."""
     if door == "json":
         return json.dumps(data, indent=random.choice((None, 1))).encode()
-    if door == "toml":
-        return _toml(data).encode("utf-8", "replace")
     try:
         flow = random.choice((True, False, None))
         made: bytes = yaml.dump(
@@ -374,28 +369,6 @@ def _written(random: Random, door: str, data: Any) -> bytes:
 
 
 _DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-
-
-def _toml(data: Any) -> str:
-    if not isinstance(data, dict):
-        return f"it = {_toml_value(data)}\n"
-    return "".join(
-        f"{json.dumps(str(key))} = {_toml_value(value)}\n" for key, value in data.items()
-    )
-
-
-def _toml_value(data: Any) -> str:
-    if isinstance(data, dict):
-        return (
-            "{"
-            + ", ".join(
-                f"{json.dumps(str(key))} = {_toml_value(value)}" for key, value in data.items()
-            )
-            + "}"
-        )
-    if isinstance(data, list):
-        return "[" + ", ".join(_toml_value(item) for item in data) + "]"
-    return str(data) if isinstance(data, float) else json.dumps(data)
 
 
 TARGET = _File()

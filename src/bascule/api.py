@@ -158,11 +158,11 @@ class Lab:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, world: str | None = None, name: str = "") -> Lab:
-        """A lab from its file: YAML, or JSON or TOML by the suffix. Raises :class:`TopologyError`
-        with all mistakes, and :class:`InputError` for a file that can't be read. ``name`` counts
-        before the ``name:`` in the file; without either, the file's stem is the lab's name. A lab
-        of that name which is up must be of this file, unless ``name`` is given: :meth:`plan` and
-        :meth:`up` raise :class:`InputError` then."""
+        """A lab from its file: YAML, and so JSON. Raises :class:`TopologyError` with all mistakes,
+        and :class:`InputError` for a file that can't be read. ``name`` counts before the ``name:``
+        in the file; without either, the file's stem is the lab's name. A lab of that name which is
+        up must be of this file, unless ``name`` is given: :meth:`plan` and :meth:`up` raise
+        :class:`InputError` then."""
         return cls.from_text(origin.read(Path(path)), path, world=world, name=name)
 
     @classmethod

@@ -71,6 +71,18 @@ def test_add_and_remove_node() -> None:
         edit.add_node(LAB, Node("c", (Attachment("lam"),)))
 
 
+def test_connect_in_the_files_words() -> None:
+    """As by an attachment; a mistake is named with its path, also where the node can't have any."""
+    fields = {"address": ["10.1.0.9"], "aliases": ["x"], "mtu": 1400}
+    made = Attachment("wan", (ip_address("10.1.0.9"),), mtu=1400, aliases=("x",))
+    assert edit.connect_data(LAB, "b", "wan", fields) == edit.connect(LAB, "b", made)
+    with pytest.raises(TopologyError, match=r"nodes\.b\.networks\.wan\.address\[0\]: 'x' is no IP"):
+        edit.connect_data(LAB, "b", "wan", {"address": ["x"]})
+    host = edit.add_node_data(LAB, "c", {"network_mode": "host"})
+    with pytest.raises(TopologyError, match=r"means nothing with `network_mode: host`"):
+        edit.connect_data(host, "c", "lan", {})
+
+
 def test_add_node_in_the_files_words() -> None:
     grown = edit.add_node_data(
         LAB, "web", {"networks": ["lan"], "count": 2, "sysctls": [], "routes": []}

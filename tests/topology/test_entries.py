@@ -204,31 +204,31 @@ name: all
 networks:
   lan:
     subnet: [10.1.0.0/24, 'fd00::/64']
-    outbound_address: 192.0.2.1
-    ip_range: 10.1.0.64/26
-    reserved: [10.1.0.70, 10.1.0.72-10.1.0.80]
-    ageing_time: 0
-    dns: false
-    labels: {tier: web}
     nat: true
+    outbound_address: 192.0.2.1
     icc: false
     reach: [wan]
+    ip_range: 10.1.0.64/26
+    reserved: [10.1.0.70, 10.1.0.72-10.1.0.80]
+    dns: false
     dhcp: true
     ra: true
     stp: true
+    ageing_time: 0
     promiscuous: true
     uplink: up0
+    labels: {tier: web}
   shut: {internal: true}
-  wan: {dns: true, mtu: 1400, mac: '02:00:00:00:00:01'}
+  wan: {mtu: 1400, mac: '02:00:00:00:00:01', dns: true}
 nodes:
   a:
     networks:
       lan:
-        sysctls: {net.ipv4.conf.IFNAME.rp_filter: 2}
         gateway_priority: -1
-        mtu: 1300
         aliases: [db, db2]
         autoconf: true
+        mtu: 1300
+        sysctls: {net.ipv4.conf.IFNAME.rp_filter: 2}
       wan: {gateway_priority: 7}
     ports: ['8080:80', '127.0.0.1:53:53/udp', '90']
     extra_hosts: [db=10.1.0.9, gw=host-gateway]
@@ -246,7 +246,8 @@ labels: {team: '7'}
 
 
 def test_the_dump_knows_every_word() -> None:
-    """Text → topology → the same text; data → topology → the same data."""
+    """Text → topology → the same text, in the order of the tables; data → topology → the same
+    data."""
     found = load_text(EVERYTHING.encode(), "x.yaml")
     assert to_yaml(found) == EVERYTHING
     assert from_data(to_data(found)) == found

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import time
-import tomllib
 from collections.abc import Callable
 from ipaddress import ip_address, ip_network
 from types import MappingProxyType
@@ -13,7 +12,7 @@ from typing import NoReturn
 
 import pytest
 import yaml
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bascule.errors import Mistake, TopologyError
@@ -60,7 +59,6 @@ def test_quoted_scalars_are_text() -> None:
 
 YAML = b"nodes:\n  a: [lan, wan]\n  b:\n    networks: {lan: 10.0.0.5}\n"
 JSON = b'{\n\t"nodes": {\n\t"a": ["lan", "wan"],\n"b": {"networks": {"lan": "10.0.0.5"}}}}'
-TOML = b'[nodes]\na = ["lan", "wan"]\n\n[nodes.b]  # "\nnetworks.lan = "10.0.0.5"\n'
 
 
 @pytest.mark.parametrize(
@@ -68,7 +66,6 @@ TOML = b'[nodes]\na = ["lan", "wan"]\n\n[nodes.b]  # "\nnetworks.lan = "10.0.0.5
     [
         (YAML, "x.yaml", (2, 12), (4, 21), (4, 16)),
         (JSON, "x.json", (3, 15), (4, 27), (4, 20)),
-        (TOML, "x.toml", (2, 13), (5, 16), (5, 10)),
     ],
 )
 def test_places(text: bytes, name: str, wan: object, address: object, key: object) -> None:
@@ -89,7 +86,6 @@ def test_byte_order_mark_and_windows_lines() -> None:
     for name, text in (
         ("x.yaml", b"a: 1\r\nb: 2\r\n"),
         ("x.json", b'{"a": 1,\r\n"b": 2}'),
-        ("x.toml", b"a = 1\r\nb = 2\r\n"),
     ):
         tree = parse(b"\xef\xbb\xbf" + text, name)
         assert plain(tree) == {"a": 1, "b": 2}
@@ -97,7 +93,25 @@ def test_byte_order_mark_and_windows_lines() -> None:
 
 
 def test_surrogate_pairs_in_json() -> None:
-    assert plain(parse(rb'{"a": "\ud83d\ude00"}', "x.json")) == {"a": "😀"}
+    """Two escapes are one character, unless the backslash is itself escaped. What follows on the
+    line stays where an editor shows it, also in a message."""
+    text = r"""{"a\ud83d\ude00": "\uD83D\uDE00 \\ud83d\ude00x", "b": 1, "c": [
+ "\ud83d\ude00\ud83d\ude00", 7]}"""
+    tree = parse(text.replace(r"\ude00x", r"\u0078").encode(), "x.json")
+    assert plain(tree) == {"a😀": r"😀 \ud83dx", "b": 1, "c": ["😀😀", 7]}
+    line = text.splitlines()[0].replace(r"\ude00x", r"\u0078")
+    assert tree.find(("a😀",), {}).place == (1, line.index(r'"\uD83D') + 1)
+    assert tree.find(("b",), {}).key_place == (1, line.index('"b"') + 1)
+    assert tree.find(("c", 1), {}).place == (2, 30)
+    assert "x.json:1:22: not valid JSON: did not find" in said(r'{"a": "\ud83d\ude00" 1}', "x.json")
+    for half in (r"\ud83d", r"\ude00", r"\ud83d\u0041"):
+        assert "it is half of a character" in said(f'{{"a": "{half}"}}', "x.json")
+
+
+def test_tabs_before_a_json_text() -> None:
+    """PyYAML takes none there, and counts them as one column."""
+    assert parse(b'\n\t \t{"a": 1}\t\n\t', "x.json").find(("a",), {}).key_place == (2, 5)
+    assert "indent with spaces, not tabs" in said("\t{}", "x.yaml")
 
 
 def test_an_alias_is_its_value_at_both_places() -> None:
@@ -123,7 +137,9 @@ def test_the_place_of_what_is_too_deep() -> None:
 
 def test_a_json_text_that_does_not_end() -> None:
     assert (
-        said('{"name": "x', "x.json") == "x.json:1:10: not valid JSON: Unterminated string starting"
+        said('{"name": "x', "x.json")
+        == "x.json:1:12: not valid JSON: found unexpected end of stream (a quote is never closed), "
+        "while scanning a quoted scalar that begins at line 1, column 10"
     )
 
 
@@ -134,16 +150,11 @@ def test_a_json_text_that_does_not_end() -> None:
         ("[" * HUGE, "x.yaml", ": lists and maps are nested more than 64 deep"),
         ("{a: " * HUGE, "x.yaml", "x.yaml:1:257: lists and maps are nested more than 64 deep"),
         ("- " * HUGE, "x.yaml", "x.yaml:1:129: lists and maps are nested more than 64 deep"),
-        ("[" * HUGE, "x.json", "x.json:1:65: lists and maps are nested more than 64 deep"),
-        ("a = " + "[" * HUGE, "x.toml", "x.toml:1:69: lists and maps are nested more than 64 deep"),
-        ("a." * HUGE + "b = 1", "x.toml", "nested more than 64 deep"),
-        ("a.a.a.a.a.a.a.a = {" * 60 + "}" * 60, "x.toml", "x.toml: "),
+        ("[" * HUGE, "x.json", ": lists and maps are nested more than 64 deep"),
         ("[" + "[],\n" * HUGE + "]", "x.yaml", "more than 200,000 values"),
         ("[" + "[],\n" * HUGE + "[]]", "x.json", "more than 200,000 values"),
-        ("a = [" + "1,\n" * HUGE + "]", "x.toml", "more than 200,000 values"),
         ('"' + "\\x" * HUGE, "x.json", "not valid JSON"),
-        ('a = "' + "\\x" * HUGE, "x.toml", "not valid TOML"),
-        ('a = """' + '"" ' * HUGE, "x.toml", "not valid TOML"),
+        ('"' + "\\ud83d\\ude00" * HUGE, "x.json", "not valid JSON"),
         ("a: " + "9" * 10_000 + "\nb: *x", "x.yaml", "names nothing"),
         ("a: \x00", "x.yaml", "x.yaml:1:4: the control character U+0000 is not allowed"),
         ("a: 1\nb: \x85\u2028\ufffe", "x.yaml", "U+FFFE is not allowed"),
@@ -178,7 +189,7 @@ def test_not_utf8() -> None:
 
 
 def test_numbers_that_python_would_not_print() -> None:
-    for text, name in (("a: %s", "x.yaml"), ('{"a": %s}', "x.json"), ("a = %s", "x.toml")):
+    for text, name in (("a: %s", "x.yaml"), ('{"a": %s}', "x.json")):
         with pytest.raises(TopologyError):
             parse((text % ("9" * 5000) + "\nnot: [valid").encode(), name)
     assert from_python(10**5000, "x").text == "a very large number"
@@ -187,7 +198,6 @@ def test_numbers_that_python_would_not_print() -> None:
 DEEP = {
     "x.yaml": lambda levels: "a: " + "[" * levels + "]" * levels,
     "x.json": lambda levels: '{"a": ' + "[" * levels + "]" * levels + "}",
-    "x.toml": lambda levels: "a = " + "[" * levels + "]" * levels,
 }
 
 
@@ -195,27 +205,15 @@ DEEP = {
 def test_nesting_is_counted_by_what_is_open(name: str) -> None:
     """64 levels with the map around them are read, 65 are not; lists beside each other are no
     deeper than one."""
-    outer = 0 if name == "x.toml" else 1  # TOML's top has no bracket
-    parse(DEEP[name](64 - outer).encode(), name)
-    assert "nested more than 64 deep" in said(DEEP[name](65 - outer), name)
+    parse(DEEP[name](63).encode(), name)
+    assert "nested more than 64 deep" in said(DEEP[name](64), name)
     beside = ",\n".join(["[]", "{}"] * 100)
     text = DEEP[name](1).replace("[", f"[[[{beside}], [{beside}]]")
     assert len(str(plain(parse(text.encode(), name)))) > 400
     towers = ",\n".join(["[[[]]]"] * 30 + ["[" * 62 + "]" * 62])
-    text = DEEP[name](3 - outer).replace("[]", f"[{towers}]")
+    text = DEEP[name](2).replace("[]", f"[{towers}]")
     assert "nested more than 64 deep" in said(text, name)
     parse(text.replace("[[[[", "[[[", 31).replace("]]]]", "]]]", 31).encode(), name)
-
-
-def test_dots_and_brackets_of_toml_add_up() -> None:
-    """Keys with dots make tables in tables; the dots of one key count, not those of all."""
-    dotted = ".".join("a" * 64)
-    assert parse(f"{dotted} = 1\n{'b' + dotted[1:]} = 2\n".encode(), "x.toml").below("a", "b")
-    assert "nested more than 64 deep" in said(f"{dotted}.a = 1", "x.toml")
-    half = ".".join("a" * 32)
-    parse(f"{half} = {{{half} = 1}}".encode(), "x.toml")
-    assert "nested more than 64 deep" in said(f"{half} = {{{half} = {{a = 1}}}}", "x.toml")
-    assert "nested more than 64 deep" in said(f"{half} = [{{{half} = [1]}}]", "x.toml")
 
 
 @pytest.mark.parametrize(
@@ -225,8 +223,6 @@ def test_dots_and_brackets_of_toml_add_up() -> None:
         ("x.yaml", "a: [1, two, 3.5]\nb: {c: true}\n", 10, (2, 8)),
         ("x.yaml", "a: [&x 1, two]\nb: [*x, &y {}, *y]\n", 10, (2, 16)),
         ("x.yaml", "a: &x [1, [2]]\nb: *x\n", 11, (2, 4)),
-        ("x.toml", 'a = [1, "two", 3.5]\nb = {c = true}\n', 10, (2, 10)),
-        ("x.toml", "[a]\nb = 1\n[[c]]\nd = ''''''\ne = [ ]\n", 11, (5, 5)),
     ],
 )
 def test_every_value_counts_and_the_first_one_too_many_is_named(
@@ -234,9 +230,8 @@ def test_every_value_counts_and_the_first_one_too_many_is_named(
 ) -> None:
     """Keys, scalars, lists and maps, aliases as often as they are used: the bound is met
     exactly."""
-    module = f"bascule.topology.read_{name[2:]}.MAX_VALUES"
     for bound in range(3, 30):
-        monkeypatch.setattr(module, bound)
+        monkeypatch.setattr("bascule.topology.read_yaml.MAX_VALUES", bound)
         try:
             parse(text.encode(), name)
             break
@@ -256,33 +251,22 @@ def test_an_alias_has_the_place_and_text_of_what_it_names() -> None:
     assert (d.line, d.column, d.text, d.key_place) == (3, 4, "", (4, 1))
 
 
-def test_numbers_of_any_length_are_no_mistake_of_form() -> None:
-    """Whether a field takes them is judged later: JSON gives up to 40 digits exactly, the others
-    what they read."""
-    tree = parse(f'{{"a": {"9" * 40}, "b": {"9" * 5000}, "c": -{"9" * 39}}}'.encode(), "x.json")
-    assert plain(tree) == {"a": 10**40 - 1, "b": 0.0, "c": 1 - 10**39}
-    assert tree.find(("b",), {}).text == "9" * 59 + "…"
-    assert plain(parse(b'{"a": 1.5, "b": 1e3, "c": -2.5E-1}', "x.json")) == {
-        "a": 1.5,
-        "b": 1000.0,
-        "c": -0.25,
-    }
+@pytest.mark.parametrize(
+    ("form", "name"), [('{"a": %s, "b": %s}', "x.json"), ("{a: %s, b: %s}", "x")]
+)
+def test_numbers_of_any_length_are_no_mistake_of_form(form: str, name: str) -> None:
+    """Whether a field takes them is judged later: up to 40 digits are exact, more of them are only
+    known to be a number."""
+    tree = parse((form % ("9" * 40, "9" * 5000)).encode(), name)
+    assert plain(tree) == {"a": 10**40 - 1, "b": float("inf")}
+    assert tree.find(("b",), {}).text == "9" * 5000
+    assert plain(parse((form % ("1e3", "-2.5E-1")).encode(), name)) == {"a": 1000.0, "b": -0.25}
     for number, text in (
         (2**64 - 1, str(2**64 - 1)),
         (2**64, "a very large number"),
         (-(2**64) + 1, str(1 - 2**64)),
     ):
-        assert parse(f"a = {number}".encode(), "x.toml").find(("a",), {}).text == text
         assert from_python(number, "x").text == text
-
-
-@pytest.mark.parametrize("name", ["NaN", "Infinity", "-Infinity"])
-def test_python_s_own_constants_are_no_json(name: str) -> None:
-    """json.loads would take them."""
-    assert (
-        said(f'{{"a": {name}}}', "x.json")
-        == f"x.json:1:7: not valid JSON: {name} is no JSON value; write a number"
-    )
 
 
 def test_mistakes_of_form_are_told_together_in_order() -> None:
@@ -304,15 +288,25 @@ def test_mistakes_of_form_are_told_together_in_order() -> None:
     ]
 
 
-@pytest.mark.parametrize("name", ["x.YAML", "x.yml", "x", "x.json.yaml"])
-def test_what_is_no_json_or_toml_by_its_name_is_yaml(name: str) -> None:
-    """The suffix alone chooses, in any case."""
-    assert plain(parse(b"a: no", name)) == {"a": "no"}
-    assert "not valid JSON" in said("a: no", "x.JSON")
-    assert "not valid TOML" in said("a: no", "x.Toml")
+@pytest.mark.parametrize("name", ["x.YAML", "x.yml", "x", "x.json.yaml", "x.toml.yaml", "x.JSON"])
+def test_a_lab_file_is_yaml_whatever_its_name(name: str) -> None:
+    """JSON, too: what a person adds to it, a comment or a last comma, is no mistake. Messages speak
+    of JSON where the suffix does, in any case."""
+    assert plain(parse(b'{"a": no, # yes\n}', name)) == {"a": "no"}
+    form = "JSON" if name.endswith("JSON") else "YAML"
+    assert f"not valid {form}: " in said("a: [", name)
 
 
-@pytest.mark.parametrize("name", ["x.yaml", "x.json", "x.toml"])
+@pytest.mark.parametrize("name", ["x.toml", "x.Toml"])
+def test_toml_is_refused_by_its_name(name: str) -> None:
+    """Whatever is in it."""
+    for text in (b'[nodes]\na = ["lan"]\n', b"nodes: {a: [lan]}", b"", b"\xff"):
+        assert said(text, name).startswith(
+            f"{name}: a lab file is YAML or JSON, not TOML; write it"
+        )
+
+
+@pytest.mark.parametrize("name", ["x.yaml", "x.json"])
 @pytest.mark.parametrize("text", [b"", b" \n\t\n", b"\xef\xbb\xbf"])
 def test_nothing_is_no_lab(name: str, text: bytes) -> None:
     """The message shows the shortest lab."""
@@ -403,8 +397,9 @@ values = st.recursive(
 def test_json_is_read_as_the_standard_library_does(value: object) -> None:
     for indent, ascii_only in ((None, True), (2, False)):
         text = json.dumps(value, indent=indent, ensure_ascii=ascii_only)
-        if text.strip():
-            assert plain(parse(text.encode(), "x.json")) == value
+        if not text.strip() or re.search("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]|<<", text):
+            continue  # to YAML these are line breaks, no characters at all, or a merge
+        assert plain(parse(text.encode(), "x.json")) == value
 
 
 @given(values)
@@ -445,110 +440,6 @@ def test_a_text_that_is_json_and_yaml_gives_one_tree(value: object, indent: int 
     """Two readers, one tree: values, texts and every position."""
     text = json.dumps(value, indent=indent).encode()
     assert parse(text, "x.json") == parse(text, "x.yaml")
-
-
-_word = st.text("abc", min_size=1, max_size=2)
-_key = (
-    _word
-    | _word.map('"{} x"'.format)
-    | _word.map("'{}.x'".format)
-    | _word.map('"\\u0064{}"'.format)
-)
-_scalar = st.one_of(
-    st.sampled_from(
-        [
-            "true",
-            "false",
-            "1.5",
-            "-2e3",
-            "1979-05-27",
-            "1979-05-27 07:32:00.5Z",
-            "0x1f",
-            '""',
-            "''",
-            '"""\na\n"""',
-        ]
-    ),
-    st.integers(-99, 99).map(str),
-    _word.map('"{}"'.format),
-    _word.map("'#{}'".format),
-)
-_gap = st.sampled_from(["", " ", "\n  ", " # ],}\n "])
-_toml = st.recursive(
-    _scalar,
-    lambda below: (
-        st.builds(
-            lambda items, gap: f"[{gap}{f',{gap}'.join(items)}{gap}]",
-            st.lists(below, max_size=3),
-            _gap,
-        )
-        | st.dictionaries(_key, below, max_size=3).map(
-            lambda d: "{" + ", ".join(f"{k} = {v}" for k, v in d.items()) + "}"
-        )
-    ),
-    max_leaves=6,
-)
-
-
-_line = st.one_of(
-    _key.map("[{}]".format),
-    st.builds(" [ {} . {} ] # x".format, _key, _key),
-    _key.map("[[{}]]".format),
-    st.builds("[[{}.{}]]".format, _key, _key),
-    st.builds("{}.{} = {}".format, _key, _key, _toml),
-    st.builds("{} = {} # = ]".format, _key, _toml),
-    st.builds("{} = {}".format, _key, _toml),
-)
-
-
-@given(st.lists(_line))
-@example(["[[b]]", "[[b.a]]", "[b.a.c]"])
-def test_toml_is_read_as_the_standard_library_does(lines: list[str]) -> None:
-    text = "\n".join(lines) + "\n"
-    try:
-        expected = tomllib.loads(text)
-    except tomllib.TOMLDecodeError:
-        return
-    if text.strip():
-        tree = parse(text.encode(), "x.toml")
-        assert plain(tree) == expected
-        assert parse(text[:-1].encode(), "x.toml") == tree  # the last line needs no end
-        _everything_is_where_it_says(tree, text.split("\n"))
-
-
-def _everything_is_where_it_says(tree: Tree, lines: list[str]) -> None:
-    """Each key and each scalar begins at its place; only scalars have a text."""
-    assert not tree.text or not isinstance(tree.value, dict | list)
-    if isinstance(tree.value, dict):
-        for key, below in tree.value.items():
-            assert _unquoted(lines[below.key_line - 1][below.key_column - 1 :]).startswith(key)
-            _everything_is_where_it_says(below, lines)
-    elif isinstance(tree.value, list):
-        for item in tree.value:
-            _everything_is_where_it_says(item, lines)
-    else:
-        written = lines[tree.line - 1][tree.column - 1 :]
-        assert any(
-            tomllib.loads("x = " + form)["x"] == tree.value
-            for form in _prefixes(written, lines[tree.line :])
-        )
-
-
-def _unquoted(text: str) -> str:
-    return text.lstrip("[ ").lstrip("\"'").replace("\\u0064", "d")
-
-
-def _prefixes(written: str, following: list[str]) -> list[str]:
-    """What a value that begins here may look like: TOML's parser says which of these it is."""
-    whole = "\n".join((written, *following))
-    found = []
-    for end in range(1, min(len(whole), 40) + 1):
-        try:
-            tomllib.loads("x = " + whole[:end])
-        except tomllib.TOMLDecodeError:
-            continue
-        found.append(whole[:end])
-    return found
 
 
 class _Word(str):

@@ -9,13 +9,24 @@ Argument = tuple[tuple[str, ...], dict[str, Any]]
 
 
 class Row(NamedTuple):
-    """One command; one with ``children`` (verbs) has neither arguments nor a handler of its own."""
+    """One command; one with ``children`` (verbs) has neither arguments nor a handler of its own.
+    ``noun``: the words of this noun of the lab file are options, too."""
 
     name: str
     help: str
     handler: str = ""
     arguments: tuple[Argument, ...] = ()
     children: tuple[Row, ...] = ()
+    noun: str = ""
+
+    def all_arguments(self) -> tuple[Argument, ...]:
+        """The options of the noun's words, and the command's own arguments."""
+        if not self.noun:
+            return self.arguments
+        # Imported late: what needs no words is not to wait for them.
+        from bascule.cli import options
+
+        return (*options.of(self.noun), *self.arguments)
 
 
 def _argument(*names: str, **options: Any) -> Argument:
@@ -62,7 +73,6 @@ def _words(*names: str, text: str, metavar: str) -> Argument:
     return _argument(*names, action="append", default=[], metavar=metavar, help=text)
 
 
-LABEL = _words("--label", text="a word of your own, for --filter", metavar="KEY=VALUE")
 FILTER = _words(
     "--filter",
     "-f",
@@ -70,99 +80,6 @@ FILTER = _words(
     metavar="FILTER",
 )
 
-_CONNECT = (
-    NETWORK,
-    NODE,
-    _argument(
-        "--ip",
-        action="append",
-        default=[],
-        metavar="ADDRESS",
-        help="the address; once for each family",
-    ),
-    _argument("--interface", default="", metavar="NAME", help="the interface's name in the node"),
-    _argument("--host-interface", default="", metavar="NAME", help="the name of the bridge port"),
-    _argument("--mac", default="", help="the interface's MAC address"),
-    _argument(
-        "--gateway-priority",
-        "--gw-priority",
-        type=int,
-        default=0,
-        metavar="N",
-        help="the highest has the default route",
-    ),
-    _argument(
-        "--mtu", type=int, default=0, help="the interface's largest packet, if not the network's"
-    ),
-    _flag(
-        "--autoconf",
-        "the node sets its addresses itself, by the network's DHCP and router advertisements",
-    ),
-    _words("--alias", text="a further name of the node on this network", metavar="NAME"),
-    _words("--sysctl", text="like net.ipv4.conf.IFNAME.rp_filter=2", metavar="KEY=VALUE"),
-)
-_CREATE_NETWORK = (
-    _argument("name", metavar="NAME"),
-    _argument(
-        "--subnet",
-        action="append",
-        default=[],
-        metavar="PREFIX",
-        help="like 10.1.0.0/24; once for each family",
-    ),
-    _argument(
-        "--gateway",
-        action="append",
-        default=[],
-        metavar="ADDRESS",
-        help="the bridge's own address, or none",
-    ),
-    _argument("--mtu", type=int),
-    _argument("--mac", default=""),
-    _flag("--nat", "what leaves the machine gets its address"),
-    _argument(
-        "--outbound-address",
-        action="append",
-        default=[],
-        metavar="ADDRESS",
-        help="with --nat: this address",
-    ),
-    _flag("--internal", "nothing passes between this network and others"),
-    _flag("--no-icc", "nodes of this network don't reach each other"),
-    _argument(
-        "--guard",
-        action=argparse.BooleanOptionalAction,
-        help="each node sends with its own MAC and addresses only",
-    ),
-    _argument(
-        "--reach",
-        action="append",
-        default=[],
-        metavar="NETWORK",
-        help="let its nodes open connections to this one",
-    ),
-    _words("--ip-range", text="nodes get addresses from this part of the subnet", metavar="PREFIX"),
-    _words(
-        "--reserved",
-        text="no node gets these: an address, a subnet, or FIRST-LAST",
-        metavar="ADDRESSES",
-    ),
-    _argument(
-        "--uplink",
-        default="",
-        metavar="INTERFACE",
-        help="an interface of the machine as a bridge port",
-    ),
-    _flag("--dns", "a name server on the bridge's addresses"),
-    _flag("--dhcp", "nodes may ask for their addresses"),
-    _flag("--ra", "the bridge announces itself as the nodes' IPv6 router"),
-    _flag("--stp", "the bridge speaks the spanning tree protocol"),
-    _argument(
-        "--ageing-time", type=int, metavar="SECONDS", help="until the bridge forgets where a MAC is"
-    ),
-    _flag("--promiscuous", "the bridge's own interface takes every frame"),
-    LABEL,
-)
 _FORCE = _flag("--force", "also where nodes are attached: disconnect them first")
 
 NETWORK_VERBS = (
@@ -170,7 +87,8 @@ NETWORK_VERBS = (
         "create",
         "make a network: a bridge",
         "live:network_create",
-        (*_CREATE_NETWORK, LAB, WORLD, *RUN),
+        (_argument("name", metavar="NAME"), LAB, WORLD, *RUN),
+        noun="network",
     ),
     Row(
         "rm",
@@ -185,7 +103,13 @@ NETWORK_VERBS = (
         "live:network_inspect",
         (_argument("name", metavar="NAME"), LAB, JSON),
     ),
-    Row("connect", "attach a node to a network", "live:network_connect", (*_CONNECT, LAB, *RUN)),
+    Row(
+        "connect",
+        "attach a node to a network",
+        "live:network_connect",
+        (NETWORK, NODE, LAB, *RUN),
+        noun="attachment",
+    ),
     Row(
         "disconnect",
         "detach a node from a network",
@@ -199,70 +123,8 @@ NODE_VERBS = (
         "add",
         "make a node: a network namespace",
         "live:node_add",
-        (
-            _argument("name", metavar="NAME"),
-            _argument(
-                "--network",
-                action="append",
-                default=[],
-                metavar="NETWORK",
-                help="attach it; may be repeated",
-            ),
-            _argument(
-                "--publish",
-                "-p",
-                action="append",
-                default=[],
-                metavar="PORT",
-                help="like 8080:80, 127.0.0.1:53:53/udp, 80",
-            ),
-            _argument("--sysctl", action="append", default=[], metavar="KEY=VALUE"),
-            _argument(
-                "--route",
-                action="append",
-                default=[],
-                metavar="ROUTE",
-                help="like '10.0.0.0/8 via 10.1.0.1'",
-            ),
-            _argument(
-                "--network-mode",
-                choices=("none", "host"),
-                default="",
-                help="no network, or the machine's own namespace",
-            ),
-            _words("--add-host", text="one more line for its /etc/hosts", metavar="NAME:ADDRESS"),
-            _argument(
-                "--hostname",
-                default="",
-                metavar="NAME",
-                help="its host name, if not the node's name",
-            ),
-            _words(
-                "--dns",
-                text="a name server in its /etc/resolv.conf, instead of the lab's",
-                metavar="ADDRESS",
-            ),
-            _words(
-                "--dns-search",
-                text="a domain in which it looks for names; . for none",
-                metavar="DOMAIN",
-            ),
-            _words(
-                "--dns-opt",
-                text="an option in its /etc/resolv.conf, like timeout:1",
-                metavar="OPTION",
-            ),
-            _argument(
-                "--netns",
-                default="",
-                metavar="PATH",
-                help="a namespace that is there already, like /proc/PID/ns/net",
-            ),
-            LABEL,
-            LAB,
-            WORLD,
-            *RUN,
-        ),
+        (_argument("name", metavar="NAME"), LAB, WORLD, *RUN),
+        noun="node",
     ),
     Row(
         "rm", "remove a node", "live:node_rm", (_argument("name", metavar="NAME"), KILL, LAB, *RUN)

@@ -5,17 +5,16 @@ from __future__ import annotations
 
 from argparse import Namespace as Arguments
 from collections.abc import Callable
-from ipaddress import ip_address
 
 from bascule.api import Lab
-from bascule.cli import choose, output
+from bascule.cli import choose, options, output
 from bascule.engine import look, run
 from bascule.engine.options import Options
-from bascule.errors import InputError, NotFound
+from bascule.errors import NotFound
 from bascule.names import shown
 from bascule.plan import render
 from bascule.topology import edit
-from bascule.topology.model import Attachment, Topology
+from bascule.topology.model import Topology
 
 Change = Callable[[Topology], Topology]
 
@@ -40,34 +39,8 @@ def _change(arguments: Arguments, change: Change) -> int:
 
 def network_create(arguments: Arguments) -> int:
     """``bascule network create``"""
-    fields: dict[str, object] = {"subnet": arguments.subnet} if arguments.subnet else {}
-    if arguments.gateway:
-        fields["gateway"] = "none" if arguments.gateway == ["none"] else arguments.gateway
-    if arguments.mtu is not None:
-        fields["mtu"] = arguments.mtu
-    if arguments.mac:
-        fields["mac"] = arguments.mac
-    fields |= {key: True for key in ("nat", "internal") if getattr(arguments, key)}
-    if arguments.no_icc:
-        fields["icc"] = False
-    if arguments.guard is not None:
-        fields["guard"] = arguments.guard
-    several = ("reach", "outbound_address", "ip_range", "reserved")
-    fields |= _given(
-        arguments, *several, "uplink", "dns", "dhcp", "ra", "stp", "promiscuous", labels="label"
-    )
-    if arguments.ageing_time is not None:
-        fields["ageing_time"] = arguments.ageing_time
+    fields = options.given(arguments, "network")
     return _change(arguments, lambda topology: edit.add_network(topology, arguments.name, fields))
-
-
-def _given(arguments: Arguments, *names: str, **others: str) -> dict[str, object]:
-    """The options that were given, by the lab file's words; ``others`` are called otherwise
-    there."""
-    rows = {**{name: name for name in names}, **others}
-    return {
-        word: getattr(arguments, name) for word, name in rows.items() if getattr(arguments, name)
-    }
 
 
 def network_rm(arguments: Arguments) -> int:
@@ -110,32 +83,11 @@ def network_inspect(arguments: Arguments) -> int:
 
 def network_connect(arguments: Arguments) -> int:
     """``bascule network connect``"""
-    try:
-        addresses = tuple(ip_address(text) for text in arguments.ip)
-    except ValueError as error:
-        raise InputError(
-            f"--ip: {shown(', '.join(arguments.ip))} is no address; give an address like 10.1.0.2"
-        ) from error
-    made = Attachment(
-        arguments.network,
-        addresses,
-        arguments.interface,
-        arguments.host_interface,
-        arguments.mac,
-        arguments.gateway_priority,
-        arguments.mtu,
-        tuple(_pair(text) for text in arguments.sysctl),
-        tuple(arguments.alias),
-        arguments.autoconf,
+    fields = options.given(arguments, "attachment")
+    return _change(
+        arguments,
+        lambda topology: edit.connect_data(topology, arguments.node, arguments.network, fields),
     )
-    return _change(arguments, lambda topology: edit.connect(topology, arguments.node, made))
-
-
-def _pair(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not equals:
-        raise InputError(f"--sysctl: {shown(text)} is no setting; write KEY=VALUE")
-    return key, value
 
 
 def network_disconnect(arguments: Arguments) -> int:
@@ -160,21 +112,7 @@ def network_prune(arguments: Arguments) -> int:
 
 def node_add(arguments: Arguments) -> int:
     """``bascule node add``"""
-    fields: dict[str, object] = {
-        "networks": arguments.network,
-        "sysctls": arguments.sysctl,
-        "routes": arguments.route,
-    }
-    of_names = ("hostname", "dns", "dns_search", "dns_opt")
-    fields |= _given(
-        arguments,
-        "network_mode",
-        "netns",
-        *of_names,
-        ports="publish",
-        labels="label",
-        extra_hosts="add_host",
-    )
+    fields = options.given(arguments, "node")
     return _change(arguments, lambda topology: edit.add_node_data(topology, arguments.name, fields))
 
 

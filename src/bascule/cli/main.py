@@ -32,7 +32,8 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parser(only: str | None = None) -> argparse.ArgumentParser:
-    """The whole parser, or with ``only`` a lean one for this command."""
+    """The whole parser, or with ``only`` a lean one for this command; with an empty one that of the
+    commands' names."""
     top = _Parser(
         prog="bascule",
         description="Networks of Linux network namespaces, from one file.",
@@ -41,7 +42,9 @@ def parser(only: str | None = None) -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"bascule {__version__}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for row in ROWS:
-        if only in (None, row.name):
+        if only == "":
+            commands.add_parser(row.name, help=row.help)
+        elif only in (None, row.name):
             _add(commands, row)
     return top
 
@@ -53,15 +56,16 @@ def _add(commands: argparse._SubParsersAction[Any], row: Row) -> None:
         for child in row.children:
             _add(below, child)
         return
-    for names, options in row.arguments:
+    for names, options in row.all_arguments():
         made.add_argument(*names, **options)
     made.set_defaults(handler=row.handler)
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     known = {row.name for row in ROWS}
-    first = arguments[0] if arguments else None
-    return parser(first if first in known else None).parse_args(arguments)
+    if known.isdisjoint(arguments):  # --version, --help, or a mistake
+        return parser("").parse_args(arguments)
+    return parser(arguments[0] if arguments[0] in known else None).parse_args(arguments)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

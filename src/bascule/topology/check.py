@@ -14,9 +14,9 @@ from bascule.topology.autoconf import check_autoconf
 from bascule.topology.check_addresses import check_addresses
 from bascule.topology.check_names import check_names
 from bascule.topology.check_passage import check_passage
-from bascule.topology.fields import IPV6_MIN_MTU
 from bascule.topology.model import (
     BRIDGE_PORTS,
+    IPV6_MIN_MTU,
     Attachment,
     IPAddress,
     Network,

@@ -7,8 +7,16 @@ from collections import Counter
 from collections.abc import Iterator
 
 from bascule.names import WORLD_NETNS
-from bascule.topology.fields import IPV6_MIN_MTU
-from bascule.topology.model import Attachment, IPAddress, Network, Node, Prefix, Span, Topology
+from bascule.topology.model import (
+    IPV6_MIN_MTU,
+    Attachment,
+    IPAddress,
+    Network,
+    Node,
+    Prefix,
+    Span,
+    Topology,
+)
 from bascule.topology.ranges import Range, gateways_of, range_of
 from bascule.topology.tree import Path, Problem
 

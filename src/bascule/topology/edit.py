@@ -16,6 +16,7 @@ from bascule.topology.dump import to_data
 from bascule.topology.load import from_data
 from bascule.topology.model import Attachment, Node, Topology
 from bascule.topology.tree import nearest, shown
+from bascule.topology.words.node import ATTACHMENT
 
 _SOURCE = "edit"
 
@@ -85,12 +86,21 @@ def connect(topology: Topology, node: str, attachment: Attachment) -> Topology:
     Raises :class:`NotFound` for the node or the network, :class:`InputError` where the attachment
     does not fit.
     """
+    return connect_data(topology, node, attachment.network, ATTACHMENT.write(attachment))
+
+
+def connect_data(
+    topology: Topology, node: str, network: str, fields: Mapping[str, object]
+) -> Topology:
+    """:func:`connect`, with the attachment in the lab file's words."""
     _present("node", node, [each.name for each in topology.nodes])
-    _present("network", attachment.network, [each.name for each in topology.networks])
-    old = next(each for each in topology.nodes if each.name == node)
-    if any(item.network == attachment.network for item in old.attachments):
-        raise InputError(f"node {node} is attached to network {attachment.network} already")
-    return _checked(_replaced(topology, replace(old, attachments=(*old.attachments, attachment))))
+    _present("network", network, [each.name for each in topology.networks])
+    data = to_data(topology)
+    attached = data["nodes"][node].setdefault("networks", {})
+    if network in attached:
+        raise InputError(f"node {node} is attached to network {network} already")
+    attached[network] = dict(fields)
+    return from_data(data, _SOURCE)
 
 
 def disconnect(topology: Topology, node: str, network: str) -> Topology:

@@ -6,18 +6,15 @@ Every function notes what is wrong with the scribe and gives None then.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from bascule.topology import ports as port_words
 from bascule.topology import values
-from bascule.topology.field import Kind
-from bascule.topology.fields import POOL, PORT
 from bascule.topology.model import IPAddress, Pool, Port
-from bascule.topology.scribe import Reader, Scribe
+from bascule.topology.scribe import Scribe
 from bascule.topology.tree import Path, Tree, kind_of, nearest, shown
+from bascule.topology.word import Noun
 
-Readers = Mapping[Kind, Reader]
 MODES = ("none", "host")
 HOST_GATEWAY = "host-gateway"  # Docker's word for the machine, as the node sees it
 MAX_SERVERS = 3  # MAXNS, resolv.h
@@ -78,25 +75,20 @@ def flag(scribe: Scribe, tree: Tree, path: Path) -> bool | None:
     return None
 
 
-def names(scribe: Scribe, tree: Tree, path: Path) -> tuple[str, ...] | None:
-    """One name, or a list."""
-    return scribe.one_or_more(tree, path, "a name", str)
-
-
-def ports(scribe: Scribe, tree: Tree, path: Path, readers: Readers) -> tuple[Port, ...] | None:
+def ports(noun: Noun, scribe: Scribe, tree: Tree, path: Path) -> tuple[Port, ...] | None:
     """A list of ports, in short or long form."""
     if not isinstance(tree.value, list):
         scribe.wrong(tree, path, f"must be a list of ports, not {kind_of(tree)}")
         return None
-    found = [_port(scribe, item, (*path, index), readers) for index, item in enumerate(tree.value)]
+    found = [_port(noun, scribe, item, (*path, index)) for index, item in enumerate(tree.value)]
     return tuple(item for item in found if item is not None) if None not in found else None
 
 
-def _port(scribe: Scribe, tree: Tree, path: Path, readers: Readers) -> Port | None:
+def _port(noun: Noun, scribe: Scribe, tree: Tree, path: Path) -> Port | None:
     if not isinstance(tree.value, dict):
         return scribe.parsed(tree, path, "text like '8080:80', or a map", port_words.port)
     mistakes = len(scribe.mistakes)
-    got: dict[str, Any] = scribe.fields(tree, path, PORT, readers)
+    got = noun.read(scribe, tree, path)
     if "target" not in tree.value:
         scribe.wrong(tree, path, "a port needs `target`, the node's port")
     if len(scribe.mistakes) > mistakes:
@@ -120,23 +112,23 @@ def text(scribe: Scribe, tree: Tree, path: Path) -> str | None:
     return scribe.text(tree, path, "text")
 
 
-def pools(scribe: Scribe, tree: Tree, path: Path, readers: Readers) -> tuple[Pool, ...] | None:
+def pools(noun: Noun, scribe: Scribe, tree: Tree, path: Path) -> tuple[Pool, ...] | None:
     """A list of pools: subnets, or maps with the size of their parts."""
     if not isinstance(tree.value, list):
-        one = _pool(scribe, tree, path, readers)
+        one = _pool(noun, scribe, tree, path)
         return None if one is None else (one,)
     if not tree.value:
         scribe.wrong(
             tree, path, "is an empty list, which means nothing; give a subnet, or remove the key"
         )
         return None
-    found = [_pool(scribe, item, (*path, index), readers) for index, item in enumerate(tree.value)]
+    found = [_pool(noun, scribe, item, (*path, index)) for index, item in enumerate(tree.value)]
     return tuple(item for item in found if item is not None) if None not in found else None
 
 
-def _pool(scribe: Scribe, tree: Tree, path: Path, readers: Readers) -> Pool | None:
+def _pool(noun: Noun, scribe: Scribe, tree: Tree, path: Path) -> Pool | None:
     if isinstance(tree.value, dict):
-        got: dict[str, Any] = scribe.fields(tree, path, POOL, readers)
+        got: dict[str, Any] = noun.read(scribe, tree, path)
         if "base" not in tree.value:
             scribe.wrong(tree, path, "a pool needs `base`, a subnet")
         base = got.get("base")

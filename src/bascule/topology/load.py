@@ -1,6 +1,6 @@
 """Lab file → :class:`Topology`. Nothing below hands out a topology that has not been checked.
 
-The file's form is in the tables of :mod:`.fields`, how each kind of field is read in :mod:`.nouns`.
+The file's form is in the tables of :mod:`.words`; how nouns in nouns are read, in :mod:`.nouns`.
 A value that is wrong is noted and left out, and reading goes on, so that one run shows all
 mistakes.
 """
@@ -8,25 +8,27 @@ mistakes.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from bascule.errors import Mistake, TopologyError
 from bascule.names import problem_with_interface_name
 from bascule.topology import source
 from bascule.topology.check import check
 from bascule.topology.defaults import fill_interfaces
-from bascule.topology.fields import DEFAULT_NAME, LAB
+from bascule.topology.forms import NAME_SHOWN
 from bascule.topology.model import Network, Node, Topology
-from bascule.topology.nouns import NAME_SHOWN, READ, Group
+from bascule.topology.nouns import Group
 from bascule.topology.scribe import Scribe
 from bascule.topology.tree import Path, Tree, from_python, in_order, nearest, shown
+from bascule.topology.words.lab import LAB, other_words
+from bascule.topology.words.network import NETWORK
 
+DEFAULT_NAME = "lab"
 MAX_NODES = 100_000
 MAX_ATTACHMENTS = 200_000
 
 
 def load_text(text: bytes, filename: str, default_name: str = "") -> Topology:
-    """The checked topology of a lab file: YAML, or JSON or TOML by the suffix of ``filename``.
+    """The checked topology of a lab file: YAML, and so JSON.
 
     ``default_name`` is the lab's name where the file gives none. Raises :class:`TopologyError` with
     all mistakes.
@@ -53,8 +55,8 @@ class _Lab:
 
 
 def _load(tree: Tree, file: str, mistakes: list[Mistake], default_name: str) -> Topology:
-    scribe = Scribe(file, tree, mistakes)
-    found: dict[str, Any] = scribe.fields(tree, (), LAB, READ)
+    scribe = Scribe(file, tree, mistakes, other_words())
+    found = LAB.read(scribe, tree, ())
     lab = _Lab()
     for network, readable in found.get("networks", ()):
         lab.networks[network.name] = network
@@ -64,8 +66,8 @@ def _load(tree: Tree, file: str, mistakes: list[Mistake], default_name: str) -> 
     _resolve_networks(scribe, lab, "networks" in found)
     nodes = fill_interfaces(lab.networks, _expand(scribe, lab))
     name = found.get("name") or default_name or DEFAULT_NAME
-    topology = Topology(
-        name, tuple(lab.networks.values()), nodes, found.get("pools", ()), found.get("labels", ())
+    topology: Topology = LAB.make(
+        {**found, "name": name, "networks": tuple(lab.networks.values()), "nodes": nodes}
     )
     for path, message in check(topology, frozenset(lab.unreadable)):
         scribe.wrong_at(_original(path, lab.origin), message)
@@ -97,7 +99,7 @@ def _resolve_networks(scribe: Scribe, lab: _Lab, has_networks: bool) -> None:
             if problem:
                 scribe.wrong_at(path, problem)
             elif not has_networks:
-                lab.networks[name] = Network(name)
+                lab.networks[name] = NETWORK.make({}, name=name)
                 continue
             else:
                 hint = nearest(name, lab.networks) or "; define it under `networks`"

@@ -18,6 +18,7 @@ Prefix = IPv4Network | IPv6Network
 
 BRIDGE_PORTS = 1023  # BR_MAX_PORTS less the reserved port 0, net/bridge/br_private.h
 DEFAULT_MTU = 1500
+IPV6_MIN_MTU = 1280  # RFC 8200 section 5
 
 
 class Span(NamedTuple):

@@ -1,4 +1,5 @@
-"""How the lab file's nouns are read: each kind of field has one function, in the table at the end.
+"""How the lab file's nouns are read that hold other nouns. The first argument of each reader is the
+noun that is held: :mod:`bascule.topology.words` gives it.
 
 Every function notes what is wrong with the scribe and gives None then.
 """
@@ -11,30 +12,16 @@ from typing import Any
 from bascule.names import (
     WORLD_NETNS,
     problem_with_interface_name,
-    problem_with_lab_name,
     problem_with_node_name,
 )
-from bascule.topology import entries, values
-from bascule.topology.field import Kind, Noun
-from bascule.topology.fields import (
-    AGEING_RANGE,
-    ATTACHMENT,
-    COUNT_RANGE,
-    METRIC_RANGE,
-    MTU_RANGE,
-    NETWORK,
-    NO_GATEWAY,
-    NODE,
-    PRIORITY_RANGE,
-    ROUTE,
-)
+from bascule.topology import values
+from bascule.topology.forms import NAME_SHOWN
 from bascule.topology.model import Attachment, IPAddress, Network, Node, Route
-from bascule.topology.scribe import Reader, Scribe
+from bascule.topology.scribe import Scribe
 from bascule.topology.tree import Path, Tree, kind_of, shown
+from bascule.topology.word import Noun
 
-_MEANS_NO_GATEWAY = frozenset({NO_GATEWAY, "no", "off", "false", "null"})
 _OF_A_NAMESPACE = ("routes", "sysctls", "extra_hosts", "dns", "dns_search", "dns_opt")
-NAME_SHOWN = 100  # enough of a name to be too long for any use, so that messages stay short
 
 
 @dataclass(slots=True)
@@ -49,23 +36,9 @@ class Group:
     routes: tuple[int, ...] = ()
 
 
-def _lab_name(scribe: Scribe, tree: Tree, path: Path) -> str | None:
-    text = scribe.text(tree, path, "a name")
-    problem = problem_with_lab_name(text[:NAME_SHOWN]) if text is not None else None
-    if problem:
-        scribe.wrong(tree, path, problem)
-    return None if problem else text
-
-
-def _interface(scribe: Scribe, tree: Tree, path: Path) -> str | None:
-    text = scribe.text(tree, path, "an interface name")
-    problem = problem_with_interface_name(text[:NAME_SHOWN]) if text is not None else None
-    if problem:
-        scribe.wrong(tree, path, problem)
-    return None if problem else text
-
-
-def _networks(scribe: Scribe, tree: Tree, path: Path) -> list[tuple[Network, bool]] | None:
+def networks(
+    noun: Noun, scribe: Scribe, tree: Tree, path: Path
+) -> list[tuple[Network, bool]] | None:
     """Each network, and whether its subnet and gateway could be read."""
     if tree.value is None:
         return []
@@ -86,18 +59,14 @@ def _networks(scribe: Scribe, tree: Tree, path: Path) -> list[tuple[Network, boo
         if problem:
             scribe.wrong_key(below, here, problem)
         mistakes = len(scribe.mistakes)
-        got: dict[str, Any] = (
-            {} if below.value is None else scribe.fields(below, here, NETWORK, READ)
-        )
+        got = {} if below.value is None else noun.read(scribe, below, here)
         has_gateway, gateways = got.pop("gateway", (True, ()))
-        network = Network(
-            name, gateways=gateways, has_gateway=has_gateway, **_attributes(NETWORK, got)
-        )
+        network = noun.make(got, name=name, gateways=gateways, has_gateway=has_gateway)
         out.append((network, len(scribe.mistakes) == mistakes))
     return out
 
 
-def _nodes(scribe: Scribe, tree: Tree, path: Path) -> list[Group] | None:
+def nodes(noun: Noun, scribe: Scribe, tree: Tree, path: Path) -> list[Group] | None:
     if tree.value is None:
         return []
     if isinstance(tree.value, dict):
@@ -120,21 +89,21 @@ def _nodes(scribe: Scribe, tree: Tree, path: Path) -> list[Group] | None:
             ),
         )
         return None
-    return [_node(scribe, name, below, (*path, name)) for name, below in entries]
+    return [_node(noun, scribe, name, below, (*path, name)) for name, below in entries]
 
 
-def _node(scribe: Scribe, name: str, tree: Tree, path: Path) -> Group:
+def _node(noun: Noun, scribe: Scribe, name: str, tree: Tree, path: Path) -> Group:
     got: dict[str, Any] = {}
     if isinstance(tree.value, list):
-        got["networks"] = _attachments(scribe, tree, path)
+        got["networks"] = noun.keys["networks"].form.read(scribe, tree, path)
     elif tree.value is not None:
-        got = scribe.fields(tree, path, NODE, READ)
+        got = noun.read(scribe, tree, path)
     count: int = got.pop("count", 0)
     mode: str = got.pop("network_mode", "")
     if mode:
         _alone(scribe, path, mode, got)
     indexes, routes = got.pop("routes", ((), ()))
-    node = Node(name, routes=routes, **_attributes(NODE, got))
+    node: Node = noun.make(got, name=name, routes=routes)
     if mode == "host":
         node = replace(node, netns=WORLD_NETNS)
     longest = name[:NAME_SHOWN] + (str(count) if count else "")
@@ -189,7 +158,9 @@ def _not_with_count(scribe: Scribe, node: Node, path: Path) -> Node:
     )
 
 
-def _attachments(scribe: Scribe, tree: Tree, path: Path) -> tuple[Attachment, ...] | None:
+def attachments(
+    noun: Noun, scribe: Scribe, tree: Tree, path: Path
+) -> tuple[Attachment, ...] | None:
     """A list of names, or a map from name to nothing, an address, or fields."""
     if tree.value is None:
         return ()
@@ -207,7 +178,7 @@ def _attachments(scribe: Scribe, tree: Tree, path: Path) -> tuple[Attachment, ..
                     f"network '{shown(name)}' is given twice; a node attaches to it once",
                 )
             elif name is not None:
-                seen[name] = Attachment(name)
+                seen[name] = noun.make({}, network=name)
         return tuple(seen.values())
     if not isinstance(tree.value, dict):
         scribe.wrong(
@@ -220,70 +191,27 @@ def _attachments(scribe: Scribe, tree: Tree, path: Path) -> tuple[Attachment, ..
         )
         return None
     return tuple(
-        _attachment(scribe, name, below, (*path, name)) for name, below in tree.value.items()
+        _attachment(noun, scribe, name, below, (*path, name)) for name, below in tree.value.items()
     )
 
 
-def _attachment(scribe: Scribe, name: str, tree: Tree, path: Path) -> Attachment:
-    if tree.value is None:
-        return Attachment(name)
-    if not isinstance(tree.value, dict):
-        return Attachment(name, _addresses(scribe, tree, path) or ())
-    got: dict[str, Any] = scribe.fields(tree, path, ATTACHMENT, READ)
+def _attachment(noun: Noun, scribe: Scribe, name: str, tree: Tree, path: Path) -> Attachment:
+    got: dict[str, Any] = {}
+    if isinstance(tree.value, dict):
+        got = noun.read(scribe, tree, path)
+    elif tree.value is not None:
+        got["address"] = noun.keys["address"].form.read(scribe, tree, path) or ()
     addresses = tuple(
         address
         for key in ("address", "ipv4_address", "ipv6_address")
         for address in got.pop(key, ())
     )
-    return Attachment(name, addresses, **_attributes(ATTACHMENT, got))
+    made: Attachment = noun.make(got, network=name, addresses=addresses)
+    return made
 
 
-def _attributes(noun: Noun, got: dict[str, Any]) -> dict[str, Any]:
-    """What was read, by the attributes of the model."""
-    return {row.attribute: got[row.name] for row in noun.fields if got.get(row.name) is not None}
-
-
-def _addresses(scribe: Scribe, tree: Tree, path: Path) -> tuple[IPAddress, ...] | None:
-    return scribe.some(tree, path, "an IP address", values.address)
-
-
-def _address(scribe: Scribe, tree: Tree, path: Path) -> IPAddress | None:
-    return scribe.parsed(tree, path, "an IP address", values.address)
-
-
-def _of_family(
-    scribe: Scribe, tree: Tree, path: Path, version: int
-) -> tuple[IPAddress, ...] | None:
-    found = scribe.parsed(tree, path, f"an IPv{version} address", values.address)
-    if found is not None and found.version != version:
-        scribe.wrong(
-            tree,
-            path,
-            f"{found} is no IPv{version} address; write it as ipv{found.version}_address",
-        )
-        return None
-    return None if found is None else (found,)
-
-
-def _gateways(scribe: Scribe, tree: Tree, path: Path) -> tuple[bool, tuple[IPAddress, ...]] | None:
-    if tree.value == NO_GATEWAY:
-        return False, ()
-    only = tree.value[0] if isinstance(tree.value, list) and len(tree.value) == 1 else tree
-    if only.value is False or (
-        isinstance(only.value, str) and only.value.lower() in _MEANS_NO_GATEWAY
-    ):
-        scribe.wrong(
-            only,
-            path,
-            f"for a bridge without an address write {NO_GATEWAY}, without quotes or brackets",
-        )
-        return None
-    found = scribe.some(tree, path, f"an IP address, `{NO_GATEWAY}`,", values.address)
-    return None if found is None else (True, found)
-
-
-def _routes(
-    scribe: Scribe, tree: Tree, path: Path
+def routes(
+    noun: Noun, scribe: Scribe, tree: Tree, path: Path
 ) -> tuple[tuple[int, ...], tuple[Route, ...]] | None:
     """The routes that can be read, and which of the list they are."""
     if not isinstance(tree.value, list):
@@ -293,12 +221,12 @@ def _routes(
             f"must be a list of routes, like ['10.2.0.0/16 via 10.1.0.254'], not {kind_of(tree)}",
         )
         return None
-    found = [_route(scribe, item, (*path, index)) for index, item in enumerate(tree.value)]
+    found = [_route(noun, scribe, item, (*path, index)) for index, item in enumerate(tree.value)]
     good = {index: route for index, route in enumerate(found) if route is not None}
     return tuple(good), tuple(good.values())
 
 
-def _route(scribe: Scribe, tree: Tree, path: Path) -> Route | None:
+def _route(noun: Noun, scribe: Scribe, tree: Tree, path: Path) -> Route | None:
     if not isinstance(tree.value, dict):
         words = scribe.parsed(
             tree, path, "a map, or text like '10.2.0.0/16 via 10.1.0.254'", values.route
@@ -311,8 +239,8 @@ def _route(scribe: Scribe, tree: Tree, path: Path) -> Route | None:
             *tree.place,
         )
     mistakes = len(scribe.mistakes)
-    got: dict[str, Any] = scribe.fields(tree, path, ROUTE, READ)
-    given = {row.name for row in ROUTE.fields if tree.below(row.name, *row.other)}
+    got = noun.read(scribe, tree, path)
+    given = {word.name for word in noun.words if tree.below(word.name, *word.other)}
     if "to" not in given:
         scribe.wrong(tree, path, "a route needs `to`: a subnet, or `default`")
     if not given & {"via", "interface"}:
@@ -321,9 +249,8 @@ def _route(scribe: Scribe, tree: Tree, path: Path) -> Route | None:
         return None
     via: IPAddress | None = got.get("via")
     try:
-        return Route(
-            values.destination(got["to"], via), via, got.get("interface", ""), got.get("metric", 0)
-        )
+        made: Route = noun.make({**got, "to": values.destination(got["to"], via)})
+        return made
     except values.Wrong as problem:
         scribe.wrong(tree.below("to") or tree, (*path, "to"), str(problem))
         return None
@@ -331,51 +258,3 @@ def _route(scribe: Scribe, tree: Tree, path: Path) -> Route | None:
 
 def _number_or(text: str) -> object:
     return int(text) if text.isascii() and text.isdigit() else text
-
-
-READ: dict[Kind, Reader] = {
-    Kind.LAB_NAME: _lab_name,
-    Kind.NETWORKS: _networks,
-    Kind.NODES: _nodes,
-    Kind.SUBNETS: lambda scribe, tree, path: scribe.some(tree, path, "a subnet", values.subnet),
-    Kind.GATEWAYS: _gateways,
-    Kind.MTU: lambda scribe, tree, path: scribe.number(tree, path, *MTU_RANGE),
-    Kind.MAC: lambda scribe, tree, path: scribe.parsed(tree, path, "a MAC address", values.mac),
-    Kind.ATTACHMENTS: _attachments,
-    Kind.ADDRESSES: _addresses,
-    Kind.ADDRESS4: lambda scribe, tree, path: _of_family(scribe, tree, path, 4),
-    Kind.ADDRESS6: lambda scribe, tree, path: _of_family(scribe, tree, path, 6),
-    Kind.INTERFACE: _interface,
-    Kind.ROUTES: _routes,
-    Kind.DESTINATION: lambda scribe, tree, path: scribe.text(tree, path, "a subnet or `default`"),
-    Kind.ADDRESS: _address,
-    Kind.METRIC: lambda scribe, tree, path: scribe.number(tree, path, *METRIC_RANGE),
-    Kind.SYSCTLS: entries.sysctls,
-    Kind.FLAG: entries.flag,
-    Kind.NAMES: entries.names,
-    Kind.PORTS: lambda scribe, tree, path: entries.ports(scribe, tree, path, READ),
-    Kind.PORT_SPAN: entries.text,
-    Kind.WORD: entries.text,
-    Kind.POOLS: lambda scribe, tree, path: entries.pools(scribe, tree, path, READ),
-    Kind.POOL_BASE: lambda scribe, tree, path: scribe.parsed(tree, path, "a subnet", values.subnet),
-    Kind.POOL_SIZE: lambda scribe, tree, path: scribe.number(tree, path, 1, 126),
-    Kind.SPANS: lambda scribe, tree, path: scribe.one_or_more(
-        tree, path, "an address, a subnet or a range", values.span
-    ),
-    Kind.AGEING: lambda scribe, tree, path: scribe.number(tree, path, *AGEING_RANGE),
-    Kind.PRIORITY: lambda scribe, tree, path: scribe.number(tree, path, *PRIORITY_RANGE),
-    Kind.LABELS: entries.labels,
-    Kind.MODE: entries.mode,
-    Kind.NETNS: lambda scribe, tree, path: scribe.parsed(tree, path, "a path", values.netns),
-    Kind.HOSTNAMES: lambda scribe, tree, path: scribe.one_or_more(
-        tree, path, "a name", values.hostname
-    ),
-    Kind.EXTRA_HOSTS: entries.extra_hosts,
-    Kind.HOSTNAME: lambda scribe, tree, path: scribe.parsed(tree, path, "a name", values.hostname),
-    Kind.SERVERS: entries.servers,
-    Kind.DOMAINS: entries.domains,
-    Kind.RESOLVER_OPTIONS: lambda scribe, tree, path: scribe.one_or_more(
-        tree, path, "an option", values.resolver_option
-    ),
-    Kind.COUNT: lambda scribe, tree, path: scribe.number(tree, path, *COUNT_RANGE),
-}

@@ -1,4 +1,5 @@
-"""YAML text → position tree, by the events of PyYAML's parser (libyaml where it was built in).
+"""YAML text, and so JSON → position tree, by the events of PyYAML's parser (libyaml where it was
+built in).
 
 The events are consumed one at a time on a stack of our own: a bomb of aliases or a tower of
 brackets is seen before it costs anything. Scalars resolve by the core schema of YAML 1.2 (section
@@ -22,7 +23,9 @@ from yaml.events import (
     SequenceStartEvent,
 )
 
-from bascule.errors import Mistake
+from bascule.errors import Mistake, TopologyError
+from bascule.topology import json_text
+from bascule.topology.json_text import Text
 from bascule.topology.tree import MAX_DEPTH, MAX_VALUES, TOO_DEEP, TOO_MANY, Tree, refuse, shown
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -102,14 +105,17 @@ def read(text: str, filename: str) -> tuple[Tree | None, list[Mistake]]:
             f"the control character U+{ord(found[0]):04X} is not allowed; {advice}",
             *place,
         )
-    builder = _Builder(filename)
+    is_json = filename.lower().endswith(".json")
+    source = json_text.as_yaml(text) if is_json else Text(text, [])
+    builder = _Builder(filename, source)
     try:
-        for event in _events(text):
+        for event in _events(source.text):
             builder.take(event)
     except yaml.MarkedYAMLError as error:
-        raise _syntax(error, text, filename) from error
+        raise _syntax(error, source, filename, is_json) from error
     except yaml.YAMLError as error:
-        raise refuse(filename, f"not valid YAML: {shown(str(error))}") from error
+        form = "JSON" if is_json else "YAML"
+        raise refuse(filename, f"not valid {form}: {shown(str(error))}") from error
     return builder.root, builder.mistakes
 
 
@@ -128,23 +134,30 @@ def _place(text: str, offset: int) -> tuple[int, int]:
     return len(breaks) + 1, offset - (breaks[-1] if breaks else 0) + 1
 
 
-def _syntax(error: yaml.MarkedYAMLError, text: str, filename: str) -> Exception:
+def _syntax(
+    error: yaml.MarkedYAMLError, source: Text, filename: str, is_json: bool
+) -> TopologyError:
     mark = error.problem_mark or error.context_mark
+    line, column = _place_of(mark, source) if mark else (0, 0)
     # libyaml looks ahead, and may see it before its events tell us
     if "nesting depth" in str(error.problem):
-        return refuse(
-            filename, TOO_DEEP, mark.line + 1 if mark else 0, mark.column + 1 if mark else 0
-        )
+        return refuse(filename, TOO_DEEP, line, column)
     said = error.problem or error.context or "syntax error"
-    said += next((f" ({hint})" for sign, hint in _HINTS if sign in said), "")
+    hints = (*json_text.HINTS, *_HINTS) if is_json else _HINTS
+    said += next((f" ({hint})" for sign, hint in hints if sign in said), "")
     doing = f", {error.context}" if error.context and error.problem else ""
     begin = error.context_mark
     if doing and begin and mark and (begin.line, begin.column) != (mark.line, mark.column):
-        doing += f" that begins at line {begin.line + 1}, column {begin.column + 1}"
-    line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
-    if mark and mark.index >= len(text):  # libyaml counts one line more there
-        line, column = _place(text, len(text))
-    return refuse(filename, f"not valid YAML: {said}{doing}", line, column)
+        doing += " that begins at line {}, column {}".format(*_place_of(begin, source))
+    if mark and mark.index >= len(source.text):  # libyaml counts one line more there
+        line, column = _place(source.text, len(source.text))
+    form = "JSON" if is_json else "YAML"
+    return refuse(filename, f"not valid {form}: {said}{doing}", line, column)
+
+
+def _place_of(mark: Any, source: Text) -> tuple[int, int]:
+    moved = source.moved(mark.index, mark.column) if source.pairs else 0
+    return mark.line + 1, mark.column + 1 + moved
 
 
 class _Open:
@@ -164,8 +177,9 @@ class _Open:
 
 
 class _Builder:
-    def __init__(self, filename: str) -> None:
+    def __init__(self, filename: str, source: Text) -> None:
         self.filename = filename
+        self.source = source
         self.mistakes: list[Mistake] = []
         self.root: Tree | None = None
         self.stack: list[_Open] = []
@@ -193,8 +207,7 @@ class _Builder:
                 )
 
     def stop(self, event: Any, message: str) -> None:
-        mark = event.start_mark
-        raise refuse(self.filename, message, mark.line + 1, mark.column + 1)
+        raise refuse(self.filename, message, *_place_of(event.start_mark, self.source))
 
     def wrong(self, line: int, column: int, message: str) -> None:
         self.mistakes.append(Mistake(self.filename, line, column, "", message))
@@ -206,8 +219,7 @@ class _Builder:
 
     def scalar(self, event: Any) -> None:
         self.counted(event, 1)
-        mark = event.start_mark
-        line, column = mark.line + 1, mark.column + 1
+        line, column = _place_of(event.start_mark, self.source)
         text: str = event.value
         tag = event.tag
         if tag is not None and tag not in _TEXT_TAGS:
@@ -220,16 +232,12 @@ class _Builder:
 
     def start(self, event: Any, value: object) -> None:
         self.counted(event, 1)
-        mark = event.start_mark
+        line, column = _place_of(event.start_mark, self.source)
         if len(self.stack) >= MAX_DEPTH:
             self.stop(event, TOO_DEEP)
         if event.tag not in _PLAIN_TAGS:
-            self.wrong(
-                mark.line + 1,
-                mark.column + 1,
-                f"tags such as {_tag(event.tag)} are not supported; remove it",
-            )
-        tree = Tree(value, mark.line + 1, mark.column + 1)
+            self.wrong(line, column, f"tags such as {_tag(event.tag)} are not supported; remove it")
+        tree = Tree(value, line, column)
         if event.anchor is not None:
             self.anchors.pop(event.anchor, None)
         self.place(tree)

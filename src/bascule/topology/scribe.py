@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from bascule.errors import Mistake, TopologyError
-from bascule.topology.field import Field, Kind, Noun
-from bascule.topology.fields import OTHER_WORDS
 from bascule.topology.tree import (
     MAX_MISTAKES,
     Path,
@@ -15,7 +13,6 @@ from bascule.topology.tree import (
     in_order,
     is_whole,
     kind_of,
-    nearest,
     path_text,
     shown,
 )
@@ -23,20 +20,22 @@ from bascule.topology.values import Wrong
 
 T = TypeVar("T")
 
-_FORMS = {
-    "a lab": "; the shortest lab is `nodes: {a: [lan], b: [lan]}`",
-    "a network": "; write {subnet: 10.1.0.0/24}, or {}",
-    "a node": "; write the list of its networks, like [lan], or a map of its fields",
-}
-
 
 class Scribe:
-    """Notes mistakes with their places. The ``file`` is what messages begin with."""
+    """Notes mistakes with their places. The ``file`` is what messages begin with; ``other_words``
+    are keys that the file may have used in place of these."""
 
-    def __init__(self, file: str, root: Tree, mistakes: list[Mistake]) -> None:
+    def __init__(
+        self,
+        file: str,
+        root: Tree,
+        mistakes: list[Mistake],
+        other_words: Mapping[str, tuple[str, ...]],
+    ) -> None:
         self.file = file
         self.root = root
         self.mistakes = mistakes
+        self.other_words = other_words
 
     def wrong(self, tree: Tree, path: Path, message: str) -> None:
         """A mistake in a value."""
@@ -54,12 +53,12 @@ class Scribe:
     def wrong_at(self, path: Path, message: str) -> None:
         """A mistake at a path, wherever the file says what the path means."""
         if isinstance(path[-1], int) and not isinstance(
-            self.root.find(path[:-1], OTHER_WORDS).value, list
+            self.root.find(path[:-1], self.other_words).value, list
         ):
             # The file gives one value where it could give a list.
-            self.wrong(self.root.find(path, OTHER_WORDS), path[:-1], message)
+            self.wrong(self.root.find(path, self.other_words), path[:-1], message)
         else:
-            self.wrong(self.root.find(path, OTHER_WORDS), path, message)
+            self.wrong(self.root.find(path, self.other_words), path, message)
 
     def text(self, tree: Tree, path: Path, what: str) -> str | None:
         """A text. Numbers pass as they are written: a node may be called 1, and `1` in a sysctl is
@@ -139,48 +138,3 @@ class Scribe:
         else:
             return int(value)
         return None
-
-    def fields(
-        self, tree: Tree, path: Path, noun: Noun, readers: Mapping[Kind, Reader]
-    ) -> dict[str, object]:
-        """The fields of a noun that could be read, by the name of their row."""
-        if not isinstance(tree.value, dict):
-            self.wrong(
-                tree,
-                path,
-                f"{noun.word} must be a map, not {kind_of(tree)}{_FORMS.get(noun.word, '')}",
-            )
-            return {}
-        found: dict[str, object] = {}
-        seen: dict[str, str] = {}
-        for key, below in tree.value.items():
-            row = noun.keys.get(key)
-            if row is None:
-                advice = (
-                    f"; {noun.foreign[key]}; remove it"
-                    if key in noun.foreign
-                    else nearest(key, noun.keys)
-                )
-                hint = advice or f"; {noun.word} has {', '.join(row.name for row in noun.fields)}"
-                self.wrong_key(below, path, f"unknown key '{shown(key)}'{hint}")
-            elif row.name in seen:
-                self.wrong_key(
-                    below, (*path, key), f"says the same as '{seen[row.name]}'; keep one of them"
-                )
-            else:
-                seen[row.name] = key
-                value = self._field(below, (*path, key), row, readers)
-                if value is not None:
-                    found[row.name] = value
-        return found
-
-    def _field(
-        self, tree: Tree, path: Path, row: Field, readers: Mapping[Kind, Reader]
-    ) -> object | None:
-        if tree.value is None and not row.empty:
-            self.wrong_key(tree, path, "has no value; give one, or remove the key")
-            return None
-        return readers[row.kind](self, tree, path)
-
-
-Reader = Callable[[Scribe, Tree, Path], object | None]

@@ -1,15 +1,12 @@
-"""Text → position tree, whatever the format: the suffix of the file's name chooses the reader."""
+"""The bytes of a lab file → position tree. The text is YAML, and so JSON: that is a part of it."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 from bascule.errors import Mistake, TopologyError
 from bascule.topology.tree import MAX_BYTES, Tree, in_order, refuse
 
-Reader = Callable[[str, str], tuple[Tree | None, list[Mistake]]]
-
 _EMPTY = "the file is empty; the shortest lab is `nodes: {a: [lan], b: [lan]}`"
+_TOML = "a lab file is YAML or JSON, not TOML; write it as YAML: `nodes: {a: [lan], b: [lan]}`"
 
 
 def parse(text: bytes, filename: str) -> Tree:
@@ -24,28 +21,22 @@ def parse(text: bytes, filename: str) -> Tree:
 def read(text: bytes, filename: str) -> tuple[Tree, list[Mistake]]:
     """The tree, and the mistakes of form that leave it usable: keys given twice, tags.
 
-    Raises :class:`TopologyError` for all others: too large, not UTF-8, no content, a syntax error.
+    Raises :class:`TopologyError` for all others: too large, not UTF-8, no content, a syntax error,
+    a file that says by its suffix that it is TOML.
     """
+    if filename.lower().endswith(".toml"):
+        raise refuse(filename, _TOML)
     decoded = _decode(text, filename)
     if not decoded.strip():
         raise refuse(filename, _EMPTY)
-    tree, mistakes = _reader(filename)(decoded, filename)
+    # Imported late: commands on a lab that is up read no file, and PyYAML alone takes as long as
+    # the interpreter.
+    from bascule.topology import read_yaml
+
+    tree, mistakes = read_yaml.read(decoded, filename)
     if tree is None:
         raise refuse(filename, _EMPTY)
     return tree, mistakes
-
-
-def _reader(filename: str) -> Reader:
-    # Imported late: commands on a lab that is up read no file, and PyYAML alone takes as long as
-    # the interpreter.
-    lower = filename.lower()
-    if lower.endswith(".json"):
-        from bascule.topology.read_json import read as found
-    elif lower.endswith(".toml"):
-        from bascule.topology.read_toml import read as found
-    else:
-        from bascule.topology.read_yaml import read as found
-    return found
 
 
 def _decode(text: bytes, filename: str) -> str:

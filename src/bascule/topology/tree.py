@@ -1,6 +1,6 @@
 """The position tree: what a lab file says and where it says it, before anybody asks what it means.
 
-Every reader (YAML, JSON, TOML, plain Python data) gives the same tree, so that everything above
+Every reader (YAML with JSON, plain Python data) gives the same tree, so that everything above
 knows one form. The readers bound size, number of values and depth: no file makes this program slow,
 large or deeply recursive.
 """

@@ -7,13 +7,14 @@ import re
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from bascule.names import problem_with_mac, problem_with_node_name
-from bascule.topology.fields import DEFAULT_ROUTE
 from bascule.topology.model import IPAddress, Prefix, Route, Span
 from bascule.topology.tree import nearest, shown
 
 _LONGEST = 100  # longer text is no address; what names.py echoes stays short
 _SYSCTL_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\Z")
 NO_DOMAIN = "."
+NO_GATEWAY = "none"
+DEFAULT_ROUTE = "default"
 _DOMAIN = re.compile(
     r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?\Z"
 )

@@ -1,0 +1,96 @@
+"""The words of a lab, and all nouns together."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from bascule.names import HOSTNAME_BYTES, INTERFACE_NAME_BYTES
+from bascule.topology import entries, forms, nouns
+from bascule.topology.forms import one_or_list, or_empty
+from bascule.topology.model import Pool, Topology
+from bascule.topology.word import Form, Noun, Word
+from bascule.topology.words.network import LABELS_DOC, NETWORK
+from bascule.topology.words.node import ATTACHMENT, NAMES_REF, NODE, PORT, ROUTE
+
+POOL = Noun(
+    "a pool",
+    "Where subnets are chosen from.",
+    Pool,
+    (
+        Word("base", forms.SUBNET, "The whole of it."),
+        Word(
+            "size",
+            forms.POOL_SIZE,
+            "The prefix length of each subnet. 24, or 64 for IPv6, if left out.",
+        ),
+    ),
+    needs={"required": ["base"]},
+)
+
+_NETWORKS = Form(
+    partial(nouns.networks, NETWORK),
+    {
+        "type": ["object", "null"],
+        "propertyNames": {"pattern": forms.NAME_PATTERN, "maxLength": INTERFACE_NAME_BYTES},
+        "additionalProperties": or_empty({"$ref": "#/$defs/network"}),
+    },
+    lambda networks: {network.name: NETWORK.write(network) for network in networks},
+)
+_NODES = Form(
+    partial(nouns.nodes, NODE),
+    or_empty(
+        {
+            "type": "object",
+            "propertyNames": {"pattern": forms.HOSTNAME_PATTERN, "maxLength": HOSTNAME_BYTES},
+            "additionalProperties": or_empty(NAMES_REF, {"$ref": "#/$defs/node"}),
+        },
+        {"type": "array", "items": forms.HOSTNAME_TEXT, "uniqueItems": True},
+    ),
+    lambda all_nodes: {node.name: NODE.write(node) for node in all_nodes},
+)
+_POOLS = Form(
+    partial(entries.pools, POOL),
+    one_or_list({"anyOf": [forms.SUBNET_TEXT, {"$ref": "#/$defs/pool"}]}),
+    lambda pools: [POOL.write(pool) for pool in pools],
+)
+
+LAB = Noun(
+    "a lab",
+    "A lab: networks (bridges) and nodes (network namespaces).",
+    Topology,
+    (
+        Word("name", forms.LAB_NAME, "The lab's name. The file's name where it is left out."),
+        Word(
+            "networks",
+            _NETWORKS,
+            (
+                "The bridges, by name. Left out altogether, each network that a node names is "
+                "made with defaults."
+            ),
+            empty=True,
+        ),
+        Word("nodes", _NODES, "The network namespaces, by name, or a list of names.", empty=True),
+        Word(
+            "pools",
+            _POOLS,
+            "Where subnets are chosen from: '10.9.0.0/16', or {base: 10.9.0.0/16, size: 28}.",
+        ),
+        Word("labels", forms.LABELS, LABELS_DOC),
+    ),
+)
+
+NOUNS = {  # by their names in the schema
+    "lab": LAB,
+    "network": NETWORK,
+    "node": NODE,
+    "attachment": ATTACHMENT,
+    "route": ROUTE,
+    "pool": POOL,
+    "port": PORT,
+}
+
+
+def other_words() -> dict[str, tuple[str, ...]]:
+    """For the position of a problem: keys that the file may have used in place of these."""
+    found = {word.name: word.other for noun in NOUNS.values() for word in noun.words if word.other}
+    return {"address": ("ipv4_address", "ipv6_address"), **found}
