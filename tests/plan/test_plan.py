@@ -15,11 +15,11 @@ from bascule.kernel.forwarding import Forwarding
 from bascule.kernel.namespace import Namespace
 from bascule.kernel.op import Fact, Indexes
 from bascule.kernel.port import HAIRPIN, ISOLATED, PortFlag
+from bascule.kernel.process import Process, is_outside
 from bascule.kernel.route import LoopbackRoute, Route
 from bascule.kernel.ruleset import FROM, TO, WITHIN, ForwardAccept
 from bascule.kernel.sysctl import Sysctl
 from bascule.kernel.table import Table
-from bascule.kernel.uplink import WorldUplink
 from bascule.kernel.veth import Veth
 from bascule.plan import owner, render
 from bascule.plan.desired import Machine, desired
@@ -212,9 +212,9 @@ def test_what_hangs_on_a_foreign_link_is_foreign() -> None:
 
 def _uplinks(data: dict[str, object], machine: Machine) -> list[tuple[str, ...]]:
     return [
-        fact.options
+        fact.arguments
         for fact in desired(assign(from_data(data, "lab")), machine)
-        if isinstance(fact, WorldUplink)
+        if isinstance(fact, Process) and is_outside(fact)
     ]
 
 

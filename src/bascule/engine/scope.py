@@ -14,7 +14,7 @@ from bascule.kernel.file import Symlink, TextFile
 from bascule.kernel.forwarding import SWITCHES, Forwarding
 from bascule.kernel.namespace import Namespace
 from bascule.kernel.op import Fact, Indexes
-from bascule.kernel.service import NameServer
+from bascule.kernel.process import Process
 from bascule.kernel.sysctl import Sysctl
 from bascule.kernel.table import table_name
 from bascule.kernel.veth import Veth
@@ -67,7 +67,7 @@ def scope_of(facts: Collection[Fact], inside: bool = True) -> Scope:
     nodes: dict[str, None] = {}
     links, interfaces, sysctls, files = set(), set(), set(), dict[str, None]()
     autoconf = set[tuple[str, str, int]]()
-    uplinks, services, adopted = set(), set(), dict[str, str]()
+    uplinks, processes, adopted = set(), set(), dict[str, str]()
     for fact in facts:
         match fact:
             case Namespace(name=name, source=source):
@@ -76,8 +76,8 @@ def scope_of(facts: Collection[Fact], inside: bool = True) -> Scope:
                     adopted[name] = source
             case Uplink(name=name):
                 uplinks.add(name)
-            case NameServer(prefix=prefix):
-                services.add(prefix)
+            case Process(at=at):
+                processes.add(at)
             case Bridge(name=name):
                 links.add(name)
             case Veth(name=name, node=node, peer=peer, autoconf=versions):
@@ -99,7 +99,7 @@ def scope_of(facts: Collection[Fact], inside: bool = True) -> Scope:
         adopted=tuple(adopted.items()),
         autoconf=frozenset(autoconf),
         uplinks=frozenset(uplinks),
-        services=tuple(sorted(services)),
+        processes=tuple(sorted(processes)),
         six=_by_node(
             (fact.node, fact.device)
             for fact in facts

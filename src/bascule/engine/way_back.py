@@ -18,7 +18,7 @@ from bascule.kernel.bridge import Bridge
 from bascule.kernel.file import Mode
 from bascule.kernel.namespace import Namespace
 from bascule.kernel.op import Fact, Indexes, Key
-from bascule.kernel.service import NameServer
+from bascule.kernel.process import Process
 from bascule.kernel.stray import Stray
 from bascule.kernel.table import Table
 from bascule.kernel.veth import Veth
@@ -95,6 +95,6 @@ def _comparable(fact: Fact) -> Fact:
     makes an address's route anew."""
     if isinstance(fact, Table):
         return replace(fact, text=fact.text or fact.listing)
-    if isinstance(fact, NameServer):
-        return replace(fact, deaf=False, stopped=False)
+    if isinstance(fact, Process):
+        return fact.comparable()
     return replace(fact, routed=True) if isinstance(fact, Address) else fact

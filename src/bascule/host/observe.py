@@ -12,16 +12,16 @@ from ipaddress import ip_interface
 
 from bascule.host import (
     adopted,
+    dnsmasq,
     files,
     flows,
     ipv6,
     namespaces,
     node_files,
+    process,
     resolving,
     routes,
-    service,
     surroundings,
-    uplink,
 )
 from bascule.host.inside import Inside, look, main_routes
 from bascule.host.netlink import Netlink
@@ -44,6 +44,7 @@ from bascule.kernel.link import Loopback
 from bascule.kernel.namespace import Namespace
 from bascule.kernel.op import WORLD, Fact, Indexes
 from bascule.kernel.port import HAIRPIN, ISOLATED, PortFlag
+from bascule.kernel.program import DNSMASQ, WAY_OUT
 from bascule.kernel.route import LoopbackRoute, Route
 from bascule.kernel.stray import Stray
 from bascule.kernel.sysctl import Sysctl
@@ -95,13 +96,10 @@ def observe(scope: Scope, paths: Paths) -> Observation:
         lost = not any(isinstance(fact, Table) and FAMILY in fact.there for fact in seen.facts)
         seen.unfit, seen.without_flows = flows.look(scope.flows, world.routes, lost)
     node_files.look(seen, scope, paths)
-    seen.facts.extend(
-        found for prefix in scope.services if (found := service.running(prefix)) is not None
-    )
-    if paths.private and (way_out := uplink.running()) is not None:
-        seen.facts.append(way_out)
-    seen.confined = bool(scope.services) and service.is_confined()
-    seen.dnsmasq = service.program() is not None and not seen.confined
+    serving = (*scope.processes, WAY_OUT) if paths.private else scope.processes
+    seen.facts.extend(found for at in serving if (found := process.running(at)) is not None)
+    seen.confined = bool(scope.processes) and dnsmasq.is_confined()
+    seen.dnsmasq = process.path_of(DNSMASQ) is not None and not seen.confined
     if not paths.private:
         resolving.on_the_machine(seen)
     seen.private, seen.alone = paths.private, paths.private or surroundings.is_one_user()

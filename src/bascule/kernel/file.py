@@ -26,6 +26,7 @@ from bascule.kernel.op import (
     WriteFile,
     WriteSymlink,
 )
+from bascule.kernel.program import Instance
 
 NODE_FILES = ("hosts", "resolv.conf")  # of /etc, of each node
 # the least that a name server, which is nobody, and a node's programs need
@@ -59,7 +60,7 @@ class TextFile:
 
     path: str
     content: str
-    server: str = field(default="", compare=False)
+    server: Instance | None = field(default=None, compare=False)
     told: bool = True
 
     @property
@@ -214,7 +215,7 @@ class PutFile:
     path: str
     content: str | None
     old: str | None
-    server: str = ""
+    server: Instance | None = None
 
     @property
     def node(self) -> str:
@@ -230,7 +231,7 @@ class PutFile:
         folder = shlex.quote(dirname(self.path))
         written = (f"mkdir -p {folder}", f"printf '%s\\n' {lines} > {shlex.quote(self.path)}")
         return (
-            (*written, f"kill -HUP $(cat {self.server}.pid)")
+            (*written, f"kill -HUP $(cat {self.server.note})")
             if self.server and self.old is not None
             else written
         )

@@ -9,7 +9,7 @@ from posixpath import dirname
 
 from bascule.kernel.file import Mode, Symlink, TextFile
 from bascule.kernel.op import Fact
-from bascule.kernel.service import NameServer
+from bascule.kernel.process import Process
 from bascule.plan.servers import servers_folder
 
 
@@ -50,5 +50,5 @@ def with_modes(
     deaf = any(path.startswith(read) or f"{read}/".startswith(f"{path}/") for path in modes)
     return [*right, *want], [
         *have,
-        *(replace(fact, deaf=deaf) if isinstance(fact, NameServer) else fact for fact in own),
+        *(fact.hearing(read, not deaf) if isinstance(fact, Process) else fact for fact in own),
     ]
