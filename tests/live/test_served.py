@@ -18,7 +18,7 @@ from bascule.host.paths import Paths
 from bascule.host.seen import Scope
 from bascule.kernel.op import Fact, Indexes
 from bascule.kernel.process import Process
-from bascule.kernel.program import Instance, Program
+from bascule.kernel.program import PROGRAMS, Instance, Program
 from bascule.plan.diff import Plan, diff
 from questions import soon
 from sandbox import World
@@ -69,6 +69,7 @@ def at(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[Instance]:
     place = folder / "echod"
     place.write_text(_SERVER.format(python=sys.executable))
     place.chmod(0o755)
+    monkeypatch.setattr(process, "PROGRAMS", (*PROGRAMS, ECHOD))
     usual = process.path_of
     monkeypatch.setattr(
         process, "path_of", lambda program: str(place) if program == ECHOD else usual(program)
@@ -178,4 +179,19 @@ def test_neighbours_of_one_folder_share_a_mark_and_nothing_else(at: Instance) ->
         assert Path(at.mark).exists()
     finally:
         process.end(other)
+    assert not Path(at.mark).exists()
+
+
+def test_a_killed_run_leaves_no_note_and_no_mark(at: Instance) -> None:
+    """Who was killed between the end of a process and the removal of its note leaves it to `down`;
+    that of a process that serves stays."""
+    process.start(at, _serving(at, "one").arguments)
+    stale = Path(f"{at.place}9.pid")
+    stale.write_text("1")
+    process.forget_ended("/run/bascule/lab")
+    assert (Path(at.note).exists(), Path(at.mark).exists(), stale.exists()) == (True, True, False)
+    os.kill(_pid(at), signal.SIGKILL)
+    soon(lambda: process.running(at) is None)
+    process.forget_ended("/run/bascule/lab")
+    assert not Path(at.note).exists()
     assert not Path(at.mark).exists()

@@ -20,7 +20,8 @@ from bascule.api import Lab
 from bascule.engine import doctor
 from bascule.errors import Conflict, InputError, PlanFailed
 from bascule.host import pasta, process
-from bascule.kernel.program import PASTA, WORLD_NETWORK
+from bascule.kernel.program import PASTA
+from bascule.names import WORLD_NETWORK
 from impostor import impostor
 from sandbox import BASCULE, World, require
 from traffic import Caller, Ears, Outside, reach

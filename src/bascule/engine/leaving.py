@@ -34,7 +34,6 @@ from bascule.host.spawn import Process
 from bascule.host.world import PrivateWorld, World
 from bascule.kernel.forwarding import Forwarding
 from bascule.kernel.op import Indexes
-from bascule.kernel.program import DNSMASQ
 from bascule.plan.diff import Plan
 from bascule.plan.servers import servers_folder
 from bascule.state import lock, store
@@ -127,7 +126,7 @@ class Leaving(Work):
         try:
             report = world.watch(_take_away, progress, prepared.plan.ops, world.paths)
             settle.links_gone(indexes, Indexes(record.slot).range)
-            process.forget_ended(servers_folder(self.name), DNSMASQ)
+            process.forget_ended(servers_folder(self.name))
             files.remove_empty(self.name)
             etc_links.remove_stale()
             files.remove_made_directories()

@@ -26,7 +26,7 @@ from bascule import syscalls
 from bascule.errors import WorldError
 from bascule.host import ids, inner, lasting
 from bascule.host.lasting import Process
-from bascule.kernel.program import WORLD_NETWORK
+from bascule.names import WORLD_NETWORK
 from bascule.syscalls import (
     CLONE_NEWIPC,
     CLONE_NEWNET,

@@ -15,11 +15,11 @@ from bascule.host.paths import ETC, RUN, Paths
 from bascule.host.seen import Observation, Scope
 from bascule.kernel.file import NODE_FILES, Symlink, TextFile, UsersFolder, mended
 from bascule.kernel.op import Fact
-from bascule.kernel.program import MARK
+from bascule.kernel.program import MARK, NOTE
 
 _MOST_BYTES = 1 << 24
 _STATE = "/run/bascule"
-_NOTES = (".pid", MARK)  # which go with the server
+_NOTES = (NOTE, MARK)  # which go with the server
 
 
 def look(seen: Observation, scope: Scope, paths: Paths) -> None:

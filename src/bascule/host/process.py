@@ -24,7 +24,7 @@ from bascule.host.programs import Ended
 from bascule.host.world import PrivateWorld
 from bascule.kernel.op import Effect, EndProcess, RunProcess
 from bascule.kernel.process import Process
-from bascule.kernel.program import Instance, Program
+from bascule.kernel.program import NOTE, PROGRAMS, Instance, Program
 
 _OWN = "/proc/thread-self/ns/net"
 _SECONDS = 20  # to start
@@ -99,7 +99,7 @@ def start(at: Instance, arguments: tuple[str, ...], world: PrivateWorld | None =
     done = _run(program, [found, *arguments, *program.last], lasting.environment(mark), world)
     command = " ".join((program.name, *arguments))
     if done.code != 0:
-        call(_forget_mark, at.mark, program.comms)
+        call(_forget_mark, at.mark)
         said = _reason(program, done.stderr)
         advice = program.unreadable if os.strerror(errno.EACCES) in said else ""
         raise KernelError(command, errno.EINVAL, said, advice=advice)
@@ -131,12 +131,14 @@ def _run(
             raise KernelError(
                 program.name, errno.ETIMEDOUT, f"no answer in {_SECONDS} s"
             ) from error
-        if done.code and any(word in done.stderr for word in newer):
-            newer = tuple(word for word in newer if word not in done.stderr)
-        elif os.strerror(errno.EADDRINUSE) not in done.stderr or time.monotonic() > deadline:
+        if done.code == 0:
             return done
-        else:
+        known = tuple(word for word in newer if word not in done.stderr)
+        if known == newer:
+            if os.strerror(errno.EADDRINUSE) not in done.stderr or time.monotonic() > deadline:
+                return done
             time.sleep(PAUSE)
+        newer = known
 
 
 def _reason(program: Program, said: str) -> str:
@@ -167,25 +169,37 @@ def end(at: Instance) -> None:
     if at.program.noted:
         with suppress(FileNotFoundError):
             syscalls.unlink(at.note)
-    _forget_mark(at.mark, at.program.comms)
+    _forget_mark(at.mark)
 
 
-def _forget_mark(path: str, comms: tuple[str, ...]) -> None:
+def _forget_mark(path: str) -> None:
     """Where nobody carries it any more."""
-    if os.path.lexists(path) and next(lasting.find(lasting.mark_in(path), comms), None) is None:
-        syscalls.unlink(path)
+    if os.path.lexists(path):
+        comms = [comm for program in PROGRAMS for comm in program.comms]
+        if next(lasting.find(lasting.mark_in(path), comms), None) is None:
+            syscalls.unlink(path)
 
 
 def noted_in(folder: str, program: Program) -> Iterator[Instance]:
-    """The instances whose number is noted in this folder."""
-    for name in os.listdir(folder) if os.path.isdir(folder) else ():
-        if name.endswith(".pid"):
-            yield Instance(program, os.path.join(folder, name.removesuffix(".pid")))
+    """Those of its instances that may be the ones whose numbers are noted in this folder."""
+    return (Instance(program, note.removesuffix(NOTE)) for note in _notes(folder))
 
 
-def forget_ended(folder: str, program: Program) -> None:
+def _notes(folder: str) -> list[str]:
+    names = os.listdir(folder) if os.path.isdir(folder) else ()
+    return [os.path.join(folder, name) for name in names if name.endswith(NOTE)]
+
+
+def forget_ended(folder: str) -> None:
     """Remove the notes of processes that have ended: who ends one may be killed before that."""
-    for at in list(noted_in(folder, program)):
-        if next(processes(at), None) is None:
-            syscalls.unlink(at.note)
-    _forget_mark(os.path.join(folder, program.mark), program.comms)
+    serving = {
+        at.note
+        for program in PROGRAMS
+        for at in noted_in(folder, program)
+        if next(processes(at), None) is not None
+    }
+    for note in _notes(folder):
+        if note not in serving:
+            syscalls.unlink(note)
+    for mark in {program.mark for program in PROGRAMS}:
+        _forget_mark(os.path.join(folder, mark))

@@ -13,10 +13,9 @@ from itertools import pairwise
 from posixpath import dirname
 from typing import NamedTuple
 
-MARK = ".mark"
-# The world's own network namespace: below a place that AppArmor's profile for pasta lets it look
-# into, as podman has it.
-WORLD_NETWORK = "/run/user/0/netns/world"
+from bascule.names import WORLD_NETWORK
+
+MARK, NOTE = ".mark", ".pid"
 
 
 class Program(NamedTuple):
@@ -85,7 +84,7 @@ class Instance(NamedTuple):
     @property
     def note(self) -> str:
         """The file with its number, where it writes one."""
-        return f"{self.place}.pid"
+        return f"{self.place}{NOTE}"
 
     def runs_with(self, arguments: tuple[str, ...]) -> bool:
         """Whether a process that carries its mark, with these, is this one and no neighbour of
@@ -146,4 +145,5 @@ PASTA = Program(
     aside="syslog",
 )
 
+PROGRAMS = (DNSMASQ, PASTA)
 WAY_OUT = Instance(PASTA, "/run/bascule/uplink")  # in the world
