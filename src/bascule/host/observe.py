@@ -96,9 +96,10 @@ def observe(scope: Scope, paths: Paths) -> Observation:
         lost = not any(isinstance(fact, Table) and FAMILY in fact.there for fact in seen.facts)
         seen.unfit, seen.without_flows = flows.look(scope.flows, world.routes, lost)
     node_files.look(seen, scope, paths)
-    serving = (*scope.processes, WAY_OUT) if paths.private else scope.processes
+    serving = dict.fromkeys((*scope.processes, WAY_OUT) if paths.private else scope.processes)
     seen.facts.extend(found for at in serving if (found := process.running(at)) is not None)
-    seen.confined = bool(scope.processes) and dnsmasq.is_confined()
+    served = any(at.program == DNSMASQ for at in scope.processes)
+    seen.confined = served and dnsmasq.is_confined()
     seen.dnsmasq = process.path_of(DNSMASQ) is not None and not seen.confined
     if not paths.private:
         resolving.on_the_machine(seen)
