@@ -11,6 +11,9 @@ import zlib
 from collections.abc import Sequence
 
 WORLD_NETNS = "/proc/self/ns/net"  # how a lab file calls the namespace that the lab is built in
+# A private world's own network namespace, in its own /run: below a place that AppArmor's profile
+# for pasta lets it look into, as podman has it.
+WORLD_NETWORK = "/run/user/0/netns/world"
 INTERFACE_NAME_BYTES = 15  # IFNAMSIZ (16) less the terminating NUL, linux/if.h
 _SHOWN = 60  # of a word in a message
 HOSTNAME_BYTES = 63  # one DNS label, RFC 1035 section 2.3.4; a node's name is its hostname

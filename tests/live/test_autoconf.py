@@ -327,7 +327,7 @@ def test_leases_without_names_and_a_router_elsewhere(world: World) -> None:
 def test_a_machine_without_dnsmasq(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Is told so before anything is touched."""
     before = machine.state()
-    monkeypatch.setattr("bascule.host.service.program", lambda: None)
+    monkeypatch.setattr("bascule.host.process.path_of", lambda _program: None)
     with pytest.raises(InputError, match="`dhcp` needs dnsmasq; install the package dnsmasq-base"):
         Lab.from_data(
             {"networks": {"lan": {"subnet": "10.1.0.0/24", "dhcp": True}}, "nodes": {"a": ["lan"]}},

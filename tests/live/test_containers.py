@@ -17,7 +17,8 @@ import machine
 from bascule.api import Lab
 from bascule.engine import doctor
 from bascule.errors import InputError
-from bascule.host import abilities, service
+from bascule.host import abilities, dnsmasq, process
+from bascule.kernel.program import DNSMASQ
 from bascule.plan import render
 from helpers import SEED, bascule
 from questions import NOERROR, ask, soon
@@ -402,7 +403,7 @@ def test_on_a_machine_of_one_s_own_nothing_is_tried(
     assert abilities.lacks() == []
 
 
-DNSMASQ = """#!/bin/sh
+CONFINED = """#!/bin/sh
 # Like dnsmasq under an AppArmor profile that does not let it read its configuration.
 test -e /run/bascule/doctor/dns/out.conf || exit 9
 echo "dnsmasq: cannot read /run/bascule/doctor/dns/out.conf: Permission denied" >&2
@@ -415,14 +416,14 @@ def test_a_security_module_confines_dnsmasq(world: World, monkeypatch: pytest.Mo
     add. Networks that only would have had a server go without, those that ask for one are
     refused."""
     require("nft")
-    assert not service.is_confined()
-    monkeypatch.setattr(service, "_has_profile", lambda: True)
-    if service.program() is not None:
-        assert not service.is_confined()  # it is tried, and may
+    assert not dnsmasq.is_confined()
+    monkeypatch.setattr(dnsmasq, "_has_profile", lambda: True)
+    if process.path_of(DNSMASQ) is not None:
+        assert not dnsmasq.is_confined()  # it is tried, and may
     place = Path("confined").absolute()
-    place.write_text(DNSMASQ)
+    place.write_text(CONFINED)
     place.chmod(0o755)
-    monkeypatch.setattr(service, "program", lambda: str(place))
+    monkeypatch.setattr(process, "path_of", lambda _program: str(place))
     before = machine.state()
     network: dict[str, Any] = {"subnet": "10.1.0.0/24", "nat": True}
     lab = Lab.from_data({"networks": {"lan": network}, "nodes": {"a": ["lan"]}}, world="host")
@@ -431,7 +432,7 @@ def test_a_security_module_confines_dnsmasq(world: World, monkeypatch: pytest.Mo
     assert "/run/bascule/*/dns/{,**} r," in note
     assert "apparmor_parser -r /etc/apparmor.d/usr.sbin.dnsmasq" in note
     assert [found.advice for found in doctor.examine() if found.what == "dnsmasq"] == [
-        service.LET_IT
+        DNSMASQ.unreadable
     ]
     lab.down()
     assert machine.difference(before, machine.state()) == ""

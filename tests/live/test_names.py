@@ -246,7 +246,7 @@ def test_mistakes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(TopologyError, match="is no IP address"):
         Lab.from_data({"nodes": {"a": {"extra_hosts": ["db=here"]}}})
     before = machine.state()
-    monkeypatch.setattr("bascule.host.service.program", lambda: None)
+    monkeypatch.setattr("bascule.host.process.path_of", lambda _program: None)
     with pytest.raises(InputError, match="`dns` needs dnsmasq; install the package dnsmasq-base"):
         Lab.from_data(LAB, world="host").up()
     assert machine.difference(before, machine.state()) == ""

@@ -16,7 +16,8 @@ import machine
 from bascule import syscalls
 from bascule.api import Lab
 from bascule.engine import worlds
-from bascule.host import service
+from bascule.host import process
+from bascule.kernel.program import DNSMASQ, Instance
 from bascule.plan import render
 from bascule.state import store
 from faults import Fault, attempt
@@ -170,8 +171,7 @@ def test_a_deaf_server_hears_again(world: World) -> None:
     lab.up()
     config = next(path for path in Path("/run/bascule/careful/dns").glob("out-*.conf"))
     os.chmod("/run/bascule/careful/dns/out", 0o700)
-    service.end("/run/bascule/careful/dns/out")
-    service.start("/run/bascule/careful/dns/out", str(config))
+    process.start(Instance(DNSMASQ, "/run/bascule/careful/dns/out"), (f"--conf-file={config}",))
     assert ask("a", "10.1.0.1", "b") == (NXDOMAIN, set())
     lab.up()
     _answers("a")

@@ -12,9 +12,9 @@ import pytest
 
 import machine as state
 from bascule.api import Lab
-from bascule.host import resolving, uplink
+from bascule.host import pasta, resolving
 from bascule.host.seen import Observation
-from bascule.kernel.service import Upstream
+from bascule.kernel.upstream import Upstream
 from bascule.state import store
 from faults import Fault, attempt
 from helpers import bascule
@@ -327,8 +327,8 @@ def connected(world: World) -> Iterator[Outside]:
     require("pasta", "nft", "dig")
     with Outside(world, there=("192.0.2.2", "192.0.2.53", "2001:db8::2")) as outside:
         world.run("ip", "route", "add", "default", "via", "192.0.2.2")
-        if uplink.why_not():
-            pytest.skip(uplink.why_not())
+        if pasta.why_not():
+            pytest.skip(pasta.why_not())
         yield outside
 
 

@@ -19,7 +19,9 @@ from bascule import syscalls
 from bascule.api import Lab
 from bascule.engine import doctor
 from bascule.errors import Conflict, InputError, PlanFailed
-from bascule.host import keeper, uplink
+from bascule.host import pasta, process
+from bascule.kernel.program import PASTA
+from bascule.names import WORLD_NETWORK
 from impostor import impostor
 from sandbox import BASCULE, World, require
 from traffic import Caller, Ears, Outside, reach
@@ -45,8 +47,8 @@ def machine(world: World) -> Iterator[Outside]:
     ) as outside:
         world.run("ip", "route", "add", "default", "via", "192.0.2.2")
         world.run("ip", "-6", "route", "add", "default", "via", "2001:db8::2")
-        if uplink.why_not():
-            pytest.skip(uplink.why_not())
+        if pasta.why_not():
+            pytest.skip(pasta.why_not())
         yield outside
 
 
@@ -74,7 +76,7 @@ def _pastas() -> list[int]:
                 continue
         except OSError:
             continue
-        if b"--config-net" in words and keeper.NETWORK.encode() in words:
+        if b"--config-net" in words and WORLD_NETWORK.encode() in words:
             found.append(int(entry))
     return found
 
@@ -278,7 +280,7 @@ def test_without_pasta_the_lab_is_cut_off_and_says_so(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It works within itself."""
-    monkeypatch.setattr(uplink, "program", lambda: None)
+    _pasta_at(None, monkeypatch)
     lab = Lab.from_data(_data(["8080:80"]), world="private")
     notes = lab.plan().notes
     assert any(
@@ -350,6 +352,27 @@ def test_an_impostor_is_not_taken_for_it(machine: Outside, world: World) -> None
             assert other.poll() is None
 
 
+def _pasta_at(path: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is there, or nowhere."""
+    usual = process.path_of
+    monkeypatch.setattr(
+        process, "path_of", lambda program: path if program == PASTA else usual(program)
+    )
+
+
+def test_one_that_is_stopped_is_replaced(machine: Outside, world: World) -> None:
+    """SIGSTOP: nothing passes. The plan says so, and `up` starts another."""
+    with Lab.from_data(_data(["8080:80"]), world="private") as lab:
+        (pid,) = _pastas()
+        os.kill(pid, signal.SIGSTOP)
+        assert [(change.sign, change.reason) for change in lab.plan().changes] == [
+            ("~", "is stopped")
+        ]
+        lab.up()
+        assert not lab.plan()
+        assert _pastas() not in ([], [pid])
+
+
 def _script(world: World, text: str) -> str:
     path = Path(world.home, "pasta")
     path.write_text(f"#!/bin/sh\n{text}\n")
@@ -362,6 +385,7 @@ def _script(world: World, text: str) -> str:
     [
         ('echo "Couldn\'t open network namespace" >&2; exit 1', "Couldn't open network namespace"),
         ("exit 0", "it ended at once"),
+        ("exec sleep 60", "no answer in 1 s"),
     ],
 )
 def test_one_that_does_not_work_is_told_from_one_that_does(
@@ -370,7 +394,8 @@ def test_one_that_does_not_work_is_told_from_one_that_does(
     """`doctor` tries it, and `up` says the same."""
     assert [finding.verdict for finding in doctor.examine() if finding.what == "pasta"] == ["ok"]
     path = _script(world, text)
-    monkeypatch.setattr(uplink, "program", lambda: path)
+    _pasta_at(path, monkeypatch)
+    monkeypatch.setattr(process, "_SECONDS", 1)
     (finding,) = [finding for finding in doctor.examine() if finding.what == "pasta"]
     assert finding.verdict == "no"
     assert said in finding.found

@@ -15,7 +15,7 @@ import pytest
 from bascule.kernel.fact import Fact
 from bascule.kernel.file import TextFile
 from bascule.kernel.op import Indexes
-from bascule.kernel.service import NameServer
+from bascule.kernel.process import Process
 from bascule.plan import classic, render
 from bascule.plan.desired import Machine, desired
 from bascule.plan.diff import diff
@@ -72,8 +72,8 @@ def _configuration(headline: str, text: str) -> str:
     for fact in _facts(text, machine):
         if isinstance(fact, TextFile) and fact.path.startswith("/run/bascule/lab/dns/"):
             out += [fact.path, *(f"    {line}" for line in fact.content.splitlines())]
-        elif isinstance(fact, NameServer):
-            out.append(f"dnsmasq --conf-file={fact.config}")
+        elif isinstance(fact, Process):
+            out.append(" ".join((fact.at.program.name, *fact.arguments)))
     return "".join(f"{line}\n" for line in out)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,11 +17,12 @@ from bascule.kernel.forwarding import Forwarding
 from bascule.kernel.namespace import Namespace
 from bascule.kernel.op import Indexes
 from bascule.kernel.port import HAIRPIN, ISOLATED, PortFlag
+from bascule.kernel.process import Process
+from bascule.kernel.program import WAY_OUT
 from bascule.kernel.route import LoopbackRoute, Route
 from bascule.kernel.ruleset import FROM, TO, WITHIN, ForwardAccept
 from bascule.kernel.sysctl import Sysctl
 from bascule.kernel.table import Table
-from bascule.kernel.uplink import WorldUplink
 from bascule.kernel.veth import Veth
 from bascule.plan import owner, render
 from bascule.plan.desired import Machine, desired
@@ -213,9 +215,9 @@ def test_what_hangs_on_a_foreign_link_is_foreign() -> None:
 
 def _uplinks(data: dict[str, object], machine: Machine) -> list[tuple[str, ...]]:
     return [
-        fact.options
+        fact.arguments
         for fact in desired(assign(from_data(data, "lab")), machine)
-        if isinstance(fact, WorldUplink)
+        if isinstance(fact, Process) and fact.is_outside
     ]
 
 
@@ -242,6 +244,20 @@ def test_the_way_out_of_a_private_world() -> None:
     assert _uplinks(out, there) == [(*always, "-t", "none", "-u", "none")]
     plain = {"networks": {"lan": {"subnet": "10.1.0.0/24"}}, "nodes": {"a": ["lan"]}}
     assert _uplinks(plain, there) == []
+
+
+def test_the_commands_of_the_way_out() -> None:
+    """They are for the machine's own namespaces; what changes is ended and started."""
+    one, two = (Process(WAY_OUT, ("--config-net", "-t", port)) for port in ("80", "81"))
+    assert one.describe() == "way out of the private world, with 1 published ports or ranges"
+    (change,) = diff([two], [one], Indexes()).changes
+    assert change.reason == "other ports are published: connections through it break"
+    assert [line for op in change.ops for line in op.shell()] == [
+        "pkill -f 'pasta --config-net'  # outside",
+        "pasta --config-net -t 81 $KEEPER  # outside: from the machine's own namespaces",
+    ]
+    (change,) = diff([one], [replace(one, stopped=True)], Indexes()).changes
+    assert (change.sign, change.reason) == ("~", "is stopped")
 
 
 def test_what_a_private_world_changes_in_the_rules() -> None:

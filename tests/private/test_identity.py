@@ -20,6 +20,7 @@ from bascule.api import Lab
 from bascule.engine import look
 from bascule.errors import WorldError
 from bascule.host import lasting
+from bascule.kernel.process import Process
 from bascule.state import store
 from helpers import SEED, bascule
 from impostor import impostor
@@ -39,10 +40,10 @@ def test_an_impostor_of_the_name_server(world: World, kind: str) -> None:
     require("dnsmasq", "dig")
     lab = Lab.from_data(NAMED, world=kind)
     lab.up()
-    config = next(change.config for change in _facts(lab) if hasattr(change, "config"))
+    (served,) = (fact for fact in _facts(lab) if isinstance(fact, Process))
     lab.down()
     guess = {"BASCULE_MARK": "0" * 32}
-    with impostor("dnsmasq", f"--conf-file={config}", env=guess) as other:
+    with impostor("dnsmasq", *served.arguments, env=guess) as other:
         lab.up()
         assert not lab.plan()
         asked = lab.node("a").run(

@@ -16,7 +16,7 @@ from bascule import syscalls
 from bascule.engine import legacy
 from bascule.engine.prepare import stored_topology
 from bascule.errors import BasculeError, KernelError
-from bascule.host import abilities, flows, ids, keeper, nft, service, uplink
+from bascule.host import abilities, dnsmasq, flows, ids, keeper, nft, pasta, process
 from bascule.host.keeper import Starting
 from bascule.host.legacy import PROGRAM
 from bascule.host.netlink import Netlink
@@ -27,6 +27,7 @@ from bascule.kernel.look import Scope
 from bascule.kernel.noun import Probe
 from bascule.kernel.nouns import NOUNS
 from bascule.kernel.op import Netlink as Message
+from bascule.kernel.program import DNSMASQ, PASTA, WAY_OUT
 from bascule.kernel.ruleset import FROM, TO
 from bascule.plan.uplink import WITHOUT_PORTS
 from bascule.state import folder, store
@@ -105,8 +106,8 @@ def _private_world() -> Iterator[Finding]:
             yield from world.call(_links)
             yield _way_out(world)
             # for root it is told with the program
-            if os.geteuid() != 0 and world.call(service.is_confined):
-                yield Finding("dnsmasq", "note", service.CONFINED, service.LET_IT)
+            if os.geteuid() != 0 and world.call(dnsmasq.is_confined):
+                yield Finding("dnsmasq", "note", dnsmasq.CONFINED, DNSMASQ.unreadable)
             fresh = world.call(_is_fresh)
         if not fresh:
             yield Finding(
@@ -138,13 +139,13 @@ def _ids(count: int) -> Finding:
 def _way_out(world: PrivateWorld) -> Finding:
     """Some have a pasta that does not work: an old or a new one, a profile of AppArmor that forbids
     what it needs."""
-    why = uplink.why_not()
+    why = pasta.why_not()
     if why:
         return Finding(
             "pasta", "note", why, "without it private worlds are cut off: no `nat`, no `ports`"
         )
     try:
-        uplink.start(world, WITHOUT_PORTS)
+        process.start(WAY_OUT, WITHOUT_PORTS, world)
     except KernelError as error:
         return Finding(
             "pasta",
@@ -152,7 +153,7 @@ def _way_out(world: PrivateWorld) -> Finding:
             f"tried, and failed: {error.said}",
             "see the system's journal, and `aa-status` for AppArmor",
         )
-    return Finding("pasta", "ok", f"{uplink.program()}: tried in a private world")
+    return Finding("pasta", "ok", f"{process.path_of(PASTA)}: tried in a private world")
 
 
 def _is_fresh() -> bool:
@@ -268,9 +269,9 @@ def _programs() -> Iterator[Finding]:
     for name, package, verdict, purpose in _PROGRAMS:
         found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")
         if found:
-            confined = name == "dnsmasq" and service.is_confined()
+            confined = name == "dnsmasq" and dnsmasq.is_confined()
             yield (
-                Finding(name, "note", service.CONFINED, service.LET_IT)
+                Finding(name, "note", dnsmasq.CONFINED, DNSMASQ.unreadable)
                 if confined
                 else Finding(name, "ok", found)
             )

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from bascule.engine import adoption
 from bascule.engine.adoption import Owners
 from bascule.errors import BasculeError, Conflict, InputError, KernelError, WorldError
-from bascule.host import abilities, etc_links, namespaces, nft, service, surroundings, uplink
+from bascule.host import abilities, dnsmasq, etc_links, namespaces, nft, pasta, surroundings
 from bascule.host.seen import Observation
 from bascule.host.world import World
 from bascule.kernel.address import Address
@@ -18,9 +18,9 @@ from bascule.kernel.file import Symlink
 from bascule.kernel.forwarding import SWITCH
 from bascule.kernel.namespace import Namespace
 from bascule.kernel.op import Effect, WriteSysctl, WriteSysctls
+from bascule.kernel.program import DNSMASQ, WAY_OUT
 from bascule.kernel.sysctl import Sysctl
 from bascule.kernel.table import Table
-from bascule.kernel.uplink import WorldUplink
 from bascule.plan.diff import Plan
 from bascule.topology.model import Assigned, IPAddress, Network, Port
 from bascule.topology.ports import bound_to, port_text
@@ -115,7 +115,7 @@ def _impossible(
             "PrivateTmp make it; use `nsenter --net=/run/netns/NAME bascule …`, or take that "
             "setting out"
         )
-    if any(only(want, WorldUplink)):
+    if any(fact.key == WAY_OUT.key for fact in want):
         yield from _impossible_ports(lab)
     if not seen.private and any(only(want, Symlink)) and etc_links.made(lab.name) == "beside":
         yield Conflict(
@@ -168,7 +168,7 @@ def _impossible_six(want: list[Fact], seen: Observation) -> Iterator[BasculeErro
 
 def _impossible_ports(lab: Assigned) -> Iterator[BasculeError]:
     """What pasta can't listen on."""
-    least = uplink.least_port()
+    least = pasta.least_port()
     for node in lab.nodes:
         for port in node.ports:
             if port.published < least:
@@ -177,7 +177,7 @@ def _impossible_ports(lab: Assigned) -> Iterator[BasculeError]:
                     f"{least} can't be published "
                     "(net.ipv4.ip_unprivileged_port_start); choose a higher one"
                 )
-            if port.host is not None and not uplink.has_default_route(port.host.version):
+            if port.host is not None and not pasta.has_default_route(port.host.version):
                 yield InputError(
                     f"port {port_text(port)} of {node.name}: from a private world nothing is "
                     f"published on IPv{port.host.version}"
@@ -223,8 +223,8 @@ def _impossible_network(
     for key, asked in (("dns", network.dns), ("dhcp", network.dhcp), ("ra", network.ra)):
         if asked and seen.confined:
             yield InputError(
-                f"network {network.name}: `{key}` needs dnsmasq, and {service.CONFINED}; "
-                f"{service.LET_IT}"
+                f"network {network.name}: `{key}` needs dnsmasq, and {dnsmasq.CONFINED}; "
+                f"{DNSMASQ.unreadable}"
             )
         elif asked and not seen.dnsmasq:
             yield InputError(

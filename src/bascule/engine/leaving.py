@@ -24,7 +24,7 @@ from bascule.host import (
     etc_links,
     files,
     keeper,
-    service,
+    process,
     settle,
 )
 from bascule.host.execute import execute
@@ -121,7 +121,7 @@ class Leaving(Work):
         try:
             report = world.watch(_take_away, progress, prepared.plan.ops, world.paths)
             settle.links_gone(indexes, Indexes(record.slot).range)
-            service.forget_ended(servers_folder(self.name))
+            process.forget_ended(servers_folder(self.name))
             files.remove_empty(self.name)
             etc_links.remove_stale()
             files.remove_made_directories()

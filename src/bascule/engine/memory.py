@@ -42,7 +42,7 @@ def recall(
         shared=others.settings,
         killed=stored.journal is not None,
         strays=seen.strays,
-        deaf=filed.are_deaf(lab, seen.modes),
+        deaf=filed.unread(lab, seen.modes),
         forwarding=memories(stored),
         elsewhere=others.forwarders,
         uplinks=seen.others,

@@ -7,10 +7,11 @@ from ipaddress import ip_network
 
 from bascule.engine import legacy
 from bascule.engine.forecast import _COUNTS, _hosts_of_others
-from bascule.host import abilities, nft, service
+from bascule.host import abilities, dnsmasq, nft
 from bascule.host.seen import Observation
 from bascule.kernel.fact import Fact, only
 from bascule.kernel.forwarding import Forwarding
+from bascule.kernel.program import DNSMASQ
 from bascule.kernel.ruleset import TO, WITHIN, ForwardAccept
 from bascule.names import few
 from bascule.plan.firewall import on_loopback
@@ -55,7 +56,7 @@ def _resolving(lab: Assigned, seen: Observation) -> Iterator[str]:
     """Names outside of the lab that nobody finds although there is a way out, and name servers that
     there can't be."""
     if seen.confined:
-        yield f"no name servers: {service.CONFINED}; {service.LET_IT}"
+        yield f"no name servers: {dnsmasq.CONFINED}; {DNSMASQ.unreadable}"
     leaving = [
         network
         for network in lab.networks

@@ -14,7 +14,7 @@ from bascule.engine.memory import recall
 from bascule.engine.notes import notes
 from bascule.engine.scope import whole_scope
 from bascule.errors import Conflict, InputError
-from bascule.host import nft, resolving, service, uplink
+from bascule.host import nft, pasta, process, resolving
 from bascule.host.announce import Announcement
 from bascule.host.inside import addresses
 from bascule.host.listening import listening
@@ -26,10 +26,10 @@ from bascule.kernel.fact import Claim, Fact, Memory, Place, only
 from bascule.kernel.look import Scope
 from bascule.kernel.op import WORLD, Indexes, Key
 from bascule.kernel.passage import Passages
+from bascule.kernel.program import DNSMASQ, WAY_OUT
 from bascule.kernel.ruleset import is_plain
-from bascule.kernel.service import Upstream
 from bascule.kernel.sysctl import Sysctl
-from bascule.kernel.uplink import WorldUplink
+from bascule.kernel.upstream import Upstream
 from bascule.plan import filed, owner
 from bascule.plan.desired import Costly, Machine, desired, places
 from bascule.plan.diff import Plan, diff
@@ -95,7 +95,7 @@ def _heard(lab: Assigned, world: World | None, claims: Claims) -> Taken:
     bridges = [prefix for _lab, _network, prefix in claims.prefixes]
     own = {gateway for network in lab.networks for gateway in network.gateways}
     leasing = [("udp", number) for number in LEASES.values()] if claims.leases else []
-    for port in listening() if isinstance(world, HostWorld) or not uplink.why_not() else ():
+    for port in listening() if isinstance(world, HostWorld) or not pasta.why_not() else ():
         # The lab's own name servers keep theirs by a rule.
         theirs = port.host is not None and (
             port.host in own
@@ -289,11 +289,11 @@ def _look_outside(seen: Observation, world: World | None) -> None:
     out."""
     if isinstance(world, HostWorld):
         return
-    seen.private, seen.alone, seen.without_uplink = True, True, uplink.why_not()
+    seen.private, seen.alone, seen.without_uplink = True, True, pasta.why_not()
     resolving.from_outside(seen, addresses())
     if world is None:
-        seen.dnsmasq = service.program() is not None
-    elif any(only(seen.facts, WorldUplink)):
+        seen.dnsmasq = process.path_of(DNSMASQ) is not None
+    elif any(fact.key == WAY_OUT.key for fact in seen.facts):
         seen.without_uplink = ""  # what works is not given up, even if it could not be started now
     if seen.without_uplink:
         seen.resolvers, seen.upstream = (), Upstream("")

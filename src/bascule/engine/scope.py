@@ -60,7 +60,7 @@ def scope_of(facts: Iterable[Fact], inside: bool = True) -> Scope:
         adopted=tuple(found.adopted.items()),
         autoconf=frozenset(found.autoconf),
         uplinks=frozenset(found.uplinks),
-        services=tuple(sorted(found.services)),
+        processes=tuple(sorted(found.processes)),
         six=found.six,
         cables=found.cables,
     )

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from bascule.engine import worlds
 from bascule.errors import Elsewhere
-from bascule.host import service
+from bascule.host import dnsmasq
 from bascule.plan.servers import servers_folder
 from bascule.state.record import Stored
 from bascule.topology.model import Assigned
@@ -19,7 +19,7 @@ def refuse(stored: Stored, lab: Assigned | None) -> None:
     if record is None or record.keeper is not None or lab is None or not worlds.is_here(record):
         return
     gateways = {gateway for network in lab.networks for gateway in network.gateways}
-    if service.is_out_of_reach(servers_folder(record.name), gateways):
+    if dnsmasq.is_out_of_reach(servers_folder(record.name), gateways):
         raise Elsewhere(
             f"the name server of lab {record.name} is out of reach: this is another PID "
             f"namespace than that in which it runs, or "

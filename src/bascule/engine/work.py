@@ -39,9 +39,9 @@ from bascule.host import (
     files,
     flows,
     namespaces,
+    process,
     processes,
     settle,
-    uplink,
 )
 from bascule.host.announce import announce
 from bascule.host.execute import execute
@@ -51,7 +51,6 @@ from bascule.host.paths import Paths
 from bascule.host.world import HostWorld, PrivateWorld, World
 from bascule.kernel.fact import Fact
 from bascule.kernel.op import Indexes
-from bascule.kernel.uplink import WorldUplink
 from bascule.plan.diff import Change, Plan
 from bascule.plan.flows import passages
 from bascule.plan.names import placed_links
@@ -156,25 +155,18 @@ class Work:
     def _carry_out(self, world: World, plan: Plan) -> Report:
         """All operations. What a private world can't do itself comes first, and is undone where the
         rest fails."""
-        outer = [
-            op
-            for change in plan.changes
-            if isinstance(change.fact, WorldUplink)
-            for op in change.ops
-        ]
+        outer = [op for change in plan.changes if change.fact.is_outside for op in change.ops]
         if not outer or not isinstance(world, PrivateWorld):
             return world.watch(_execute, self.heard.progress, plan.ops, world.paths)
-        within = tuple(
-            change for change in plan.changes if not isinstance(change.fact, WorldUplink)
-        )
+        within = tuple(change for change in plan.changes if not change.fact.is_outside)
         inside = dataclasses.replace(plan, changes=within).ops
         try:
-            uplink.carry_out(world, [op.effect() for op in outer])
+            process.carry_out([op.effect() for op in outer], world)
             return world.watch(_execute, self.heard.progress, inside, world.paths)
         except BaseException as error:
             with suppress(BasculeError, OSError):
                 backs = [back.effect() for op in reversed(outer) if (back := op.undo())]
-                uplink.carry_out(world, backs)
+                process.carry_out(backs, world)
             if isinstance(error, KernelError):
                 raise PlanFailed(error, (), ()) from error
             raise

@@ -14,7 +14,7 @@ from bascule.errors import (
     KernelError,
     as_kernel_error,
 )
-from bascule.host import files, flows, inner, namespaces, nft, service
+from bascule.host import files, flows, inner, namespaces, nft, process
 from bascule.host.netlink import Netlink
 from bascule.host.paths import Paths
 from bascule.host.sysctls import NodeSettings, read_sysctl, settle, sysctl_path
@@ -28,10 +28,10 @@ from bascule.kernel.op import (
     DropNamespace,
     DropRule,
     Effect,
-    EndService,
+    EndProcess,
     MakeNamespace,
     RunNft,
-    RunService,
+    RunProcess,
     WriteFile,
     WriteSymlink,
     WriteSysctl,
@@ -155,23 +155,18 @@ class Hands:
                 self._several(effect)
             case WriteFile() | WriteSymlink() | ChangeMode():
                 files.carry_out(effect, self._paths)
-                if isinstance(effect, WriteFile) and effect.server:
+                if isinstance(effect, WriteFile) and effect.server is not None:
                     self._go_home()
-                    service.tell(effect.server)
-            case RunService() | EndService():
-                self._serve(effect)
+                    process.tell(effect.server)
+            case RunProcess() | EndProcess():
+                self._go_home()
+                process.carry_out([effect])
             case RunNft() | DropRule():
                 self._go_home()
                 self._report.tables.update(nft.carry_out(effect))
             case DeleteFlows() | DeleteUnfitFlows():
                 self._go_home()
                 flows.carry_out(effect)
-
-    def _serve(self, effect: RunService | EndService) -> None:
-        self._go_home()
-        service.end(effect.prefix)
-        if isinstance(effect, RunService):
-            service.start(effect.prefix, effect.config)
 
     def _send(self, group: list[Op], effects: list[Effect], acknowledged: list[Op]) -> None:
         messages = [effect for effect in effects if isinstance(effect, Message)]

@@ -26,6 +26,7 @@ from bascule import syscalls
 from bascule.errors import WorldError
 from bascule.host import ids, inner, lasting
 from bascule.host.lasting import Process
+from bascule.names import WORLD_NETWORK
 from bascule.syscalls import (
     CLONE_NEWIPC,
     CLONE_NEWNET,
@@ -42,9 +43,6 @@ from bascule.syscalls import (
 )
 
 NAMESPACES = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWPID
-# The world's own network namespace, for pasta: below a place that its AppArmor profile lets it look
-# into, as podman has it.
-NETWORK = "/run/user/0/netns/world"
 OURS = "/run/bascule"
 _HIGHEST_OF_PING = (1 << 31) - 1  # ping_group_range, net/ipv4/sysctl_net_ipv4.c
 _NS_GET_PARENT = 0xB702  # ioctl_ns(2)
@@ -189,10 +187,10 @@ def _mount_own() -> None:
         # one serves.
         with suppress(PermissionError):
             syscalls.mount(kind, place, kind, quiet | MS_NOEXEC)
-    for folder in (OURS, *_folders_of(NETWORK)):
+    for folder in (OURS, *_folders_of(WORLD_NETWORK)):
         syscalls.mkdir(folder, 0o755)
-    os.close(syscalls.create(NETWORK, os.O_RDONLY, 0))
-    syscalls.mount("/proc/self/ns/net", NETWORK, "none", MS_BIND)
+    os.close(syscalls.create(WORLD_NETWORK, os.O_RDONLY, 0))
+    syscalls.mount("/proc/self/ns/net", WORLD_NETWORK, "none", MS_BIND)
 
 
 def _folders_of(path: str) -> list[str]:

@@ -10,16 +10,17 @@ from contextlib import suppress
 from dataclasses import replace
 from posixpath import dirname
 
-from bascule.host import abilities, etc_links, files, service
+from bascule.host import abilities, etc_links, files
 from bascule.host.paths import ETC, RUN, Paths
 from bascule.host.seen import Observation
 from bascule.kernel.fact import Fact
 from bascule.kernel.file import NODE_FILES, Symlink, TextFile, UsersFolder, mended
 from bascule.kernel.look import Scope
+from bascule.kernel.program import MARK, NOTE
 
 _MOST_BYTES = 1 << 24
 _STATE = "/run/bascule"
-_NOTES = (".pid", service.MARK)  # which go with the server
+_NOTES = (NOTE, MARK)  # which go with the server
 
 
 def look(seen: Observation, scope: Scope, paths: Paths) -> None:

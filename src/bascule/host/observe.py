@@ -10,16 +10,16 @@ from dataclasses import replace
 
 from bascule.host import (
     adopted,
+    dnsmasq,
     files,
     flows,
     ipv6,
     namespaces,
     node_files,
+    process,
     resolving,
     routes,
-    service,
     surroundings,
-    uplink,
 )
 from bascule.host.inside import look
 from bascule.host.netlink import Netlink
@@ -32,6 +32,7 @@ from bascule.kernel.look import Look, Scope, Space, look_of
 from bascule.kernel.namespace import Namespace
 from bascule.kernel.nouns import NOUNS
 from bascule.kernel.op import WORLD, Indexes
+from bascule.kernel.program import DNSMASQ, WAY_OUT
 from bascule.kernel.sysctl import Sysctl
 from bascule.kernel.table import FAMILY, Table
 from bascule.names import WORLD_NETNS
@@ -71,13 +72,11 @@ def observe(scope: Scope, paths: Paths) -> Observation:
         lost = not any(FAMILY in fact.there for fact in only(seen.facts, Table))
         seen.unfit, seen.without_flows = flows.look(scope.flows, world.routes, lost)
     node_files.look(seen, scope, paths)
-    seen.facts.extend(
-        found for prefix in scope.services if (found := service.running(prefix)) is not None
-    )
-    if paths.private and (way_out := uplink.running()) is not None:
-        seen.facts.append(way_out)
-    seen.confined = bool(scope.services) and service.is_confined()
-    seen.dnsmasq = service.program() is not None and not seen.confined
+    serving = dict.fromkeys((*scope.processes, WAY_OUT) if paths.private else scope.processes)
+    seen.facts.extend(found for at in serving if (found := process.running(at)) is not None)
+    served = any(at.program == DNSMASQ for at in scope.processes)
+    seen.confined = served and dnsmasq.is_confined()
+    seen.dnsmasq = process.path_of(DNSMASQ) is not None and not seen.confined
     if not paths.private:
         resolving.on_the_machine(seen)
     seen.private, seen.alone = paths.private, paths.private or surroundings.is_one_user()

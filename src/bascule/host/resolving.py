@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from bascule.host.seen import Observation
-from bascule.kernel.service import RESOLV_CONF, Upstream
+from bascule.kernel.upstream import RESOLV_CONF, Upstream
 
 _REAL = "/run/systemd/resolve/resolv.conf"
 _STUBS = frozenset({"127.0.0.53", "127.0.0.54"})

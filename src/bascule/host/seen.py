@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from bascule.kernel.fact import Fact
 from bascule.kernel.file import UsersFolder
 from bascule.kernel.flow import Unfit
-from bascule.kernel.service import Upstream
+from bascule.kernel.upstream import Upstream
 from bascule.wire import netfilter
 
 

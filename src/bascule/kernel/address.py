@@ -48,7 +48,7 @@ class Address(Fact):
         return (("link", self.node, self.device),)
 
     @property
-    def at(self) -> str:
+    def interface(self) -> str:
         return self.device
 
     def sought(self, scope: Sought) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, TypeVar
 
 from bascule.kernel.op import WORLD, Effect, Indexes, Key
+from bascule.kernel.program import Instance
 
 F = TypeVar("F", bound="Fact")
 Place = tuple[str, str]  # a namespace, and the name of something in it
@@ -91,7 +92,7 @@ class Fact:
         return ()
 
     @property
-    def at(self) -> str:
+    def interface(self) -> str:
         """The interface in ``node`` that it is at; empty where it is at none."""
         return ""
 
@@ -128,6 +129,11 @@ class Fact:
     @property
     def is_shared(self) -> bool:
         """Whether it is of all labs together: others wait until it has gone."""
+        return False
+
+    @property
+    def is_outside(self) -> bool:
+        """Whether a private world can't bring it about itself: its caller does."""
         return False
 
     @property
@@ -233,7 +239,7 @@ class WorldOp(Op):
 class Sought:
     """Where facts are looked for: namespaces by name, those of others with their path
     (``adopted``); links of the world; interfaces in nodes; settings and files by key; interfaces of
-    the machine (``uplinks``); programs by their prefix (``services``). What nodes give an interface
+    the machine (``uplinks``); ``processes`` that serve the lab. What nodes give an interface
     themselves, by IP version (``autoconf``), interfaces that are to have IPv6 addresses (``six``);
     veth pairs by node (``cables``): name in the world, name and MAC in the node; whether packets
     are passed on (``forwarding``): node, IP version, and how it should be."""
@@ -245,7 +251,7 @@ class Sought:
     sysctls: set[Place] = field(default_factory=set)
     files: dict[str, None] = field(default_factory=dict)
     uplinks: set[str] = field(default_factory=set)
-    services: set[str] = field(default_factory=set)
+    processes: set[Instance] = field(default_factory=set)
     autoconf: set[tuple[str, str, int]] = field(default_factory=set)
     six: dict[str, set[str]] = field(default_factory=dict)
     cables: dict[str, set[tuple[str, str, str]]] = field(default_factory=dict)
@@ -299,9 +305,9 @@ class Known:
     looked into nodes; what ``tables`` of rules were noted as, and who can say how one is made again
     (``listing``, where that matters); settings from before the lab (``priors``) and those that
     other labs need, too (``shared``); that the last run was ``killed``; what the user has put among
-    the lab's files (``strays``); that servers can't have read theirs (``deaf``); what is remembered
-    of passing packets on, and the IP versions for which labs ``elsewhere`` need it; the machine's
-    own interfaces that the lab asks for (``uplinks``)."""
+    the lab's files (``strays``); the folder of those that servers can't have read (``deaf``); what
+    is remembered of passing packets on, and the IP versions for which labs ``elsewhere`` need it;
+    the machine's own interfaces that the lab asks for (``uplinks``)."""
 
     before: Mapping[Key, Sequence[Fact]] = field(default_factory=dict)
     want: Mapping[Key, Fact] = field(default_factory=dict)
@@ -313,7 +319,7 @@ class Known:
     shared: Collection[str] = ()
     killed: bool = False
     strays: Collection[str] = ()
-    deaf: bool = False
+    deaf: str = ""
     forwarding: Mapping[tuple[str, int], Memory] = field(default_factory=dict)
     elsewhere: Collection[int] = ()
     uplinks: Collection[str] = ()

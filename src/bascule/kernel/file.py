@@ -17,6 +17,7 @@ from typing import ClassVar, NamedTuple
 
 from bascule.kernel.fact import Claim, Fact, Known, Op, Sought, WorldFact, WorldOp
 from bascule.kernel.op import ChangeMode, Effect, Indexes, Key, WriteFile, WriteSymlink
+from bascule.kernel.program import Instance
 
 _LABS = "/run/bascule/"  # what each lab has there
 NODE_FILES = ("hosts", "resolv.conf")  # of /etc, of each node
@@ -53,7 +54,7 @@ class TextFile(WorldFact):
 
     path: str
     content: str
-    server: str = field(default="", compare=False)
+    server: Instance | None = field(default=None, compare=False)
     told: bool = True
 
     @property
@@ -207,7 +208,7 @@ class PutFile(WorldOp):
     path: str
     content: str | None
     old: str | None
-    server: str = ""
+    server: Instance | None = None
 
     def effect(self) -> Effect:
         return WriteFile(self.path, self.content, self.server)
@@ -219,7 +220,7 @@ class PutFile(WorldOp):
         folder = shlex.quote(dirname(self.path))
         written = (f"mkdir -p {folder}", f"printf '%s\\n' {lines} > {shlex.quote(self.path)}")
         return (
-            (*written, f"kill -HUP $(cat {self.server}.pid)")
+            (*written, f"kill -HUP $(cat {self.server.note})")
             if self.server and self.old is not None
             else written
         )

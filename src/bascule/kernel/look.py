@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from bascule.kernel.op import WORLD
 from bascule.kernel.passage import Passages
+from bascule.kernel.program import Instance
 from bascule.wire import route as rt
 from bascule.wire import rows
 from bascule.wire.inet import ADDRESS_BYTES
@@ -19,12 +20,12 @@ class Scope:
     nodes; sysctls and files by key; every file below ``folders``, and in ``views``, a folder of
     folders that stand for /etc; symbolic links of ours that were ``placed`` in folders of the
     user's; our own ``table`` of rules; nodes ``adopted`` from a path; ``uplinks``, interfaces of
-    the machine; ``services`` by their prefix; ``forwarding`` of these nodes and IP versions, and
-    what goes with it unless it is as it should be (``settled``). With ``inside`` False the nodes
-    are only counted, not looked into: enough for taking them away. Not told are the addresses and
-    routes of an IP version that a node gives an interface itself (``autoconf``). ``six`` are the
-    interfaces of each node that are to have IPv6 addresses; ``cables`` its veth pairs: name in the
-    world, name and MAC in the node. A node whose cable is not there is looked into in any case.
+    the machine; ``processes`` that serve the lab; ``forwarding`` of these nodes and IP versions,
+    and what goes with it unless it is as it should be (``settled``). With ``inside`` False the
+    nodes are only counted, not looked into: enough for taking them away. Not told are the addresses
+    and routes of an IP version that a node gives an interface itself (``autoconf``). ``six`` are
+    the interfaces of each node that are to have IPv6 addresses; ``cables`` its veth pairs: name in
+    the world, name and MAC in the node. A node whose cable is not there is looked into in any case.
     ``flows`` gives what flows ought to look like; it is asked only where there are any."""
 
     nodes: tuple[str, ...] = ()
@@ -40,7 +41,7 @@ class Scope:
     table: str = ""
     adopted: tuple[tuple[str, str], ...] = ()
     uplinks: frozenset[str] = frozenset()
-    services: tuple[str, ...] = ()
+    processes: tuple[Instance, ...] = ()
     autoconf: frozenset[tuple[str, str, int]] = frozenset()
     six: dict[str, set[str]] = field(default_factory=dict)
     cables: dict[str, set[tuple[str, str, str]]] = field(default_factory=dict)

@@ -16,6 +16,7 @@ from collections.abc import Collection
 from typing import NamedTuple
 
 from bascule.kernel.passage import Passages
+from bascule.kernel.program import Instance
 from bascule.wire.conntrack import Flow
 from bascule.wire.message import Request
 
@@ -83,7 +84,7 @@ class WriteFile(NamedTuple):
 
     path: str
     content: str | None
-    server: str = ""
+    server: Instance | None = None
 
 
 class WriteSymlink(NamedTuple):
@@ -120,28 +121,18 @@ class DropRule(NamedTuple):
     handle: int
 
 
-class RunService(NamedTuple):
-    """Start the program that serves with this configuration, and end any other one with the same
-    ``prefix``."""
+class RunProcess(NamedTuple):
+    """Start the program of ``at`` with these arguments, and end any other process that is there in
+    its place."""
 
-    prefix: str
-    config: str
-
-
-class EndService(NamedTuple):
-    """End the programs that serve with a configuration that begins with this."""
-
-    prefix: str
+    at: Instance
+    arguments: tuple[str, ...]
 
 
-class RunUplink(NamedTuple):
-    """Start pasta for a private world, from outside."""
+class EndProcess(NamedTuple):
+    """End the processes of this instance."""
 
-    options: tuple[str, ...]
-
-
-class EndUplink(NamedTuple):
-    """End it, from outside."""
+    at: Instance
 
 
 class DeleteFlows(NamedTuple):
@@ -157,11 +148,9 @@ class DeleteUnfitFlows(NamedTuple):
     passages: Passages
 
 
-Outside = RunUplink | EndUplink  # what the world itself can't do
 Effect = (
-    Outside
-    | RunService
-    | EndService
+    RunProcess
+    | EndProcess
     | DropRule
     | DeleteFlows
     | DeleteUnfitFlows

@@ -51,8 +51,8 @@ def teardown(lab: str, facts: Sequence[Fact]) -> str:
 def _beside(facts: Iterable[Fact]) -> Beside:
     at: dict[Place, list[Fact]] = {}
     for fact in facts:
-        if fact.at:
-            at.setdefault((fact.node, fact.at), []).append(fact)
+        if fact.interface:
+            at.setdefault((fact.node, fact.interface), []).append(fact)
     return Beside(at, Counter(_nodes(facts)))
 
 

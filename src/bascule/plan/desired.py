@@ -20,8 +20,8 @@ from bascule.kernel.op import WORLD
 from bascule.kernel.port import HAIRPIN, ISOLATED, PortFlag
 from bascule.kernel.route import Route
 from bascule.kernel.ruleset import FROM, TO, WITHIN, ForwardAccept
-from bascule.kernel.service import Upstream
 from bascule.kernel.sysctl import Sysctl
+from bascule.kernel.upstream import Upstream
 from bascule.kernel.veth import Veth
 from bascule.names import derived_mac
 from bascule.plan.firewall import Surroundings, guarded

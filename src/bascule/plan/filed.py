@@ -19,8 +19,9 @@ def with_modes(
     return [*right, *want], [*have, *own]
 
 
-def are_deaf(lab: str, modes: Iterable[str]) -> bool:
-    """Whether servers can't read their files: then they did not read them when they were started
-    either, and are started anew."""
+def unread(lab: str, modes: Iterable[str]) -> str:
+    """The folder of files that servers can't read, if so: then they did not read them when they
+    were started either, and are started anew."""
     read = servers_folder(lab)
-    return any(path.startswith(read) or f"{read}/".startswith(f"{path}/") for path in modes)
+    deaf = any(path.startswith(read) or f"{read}/".startswith(f"{path}/") for path in modes)
+    return read if deaf else ""

@@ -15,7 +15,7 @@ from posixpath import dirname
 
 from bascule.kernel.fact import Fact, only
 from bascule.kernel.file import NODE_FILES, Symlink, TextFile, UsersFolder
-from bascule.kernel.service import Upstream
+from bascule.kernel.upstream import Upstream
 from bascule.names import WORLD_NETNS
 from bascule.plan.servers import servers, serves_names
 from bascule.topology.entries import HOST_GATEWAY, MAX_SERVERS

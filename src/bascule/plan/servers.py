@@ -13,7 +13,9 @@ from collections.abc import Iterator, Sequence
 
 from bascule.kernel.fact import Fact
 from bascule.kernel.file import TextFile
-from bascule.kernel.service import RESOLV_CONF, NameServer, Upstream
+from bascule.kernel.process import Process
+from bascule.kernel.program import DNSMASQ, Instance
+from bascule.kernel.upstream import RESOLV_CONF, Upstream
 from bascule.topology.defaults import attachment_mac
 from bascule.topology.model import DEFAULT_MTU, Assigned, Attachment, Network
 from bascule.topology.ways import ways_out
@@ -63,6 +65,7 @@ def _server(
     alone: bool,
     upstream: Upstream,
 ) -> Iterator[Fact]:
+    at = Instance(DNSMASQ, prefix)
     lines = [
         "bind-interfaces",
         "except-interface=lo",
@@ -70,7 +73,7 @@ def _server(
     ]
     if records:
         yield TextFile(f"{prefix}/hosts", records)
-        yield TextFile(f"{prefix}.servers", _asked(records, upstream), server=prefix)
+        yield TextFile(f"{prefix}.servers", _asked(records, upstream), server=at)
         # Of several addresses of a name the client gets those in its own subnet. Names of one word
         # go nowhere else.
         lines += [
@@ -84,7 +87,7 @@ def _server(
         lines += ["local=//", f"servers-file={prefix}.servers"]
     else:
         lines += ["port=0"]
-    lines += [f"pid-file={prefix}.pid"]
+    lines += [f"pid-file={at.note}"]
     if records and upstream.file != RESOLV_CONF:
         lines += [f"resolv-file={upstream.file}" if upstream.file else "no-resolv"]
     if alone:
@@ -101,7 +104,7 @@ def _server(
     text = "\n".join([*lines, ""])
     config = f"{prefix}-{hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]}.conf"
     yield TextFile(config, text)
-    yield NameServer(prefix, config)
+    yield Process(at, (f"{DNSMASQ.option}{config}",))
 
 
 def _asked(records: str, upstream: Upstream) -> str:

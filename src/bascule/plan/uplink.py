@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bascule.kernel.uplink import WorldUplink
+from bascule.kernel.process import Process
+from bascule.kernel.program import WAY_OUT
 from bascule.topology.model import Assigned, Port
 from bascule.topology.ports import bound_to, families
 
@@ -21,7 +22,7 @@ def wants_uplink(lab: Assigned) -> bool:
     return any(network.nat for network in lab.networks) or any(node.ports for node in lab.nodes)
 
 
-def world_uplink(lab: Assigned, to_names: bool = False) -> Iterator[WorldUplink]:
+def world_uplink(lab: Assigned, to_names: bool = False) -> Iterator[Process]:
     """One for the lab, where there is a use for it. ``to_names``: its loopback leads to the name
     server on the machine's."""
     if wants_uplink(lab):
@@ -34,7 +35,8 @@ def world_uplink(lab: Assigned, to_names: bool = False) -> Iterator[WorldUplink]
             for option in _OPTIONS.values()
             if all(found != option for found, _text in ports)
         ]
-        yield WorldUplink(
+        yield Process(
+            WAY_OUT,
             (
                 *_ALWAYS,
                 "-T",
@@ -42,7 +44,7 @@ def world_uplink(lab: Assigned, to_names: bool = False) -> Iterator[WorldUplink]
                 "-U",
                 inward,
                 *(word for pair in (*ports, *without) for word in pair),
-            )
+            ),
         )
 
 

@@ -1,0 +1,205 @@
+"""Find, start, tell and end the programs that serve a lab: any of :mod:`bascule.kernel.program`.
+
+One is found by the mark that it carries (:mod:`bascule.host.lasting`). All happens in the network
+namespace of the calling thread; what belongs to a private world and is started from outside of it
+is given that world.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from typing import Any
+
+from bascule import syscalls
+from bascule.errors import KernelError
+from bascule.host import lasting, outside, programs
+from bascule.host.lasting import Found
+from bascule.host.programs import Ended
+from bascule.host.world import PrivateWorld
+from bascule.kernel.op import Effect, EndProcess, RunProcess
+from bascule.kernel.process import Process
+from bascule.kernel.program import NOTE, PROGRAMS, Instance, Program
+
+_OWN = "/proc/thread-self/ns/net"
+_SECONDS = 20  # to start
+DYING, PAUSE = 1.0, 0.02  # seconds that the sockets of one that was killed outlast it
+_TRIES = 5
+
+
+def path_of(program: Program) -> str | None:
+    """Where its file is."""
+    found = shutil.which(program.name, path=syscalls.SYSTEM_PATH)
+    return found or (shutil.which(program.name) if program.anywhere else None)
+
+
+def running(at: Instance) -> Process | None:
+    """The process that is there, if any."""
+    found = next(processes(at), None)
+    if found is None:
+        return None
+    return Process(at, at.program.arguments(found.words), stopped=lasting.is_stopped(found))
+
+
+def processes(at: Instance) -> Iterator[Found]:
+    """Those that are there: normally one, whose number stands in its note where it writes one."""
+    program = at.program
+    for found in lasting.find(lasting.mark_in(at.mark), program.comms, _noted(at)):
+        is_it = at.runs_with(program.arguments(found.words))
+        if is_it and (program.outside or _is_here(found)):
+            yield found
+
+
+def _noted(at: Instance) -> int:
+    if at.program.noted:
+        with suppress(OSError, ValueError), open(at.note) as file:
+            return int(file.read(20))
+    return 0
+
+
+def _is_here(found: Found) -> bool:
+    try:
+        return os.stat(f"/proc/{found.entry}/ns/net").st_ino == os.stat(_OWN).st_ino
+    except OSError:
+        return False  # it has just ended
+
+
+def carry_out(effects: Iterable[Effect], world: PrivateWorld | None = None) -> None:
+    """Start and end, in this order. ``world``: for which it is done, from outside of it. Raises
+    :class:`KernelError`."""
+    for effect in effects:
+        if isinstance(effect, RunProcess):
+            start(effect.at, effect.arguments, world)
+        elif isinstance(effect, EndProcess):
+            _caller(world)(end, effect.at)
+
+
+def _caller(world: PrivateWorld | None) -> Callable[..., Any]:
+    return (lambda function, *given: function(*given)) if world is None else world.call
+
+
+def start(at: Instance, arguments: tuple[str, ...], world: PrivateWorld | None = None) -> None:
+    """End what is there, and return when this one answers. Raises :class:`KernelError` with what
+    it says, which is mostly that its port is taken."""
+    program, call = at.program, _caller(world)
+    found = path_of(program)
+    if found is None:
+        raise KernelError(
+            program.name,
+            errno.ENOENT,
+            f"{program.name} is not installed",
+            advice=f"install the package {program.package}",
+        )
+    mark: str = call(_make_way, at)
+    done = _run(program, [found, *arguments, *program.last], lasting.environment(mark), world)
+    command = " ".join((program.name, *arguments))
+    if done.code != 0:
+        call(_forget_mark, at.mark)
+        said = _reason(program, done.stderr)
+        advice = program.unreadable if os.strerror(errno.EACCES) in said else ""
+        raise KernelError(command, errno.EINVAL, said, advice=advice)
+    if program.unsure and call(running, at) is None:
+        raise KernelError(
+            command, errno.ESRCH, "it ended at once", advice="see the system's journal"
+        )
+
+
+def _make_way(at: Instance) -> str:
+    end(at)
+    return lasting.make_mark(at.mark)
+
+
+def _run(
+    program: Program, argv: list[str], environment: dict[str, str], world: PrivateWorld | None
+) -> Ended:
+    """A program that is just being killed has its sockets for a moment longer than anything that
+    tells who it is: the port is tried again. So is an old version without what it does not know."""
+    deadline = time.monotonic() + DYING
+    newer = program.newer
+    while True:
+        try:
+            if world is None:
+                done = programs.run([*argv, *newer], "", _SECONDS, environment)
+            else:
+                done = outside.run(world, [*argv, *newer], _SECONDS, environment)
+        except TimeoutError as error:
+            raise KernelError(
+                program.name, errno.ETIMEDOUT, f"no answer in {_SECONDS} s"
+            ) from error
+        if done.code == 0:
+            return done
+        known = tuple(word for word in newer if word not in done.stderr)
+        if known == newer:
+            if os.strerror(errno.EADDRINUSE) not in done.stderr or time.monotonic() > deadline:
+                return done
+            time.sleep(PAUSE)
+        newer = known
+
+
+def _reason(program: Program, said: str) -> str:
+    """The last line of what it said."""
+    lines = [
+        line
+        for line in said.splitlines()
+        if line.strip() and not (program.aside and program.aside in line)
+    ]
+    return lines[-1].removeprefix(f"{program.name}: ") if lines else "failed"
+
+
+def tell(at: Instance) -> None:
+    """Have it read again what it reads only then (SIGHUP)."""
+    for found in list(processes(at)):
+        lasting.tell(found, lasting.mark_in(at.mark), signal.SIGHUP)
+
+
+def end(at: Instance) -> None:
+    """End it, and wait for that; and any other of its kind that a killed run has left. Raises
+    :class:`KernelError` where one does not end."""
+    for _attempt in range(_TRIES):
+        found = list(processes(at))
+        if not found:
+            break
+        for each in found:
+            lasting.end(each, lasting.mark_in(at.mark))
+    if at.program.noted:
+        with suppress(FileNotFoundError):
+            syscalls.unlink(at.note)
+    _forget_mark(at.mark)
+
+
+def _forget_mark(path: str) -> None:
+    """Where nobody carries it any more."""
+    if os.path.lexists(path):
+        comms = [comm for program in PROGRAMS for comm in program.comms]
+        if next(lasting.find(lasting.mark_in(path), comms), None) is None:
+            syscalls.unlink(path)
+
+
+def noted_in(folder: str, program: Program) -> Iterator[Instance]:
+    """Those of its instances that may be the ones whose numbers are noted in this folder."""
+    return (Instance(program, note.removesuffix(NOTE)) for note in _notes(folder))
+
+
+def _notes(folder: str) -> list[str]:
+    names = os.listdir(folder) if os.path.isdir(folder) else ()
+    return [os.path.join(folder, name) for name in names if name.endswith(NOTE)]
+
+
+def forget_ended(folder: str) -> None:
+    """Remove the notes of processes that have ended: who ends one may be killed before that."""
+    serving = {
+        at.note
+        for program in PROGRAMS
+        for at in noted_in(folder, program)
+        if next(processes(at), None) is not None
+    }
+    for note in _notes(folder):
+        if note not in serving:
+            syscalls.unlink(note)
+    for mark in {program.mark for program in PROGRAMS}:
+        _forget_mark(os.path.join(folder, mark))
