@@ -3,7 +3,9 @@ do about mistakes in it.
 
 JSON is a part of YAML but for two things that programs write: libyaml takes no tab outside of the
 brackets, and no character beyond U+FFFF as two escapes (RFC 8259 section 7), which is how Python's
-json.dumps writes an emoji.
+json.dumps writes an emoji. A colon on another line than its key, and a key of more than 1,024
+characters, are JSON, too, and stay mistakes here: no program writes the one, and no word of a lab
+is the other.
 """
 
 from __future__ import annotations

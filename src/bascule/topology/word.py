@@ -128,12 +128,13 @@ class Noun:
     foreign: dict[str, str] = field(default_factory=dict)
     needs: Schema = field(default_factory=dict)
     keys: dict[str, Word] = field(init=False)  # every key that is understood → its row
-    rows: list[tuple[Word, str, Any]] = field(init=False)  # with attribute and its default
+    # each with its attribute and that one's default
+    written: list[tuple[Word, str, Any]] = field(init=False)
 
     def __post_init__(self) -> None:
         self.keys = {key: word for word in self.words for key in (word.name, *word.other)}
         defaults = _defaults(self.model)
-        self.rows = [
+        self.written = [
             (word, word.attribute, defaults.get(word.attribute, MISSING)) for word in self.words
         ]
 
@@ -177,7 +178,7 @@ class Noun:
         """An item as plain data, in the order of the words, without what is meant by default.
         :meth:`read` and :meth:`make` give an equal item of it."""
         out: dict[str, Any] = {}
-        for word, attribute, default in self.rows:
+        for word, attribute, default in self.written:
             if word.of is not None:
                 data = word.of(item)
                 if data is not None:
