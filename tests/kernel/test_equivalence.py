@@ -17,6 +17,7 @@ from bascule.kernel.forwarding import Forwarding, SetForwarding, Settings, turne
 from bascule.kernel.link import ChangeLink, DeleteLink
 from bascule.kernel.namespace import AddNamespace, DeleteNamespace
 from bascule.kernel.op import Indexes
+from bascule.kernel.qdisc import DeleteQdisc, Qdisc, SetQdisc
 from bascule.kernel.route import ChangeLoopbackRoute, ChangeRoute, Route
 from bascule.kernel.ruleset import DeleteRule, ForwardAccept, InsertRule
 from bascule.kernel.stray import DropStray
@@ -58,6 +59,8 @@ CHAIN = (
     "priority 0; policy drop; }'"
 )
 
+SLOW = Qdisc("ns1", "eth0", rate=1_250_000, burst=12_500, limit=75_000)
+FAST = Qdisc("", "veth1", rate=1_250_000_000, burst=100_000, limit=200_000)
 FORWARD6 = Forwarding(6).create(Indexes())
 PAIR = AddBridge(Bridge("own", 1500, "02:00:00:00:00:01"), 7)
 OWN = Settings(
@@ -100,6 +103,13 @@ CASES: dict[str, tuple[Op, ...]] = {
         ALONE,
         ChangeLink("", "veth1", 100_001, "master", "", "lan", (0, 100_000)),
     ),
+    "token bucket": (*BASE, SetQdisc(SLOW, 100), SetQdisc(FAST, 100_001)),
+    "token bucket changed": (
+        *BASE,
+        SetQdisc(SLOW, 100),
+        SetQdisc(replace(SLOW, rate=250_000), 100),
+    ),
+    "token bucket deleted": (*BASE, SetQdisc(SLOW, 100), DeleteQdisc(SLOW, 100)),
     "addresses": ADDRESSED,
     "address of the bridge": (
         BRIDGE,
@@ -215,6 +225,12 @@ REVERSIBLE: dict[str, tuple[tuple[Op, ...], Op]] = {
     "veth": ((NODE,), ALONE),
     "mtu": (BASE, ChangeLink("ns1", "eth0", 100, "mtu", 1400, 1300)),
     "master": (BASE, ChangeLink("", "veth1", 100_001, "master", "lan", "", (100_000, 0))),
+    "token bucket": (BASE, SetQdisc(SLOW, 100)),
+    "token bucket back": ((*BASE, SetQdisc(SLOW, 100)), DeleteQdisc(SLOW, 100)),
+    "token bucket changed": (
+        (*BASE, SetQdisc(SLOW, 100)),
+        SetQdisc(replace(SLOW, rate=250_000), 100, SLOW),
+    ),
     "address": (BASE, ChangeAddress(A4, 100, add=True)),
     "address back": (ADDRESSED, ChangeAddress(A4, 100, add=False)),
     "route": (ADDRESSED, ChangeRoute("add", DEFAULT, 100)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bascule.kernel import address, bridge, forwarding, link, port, route, stray, table, veth
+from bascule.kernel import address, bridge, forwarding, link, port, qdisc, route, stray, table, veth
 from bascule.kernel.noun import Noun
 
 NOUNS: tuple[Noun, ...] = (
@@ -11,6 +11,7 @@ NOUNS: tuple[Noun, ...] = (
     bridge.NOUN,
     veth.NOUN,
     port.NOUN,
+    qdisc.NOUN,
     address.NOUN,
     route.NOUN,
     forwarding.NOUN,

@@ -22,6 +22,7 @@ from bascule.topology.model import (
     Network,
     Node,
     Route,
+    Shape,
     Topology,
 )
 from bascule.topology.ranges import Range, gateways_of, range_of
@@ -219,10 +220,20 @@ def _node(node: Node, grounds: dict[str, _Ground], unreadable: frozenset[str]) -
             yield path, f"unknown network '{item.network}'"
         else:
             yield from _mac(node, item, ground, path)
+            yield from _shapes(item, path)
             if item.network not in unreadable:
                 yield from _addresses(node, item, ground, path)
     if node.routes and not attached & unreadable:
         yield from _routes(node, grounds)
+
+
+def _shapes(item: Attachment, path: Path) -> Iterator[Problem]:
+    """What may pass at once, and wait, follows from how fast it goes."""
+    usual = Shape(item.rate, item.burst, item.latency)
+    for below, shape in (((), usual), (("egress",), item.egress), (("ingress",), item.ingress)):
+        for name in ("burst", "latency") if shape is not None and not shape.rate else ():
+            if getattr(shape, name):
+                yield (*path, *below, name), f"`{name}` means nothing without a `rate`; give one"
 
 
 def _mac(node: Node, item: Attachment, ground: _Ground, path: Path) -> Iterator[Problem]:

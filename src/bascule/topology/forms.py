@@ -15,7 +15,7 @@ from bascule.names import (
     problem_with_interface_name,
     problem_with_lab_name,
 )
-from bascule.topology import entries, values
+from bascule.topology import entries, shaping, values
 from bascule.topology.model import PROTOCOLS, IPAddress, Span
 from bascule.topology.scribe import Scribe
 from bascule.topology.tree import Path, Tree
@@ -174,6 +174,22 @@ SYSCTLS = Form(
     ),
     dict,
     Takes.SEVERAL,
+)
+
+RATE = Form(
+    parsed("a rate", shaping.rate),
+    {"type": "string", "pattern": r"^[0-9.]+([kmgt]?bit)$"},
+    shaping.rate_text,
+)
+BURST = Form(
+    parsed("an amount", shaping.burst),
+    {"type": ["string", "integer"], "pattern": r"^[0-9.]+([km]?b?)$"},
+    shaping.burst_text,
+)
+LATENCY = Form(
+    parsed("a time", shaping.latency),
+    {"type": "string", "pattern": r"^[0-9.]+(us|ms|s)$"},
+    shaping.latency_text,
 )
 
 ADDRESS = Form(parsed("an IP address", values.address), ADDRESS_TEXT, str)

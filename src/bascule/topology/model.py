@@ -80,6 +80,17 @@ class Network:
 
 
 @dataclass(frozen=True, slots=True)
+class Shape:
+    """How fast an interface sends: ``rate`` in bits a second, 0 for as fast as it can; ``burst`` in
+    bytes that may pass at once, ``latency`` in microseconds that a packet waits at most; 0: chosen
+    by the rate."""
+
+    rate: int = 0
+    burst: int = 0
+    latency: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Attachment:
     """A node's interface on a network: one veth pair. ``interface`` is the end in the node,
     ``host_interface`` the bridge port. ``addresses`` holds what the file fixes, at most one per
@@ -87,7 +98,10 @@ class Attachment:
 
     The default route leads through the attachment with the highest ``gateway_priority``. ``mtu`` 0
     is the network's. ``sysctls`` are settings of the interface, whose name stands as ``IFNAME`` in
-    the key. ``autoconf``: the node sets itself what the network's ``dhcp`` and ``ra`` serve."""
+    the key. ``autoconf``: the node sets itself what the network's ``dhcp`` and ``ra`` serve.
+
+    ``rate``, ``burst`` and ``latency`` are those of a :class:`Shape`, for what the node sends and
+    for what it gets; ``egress`` and ``ingress`` that of one of these alone."""
 
     network: str
     addresses: tuple[IPAddress, ...] = ()
@@ -99,6 +113,11 @@ class Attachment:
     sysctls: tuple[tuple[str, str], ...] = ()
     aliases: tuple[str, ...] = ()
     autoconf: bool = False
+    rate: int = 0
+    burst: int = 0
+    latency: int = 0
+    egress: Shape | None = None
+    ingress: Shape | None = None
 
 
 @dataclass(frozen=True, slots=True)

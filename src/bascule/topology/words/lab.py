@@ -10,7 +10,7 @@ from bascule.topology.forms import one_or_list, or_empty
 from bascule.topology.model import Pool, Topology
 from bascule.topology.word import Form, Noun, Word
 from bascule.topology.words.network import LABELS_DOC, NETWORK
-from bascule.topology.words.node import ATTACHMENT, NAMES_REF, NODE, PORT, ROUTE
+from bascule.topology.words.node import ATTACHMENT, NAMES_REF, NODE, PORT, ROUTE, SHAPE
 
 POOL = Noun(
     "a pool",
@@ -87,6 +87,7 @@ NOUNS = {  # by their names in the schema
     "route": ROUTE,
     "pool": POOL,
     "port": PORT,
+    "shape": SHAPE,
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -9,12 +10,43 @@ from bascule.names import WORLD_NETNS
 from bascule.topology import entries, forms, nouns
 from bascule.topology.entries import MODES
 from bascule.topology.forms import one_or_list, or_empty
-from bascule.topology.model import Attachment, Node, Port, Route
+from bascule.topology.model import Attachment, Node, Port, Route, Shape
 from bascule.topology.ports import port_text
 from bascule.topology.values import DEFAULT_ROUTE
 from bascule.topology.word import Form, Noun, Option, Takes, Word, nothing
 from bascule.topology.words.network import LABEL, LABELS_DOC
 
+_SHAPING = (
+    Word(
+        "rate",
+        forms.RATE,
+        "How fast packets go, like 10mbit. As fast as they can if left out.",
+        option=Option("how fast packets go, both ways, like 10mbit", "RATE"),
+    ),
+    Word(
+        "burst",
+        forms.BURST,
+        "What may pass at once, like 16kb. Chosen by the rate if left out.",
+        option=Option("what may pass at once, like 16kb", "AMOUNT"),
+    ),
+    Word(
+        "latency",
+        forms.LATENCY,
+        "How long a packet waits for its turn before it is dropped. 50ms if left out.",
+        option=Option("how long a packet waits for its turn at most, like 50ms", "TIME"),
+    ),
+)
+SHAPE = Noun(
+    "a shape",
+    "How fast an interface sends.",
+    Shape,
+    tuple(replace(word, option=None) for word in _SHAPING),
+)
+_SHAPE = Form(
+    lambda scribe, tree, path: SHAPE.make(SHAPE.read(scribe, tree, path)),
+    {"$ref": "#/$defs/shape"},
+    SHAPE.write,
+)
 ATTACHMENT = Noun(
     "an attachment",
     "A node's interface on a network: one veth pair.",
@@ -88,6 +120,9 @@ ATTACHMENT = Noun(
             "Settings of this interface, like net.ipv4.conf.IFNAME.rp_filter: 2.",
             option=Option("like net.ipv4.conf.IFNAME.rp_filter=2", "KEY=VALUE", ("--sysctl",)),
         ),
+        *_SHAPING,
+        Word("egress", _SHAPE, "`rate`, `burst` and `latency` of what the node sends alone."),
+        Word("ingress", _SHAPE, "`rate`, `burst` and `latency` of what the node gets alone."),
     ),
 )
 

@@ -1,0 +1,157 @@
+"""How fast the ends of an attachment send: set, seen, mended, taken away, and kept by packets."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from contextlib import suppress
+
+import pytest
+
+from bascule.api import Lab
+from bascule.errors import TopologyError
+from sandbox import World, require
+from traffic import bound, inside
+
+BOTH = ["10.1.0.0/24", "fd00:1::/64"]
+
+
+def _lab(**attachment: object) -> Lab:
+    nodes = {"a": {"networks": {"lan": attachment}}, "b": ["lan"]}
+    data = {"networks": {"lan": {"subnet": BOTH}}, "nodes": nodes}
+    return Lab.from_data(data, name="slow", world="host")
+
+
+def _tc(world: World, *words: str) -> str:
+    return world.run("tc", *words).stdout
+
+
+def test_each_end_has_its_own(world: World) -> None:
+    """What the node sends is shaped at its end, and what it gets at the bridge's."""
+    require("tc")
+    lab = _lab(rate="10mbit", ingress={"rate": "1gbit", "burst": "64kb", "latency": "5ms"})
+    lab.up()
+    assert "tbf" in _tc(world, "-n", "a", "qdisc", "show", "dev", "eth0")
+    assert "rate 10Mbit" in _tc(world, "-n", "a", "qdisc", "show", "dev", "eth0")
+    there = _tc(world, "qdisc", "show", "dev", "veth-a")
+    assert "rate 1Gbit" in there
+    assert "burst 65" in there  # the kernel keeps it as a time
+    assert "noqueue" in _tc(world, "qdisc", "show", "dev", "veth-b")
+    assert not lab.plan()
+    lab.down()
+
+
+DRIFT = {
+    "is gone": ("-n a qdisc del dev eth0 root", "+ tbf rate 10mbit on eth0 in a"),
+    "is another": (
+        "-n a qdisc replace dev eth0 root tbf rate 5mbit burst 20kb latency 9ms",
+        "~ tbf rate 10mbit on eth0 in a",
+    ),
+    "is of another kind": (
+        "-n a qdisc replace dev eth0 root pfifo limit 9",
+        "~ tbf rate 10mbit on eth0 in a",
+    ),
+    "is a stranger's": ("qdisc add dev veth-b root pfifo limit 9", "- pfifo on veth-b"),
+    "is a stranger's in a node": ("-n b qdisc add dev eth0 root bfifo", "- bfifo on eth0 in b"),
+}
+
+
+@pytest.mark.parametrize("what", DRIFT)
+def test_what_others_change_is_seen_and_mended(world: World, what: str) -> None:
+    """And nothing else is."""
+    require("tc")
+    command, line = DRIFT[what]
+    lab = _lab(rate="10mbit")
+    lab.up()
+    before = _tc(world, "-n", "a", "qdisc", "show", "dev", "eth0").split(":", 1)[1]
+    _tc(world, *command.split())
+    changes = lab.plan().changes
+    assert [f"{each.sign} {each.fact.describe()}" for each in changes] == [line]
+    lab.up()
+    assert not lab.plan()
+    assert _tc(world, "-n", "a", "qdisc", "show", "dev", "eth0").split(":", 1)[1] == before
+    lab.down()
+
+
+def test_the_file_may_change_it(world: World) -> None:
+    """In place, without a moment at full speed, and to none."""
+    require("tc")
+    _lab(rate="10mbit").up()
+    faster = _lab(rate="20mbit")
+    assert [each.sign for each in faster.plan().changes] == ["~", "~"]
+    faster.up()
+    plain = _lab()
+    assert [each.sign for each in plain.plan().changes] == ["-", "-"]
+    plain.up()
+    assert "tbf" not in _tc(world, "qdisc", "show") + _tc(world, "-n", "a", "qdisc", "show")
+    plain.down()
+
+
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("way", ["egress", "ingress"])
+def test_packets_keep_to_it(world: World, version: int, way: str) -> None:
+    """A megabyte at 8 Mbit/s takes a second, less what may pass at once. A busy machine may be
+    slower, never faster."""
+    lab = _lab(**{way: {"rate": "8mbit", "burst": "16kb"}})
+    lab.up()
+    source, target = ("a", "b") if way == "egress" else ("b", "a")
+    address = next(
+        each.split("/")[0] for each in lab.node(target).addresses if (":" in each) is (version == 6)
+    )
+    seconds = _send(source, target, address, 1_000_000)
+    assert seconds > 0.9
+    back = lab.node(source).addresses[0].split("/")[0]
+    assert _send(target, source, back, 1_000_000) < seconds
+    lab.down()
+
+
+def _send(source: str, target: str, address: str, size: int) -> float:
+    """Seconds until all has come."""
+    server = bound(target, address, 9)
+    with inside(source):
+        client = socket.socket(server.family)
+    with server, client:
+        client.connect((address, 9))
+        there, _from = server.accept()
+        child = os.fork()
+        if child == 0:
+            with suppress(OSError):
+                client.sendall(bytes(size))
+            os._exit(0)
+        client.close()
+        with there:
+            start = time.monotonic()
+            while there.recv(1 << 20):
+                pass
+            spent = time.monotonic() - start
+        os.waitpid(child, 0)
+    return spent
+
+
+def test_the_script_does_the_same(world: World) -> None:
+    """Its lines are tc(8)'s, also in the classic spelling."""
+    lab = _lab(rate="10mbit")
+    plan = lab.plan()
+    said = [line for op in plan.ops for line in op.shell() if line.startswith("tc ")]
+    assert said == [
+        "tc -n a qdisc replace dev eth0 root tbf rate 10mbit burst 37500 limit 100000",
+        "tc qdisc replace dev veth-a root tbf rate 10mbit burst 37500 limit 100000",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("attachment", "message"),
+    [
+        ({"rate": "10mbps"}, "counts bytes for tc"),
+        ({"rate": "10bit"}, "is out of range"),
+        ({"rate": "fast"}, "is not a rate like 10mbit"),
+        ({"burst": "16kb"}, "means nothing without a `rate`"),
+        ({"rate": "1mbit", "egress": {"latency": "5ms"}}, "means nothing without a `rate`"),
+        ({"rate": "1mbit", "latency": "5"}, "is not a time like 50ms"),
+    ],
+)
+def test_what_is_wrong_is_told(attachment: dict[str, object], message: str) -> None:
+    """With what to write."""
+    with pytest.raises(TopologyError, match=message):
+        _lab(**attachment)
