@@ -163,6 +163,11 @@ _CREATE_NETWORK = (
     _flag("--promiscuous", "the bridge's own interface takes every frame"),
     LABEL,
 )
+# those of bascule.api.documents
+_DOCUMENTS = (
+    *("lab", "ls", "show", "node", "nodes", "network", "networks"),
+    *("port", "plan", "check", "ping", "doctor", "events"),
+)
 _FORCE = _flag("--force", "also where nodes are attached: disconnect them first")
 
 NETWORK_VERBS = (
@@ -362,7 +367,21 @@ ROWS = (
         "boot:install_unit",
         (_flag("--print", "print the unit and do nothing"), _flag("--remove", "remove it")),
     ),
-    Row("schema", "print the JSON Schema of the lab file", "labs:schema"),
+    Row(
+        "schema",
+        "print the JSON Schema of the lab file, or of what a command prints with --json",
+        "labs:schema",
+        (
+            _argument(
+                "document",
+                nargs="?",
+                default="lab",
+                choices=_DOCUMENTS,
+                metavar="DOCUMENT",
+                help=f"one of {', '.join(_DOCUMENTS)}; default: lab",
+            ),
+        ),
+    ),
     Row(
         "doctor",
         "what this machine can and cannot do, and what to do about it",
