@@ -110,7 +110,8 @@ def _world(keeper: int) -> Iterator[str]:
 
 
 def _claim(claims: Claims, lab: str, outline: Outline) -> None:
-    claims.owners.update({("link", link): lab for link in outline.links()})
+    for link in outline.links():
+        claims.owners["link", link] = lab
     claims.prefixes.extend((lab, network, subnet) for network, subnet in outline.subnets())
     for port in outline.ports():
         claims.ports.add(port, f"lab {lab}")

@@ -2,8 +2,8 @@
 machine.
 
 A stored lab is a topology in the form of :func:`bascule.topology.dump.to_data`. Whoever works on it
-decodes it whole (``from_data`` and ``assign``), which takes a millisecond for some ten nodes;
-whoever runs a command in a node, lists labs, or asks what other labs have taken reads its outline,
+decodes it whole (``from_data`` and ``assign``), which takes longer the more nodes it has; whoever
+runs a command in a node, lists labs, or asks what other labs have taken reads its outline,
 and pays for no more than what is asked. What is damaged is left out here, and told of where the lab
 is decoded whole.
 """
@@ -78,9 +78,10 @@ class Outline:
         from bascule.topology.ports import port
 
         for node in self._nouns("nodes").values():
-            for text in _several(node, "ports"):
-                with suppress(ValueError):
-                    yield port(text)
+            if node and "ports" in node:
+                for text in _several(node, "ports"):
+                    with suppress(ValueError):
+                        yield port(text)
 
     def leases(self) -> bool:
         """Whether a server for addresses listens on one of its networks."""
