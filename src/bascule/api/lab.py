@@ -34,7 +34,7 @@ from bascule.topology.dump import to_data, to_yaml
 from bascule.topology.load import from_data
 from bascule.topology.model import Assigned, Topology
 
-Change = Callable[[Topology], Topology]
+TopologyEdit = Callable[[Topology], Topology]
 Command = Sequence[str]
 _LONGEST_PING = 3600  # seconds
 
@@ -204,7 +204,7 @@ class Lab:
 
     # Making it so.
 
-    def plan(self, change: Change | None = None) -> Plan:
+    def plan(self, change: TopologyEdit | None = None) -> Plan:
         """What :meth:`up` would do, or :meth:`change` with this function. Touches nothing."""
 
         def asked_for(current: Assigned | None) -> Topology:
@@ -243,7 +243,7 @@ class Lab:
 
     def change(
         self,
-        change: Change,
+        change: TopologyEdit,
         listener: Listener | None = None,
         *,
         wait: bool = True,
