@@ -20,9 +20,8 @@ from typing import Any, NoReturn
 from unittest.mock import patch
 
 from bascule.cli import main as cli
-from bascule.cli import watch
 from bascule.cli.arguments import ROWS, Row
-from bascule.engine import boot, doctor, look, prepare, run, scripts, worlds
+from bascule.engine import boot, doctor, following, look, prepare, run, scripts, watch, worlds
 from bascule.engine.options import Options, Outcome
 from bascule.errors import BasculeError, Conflict
 from bascule.host import icmp, keeper, spawn
@@ -236,9 +235,10 @@ def _stubs() -> Iterator[None]:
         patch.object(spawn, "replace", _replace),
         patch.object(icmp, "ping", _ping),
         patch.object(doctor, "examine", list),
-        patch.object(watch, "Watcher", lambda *_: None),
-        patch.object(watch, "_tell", lambda *_: None),
-        patch.object(watch, "keep", lambda *_: 0),
+        patch.object(watch, "_events", lambda *_: iter(())),
+        patch.object(following, "Watcher", _Closed),
+        patch.object(following, "Files", _Closed),
+        patch.object(following.Following, "_follow", lambda *_: iter(())),
         patch.object(boot, "missing", list),
         patch.object(boot, "install", lambda _program: []),
         patch.object(boot, "remove", list),
@@ -246,6 +246,13 @@ def _stubs() -> Iterator[None]:
         patch.object(keeper, "Starting", None),
     ):
         yield
+
+
+class _Closed:
+    """What would listen."""
+
+    def __init__(self, *_: object) -> None: ...
+    def close(self) -> None: ...
 
 
 def _failed(error: BasculeError) -> int:

@@ -280,11 +280,11 @@ class Scenario:
             ), fault
             return
         there = self.state()["namespaces"]
-        for node in shown["nodes"]:
-            alive = node["name"] in there and "links" in there[node["name"]]
-            assert node["exists"] == alive, (fault, node)
-            assert not alive or {item["name"] for item in node["interfaces"]} <= set(
-                there[node["name"]]["links"]
+        for node in shown.nodes:
+            alive = node.name in there and "links" in there[node.name]
+            assert node.exists == alive, (fault, node)
+            assert not alive or {item.name for item in node.interfaces} <= set(
+                there[node.name]["links"]
             ), (fault, node)
 
     def _check_refused(self, fault: Fault, ending: Ending) -> None:

@@ -177,28 +177,6 @@ def test_indexes_of_a_node_are_free_again_once_it_goes(want: list[Fact], index: 
     assert indexes.of("a", "new") == index
 
 
-def test_a_plan_for_programs() -> None:
-    """Each change with sign, kind, node, reason and its commands; what goes with another has
-    none."""
-    assert render.data(replace(diff([BRIDGE], [NODE, VETH], Indexes()), notes=("mind the gap",))) == {  # noqa: E501
-        "changes": [
-            {
-                "sign": "+", "kind": "link", "what": "bridge lan mtu 1500", "node": "", "reason": "new",  # noqa: E501
-                "commands": ["ip link add dev lan address 02:00:00:00:00:01 mtu 1500 up type bridge"],  # noqa: E501
-            },
-            {
-                "sign": "-", "kind": "namespace", "what": "namespace a", "node": "a", "reason": "nobody asked for it",  # noqa: E501
-                "commands": ["ip netns del a"],
-            },
-            {
-                "sign": "-", "kind": "link", "what": "veth veth-a (lan) to eth0 (a)", "node": "a",
-                "reason": "goes with what holds it", "commands": [],
-            },
-        ],
-        "notes": ["mind the gap"],
-    }  # fmt: skip
-
-
 def test_a_plan_for_people_counts_and_is_painted_by_sign() -> None:
     """Every line passes the brush with its sign; notes stand between the changes and the sum."""
     plan = replace(

@@ -156,9 +156,9 @@ def test_thirty_two_at_once(
         assert not lab.plan(), info
         given = [
             address
-            for node in look.show(info.name)["nodes"]
-            for item in node["interfaces"]
-            for address in item["addresses"]
+            for node in look.show(info.name).nodes
+            for item in node.interfaces
+            for address in item.addresses
         ]
         assert len(given) == len({ip_interface(text).ip for text in given})
         lab.down()
@@ -184,11 +184,11 @@ def test_no_update_is_lost(world: World, kind: str) -> None:
         return job
 
     _together([add(number) for number in range(PROCESSES)], 120)
-    shown = look.show("shared")["nodes"]
+    shown = look.show("shared").nodes
     addresses = {
-        address for node in shown for item in node["interfaces"] for address in item["addresses"]
+        address for node in shown for item in node.interfaces for address in item.addresses
     }
-    assert {node["name"] for node in shown} == {f"n{number}" for number in range(PROCESSES)}
+    assert {node.name for node in shown} == {f"n{number}" for number in range(PROCESSES)}
     assert len(addresses) == PROCESSES
     assert not Lab.attach("shared").plan()
     Lab("shared").down()
@@ -279,11 +279,9 @@ def test_foreign_hands(world: World) -> None:
     lab.up()
     clean = machine.state(False)
     enough = "/run/enough"
-    nodes = [node["name"] for node in look.show("first")["nodes"]]
+    nodes = [node.name for node in look.show("first").nodes]
     links = [
-        port
-        for network in look.show("first")["networks"]
-        for port in (network["name"], *network["ports"])
+        port for network in look.show("first").networks for port in (network.name, *network.ports)
     ]
     hands = os.fork()
     if hands == 0:

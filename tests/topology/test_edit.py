@@ -50,6 +50,13 @@ def test_remove_network() -> None:
     ]
 
 
+def test_prune_networks() -> None:
+    """Those without nodes go; where none is, all is as it was."""
+    spare = edit.add_network(edit.add_network(LAB, "dmz", {}), "more", {})
+    assert edit.prune_networks(spare) == LAB
+    assert edit.prune_networks(LAB) is LAB
+
+
 def test_a_route_through_a_network_keeps_it() -> None:
     node = Node(
         "c", (Attachment("wan"),), (Route(ip_network("10.9.0.0/16"), ip_address("10.1.0.1")),)

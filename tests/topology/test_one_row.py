@@ -16,7 +16,7 @@ import pytest
 import shtab
 import yaml
 
-from bascule.cli import options
+from bascule.api import options
 from bascule.cli.main import parser
 from bascule.errors import TopologyError
 from bascule.topology import edit

@@ -24,7 +24,7 @@ class Row(NamedTuple):
         if not self.noun:
             return self.arguments
         # Imported late: what needs no words is not to wait for them.
-        from bascule.cli import options
+        from bascule.api import options
 
         return (*options.of(self.noun), *self.arguments)
 
@@ -80,6 +80,11 @@ FILTER = _words(
     metavar="FILTER",
 )
 
+# those of bascule.api.documents
+_DOCUMENTS = (
+    *("lab", "ls", "show", "node", "nodes", "network", "networks"),
+    *("port", "plan", "check", "ping", "doctor", "events"),
+)
 _FORCE = _flag("--force", "also where nodes are attached: disconnect them first")
 
 NETWORK_VERBS = (
@@ -224,7 +229,21 @@ ROWS = (
         "boot:install_unit",
         (_flag("--print", "print the unit and do nothing"), _flag("--remove", "remove it")),
     ),
-    Row("schema", "print the JSON Schema of the lab file", "labs:schema"),
+    Row(
+        "schema",
+        "print the JSON Schema of the lab file, or of what a command prints with --json",
+        "labs:schema",
+        (
+            _argument(
+                "document",
+                nargs="?",
+                default="lab",
+                choices=_DOCUMENTS,
+                metavar="DOCUMENT",
+                help=f"one of {', '.join(_DOCUMENTS)}; default: lab",
+            ),
+        ),
+    ),
     Row(
         "doctor",
         "what this machine can and cannot do, and what to do about it",

@@ -20,61 +20,38 @@ def run(arguments: Arguments) -> int:
         from bascule.errors import InputError
 
         raise InputError("exec: no command; write `bascule exec NODE -- CMD …`")
-    return _replace(arguments, argv)
+    return _become(arguments, argv)
 
 
 def shell(arguments: Arguments) -> int:
     """``bascule shell``"""
-    return _replace(arguments, [os.environ.get("SHELL") or "/bin/sh"])
+    return _become(arguments, [os.environ.get("SHELL") or "/bin/sh"])
 
 
-def _replace(arguments: Arguments, argv: list[str]) -> int:
+def _become(arguments: Arguments, argv: list[str]) -> int:
+    from bascule.api import become
     from bascule.cli import inherited
-    from bascule.engine import find
-    from bascule.host import spawn
 
-    record = find.find_node(arguments.node, arguments.lab or os.environ.get("BASCULE_LAB"))
-    hostname = find.hostname_of(record, arguments.node)
     inherited.note_locale()
-    spawn.replace(find.world_of(record), arguments.node, argv, inherited.give_back, hostname)
+    become(arguments.node, argv, arguments.lab, inherited.give_back)
 
 
 def ping(arguments: Arguments) -> int:
     """``bascule ping``: exit code 1 if any echo fails."""
-    from bascule.api import Lab
-    from bascule.cli import choose, output
+    from bascule import api
+    from bascule.cli import output
 
-    lab = Lab.attach(_lab_of(arguments) or choose.running(arguments.lab))
+    lab = api.Lab.attach(api.running_lab(arguments.lab, arguments.source))
     found = lab.ping(arguments.source, arguments.target, timeout=arguments.timeout)
     failed = [echo for echo in found if echo.seconds is None]
     if arguments.json:
-        output.as_json([_data(echo) for echo in found])
+        output.as_json(found)
     elif arguments.source and arguments.target:
         for echo in found:
             print(_line(echo))
     else:
         _print_all(found, failed)
     return 1 if failed else 0
-
-
-def _lab_of(arguments: Arguments) -> str | None:
-    """With a node named, its lab, whichever folder one stands in."""
-    from bascule.engine import find
-
-    if arguments.source is None or arguments.lab:
-        return None
-    return find.find_node(arguments.source, os.environ.get("BASCULE_LAB")).name
-
-
-def _data(echo: Echo) -> dict[str, object]:
-    milliseconds = None if echo.seconds is None else round(echo.seconds * 1000, 4)
-    return {
-        "from": echo.source,
-        "to": echo.target.node,
-        "address": echo.target.address,
-        "milliseconds": milliseconds,
-        "why": echo.why,
-    }
 
 
 def _line(echo: Echo) -> str:

@@ -6,28 +6,21 @@ from __future__ import annotations
 from argparse import Namespace as Arguments
 from collections.abc import Callable
 
-from bascule.api import Lab
-from bascule.cli import choose, options, output
-from bascule.engine import look, run
-from bascule.engine.options import Options
+from bascule import api
+from bascule.api import Topology, edit, options
+from bascule.cli import output
 from bascule.errors import NotFound
 from bascule.names import shown
-from bascule.plan import render
-from bascule.topology import edit
-from bascule.topology.model import Topology
 
 Change = Callable[[Topology], Topology]
 
 
 def _change(arguments: Arguments, change: Change) -> int:
     """Change the stored topology, and make that so: the same way as `up`."""
-    name = choose.changing(arguments.lab)
-    lab = Lab(name, world=getattr(arguments, "world", None))
+    name = api.changing_lab(arguments.lab)
+    lab = api.Lab(name, world=getattr(arguments, "world", None))
     if arguments.dry_run:
-        found = run.preview(
-            name, lambda now: change(now if now is not None else Topology(name)), Options(lab.world)
-        )
-        print(render.text(found.plan, output.paint))
+        print(api.plan_text(lab.plan(change), output.paint))
         return 0
     kill = getattr(arguments, "kill", False)
     outcome = lab.change(
@@ -35,6 +28,10 @@ def _change(arguments: Arguments, change: Change) -> int:
     )
     output.report(name, outcome, "up")
     return 0
+
+
+def _show(arguments: Arguments) -> api.LabView:
+    return api.Lab(api.running_lab(arguments.lab)).show()
 
 
 def network_create(arguments: Arguments) -> int:
@@ -52,33 +49,24 @@ def network_rm(arguments: Arguments) -> int:
 
 def network_ls(arguments: Arguments) -> int:
     """``bascule network ls``"""
-    found = choose.matching(look.show(choose.running(arguments.lab))["networks"], arguments.filter)
+    found = api.matching(_show(arguments).networks, arguments.filter)
     if arguments.json:
         return output.as_json(found)
-    rows = [
-        (n["name"], ", ".join(n["addresses"]) or "-", n["mtu"] or "", len(n["ports"]))
-        for n in found
-    ]
+    rows = [(n.name, ", ".join(n.addresses) or "-", n.mtu or "", len(n.ports)) for n in found]
     output.table(("NETWORK", "ADDRESSES", "MTU", "PORTS"), rows)
     return 0
 
 
 def network_inspect(arguments: Arguments) -> int:
     """``bascule network inspect``"""
-    data = look.show(choose.running(arguments.lab))
-    for found in data["networks"]:
-        if found["name"] == arguments.name:
-            attached = [
-                {"node": node["name"], **item}
-                for node in data["nodes"]
-                for item in node["interfaces"]
-                if item["network"] == arguments.name
-            ]
-            return output.as_json({**found, "attached": attached})
-    raise NotFound(
-        f"no network {shown(arguments.name)}; there are: "
-        f"{', '.join(n['name'] for n in data['networks']) or 'none'}"
-    )
+    lab = _show(arguments)
+    found = lab.network(arguments.name)
+    if found is None:
+        raise NotFound(
+            f"no network {shown(arguments.name)}; there are: "
+            f"{', '.join(network.name for network in lab.networks) or 'none'}"
+        )
+    return output.as_json(api.inspected(found, lab))
 
 
 def network_connect(arguments: Arguments) -> int:
@@ -99,15 +87,7 @@ def network_disconnect(arguments: Arguments) -> int:
 
 def network_prune(arguments: Arguments) -> int:
     """``bascule network prune``"""
-
-    def without_unused(topology: Topology) -> Topology:
-        used = {attachment.network for node in topology.nodes for attachment in node.attachments}
-        for network in topology.networks:
-            if network.name not in used:
-                topology = edit.remove_network(topology, network.name)
-        return topology
-
-    return _change(arguments, without_unused)
+    return _change(arguments, edit.prune_networks)
 
 
 def node_add(arguments: Arguments) -> int:
@@ -118,13 +98,16 @@ def node_add(arguments: Arguments) -> int:
 
 def port(arguments: Arguments) -> int:
     """``bascule port``"""
-    nodes = {node["name"]: node for node in look.show(choose.running(arguments.lab))["nodes"]}
-    if arguments.node not in nodes:
-        raise NotFound(f"no node {shown(arguments.node)}; there are: {', '.join(nodes) or 'none'}")
-    ports = nodes[arguments.node]["ports"]
+    lab = _show(arguments)
+    node = lab.node(arguments.node)
+    if node is None:
+        raise NotFound(
+            f"no node {shown(arguments.node)}; there are: "
+            f"{', '.join(each.name for each in lab.nodes) or 'none'}"
+        )
     if arguments.json:
-        return output.as_json(ports)
-    for text in ports:
+        return output.as_json(node.ports)
+    for text in node.ports:
         print(text)
     return 0
 
@@ -136,16 +119,15 @@ def node_rm(arguments: Arguments) -> int:
 
 def node_ls(arguments: Arguments) -> int:
     """``bascule node ls``"""
-    found = choose.matching(look.show(choose.running(arguments.lab))["nodes"], arguments.filter)
+    found = api.matching(_show(arguments).nodes, arguments.filter)
     if arguments.json:
         return output.as_json(found)
     rows = [
         (
-            node["name"],
-            "up" if node["exists"] else "GONE",
-            ", ".join(address for item in node["interfaces"] for address in item["addresses"])
-            or "-",
-            ", ".join(item["network"] for item in node["interfaces"]) or "-",
+            node.name,
+            "up" if node.exists else "GONE",
+            ", ".join(address for item in node.interfaces for address in item.addresses) or "-",
+            ", ".join(item.network for item in node.interfaces) or "-",
         )
         for node in found
     ]

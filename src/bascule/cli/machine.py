@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from argparse import Namespace as Arguments
 
+from bascule import api
 from bascule.cli import output
-from bascule.engine import doctor as engine
 from bascule.names import printable
 
 
 def doctor(arguments: Arguments) -> int:
     """``bascule doctor``: exit code 1 where something that is needed is missing."""
-    found = engine.examine()
+    found = api.doctor()
     if arguments.json:
-        output.as_json([{slot: getattr(item, slot) for slot in item.__slots__} for item in found])
+        output.as_json(found)
     else:
         for item in found:
             advice = f"; {item.advice}" if item.advice else ""

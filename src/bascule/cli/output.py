@@ -44,8 +44,10 @@ def document(text: str) -> None:
 
 
 def as_json(value: object) -> int:
-    """Print JSON; exit code 0."""
-    print(json.dumps(value, indent=2, default=str))
+    """Print a value of the API as JSON; exit code 0."""
+    from bascule.api import as_data
+
+    print(json.dumps(as_data(value), indent=2, default=str))
     return 0
 
 
@@ -87,12 +89,17 @@ def say(text: str) -> None:
     print(f"bascule: {printable(text)}", file=sys.stderr)
 
 
+def _say_lines(text: str) -> None:
+    for line in text.splitlines():
+        say(line)
+
+
 def listener(explain: bool) -> Listener:
-    """Tells who is waited for; with ``explain`` each command as it is done; on a terminal a bar
-    from 50 nodes on."""
+    """Tells who is waited for and what goes wrong; with ``explain`` each command as it is done; on
+    a terminal a bar from 50 nodes on."""
     from bascule.api import Listener
 
-    told = Listener(waiting=say)
+    told = Listener(waiting=say, problem=_say_lines)
     follower = _Follower(explain)
     told.planned = follower.planned
     told.progress = follower.progress

@@ -5,13 +5,20 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 
 from bascule import syscalls
-from bascule.engine import look, worlds
-from bascule.errors import Elsewhere, InputError, StateError
+from bascule.engine import look, run, worlds
+from bascule.engine.asked import Asked
+from bascule.engine.options import Listener, Outcome
+from bascule.errors import BasculeError, Elsewhere, InputError, NotFound, StateError
 from bascule.host import programs
+from bascule.names import shown
 from bascule.state import kept
+from bascule.topology.load import from_data
 
 UNIT = "/etc/systemd/system/bascule.service"
 _MARK = "# Made by bascule install-unit."
@@ -19,9 +26,81 @@ _SECONDS = 60
 _PATIENCE = 60  # seconds for addresses and interfaces that come after the network counts as up
 
 
-def refuse_elsewhere() -> None:
+_PAUSE, _LONGEST = 0.5, 3600  # seconds between two tries; and for all of them at most
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """One lab: what came of the run that brought it back, or why it is not up."""
+
+    name: str
+    outcome: Outcome | None = None
+    error: BasculeError | None = None
+
+
+def restore(
+    labs: Sequence[str] = (), wait: float = 0, listener: Listener | None = None
+) -> Iterator[Restored]:
+    """Bring back these of the kept labs, or all, that are not up: each as soon as it is built, and
+    those that failed at the end. What can't be built, because something that it needs is not there
+    yet, is tried again for ``wait`` seconds.
+
+    Raises :class:`InputError` for who is not root and for a ``wait`` that is none,
+    :class:`Elsewhere` in another network namespace, :class:`NotFound` for a lab that is not kept,
+    :class:`StateError` where the kept labs can't be read.
+    """
+    _only_root("restore")
+    if not 0 <= wait <= _LONGEST:
+        raise InputError(f"--wait {wait:g}: give a number of seconds from 0 to {_LONGEST}")
+    _refuse_elsewhere()
+    absent = missing()
+    unknown = [name for name in labs if name not in kept.names()]
+    if unknown:
+        raise NotFound(
+            f"no lab {shown(unknown[0])} is kept; kept are: {', '.join(kept.names()) or 'none'}"
+        )
+    names = [name for name in absent if not labs or name in labs]
+    return _bring_back(names, wait, listener or Listener())
+
+
+def _bring_back(names: Sequence[str], seconds: float, listener: Listener) -> Iterator[Restored]:
+    deadline = time.monotonic() + seconds
+    while True:
+        failed = []
+        for name in names:
+            found = _try(name, listener)
+            if found.error is not None:
+                failed.append(found)
+            else:
+                yield found
+        if not failed or time.monotonic() >= deadline:
+            yield from failed
+            return
+        names = [each.name for each in failed]
+        time.sleep(_PAUSE)
+
+
+def _try(name: str, listener: Listener) -> Restored:
+    """Build a lab that is kept."""
+    try:
+        data, source = kept.load(name)
+        asked = Asked(from_data(data, "<data>", name), "host", source)
+        topology, options = asked.topology, asked.options("bascule up")
+        outcome = run.apply(asked.name, lambda _current: topology, options, listener)
+    except BasculeError as error:
+        return Restored(name, error=error)
+    return Restored(name, outcome)
+
+
+def _only_root(verb: str) -> None:
+    """Raises :class:`InputError` for anybody else."""
+    if os.geteuid() != 0:
+        raise InputError(f"{verb} is about labs on the machine itself: run it as root")
+
+
+def _refuse_elsewhere() -> None:
     """What is kept is the machine's: built in another network namespace it would stand where it was
-    not. Raises :class:`Elsewhere`."""
+    not."""
     if not worlds.keeps():
         raise Elsewhere(
             "restore: what is kept are labs of the machine's own network namespace, and this "
@@ -70,9 +149,10 @@ WantedBy=multi-user.target
 
 
 def install(program: str) -> list[str]:
-    """Write the unit and have it started with the machine. Gives what was done. Raises
-    :class:`InputError` where somebody else's is in the way, and :class:`StateError` where it can't
-    be written."""
+    """Write the unit and have it started with the machine; ``program`` is bascule's whole path.
+    Gives what was done. Raises :class:`InputError` for who is not root and where somebody else's is
+    in the way, and :class:`StateError` where it can't be written."""
+    _only_root("install-unit")
     if not os.path.isabs(program) or any(
         character.isspace() or character == "%" for character in program
     ):
@@ -94,7 +174,8 @@ def install(program: str) -> list[str]:
 
 
 def remove() -> list[str]:
-    """Undo :func:`install`."""
+    """Undo :func:`install`: gives and raises the same."""
+    _only_root("install-unit")
     _refuse_foreign()
     if not os.path.exists(UNIT):
         return ["there is no unit"]

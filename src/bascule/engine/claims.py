@@ -11,8 +11,6 @@ import os
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from ipaddress import ip_network
-from typing import Any
 
 from bascule import identity
 from bascule.engine import worlds
@@ -26,8 +24,9 @@ from bascule.kernel.fact import Memory
 from bascule.kernel.forwarding import SWITCH
 from bascule.kernel.op import Indexes
 from bascule.state import folder, store
-from bascule.topology.model import Assigned, Port, Prefix
-from bascule.topology.ports import Taken, port
+from bascule.topology.model import Assigned, Prefix
+from bascule.topology.outline import Outline
+from bascule.topology.ports import Taken
 
 
 @dataclass(slots=True)
@@ -83,13 +82,14 @@ def of_others(name: str) -> Claims:
                 claims.owners.update({("world", key): other for key in _world(record.keeper.pid)})
             if record is None or record.world != "host":
                 continue
-            nodes = {*record.namespaces, *(record.topology or {}).get("nodes", {})}
+            outline = Outline(record.topology)
+            nodes = {*record.namespaces, *outline.nodes}
             claims.owners.update({("namespace", node): other for node in nodes})
             if worlds.is_here(record, here):
                 claims.slots.add(record.slot)
                 claims.priors.update({key: value for node, key, value in record.priors if not node})
                 claims.forwarding = of_the_world(remembered(record)) | claims.forwarding
-                _claim(claims, other, record.topology or {})
+                _claim(claims, other, outline)
         newest = stored.newest
         if newest is not None and newest.world == "host" and worlds.is_here(newest, here):
             # What a lab needs is what its newest run says: of two labs that are leaving, neither
@@ -110,33 +110,13 @@ def _world(keeper: int) -> Iterator[str]:
             yield world_key((status.st_dev, status.st_ino))
 
 
-def _claim(claims: Claims, lab: str, topology: dict[str, Any]) -> None:
-    for name, network in topology.get("networks", {}).items():
-        claims.owners["link", name] = lab
-        claims.leases |= bool((network or {}).get("dhcp"))
-        for subnet in _subnets(network):
-            claims.prefixes.append((lab, name, subnet))
-    for node in topology.get("nodes", {}).values():
-        for published in _ports(node):
-            claims.ports.add(published, f"lab {lab}")
-        for attachment in (node or {}).get("networks", {}).values():
-            if isinstance(attachment, dict):
-                claims.owners["link", str(attachment.get("host_interface"))] = lab
-
-
-def _subnets(network: dict[str, Any] | None) -> Iterator[Prefix]:
-    given = (network or {}).get("subnet", [])
-    for text in given if isinstance(given, list) else [given]:
-        # damaged: it claims nothing, and `ls` and the lab's own commands tell of it
-        with suppress(ValueError):
-            yield ip_network(str(text))
-
-
-def _ports(node: dict[str, Any] | None) -> Iterator[Port]:
-    given = (node or {}).get("ports", [])
-    for text in given if isinstance(given, list) else [given]:
-        with suppress(ValueError):  # as above
-            yield port(str(text))
+def _claim(claims: Claims, lab: str, outline: Outline) -> None:
+    for link in outline.links():
+        claims.owners["link", link] = lab
+    claims.prefixes.extend((lab, network, subnet) for network, subnet in outline.subnets())
+    for port in outline.ports():
+        claims.ports.add(port, f"lab {lab}")
+    claims.leases |= outline.leases()
 
 
 def refuse_clashes(lab: Assigned, claims: Claims) -> None:

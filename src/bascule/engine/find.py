@@ -3,14 +3,16 @@ topology."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 from bascule.engine import known, worlds
 from bascule.errors import BasculeError, NotFound, StateError, translated
 from bascule.host.world import World
-from bascule.names import HOSTNAME_BYTES, problem_with_node_name, shown
+from bascule.names import HOSTNAME_BYTES, shown
 from bascule.state import folder, store
 from bascule.state.record import Record, Stored
+from bascule.topology.outline import Outline
 
 
 def world_of(record: Record) -> World:
@@ -21,19 +23,28 @@ def world_of(record: Record) -> World:
     return world
 
 
+def given_lab(name: str | None = None) -> str | None:
+    """The lab that was named, here or for all commands of a shell (``$BASCULE_LAB``)."""
+    return name or os.environ.get("BASCULE_LAB") or None
+
+
 def hostname_of(record: Record, node: str) -> str:
     """What a node's own programs take for the name of their machine."""
-    data = ((record.topology or {}).get("nodes", {}).get(node) or {}).get("hostname")
-    return data if isinstance(data, str) and problem_with_node_name(data) is None else node
+    return Outline(record.topology).hostname(node)
+
+
+def has_node(record: Record, node: str) -> bool:
+    """Whether the lab of this record has the node."""
+    return Outline(record.topology).has_node(node)
 
 
 @translated
 def find_node(node: str, lab: str | None = None) -> Record:
     """The record of the lab that has this node. Raises :class:`NotFound` where none or more than
     one has."""
-    found = [record for record in _recorded(lab) if _has(record, node)]
+    found = [record for record in _recorded(lab) if has_node(record, node)]
     if not found:
-        found = [record for record in known.unrecorded(lab or "") if _has(record, node)]
+        found = [record for record in known.unrecorded(lab or "") if has_node(record, node)]
     if len(found) == 1:
         return found[0]
     if found:
@@ -56,10 +67,6 @@ def _recorded(lab: str | None) -> Iterator[Record]:
             yield record
 
 
-def _has(record: Record, node: str) -> bool:
-    return node in (record.topology or {}).get("nodes", {})
-
-
 def _no_such_node(node: str, lab: str | None) -> str:
     import difflib
 
@@ -77,9 +84,9 @@ def _no_such_node(node: str, lab: str | None) -> str:
     return f"no node {shown(node)}" + (f" in lab {shown(lab)}" if lab else "") + f"; {hint}"
 
 
-def _node_names(lab: str) -> list[str]:
+def _node_names(lab: str) -> tuple[str, ...]:
     try:
         record = store.load(lab).newest
     except StateError:
-        return []
-    return list((record.topology or {}).get("nodes", {})) if record else []
+        return ()
+    return Outline(record.topology).nodes if record else ()

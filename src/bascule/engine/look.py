@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from bascule import identity
 from bascule.engine import known, worlds
 from bascule.engine.prepare import stored_topology
 from bascule.engine.scope import scope_of
+from bascule.engine.views import InterfaceView, LabInfo, LabView, NetworkView, NodeView, State
 from bascule.errors import NotFound, StateError, translated
 from bascule.host.observe import observe
 from bascule.host.seen import Observation
@@ -25,25 +26,8 @@ from bascule.state import folder, store
 from bascule.state.record import Record
 from bascule.topology.dump import to_data
 from bascule.topology.model import Assigned, Network, Node
+from bascule.topology.outline import Outline
 from bascule.topology.ports import port_text
-
-
-@dataclass(frozen=True, slots=True)
-class LabInfo:
-    """One line of `ls`. ``state`` is ``up``, ``unfinished`` (a run was killed), ``lost`` (a private
-    world has ended), ``elsewhere`` (in another network namespace, or a private world in another PID
-    namespace) or ``damaged``."""
-
-    name: str
-    state: str
-    world: str
-    nodes: int
-    networks: int
-    source: str
-    names: tuple[str, ...] = ()
-    keeper: int = 0
-    problem: str = ""
-    labels: dict[str, str] = field(default_factory=dict)
 
 
 @translated
@@ -59,7 +43,7 @@ def labs() -> list[LabInfo]:
             continue
         record = stored.newest
         if record is not None:
-            state = "unfinished" if stored.journal else "up"
+            state: State = "unfinished" if stored.journal else "up"
             if not worlds.is_here(record, here):
                 state = "elsewhere"
             found.append(_info(record, state if worlds.has_world(record) else "lost"))
@@ -71,22 +55,18 @@ def labs() -> list[LabInfo]:
     return sorted(found, key=lambda info: info.name)
 
 
-def _info(record: Record, state: str) -> LabInfo:
-    topology = record.topology or {}
-    keeper = record.keeper.pid if record.keeper and state != "lost" else 0
-    nodes, networks = topology.get("nodes", {}), topology.get("networks", {})
-    names = (*nodes, *networks)
-    labels = topology.get("labels", {})
+def _info(record: Record, state: State) -> LabInfo:
+    outline = Outline(record.topology)
     return LabInfo(
         record.name,
         state,
         record.world,
-        len(nodes),
-        len(networks),
+        len(outline.nodes),
+        len(outline.networks),
         record.source,
-        names,
-        keeper,
-        labels=labels,
+        (*outline.nodes, *outline.networks),
+        record.keeper.pid if record.keeper and state != "lost" else 0,
+        labels=outline.labels,
     )
 
 
@@ -106,83 +86,72 @@ def running(name: str) -> tuple[Assigned, World, Record]:
 
 
 @translated
-def show(name: str) -> dict[str, Any]:
-    """One lab as the kernel has it: networks with their ports, nodes with their interfaces and
-    routes."""
+def show(name: str) -> LabView:
+    """One lab as the kernel has it. Raises :class:`NotFound` where it is not up."""
     lab, world, record = running(name)
     seen: Observation = world.call(observe, scope_of(desired(lab)), world.paths)
     facts = seen.facts
     asked = to_data(lab)
-    return {
-        "lab": name,
-        "world": record.world,
-        "source": record.source,
-        "keeper": record.keeper.pid if record.keeper else None,
-        "labels": dict(lab.labels),
-        "networks": [
-            _network(network, facts, asked["networks"][network.name]) for network in lab.networks
-        ],
-        "nodes": [_node(node, facts, asked["nodes"][node.name]) for node in lab.nodes],
-    }
+    return LabView(
+        name,
+        record.world,
+        record.source,
+        record.keeper.pid if record.keeper else None,
+        dict(lab.labels),
+        tuple(_network(each, facts, asked["networks"][each.name]) for each in lab.networks),
+        tuple(_node(each, facts, asked["nodes"][each.name]) for each in lab.nodes),
+    )
 
 
-def _network(network: Network, facts: list[Fact], asked: dict[str, Any]) -> dict[str, Any]:
+def _network(network: Network, facts: list[Fact], asked: dict[str, Any]) -> NetworkView:
     name = network.name
     bridge = next((fact for fact in facts if isinstance(fact, Bridge) and fact.name == name), None)
-    return {
-        "name": name,
-        "exists": bridge is not None,
-        "up": bool(bridge and bridge.up),
-        "mtu": bridge.mtu if bridge else None,
-        "mac": bridge.mac if bridge else None,
-        "addresses": _addresses("", name, facts),
-        "ports": [
-            fact.name for fact in facts if isinstance(fact, (Veth, Uplink)) and fact.bridge == name
-        ],
-        "labels": dict(network.labels),
-        "asked": asked,
-    }
+    ports = (fact for fact in facts if isinstance(fact, (Veth, Uplink)) and fact.bridge == name)
+    return NetworkView(
+        name,
+        exists=bridge is not None,
+        up=bool(bridge and bridge.up),
+        mtu=bridge.mtu if bridge else None,
+        mac=bridge.mac if bridge else None,
+        addresses=_addresses("", name, facts),
+        ports=tuple(fact.name for fact in ports),
+        labels=dict(network.labels),
+        asked=asked,
+    )
 
 
-def _node(node: Node, facts: list[Fact], asked: dict[str, Any]) -> dict[str, Any]:
+def _node(node: Node, facts: list[Fact], asked: dict[str, Any]) -> NodeView:
     name = node.name
-    return {
-        "name": name,
-        "exists": any(
-            isinstance(fact, Namespace) and fact.name == name and fact.alive for fact in facts
-        ),
-        "interfaces": [
-            _interface(fact, facts)
-            for fact in facts
-            if isinstance(fact, Veth) and fact.node == name
-        ],
-        "routes": [
-            " ".join(fact.words())
-            for fact in facts
-            if isinstance(fact, Route) and fact.node == name
-        ],
-        "ports": [port_text(port) for port in node.ports],
-        "labels": dict(node.labels),
-        "asked": asked,
-    }
+    exists = any(isinstance(fact, Namespace) and fact.name == name and fact.alive for fact in facts)
+    veths = (fact for fact in facts if isinstance(fact, Veth) and fact.node == name)
+    routes = (fact for fact in facts if isinstance(fact, Route) and fact.node == name)
+    return NodeView(
+        name,
+        exists,
+        tuple(_interface(veth, facts) for veth in veths),
+        tuple(" ".join(route.words()) for route in routes),
+        tuple(port_text(port) for port in node.ports),
+        dict(node.labels),
+        asked,
+    )
 
 
-def _interface(veth: Veth, facts: list[Fact]) -> dict[str, Any]:
-    return {
-        "name": veth.peer,
-        "up": veth.peer_up and veth.up,
-        "mac": veth.peer_mac,
-        "mtu": veth.peer_mtu or veth.mtu,
-        "network": veth.bridge,
-        "host_interface": veth.name,
-        "addresses": _addresses(veth.node, veth.peer, facts),
-    }
+def _interface(veth: Veth, facts: list[Fact]) -> InterfaceView:
+    return InterfaceView(
+        name=veth.peer,
+        up=veth.peer_up and veth.up,
+        mac=veth.peer_mac,
+        mtu=veth.peer_mtu or veth.mtu,
+        network=veth.bridge,
+        host_interface=veth.name,
+        addresses=_addresses(veth.node, veth.peer, facts),
+    )
 
 
-def _addresses(node: str, device: str, facts: list[Fact]) -> list[str]:
+def _addresses(node: str, device: str, facts: list[Fact]) -> tuple[str, ...]:
     mine = (
         fact
         for fact in facts
         if isinstance(fact, Address) and (fact.node, fact.device) == (node, device)
     )
-    return [f"{fact.address}/{fact.prefix}" for fact in mine]
+    return tuple(f"{fact.address}/{fact.prefix}" for fact in mine)

@@ -30,11 +30,16 @@ class Options:
 
 @dataclass(slots=True)
 class Listener:
-    """Who wants to know: each does nothing unless it is set."""
+    """Who wants to know: each does nothing unless it is set. ``waiting``: who is waited for;
+    ``planned``: what is about to be done; ``progress``: how many of its operations are. Of what
+    goes on until it is interrupted, ``watching``: which labs there are at its beginning;
+    ``problem``: what goes wrong meanwhile (one line each), once as long as it lasts."""
 
     waiting: Callable[[str], None] = lambda _text: None
     planned: Callable[[Plan], None] = lambda _plan: None
     progress: Callable[[int], None] = lambda _count: None
+    watching: Callable[[tuple[str, ...]], None] = lambda _labs: None
+    problem: Callable[[str], None] = lambda _text: None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from bascule.engine import claims, worlds
+from bascule.engine.asked import checked_name
+from bascule.engine.options import Listener
 from bascule.engine.prepare import drift, stored_topology
 from bascule.errors import BasculeError, StateError
 from bascule.host.monitor import Bell, Files, Monitor, wait
@@ -35,11 +39,11 @@ _STATE_FILES = frozenset({"lab.json", "journal.json", "lock"})
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One fact that came (+), changed (~) or went (-) at ``time`` (seconds since the epoch), or a
-    whole lab (kind ``lab``). ``foreign`` where it leads away from what the lab should be, which no
-    command of ours leaves; then ``reason`` says how."""
+    """One fact that came (+), changed (~) or went (-) at ``time`` (UTC), or a whole lab (kind
+    ``lab``). ``foreign`` where it leads away from what the lab should be, which no command of ours
+    leaves; then ``reason`` says how. ``node`` is "" outside of nodes."""
 
-    time: float
+    time: datetime
     lab: str
     sign: Sign
     kind: str
@@ -115,7 +119,7 @@ class Watcher:
         before = self.seen.pop(name, None)
         if found is not None:
             self.seen[name] = found
-        moment = time.time()
+        moment = datetime.now(UTC)
         if before is None and found is not None:
             yield Event(moment, name, "+", "lab", f"lab {name}", "", "", False)
         yield from _differences(name, before, found, moment)
@@ -197,12 +201,36 @@ class Watcher:
         self._state.watch({**folders, **{os.path.join(root, name): _STATE_FILES for name in labs}})
 
 
+def events(
+    labs: Sequence[str] = (), listener: Listener | None = None, reader: int = -1
+) -> Generator[Event, None, None]:
+    """What changes in these labs, or in all, until the iterator is closed. Once nobody reads any
+    more from the pipe or socket whose other end is the descriptor ``reader``, BrokenPipeError is
+    raised. Raises :class:`InputError` where no lab can be called that."""
+    names = tuple(checked_name(name) for name in labs)
+    return _events(names, listener or Listener(), reader)
+
+
+def _events(names: Sequence[str], listener: Listener, reader: int) -> Generator[Event, None, None]:
+    told: dict[str, str] = {}
+    with closing(Watcher(names, reader)) as watcher:
+        watcher.look()
+        listener.watching(tuple(watcher.seen))
+        while True:
+            for name, problem in watcher.problems.items():
+                if told.get(name) != problem:
+                    listener.problem(problem)
+            told = dict(watcher.problems)
+            watcher.wait()
+            yield from watcher.look()
+
+
 def _place(name: str, record: Record) -> str:
     return "" if record.world == "host" else name
 
 
 def _differences(
-    name: str, before: Seen | None, now: Seen | None, moment: float
+    name: str, before: Seen | None, now: Seen | None, moment: datetime
 ) -> Iterator[Event]:
     old = before.facts if before is not None else {}
     new = now.facts if now is not None else {}

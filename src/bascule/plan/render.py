@@ -1,4 +1,4 @@
-"""A plan as text for people, as a shell script, and as data."""
+"""A plan as text for people, and as a shell script."""
 
 from __future__ import annotations
 
@@ -31,24 +31,6 @@ def text(plan: Plan, paint: Paint = plain) -> str:
 
 def _line(change: Change) -> str:
     return printable(f"{change.sign} {change.fact.describe()}  ({change.reason})")
-
-
-def data(plan: Plan) -> dict[str, object]:
-    """The plan for programs: each change with its commands."""
-    return {
-        "changes": [
-            {
-                "sign": change.sign,
-                "kind": change.fact.key[0],
-                "what": change.fact.describe(),
-                "node": change.fact.node,
-                "reason": change.reason,
-                "commands": [line for op in change.ops for line in op.shell()],
-            }
-            for change in plan.changes
-        ],
-        "notes": list(plan.notes),
-    }
 
 
 def script(lab: str, ops: Iterable[Op], purpose: str) -> str:

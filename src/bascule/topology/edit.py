@@ -52,6 +52,16 @@ def remove_network(topology: Topology, name: str, force: bool = False) -> Topolo
     return _checked(replace(topology, networks=networks, nodes=nodes))
 
 
+def prune_networks(topology: Topology) -> Topology:
+    """The topology without the networks to which no node is attached. Raises :class:`InputError`
+    where a node's routes lead through one."""
+    used = {attachment.network for node in topology.nodes for attachment in node.attachments}
+    for network in topology.networks:
+        if network.name not in used:
+            topology = remove_network(topology, network.name)
+    return topology
+
+
 def add_node(topology: Topology, node: Node) -> Topology:
     """The topology with one more node. Raises :class:`InputError` where its name is taken or it
     does not fit."""

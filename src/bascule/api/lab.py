@@ -1,4 +1,4 @@
-"""The Python API: what ``import bascule`` gives.
+"""A lab and its nodes: what is done with them, and what is known of them.
 
 A :class:`Lab` is a handle on a name and, where it was loaded or built here, a topology. It holds no
 process, socket or descriptor: two handles of one name mean the same lab, and a lab outlives the
@@ -7,44 +7,36 @@ program that built it, unless used as a context.
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import subprocess
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
-from bascule.engine import find, known, look, origin, run
+from bascule.engine import asked, commands, find, known, look, run, scripts
+from bascule.engine.asked import Asked
+from bascule.engine.following import Following
 from bascule.engine.options import Listener, Options, Outcome
 from bascule.engine.pairs import all_pairs, chosen, targets
 from bascule.engine.prepare import stored_topology
+from bascule.engine.views import LabView, NetworkView
+from bascule.engine.watch import Event, events
 from bascule.errors import InputError, KernelError, NotFound
-from bascule.host import icmp, spawn
-from bascule.host.icmp import Echo, Target
-from bascule.names import printable, problem_with_lab_name, shown
+from bascule.host import icmp
+from bascule.host.icmp import Echo
+from bascule.names import shown
 from bascule.plan.diff import Plan
 from bascule.state.lock import Hold
 from bascule.state.record import Record
 from bascule.topology import edit
 from bascule.topology.dump import to_data, to_yaml
-from bascule.topology.load import from_data, load_text
+from bascule.topology.load import from_data
 from bascule.topology.model import Assigned, Topology
 
+TopologyEdit = Callable[[Topology], Topology]
 Command = Sequence[str]
 _LONGEST_PING = 3600  # seconds
-
-
-@dataclass(frozen=True, slots=True)
-class Network:
-    """A network of a running lab: its bridge as the kernel has it. ``addresses`` are the bridge's
-    own, with prefix length."""
-
-    name: str
-    addresses: tuple[str, ...]
-    ports: tuple[str, ...]
-    mtu: int
-    mac: str
 
 
 class Node:
@@ -75,9 +67,7 @@ class Node:
                 f'popen() does not take {", ".join(sorted(refused))}; run ["sh", "-c", …] for '
                 f"a shell"
             )
-        record = self.lab.record
-        hostname = find.hostname_of(record, self.name)
-        return spawn.popen(find.world_of(record), self.name, _checked(command), hostname, **options)
+        return commands.start(self.lab.record, self.name, command, **options)
 
     def run(
         self,
@@ -115,14 +105,6 @@ class Node:
         return done
 
 
-def _checked(command: Command) -> list[str]:
-    if isinstance(command, str):
-        raise InputError(f"a command is a list of words, like {command.split()!r}")
-    if not command:
-        raise InputError("a command is a list of words, and this one has none")
-    return [os.fspath(word) for word in command]
-
-
 class Lab:
     """One lab. Made by :meth:`load`, :meth:`from_data`, :meth:`attach`, or empty by its name and
     filled in code.
@@ -135,14 +117,12 @@ class Lab:
     """
 
     def __init__(self, name: str = "lab", *, world: str | None = None) -> None:
-        problem = problem_with_lab_name(name)
-        if problem:
-            raise InputError(problem)
         if world not in (None, "host", "private"):
             raise InputError(f"{world!r} is no world; choose 'host' or 'private'")
-        self.name = name
+        self.name = asked.checked_name(name)
         self.world = world
         self.source = ""
+        self._given = ""  # its file's path, as it was given
         self._named = False  # beside its file
         self._hold: Hold | None = None  # as a context
         self._holder = 0
@@ -157,44 +137,45 @@ class Lab:
     # Where a lab comes from.
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], *, world: str | None = None, name: str = "") -> Lab:
-        """A lab from its file: YAML, and so JSON. Raises :class:`TopologyError` with all mistakes,
-        and :class:`InputError` for a file that can't be read. ``name`` counts before the ``name:``
-        in the file; without either, the file's stem is the lab's name. A lab of that name which is
-        up must be of this file, unless ``name`` is given: :meth:`plan` and :meth:`up` raise
+    def load(
+        cls,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        world: str | None = None,
+        name: str = "",
+    ) -> Lab:
+        """A lab from its file: YAML, and so JSON; without a path, the lab file of the current
+        folder. Raises :class:`TopologyError` with all mistakes, and
+        :class:`InputError` for a file that can't be read. ``name`` counts before the ``name:`` in
+        the file; without either, the file's stem is the lab's name. A lab of that name which is up
+        must be of this file, unless ``name`` is given: :meth:`plan` and :meth:`up` raise
         :class:`InputError` then."""
-        return cls.from_text(origin.read(Path(path)), path, world=world, name=name)
+        return cls._of(asked.load(path, world, name))
 
     @classmethod
     def from_text(
         cls, text: bytes, path: str | os.PathLike[str], *, world: str | None = None, name: str = ""
     ) -> Lab:
         """A lab from the text of its file, which is not read again; else :meth:`load`."""
-        place = Path(path)
-        topology = load_text(text, printable(str(path)), origin.stem(place))
-        if name:
-            topology = dataclasses.replace(topology, name=cls(name).name)
-        lab = cls._of(topology, world, origin.path_of(place))
-        lab._named = bool(name)
-        return lab
+        return cls._of(asked.of_text(text, path, world, name))
 
     @classmethod
     def from_data(cls, data: object, *, world: str | None = None, name: str = "lab") -> Lab:
         """A lab from the same data as the file's, as a dictionary. Raises
         :class:`TopologyError`."""
-        return cls._of(from_data(data, "<data>", name), world, "")
+        return cls._of(Asked(from_data(data, "<data>", name), world))
 
     @classmethod
     def attach(cls, name: str) -> Lab:
         """A handle on a lab that is up. Raises :class:`NotFound`."""
         topology, _world, record = look.running(name)
-        return cls._of(topology, record.world, record.source)
+        return cls._of(Asked(topology, record.world, record.source))
 
     @classmethod
-    def _of(cls, topology: Topology, world: str | None, source: str) -> Lab:
-        lab = cls(topology.name, world=world)
-        lab.topology = topology
-        lab.source = source
+    def _of(cls, found: Asked) -> Lab:
+        lab = cls(found.name, world=found.world)
+        lab.topology, lab.source = found.topology, found.source
+        lab._given, lab._named = found.given, found.named
         return lab
 
     # Building in code: nothing is done before up().
@@ -223,9 +204,22 @@ class Lab:
 
     # Making it so.
 
-    def plan(self) -> Plan:
-        """What :meth:`up` would do. Touches nothing."""
-        return run.preview(self.name, lambda _current: self.topology, self._options("plan")).plan
+    def plan(self, change: TopologyEdit | None = None) -> Plan:
+        """What :meth:`up` would do, or :meth:`change` with this function. Touches nothing."""
+
+        def asked_for(current: Assigned | None) -> Topology:
+            return self.topology if change is None else change(self._or_empty(current))
+
+        return run.preview(self.name, asked_for, self._options("plan")).plan
+
+    def plan_down(self) -> Plan:
+        """What :meth:`down` would do. Touches nothing."""
+        return scripts.teardown_plan(self.name)
+
+    def script(self, *, classic: bool = False, teardown: bool = False) -> str:
+        """A shell script that does on an empty machine what :meth:`up` does, or with ``teardown``
+        the way back; ``classic`` as by hand, with brctl and one step a line."""
+        return scripts.script(self.topology, classic, teardown)
 
     def up(self, listener: Listener | None = None, *, wait: bool = True) -> Outcome:
         """Make it so; again is nothing. Raises :class:`Conflict`, :class:`PlanFailed`,
@@ -249,7 +243,7 @@ class Lab:
 
     def change(
         self,
-        change: Callable[[Topology], Topology],
+        change: TopologyEdit,
         listener: Listener | None = None,
         *,
         wait: bool = True,
@@ -259,19 +253,48 @@ class Lab:
         that so. Only what changes is looked at: other drift stays for :meth:`up`. What runs in
         nodes that go is treated as by :meth:`down`."""
 
-        def edited(current: Assigned | None) -> Topology:
-            return change(current if current is not None else Topology(self.name))
-
-        outcome = run.apply(self.name, edited, self._options("change", wait, kill, True), listener)
+        outcome = run.apply(
+            self.name,
+            lambda current: change(self._or_empty(current)),
+            self._options("change", wait, kill, partial=True),
+            listener,
+        )
         if outcome.lab is not None:
             self.topology = outcome.lab
         return outcome
 
+    def prune(self, listener: Listener | None = None, *, wait: bool = True) -> Outcome:
+        """Remove all networks without nodes from the lab that is up."""
+        return self.change(edit.prune_networks, listener, wait=wait)
+
+    def watch(
+        self, listener: Listener | None = None, *, wait: bool = True
+    ) -> Generator[Outcome, None, None]:
+        """Make it so, and again whenever its file changes or somebody else changes the lab: what
+        came of each run. It ends when the lab is taken down, and may be closed; the lab stays up
+        then. ``listener`` hears of problems, which end nothing. ``topology`` is what the file says.
+
+        Raises what :meth:`up` raises for the first run, :class:`InputError` for a lab without a
+        file, and :class:`Locked` where another program watches it."""
+        return self._followed(Following(self._asked, listener or Listener()), wait)
+
+    def _followed(self, following: Following, wait: bool) -> Generator[Outcome, None, None]:
+        with closing(following.outcomes(wait)) as outcomes:
+            for outcome in outcomes:
+                self.topology = following.asked.topology
+                yield outcome
+
+    def _or_empty(self, current: Assigned | None) -> Topology:
+        return current if current is not None else Topology(self.name)
+
+    @property
+    def _asked(self) -> Asked:
+        return Asked(self.topology, self.world, self.source, self._named, self._given)
+
     def _options(
         self, command: str, wait: bool = True, kill: bool = False, partial: bool = False
     ) -> Options:
-        named, command = self._named, f"bascule {command}"
-        return Options(self.world, wait, command, self.source, kill, named, partial=partial)
+        return replace(self._asked.options(f"bascule {command}", wait, kill), partial=partial)
 
     def __enter__(self) -> Lab:
         """Build it for this program alone: another one that wants it is refused. What was left by a
@@ -280,8 +303,8 @@ class Lab:
         hold = Hold(self.name)
         try:
             run.enter(
-                dataclasses.replace(self.topology, name=self.name),
-                dataclasses.replace(self._options("up"), hold=hold),
+                replace(self.topology, name=self.name),
+                replace(self._options("up"), hold=hold),
             )
         except BaseException:
             hold.release()
@@ -331,26 +354,25 @@ class Lab:
 
     def node(self, name: str) -> Node:
         """One node. Raises :class:`NotFound` with the nearest name."""
-        if name not in (self.record.topology or {}).get("nodes", {}):
+        if not find.has_node(self.record, name):
             find.find_node(name, self.name)
         return Node(self, name)
 
-    def network(self, name: str) -> Network:
+    def network(self, name: str) -> NetworkView:
         """One network as the kernel has it. Raises :class:`NotFound`."""
-        for found in self.show()["networks"]:
-            if found["name"] == name:
-                return Network(
-                    name,
-                    tuple(found["addresses"]),
-                    tuple(found["ports"]),
-                    found["mtu"] or 0,
-                    found["mac"] or "",
-                )
-        raise NotFound(f"no network {shown(name)} in lab {self.name}")
+        found = self.show().network(name)
+        if found is None:
+            raise NotFound(f"no network {shown(name)} in lab {self.name}")
+        return found
 
-    def show(self) -> dict[str, Any]:
-        """The lab as the kernel has it now, as plain data: what ``bascule show --json`` prints."""
+    def show(self) -> LabView:
+        """The lab as the kernel has it now. Raises :class:`NotFound` where it is not up."""
         return look.show(self.name)
+
+    def events(self, listener: Listener | None = None) -> Generator[Event, None, None]:
+        """What changes in the lab, by whomever, until the iterator is closed. ``listener`` hears of
+        what can't be looked at."""
+        return events((self.name,), listener)
 
     def yaml(self) -> str:
         """The lab that is up as a file that ``up`` accepts."""
@@ -377,6 +399,3 @@ class Lab:
             raise KernelError(
                 "ping", number, os.strerror(number), advice="opening a raw socket needs CAP_NET_RAW"
             ) from error
-
-
-__all__ = ["Echo", "Lab", "Listener", "Network", "Node", "Outcome", "Plan", "Target", "edit"]
