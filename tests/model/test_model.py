@@ -293,7 +293,7 @@ def from_data_of(topology: dict[str, Any] | None) -> dict[str, Any]:
 
 def _let_go() -> None:
     for _attempt in range(400):
-        links = machine.state(False)["namespaces"][""]["links"].values()
+        links = machine.links()[""].values()
         if all(link.get("peer") != "elsewhere" for link in links):
             return
         os.sched_yield()
