@@ -22,7 +22,8 @@ from bascule.kernel.passage import Judge, Passage, Passages
 from bascule.names import printable
 from bascule.plan import render
 from bascule.plan.diff import diff
-from bascule.wire import conntrack, message, netfilter, rows
+from bascule.testing import FakeKernel, in_turn
+from bascule.wire import conntrack, message, netfilter, rows, telling
 from bascule.wire import route as rt
 from bascule.wire.attributes import Table, WireError
 from bascule.wire.message import Reply, Request
@@ -38,8 +39,8 @@ _TABLES = (
     rt.ROUTE,
     rt.NEIGHBOUR,
     netfilter._CHAIN,
-    conntrack._FLOW,
-    conntrack._TUPLE,
+    conntrack.FLOW,
+    conntrack.TUPLE,
     message._EXTACK,
 )
 _MOST_BYTES = 1 << 16
@@ -56,22 +57,9 @@ _HEADS = {
 }
 
 
-class Canned:
+def canned(*datagrams: bytes) -> FakeKernel:
     """A kernel that says the same whatever it is asked, and then nothing more."""
-
-    def __init__(self, *datagrams: bytes) -> None:
-        self._datagrams = list(datagrams)
-
-    def send(self, data: bytes, /) -> int:
-        return len(data)
-
-    def recv(self, _size: int, /) -> bytes:
-        if not self._datagrams:
-            raise BlockingIOError
-        return self._datagrams.pop(0)
-
-    def close(self) -> None:
-        """Nothing to close."""
+    return FakeKernel(in_turn(lambda _asked: datagrams))
 
 
 class Dumps:
@@ -81,7 +69,7 @@ class Dumps:
         self._dumps = list(dumps)
 
     def dump(self, request: Request) -> list[Reply]:
-        return Netlink(transport=Canned(self._dumps.pop(0))).dump(request)
+        return Netlink(transport=canned(self._dumps.pop(0))).dump(request)
 
 
 def facts_of(world: tuple[bytes, ...], nodes: dict[str, tuple[bytes, ...]]) -> Observation:
@@ -116,13 +104,16 @@ def _messages(data: bytes) -> None:
         failure = message.failure_of(reply)
         promise(0 <= failure.errno < 4096, f"errno {failure.errno}")
         promise(len(failure.said) <= 4 * len(data), "more words than there were")
+    for protocol in (telling.ROUTE, telling.NETFILTER):
+        for line in telling.told(protocol, data):
+            promise(line.isprintable(), f"not printable: {line!r}")
     for ask in (
         lambda kernel: kernel.dump(_REQUEST),
         lambda kernel: kernel.batch([_REQUEST]),
         lambda kernel: kernel.get(_REQUEST),
     ):
         try:
-            ask(Netlink(transport=Canned(data)))
+            ask(Netlink(transport=canned(data)))
         except (BlockingIOError, KernelError):
             continue
 
