@@ -46,14 +46,13 @@ _TABLES = (
 _MOST_BYTES = 1 << 16
 _NFGEN = netfilter.NFGEN.size
 _HEADS = {
-    **{
-        "link": rt.IFINFO.size,
-        "address": rt.IFADDR.size,
-        "route": rt.RTMSG.size,
-        "chain": _NFGEN,
-        "flow": _NFGEN,
-    },
-    **{"messages": 0, "text": 0},
+    "link": rt.IFINFO.size,
+    "address": rt.IFADDR.size,
+    "route": rt.RTMSG.size,
+    "chain": _NFGEN,
+    "flow": _NFGEN,
+    "messages": 0,
+    "text": 0,
 }
 
 
@@ -133,7 +132,7 @@ def _link(data: bytes) -> None:
 
 def _address(data: bytes) -> None:
     inside = inside_of.Inside(
-        {index: _LO for index in (1, 2, 3, 100, 100001)},
+        dict.fromkeys((1, 2, 3, 100, 100001), _LO),
         [rows.decode_address(Reply(rt.NEWADDR, 0, 1, data))],
     )
     seen = Observation()
@@ -146,7 +145,7 @@ _LO = rows.Link(1, rt.IFF_UP, "lo", 65536, "", 0)
 
 def _route(data: bytes) -> None:
     inside = inside_of.Inside(
-        {index: _LO for index in (1, 2, 3, 100, 100001)}, [], [Reply(rt.NEWROUTE, 0, 1, data)]
+        dict.fromkeys((1, 2, 3, 100, 100001), _LO), [], [Reply(rt.NEWROUTE, 0, 1, data)]
     )
     seen = Observation()
     decoded = list(inside_of.main_routes(inside))
@@ -199,15 +198,13 @@ def _dump(data: bytes) -> None:
 
 
 _DOORS: dict[str, Callable[[bytes], None]] = {
-    **{
-        "messages": _messages,
-        "link": _link,
-        "address": _address,
-        "route": _route,
-        "chain": _chain,
-        "flow": _flow,
-        "text": _text,
-    },
+    "messages": _messages,
+    "link": _link,
+    "address": _address,
+    "route": _route,
+    "chain": _chain,
+    "flow": _flow,
+    "text": _text,
     "dump": _dump,
 }
 

@@ -14,7 +14,7 @@ import socket
 import struct
 from collections.abc import Callable, Iterator
 from functools import cache, partial
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from by_itself import ADDRESS_FLAGS, LEFT_OUT, LINK_FLAGS, NEXT_HOP_FLAGS, NOT_ASKED
 
@@ -44,7 +44,7 @@ class Socket:
             socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol
         )
 
-    def __enter__(self) -> Socket:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -13,7 +13,7 @@ import subprocess
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from bascule.engine import find, known, look, origin, run
 from bascule.engine.options import Listener, Options, Outcome
@@ -175,7 +175,7 @@ class Lab:
         if name:
             topology = dataclasses.replace(topology, name=cls(name).name)
         lab = cls._of(topology, world, origin.path_of(place))
-        lab._named = bool(name)
+        lab._named = bool(name)  # noqa: SLF001 (of this class)
         return lab
 
     @classmethod
@@ -269,7 +269,7 @@ class Lab:
     def _options(self, command: str, wait: bool = True, kill: bool = False) -> Options:
         return Options(self.world, wait, f"bascule {command}", self.source, kill, self._named)
 
-    def __enter__(self) -> Lab:
+    def __enter__(self) -> Self:
         """Build it for this program alone: another one that wants it is refused. What was left by a
         program that was killed is taken away first. Raises :class:`Conflict` where it is up and
         nobody's own, :class:`Locked` where it is another's."""

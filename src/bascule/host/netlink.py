@@ -14,7 +14,7 @@ import socket
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Protocol, Self
 
 from bascule import debug, syscalls
 from bascule.errors import KernelError
@@ -45,7 +45,7 @@ class Netlink:
         self._transport = transport or _open(protocol)
         self._sequence = 0
 
-    def __enter__(self) -> Netlink:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -181,7 +181,7 @@ def _traced() -> type[socket.socket]:
 
 def strict(opened: Netlink) -> None:
     """Have the kernel honour the filters in dump requests (NETLINK_GET_STRICT_CHK, Linux 4.20)."""
-    transport = opened._transport
+    transport = opened._transport  # noqa: SLF001 (of this file)
     if isinstance(transport, socket.socket):
         transport.setsockopt(_SOL_NETLINK, _STRICT, 1)
 

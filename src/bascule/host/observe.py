@@ -87,8 +87,8 @@ def observe(scope: Scope, paths: Paths) -> Observation:
         }
         for name in scope.nodes:
             _enter_node(name, scope, seen, nodes, name in doubtful)
-        for name in nodes:
-            seen.facts.extend(_strays(name, nodes[name], world, scope))
+        for name, inside in nodes.items():
+            seen.facts.extend(_strays(name, inside, world, scope))
         nodes = nodes if scope.inside else {}
     _conclude(seen, scope, world, nodes)
     if scope.flows is not None:

@@ -147,7 +147,7 @@ def _become(world: PrivateWorld, found: str, argv: list[str], mark: str, writing
             syscalls.become(found, argv, lasting.environment(mark))
         _pid, status = os.waitpid(worker, 0)
         code = os.waitstatus_to_exitcode(status) & 0xFF
-    except BaseException as error:  # everything belongs to the caller
+    except BaseException as error:  # noqa: BLE001 (everything belongs to the caller)
         os.write(2, f"{error}\n".encode())
     finally:
         os._exit(code)

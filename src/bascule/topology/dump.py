@@ -136,13 +136,12 @@ def _attachment(item: Attachment) -> dict[str, Any]:
     out: dict[str, Any] = {}
     if item.addresses:
         out["address"] = _one_or_list(item.addresses)
-    for key, value in (
+    named = (
         ("interface", item.interface),
         ("host_interface", item.host_interface),
         ("mac", item.mac),
-    ):
-        if value:
-            out[key] = value
+    )
+    out |= {key: value for key, value in named if value}
     if item.sysctls:
         out["sysctls"] = dict(item.sysctls)
     return out | _given(item, ("gateway_priority", "mtu", "aliases", "autoconf"))
