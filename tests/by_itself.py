@@ -28,6 +28,9 @@ LEFT_OUT: dict[str, dict[str, str]] = {
         "37": NUMBERED,  # IFLA_LINK_NETNSID
         "47": COUNTS,  # IFLA_CARRIER_UP_COUNT
         "48": COUNTS,  # IFLA_CARRIER_DOWN_COUNT
+        # IFLA_TSO_MAX_SIZE, _SEGS: nobody can set them
+        "59": "what the hardware is able to; a bridge takes it from its ports, and keeps it",
+        "60": "the same",
         "18/3": COUNTS,  # IFLA_INFO_XSTATS
         "26/10/1": CARRIER,  # IFLA_INET6_FLAGS: IF_READY, IF_RA_RCVD
         "26/10/3": COUNTS,  # IFLA_INET6_STATS

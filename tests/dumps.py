@@ -246,6 +246,11 @@ def _neighbour(data: bytes, names: Names) -> str:
     return f"{_name(index, names)} family {family} {state:x} {flags:x} {kind} {rest}"
 
 
+def _htb(data: bytes, _names: Names) -> str:
+    """TCA_HTB_INIT: struct tc_htb_glob; its last number counts packets."""
+    return data[:16].hex()
+
+
 def _handle(number: int) -> str:
     """``major:minor``; the kernel counts from 8000: where nobody chose one."""
     major = number >> 16
@@ -262,6 +267,8 @@ def _queueing(name: str, data: bytes, names: Names) -> str:
         counted = dict.fromkeys(_COUNTED_AT.get(kind, ()), _nothing)
         readers = {**counted, _ACTIONS_AT.get(kind, 0): _actions}
         space = {**space, 2: _nested(readers)}
+    if name == "qdisc" and kind == "htb":
+        space = {**space, 2: _nested({2: _htb})}
     info = 0 if name == "qdisc" else info  # there, how many use it
     where = f"{_name(index, names)} {_handle(handle)} {_handle(parent)} {info:x}"
     return f"{where} {kind} {_told(data, names, space, _TC.size)}"

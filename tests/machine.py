@@ -13,6 +13,7 @@ import hashlib
 import os
 import stat
 import struct
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -28,6 +29,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _CLONE_NEWNET = 0x40000000
 _UP, _PROMISCUOUS = 0x1, 0x100
 _OWN_NETWORK = "/proc/thread-self/ns/net"
+_PATIENCE = 0.5  # seconds for a fork to become something else
 _SYSCTLS, _OF_NETWORKS = "/proc/sys", "net/"
 _LONG = 200  # characters; of a longer text only the words that differ are told
 _FILES = ("/run", "/etc", "/var/lib")
@@ -41,7 +43,7 @@ def state(state_too: bool = True) -> State:
     settings: dict[bool, list[str]] = {False: [], True: []}
     for path in _settings():
         settings[path.startswith(_OF_NETWORKS)].append(path)
-    processes = _processes(places)
+    processes = _settled_processes(places)
     spaces = {
         name: _inside(path, lambda: _namespace(settings[True])) for name, path in places.items()
     }
@@ -218,6 +220,20 @@ def _read(paths: list[str]) -> dict[str, str]:
 
 
 # --- processes
+
+
+def _settled_processes(places: dict[str, str]) -> list[str]:
+    """Once forks of this process have become something else, or have ended: a keeper is one before
+    it is its own program."""
+    own = f"{_command(os.getpid())} in "
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        found = dict(places)
+        seen = _processes(found)
+        if time.monotonic() > deadline or not any(line.startswith(own) for line in seen):
+            places.update(found)
+            return seen
+        time.sleep(0.005)
 
 
 def _processes(places: dict[str, str]) -> list[str]:
