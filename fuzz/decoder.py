@@ -24,7 +24,8 @@ from bascule.kernel.passage import Judge, Passage, Passages
 from bascule.names import printable
 from bascule.plan import render
 from bascule.plan.diff import diff
-from bascule.wire import conntrack, message, netfilter, rows
+from bascule.testing import FakeKernel, in_turn
+from bascule.wire import conntrack, message, netfilter, rows, telling
 from bascule.wire import route as rt
 from bascule.wire.attributes import Table, WireError
 from bascule.wire.message import Reply, Request
@@ -40,40 +41,26 @@ _TABLES = (
     rt.ROUTE,
     rt.NEIGHBOUR,
     netfilter._CHAIN,
-    conntrack._FLOW,
-    conntrack._TUPLE,
+    conntrack.FLOW,
+    conntrack.TUPLE,
     message._EXTACK,
 )
 _MOST_BYTES = 1 << 16
 _NFGEN = netfilter.NFGEN.size
 _HEADS = {
-    **{
-        "link": rt.IFINFO.size,
-        "address": rt.IFADDR.size,
-        "route": rt.RTMSG.size,
-        "chain": _NFGEN,
-        "flow": _NFGEN,
-    },
-    **{"messages": 0, "text": 0},
+    "link": rt.IFINFO.size,
+    "address": rt.IFADDR.size,
+    "route": rt.RTMSG.size,
+    "chain": _NFGEN,
+    "flow": _NFGEN,
+    "messages": 0,
+    "text": 0,
 }
 
 
-class Canned:
+def canned(*datagrams: bytes) -> FakeKernel:
     """A kernel that says the same whatever it is asked, and then nothing more."""
-
-    def __init__(self, *datagrams: bytes) -> None:
-        self._datagrams = list(datagrams)
-
-    def send(self, data: bytes, /) -> int:
-        return len(data)
-
-    def recv(self, _size: int, /) -> bytes:
-        if not self._datagrams:
-            raise BlockingIOError
-        return self._datagrams.pop(0)
-
-    def close(self) -> None:
-        """Nothing to close."""
+    return FakeKernel(in_turn(lambda _asked: datagrams))
 
 
 class Dumps:
@@ -83,7 +70,7 @@ class Dumps:
         self._dumps = list(dumps)
 
     def dump(self, request: Request) -> list[Reply]:
-        return Netlink(transport=Canned(self._dumps.pop(0))).dump(request)
+        return Netlink(transport=canned(self._dumps.pop(0))).dump(request)
 
 
 def facts_of(world: tuple[bytes, ...], nodes: dict[str, tuple[bytes, ...]]) -> Observation:
@@ -118,13 +105,16 @@ def _messages(data: bytes) -> None:
         failure = message.failure_of(reply)
         promise(0 <= failure.errno < 4096, f"errno {failure.errno}")
         promise(len(failure.said) <= 4 * len(data), "more words than there were")
+    for protocol in (telling.ROUTE, telling.NETFILTER):
+        for line in telling.told(protocol, data):
+            promise(line.isprintable(), f"not printable: {line!r}")
     for ask in (
         lambda kernel: kernel.dump(_REQUEST),
         lambda kernel: kernel.batch([_REQUEST]),
         lambda kernel: kernel.get(_REQUEST),
     ):
         try:
-            ask(Netlink(transport=Canned(data)))
+            ask(Netlink(transport=canned(data)))
         except (BlockingIOError, KernelError):
             continue
 
@@ -154,7 +144,7 @@ def _alone(space: Space) -> Observation:
 
 def _address(data: bytes) -> None:
     inside = Space(
-        {index: _LO for index in (1, 2, 3, 100, 100001)},
+        dict.fromkeys((1, 2, 3, 100, 100001), _LO),
         [rows.decode_address(Reply(rt.NEWADDR, 0, 1, data))],
     )
     judge(_alone(inside))
@@ -164,9 +154,7 @@ _LO = rows.Link(1, rt.IFF_UP, "lo", 65536, "", 0)
 
 
 def _route(data: bytes) -> None:
-    inside = Space(
-        {index: _LO for index in (1, 2, 3, 100, 100001)}, [], [Reply(rt.NEWROUTE, 0, 1, data)]
-    )
+    inside = Space(dict.fromkeys((1, 2, 3, 100, 100001), _LO), [], [Reply(rt.NEWROUTE, 0, 1, data)])
     seen = _alone(inside)
     for text in seen.prefixes:
         ip_network(text, strict=False)
@@ -215,15 +203,13 @@ def _dump(data: bytes) -> None:
 
 
 _DOORS: dict[str, Callable[[bytes], None]] = {
-    **{
-        "messages": _messages,
-        "link": _link,
-        "address": _address,
-        "route": _route,
-        "chain": _chain,
-        "flow": _flow,
-        "text": _text,
-    },
+    "messages": _messages,
+    "link": _link,
+    "address": _address,
+    "route": _route,
+    "chain": _chain,
+    "flow": _flow,
+    "text": _text,
     "dump": _dump,
 }
 

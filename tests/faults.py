@@ -185,11 +185,8 @@ def _lying(gate: _Gate) -> Iterator[None]:
         lying.gate = gate
         return lying
 
-    netlink._open = opened
-    try:
+    with netlink.opened_by(opened):
         yield
-    finally:
-        netlink._open = real
 
 
 def attempt(action: Callable[[], object], fault: Fault) -> Ending:

@@ -136,7 +136,7 @@ def arp(mac: str, address: str, to_mac: str, to_address: str) -> bytes:
 def advertisement(mac: str, address: str, target: str, source: str = "") -> bytes:
     """A neighbour advertisement that overrides: ``address`` is at ``mac`` (RFC 4861 section
     4.4)."""
-    packet = icmp(
+    return icmp(
         source or address,
         target,
         136,
@@ -145,7 +145,6 @@ def advertisement(mac: str, address: str, target: str, source: str = "") -> byte
         _packed(address) + b"\2\1" + _mac(mac),
         255,
     )
-    return packet
 
 
 def _mac(text: str) -> bytes:

@@ -1,62 +1,81 @@
-"""The state of the machine as a value, read in a millisecond a namespace: for tests that compare
+"""The state of the machine as a value: all that the kernel tells of it, for tests that compare
 thousands of states.
 
-It reads the kernel's bytes with a decoder of its own, so that what bascule misreads is seen. What
-it leaves out (sysctls, queues, neighbours, what the kernel makes by itself) the slower
-:meth:`sandbox.World.snapshot` compares.
+It is read with a decoder of its own (dumps.py), so that what bascule misreads is seen, and by
+number, so that what bascule does not know is seen, too. What changes by itself is left out by the
+tables of by_itself.py, each with its reason.
 """
 
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import os
-import socket
+import stat
 import struct
-import subprocess
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import cache
 from typing import Any
+
+import dumps
+from by_itself import is_left_out
 
 State = dict[str, Any]
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _CLONE_NEWNET = 0x40000000
-_GETLINK, _GETADDR, _GETROUTE, _GETRULE = 18, 22, 26, 34
-_DONE, _ERROR, _DUMP_REQUEST = 3, 2, 0x301
-_PROMISCUOUS = 0x100
-# <linux/if_link.h>: IFLA_INFO_DATA of a bridge, IFLA_INFO_SLAVE_DATA of its ports.
-_BRIDGE = {"ageing": 4, "stp": 5, "priority": 6}
-_PORT = {"hairpin": 4, "guard": 5, "fast leave": 7, "learning": 8, "flood": 9, "isolated": 33}
-_UP, _MAIN_TABLE, _LOCAL_TABLE, _LINK_SCOPE, _MULTICAST = 0x1, 254, 255, 253, 5
-_NF_TABLES, _GETTABLE = 10 << 8, 1
-_SYSCTLS = (
-    "net/ipv4/ip_forward",
-    "net/ipv6/conf/all/forwarding",
-    "net/ipv4/conf/all/rp_filter",
-    "net/ipv4/conf/all/accept_redirects",
-    "net/ipv4/conf/default/accept_redirects",
-    "net/ipv6/conf/all/disable_ipv6",
-)
-_SYSCTLS_OF_A_LINK = (
-    "net/ipv4/conf/{}/route_localnet",
-    *(f"net/ipv6/conf/{{}}/{name}" for name in ("accept_ra", "accept_redirects", "accept_dad")),
-)
+_UP, _PROMISCUOUS = 0x1, 0x100
+_OWN_NETWORK = "/proc/thread-self/ns/net"
+_PATIENCE = 0.5  # seconds for a fork to become something else
+_SYSCTLS, _OF_NETWORKS = "/proc/sys", "net/"
+_LONG = 200  # characters; of a longer text only the words that differ are told
+_FILES = ("/run", "/etc", "/var/lib")
 
 
 def state(state_too: bool = True) -> State:
-    """This machine: the namespace that the thread is in, those pinned in /run/netns, mounts, files.
-    Without ``state_too`` what is below /run/bascule is left out, apart from the nodes' files."""
-    places = {"": _namespace()}
-    for name in sorted(os.listdir("/run/netns")) if os.path.isdir("/run/netns") else ():
-        places[name] = _inside(f"/run/netns/{name}", _namespace)
-    _name_peers(places)
-    return {"namespaces": places, "mounts": _mounts(), "files": dict(_files(state_too))}
+    """This machine: the namespace that the thread is in, those pinned in /run/netns, those of
+    processes of the test; these, mounts, files, settings. Without ``state_too`` what is below
+    /run/bascule is left out, apart from the nodes' files."""
+    places = _places()
+    settings: dict[bool, list[str]] = {False: [], True: []}
+    for path in _settings():
+        settings[path.startswith(_OF_NETWORKS)].append(path)
+    processes = _settled_processes(places)
+    spaces = {
+        name: _inside(path, lambda: _namespace(settings[True])) for name, path in places.items()
+    }
+    _name_peers(spaces)
+    return {
+        "namespaces": spaces,
+        "settings": _read(settings[False]),
+        "processes": processes,
+        "mounts": _mounts(),
+        "files": dict(_files(state_too)),
+    }
+
+
+def links() -> dict[str, dict[str, Any]]:
+    """The links of each namespace of :func:`state`, for who asks for nothing else: a small part of
+    its time. By the namespace's name and the link's; ``peer`` says where a veth leads."""
+    spaces = {name: _inside(path, _links_alone) for name, path in _places().items()}
+    _name_peers(spaces)
+    return {name: what.get("links", {}) for name, what in spaces.items()}
+
+
+def _places() -> dict[str, str]:
+    """Where each namespace is found that has a name; an empty one is that of the thread."""
+    pinned = sorted(os.listdir("/run/netns")) if os.path.isdir("/run/netns") else ()
+    return {"": _OWN_NETWORK, **{name: f"/run/netns/{name}" for name in pinned}}
 
 
 def difference(before: State, after: State) -> str:
     """What is only in ``before`` (-) and only in ``after`` (+), one line each; empty where they are
     equal."""
+    if before == after:
+        return ""
     old, new = Counter(_flat(before)), Counter(_flat(after))
     return "\n".join([*(f"- {line}" for line in old - new), *(f"+ {line}" for line in new - old)])
 
@@ -70,6 +89,8 @@ def _flat(value: Any, path: str = "") -> Iterator[str]:
     elif isinstance(value, list):
         for child in value:
             yield f"{path}: {child}"
+    elif isinstance(value, str) and len(value) > _LONG:
+        yield from (f"{path}: {word}" for word in value.split())
     else:
         yield f"{path}: {value}"
 
@@ -91,66 +112,24 @@ def _inside(path: str, function: Callable[[], State]) -> State:
             os.close(there)
 
 
-def _dump(opened: socket.socket, kind: int, body: bytes) -> list[bytes]:
-    while True:
-        opened.send(struct.pack("=IHHII", 16 + len(body), kind, _DUMP_REQUEST, 1, 0) + body)
-        found: list[bytes] = []
-        torn = False
-        while True:
-            data = opened.recv(1 << 17)
-            done = False
-            while len(data) >= 16:
-                size, said, flags, _sequence, _port = struct.unpack_from("=IHHII", data)
-                torn |= bool(flags & 0x10)
-                if said in (_DONE, _ERROR):
-                    done = True
-                    break
-                found.append(data[16:size])
-                data = data[(size + 3) & ~3 :]
-            if done:
-                break
-        if not torn:
-            return found
-
-
-def _attributes(data: bytes) -> dict[int, bytes]:
-    found = {}
-    while len(data) >= 4:
-        size, kind = struct.unpack_from("=HH", data)
-        if size < 4:
-            break
-        found[kind & 0x3FFF] = data[4:size]
-        data = data[(size + 3) & ~3 :]
-    return found
-
-
-def _address(data: bytes) -> str:
-    return (
-        socket.inet_ntop(socket.AF_INET if len(data) == 4 else socket.AF_INET6, data)
-        if data
-        else "-"
-    )
-
-
 def _number(data: bytes) -> int:
     return int.from_bytes(data[:4], "little")
 
 
-def _namespace() -> State:
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0) as opened:
-        links, names = _links(_dump(opened, _GETLINK, struct.pack("=BxHiII", 0, 0, 0, 0, 0)))
-        found: State = {
-            "links": links,
-            "addresses": sorted(_addresses(_dump(opened, _GETADDR, bytes(8)), names)),
-            "routes": sorted(_routes(_dump(opened, _GETROUTE, bytes(12)), names)),
-            "rules": sorted(data.hex() for data in _dump(opened, _GETRULE, bytes(12))),
-            "nft": _ruleset(),
-        }
-    for key in (*_SYSCTLS, *(key.format(name) for name in links for key in _SYSCTLS_OF_A_LINK)):
-        # where a link has an MTU below 1,280: no IPv6
-        with suppress(FileNotFoundError), open(f"/proc/sys/{key}") as file:
-            found[key] = file.read().strip()
-    return found
+def _links_alone() -> State:
+    with dumps.Socket() as opened:
+        return {"links": _links(dumps.links(opened))[0]}
+
+
+def _namespace(settings: list[str]) -> State:
+    with dumps.Socket() as opened:
+        rows = dumps.links(opened)
+        links, names = _links(rows)
+        for data, link in zip(rows, links.values(), strict=True):
+            link["all"] = dumps.link(data, names)
+        told = dumps.everything(opened, names)
+    settings_here = _read(settings)
+    return {"links": links, **told, "nft": dumps.rules(), "settings": settings_here}
 
 
 def _links(rows: list[bytes]) -> tuple[State, dict[int, str]]:
@@ -159,146 +138,231 @@ def _links(rows: list[bytes]) -> tuple[State, dict[int, str]]:
     masters = {}
     for data in rows:
         _family, _type, index, flags, _change = struct.unpack_from("=BxHiII", data)
-        parts = _attributes(data[16:])
+        parts = {kind & 0x3FFF: payload for kind, payload in dumps.attributes(data, 16)}
         name = parts[3].rstrip(b"\0").decode()
         names[index] = name
         masters[name] = _number(parts[10]) if 10 in parts else 0
-        info = _attributes(parts.get(18, b""))
-        kind = info.get(1, b"").rstrip(b"\0").decode()
+        info = {kind & 0x3FFF: payload for kind, payload in dumps.attributes(parts.get(18, b""))}
         links[name] = {
             "up": bool(flags & _UP),
             "mac": parts.get(1, b"").hex(":"),
             "mtu": _number(parts[4]),
             "promiscuous": bool(flags & _PROMISCUOUS),
-            "kind": kind,
-            **_bridge(info.get(2, b"") if kind == "bridge" else b""),
-            **_settings(info.get(5, b"") if info.get(4, b"").startswith(b"bridge") else b"", _PORT),
+            "kind": info.get(1, b"").rstrip(b"\0").decode(),
             "alias": parts.get(20, b"").decode("utf-8", "replace"),
-            "pair": (index, _number(parts[5]) if 5 in parts else 0),
+            "pair": (index, _number(parts[5]) if 5 in parts else 0, 37 in parts),
         }
     for name, master in masters.items():
         links[name]["master"] = names.get(master, "")
     return links, names
 
 
-def _settings(data: bytes, wanted: dict[str, int]) -> dict[str, int]:
-    parts = _attributes(data)
-    return {name: _number(parts[kind]) for name, kind in wanted.items() if kind in parts}
-
-
-def _bridge(data: bytes) -> dict[str, int]:
-    """While the spanning tree changes, the kernel tells another ageing time than it was given
-    (net/bridge/br_stp.c)."""
-    found = _settings(data, _BRIDGE)
-    if found.get("stp"):
-        found.pop("ageing")
-    return found
-
-
 def _name_peers(places: dict[str, State]) -> None:
-    """Indexes say which end belongs to which; afterwards they are of no interest."""
+    """Indexes say which end belongs to which; afterwards they are of no interest. What another
+    kind of link stands on (a VLAN's interface) is named, too."""
     ends = [
         (place, name, link)
         for place, what in places.items()
         for name, link in what.get("links", {}).items()
     ]
     pairs = {
-        link["pair"]: f"{place}/{name}" for place, name, link in ends if link["kind"] == "veth"
+        link["pair"][:2]: f"{place}/{name}" for place, name, link in ends if link["kind"] == "veth"
     }
-    for _place, _name, link in ends:
-        index, peer = link.pop("pair")
+    on = {(place, link["pair"][0]): name for place, name, link in ends}
+    for place, _name, link in ends:
+        index, peer, apart = link.pop("pair")
         if link["kind"] == "veth":
             link["peer"] = pairs.get((peer, index), "elsewhere")
+        elif peer:
+            link["on"] = "elsewhere" if apart else on.get((place, peer), "elsewhere")
 
 
-def _addresses(rows: list[bytes], names: dict[int, str]) -> Iterator[str]:
-    for data in rows:
-        family, length, _flags, scope, index = struct.unpack_from("=BBBBI", data)
-        if family == socket.AF_INET6 and scope == _LINK_SCOPE:
-            continue  # made by the kernel, when the carrier comes
-        parts = _attributes(data[8:])
-        label = parts.get(3, b"").rstrip(b"\0").decode()
-        yield f"{names[index]} {_address(parts.get(2) or parts[1])}/{length} scope {scope} {label}"
+# --- settings
 
 
-def _routes(rows: list[bytes], names: dict[int, str]) -> Iterator[str]:
-    for data in rows:
-        family, length, _, _, table, protocol, scope, kind, _flags = struct.unpack_from(
-            "=BBBBBBBBI", data
-        )
-        parts = _attributes(data[12:])
-        to = _address(parts.get(1, b""))
-        device = names.get(_number(parts[4]), "?") if 4 in parts else "-"
-        own = table == _LOCAL_TABLE and (to != "::1" or device == "lo")
-        if own or kind == _MULTICAST or to.startswith(("fe80:", "ff00:")):
-            continue
-        words = (
-            to,
-            length,
-            "via",
-            _address(parts.get(5, b"")),
-            "dev",
-            device,
-            "metric",
-            _number(parts.get(6, b"")),
-        )
-        yield " ".join(
-            map(
-                str,
-                (family, *words, "table", table, "proto", protocol, "scope", scope, "type", kind),
-            )
-        )
+@cache
+def _lasting(path: str) -> bool:
+    return not is_left_out(path)
 
 
-def _ruleset() -> str:
-    """The rules as nft lists them; nft is asked only where there is a table."""
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 12) as opened:
-        if not _dump(opened, _NF_TABLES | _GETTABLE, bytes(4)):
-            return ""
-    return subprocess.run(
-        ["nft", "list", "ruleset"], capture_output=True, text=True, check=True
-    ).stdout
+def _settings() -> list[str]:
+    """The paths below /proc/sys of all that is compared; of a link's own, the kernel tells over
+    netlink."""
+    found: list[str] = []
+    folders = [""]
+    while folders:
+        folder = folders.pop()
+        with suppress(FileNotFoundError), os.scandir(f"{_SYSCTLS}/{folder}") as entries:
+            for entry in entries:
+                path = f"{folder}{entry.name}"
+                if entry.is_dir(follow_symlinks=False):
+                    if _lasting(f"{path}/"):
+                        folders.append(f"{path}/")
+                elif _lasting(path):
+                    found.append(path)
+    return found
+
+
+def _read(paths: list[str]) -> dict[str, str]:
+    """What stands in each that can be read: not in those that are only written, or that this
+    namespace has not."""
+    found = {}
+    home = os.open(_SYSCTLS, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    for path in paths:
+        with suppress(OSError):
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=home)
+            try:
+                found[path] = os.read(descriptor, 4096).decode("utf-8", "replace").rstrip("\n")
+            finally:
+                os.close(descriptor)
+    os.close(home)
+    return found
+
+
+# --- processes
+
+
+def _settled_processes(places: dict[str, str]) -> list[str]:
+    """Once forks of this process have become something else, or have ended: a keeper is one before
+    it is its own program."""
+    own = f"{_command(os.getpid())} in "
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        found = dict(places)
+        seen = _processes(found)
+        if time.monotonic() > deadline or not any(line.startswith(own) for line in seen):
+            places.update(found)
+            return seen
+        time.sleep(0.005)
+
+
+def _processes(places: dict[str, str]) -> list[str]:
+    """The commands that run in one of these namespaces, or are descendants of this process, apart
+    from this process and those above it. Where one has a network namespace of its own, that is
+    added to the places."""
+    known: dict[int, str] = {}
+    for name, path in places.items():
+        with suppress(OSError):
+            known.setdefault(os.stat(path).st_ino, name)
+    apart, below = {*_above(os.getpid())}, {*_below(os.getpid())}
+    found = []
+    for pid in (int(name) for name in os.listdir("/proc") if name.isdigit()):
+        with suppress(OSError):
+            network = _network(pid)
+            near = pid in below or network in known
+            command = _command(pid) if near and pid not in apart else ""
+            if command:
+                if network not in known:
+                    known[network] = name = _unused(f"of {command.split()[0]}", places)
+                    places[name] = f"/proc/{pid}/ns/net"
+                found.append(f"{command} in {known[network] or 'this namespace'}")
+    return sorted(found)
+
+
+def _network(pid: int) -> int:
+    return int(os.readlink(f"/proc/{pid}/ns/net")[5:-1])
+
+
+def _unused(name: str, places: dict[str, str]) -> str:
+    return next(at for at in (name, *(f"{name} {n}" for n in range(2, 9999))) if at not in places)
+
+
+def _command(pid: int) -> str:
+    """Its words; empty for what has none: a thread of the kernel, or what is just ending."""
+    with open(f"/proc/{pid}/cmdline", "rb") as file:
+        return file.read().rstrip(b"\0").replace(b"\0", b" ").decode("utf-8", "replace")
+
+
+def _above(pid: int) -> Iterator[int]:
+    while pid:
+        yield pid
+        try:
+            with open(f"/proc/{pid}/stat") as file:
+                pid = int(file.read().rpartition(")")[2].split()[1])
+        except OSError:
+            return
+
+
+def _below(pid: int) -> Iterator[int]:
+    with suppress(OSError):
+        for task in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{task}/children") as file:
+                children = file.read().split()
+            for child in map(int, children):
+                yield child
+                yield from _below(child)
+
+
+# --- mounts and files
 
 
 def _mounts() -> list[str]:
+    """Each as proc_pid_mountinfo(5) tells it, without what is numbered: mounts, devices, groups,
+    namespaces."""
     found = []
     with open("/proc/thread-self/mountinfo") as file:
         for line in file:
             before, _, after = line.partition(" - ")
-            place = before.split()[4]
-            if place.startswith(("/run", "/etc")):
-                found.append(f"{place} {after.split()[0]}")
+            _id, _parent, _device, root, place, options, *groups = before.split()
+            words = [word.partition(":")[0] for word in groups]
+            kind, source, more = after.rstrip("\n").split(" ", 2)
+            at = root.partition(":")[0] if kind == "nsfs" else root
+            found.append(" ".join((place, kind, source, at, options, *words, more)))
     return sorted(found)
 
 
 def _files(state_too: bool) -> Iterator[tuple[str, str]]:
-    for top in ("/run", "/etc/netns", "/var/lib/bascule"):
-        for folder, folders, names in os.walk(top):
-            for name in (*folders, *names):
-                path = f"{folder}/{name}"
-                if (
-                    state_too
-                    or not path.startswith("/run/bascule")
-                    or ("/etc/" in path and not os.path.isdir(path))
-                ):
-                    yield path, _file(path)
-    if os.path.isdir("/etc/netns"):
-        yield "/etc/netns", "folder"
+    folders = [top for top in _tops() if os.path.isdir(top)]
+    while folders:
+        folder = folders.pop()
+        with suppress(FileNotFoundError, PermissionError), os.scandir(folder) as entries:
+            for entry in entries:
+                is_folder = entry.is_dir(follow_symlinks=False)
+                if is_folder:
+                    folders.append(entry.path)
+                if state_too or _is_told(entry.path, is_folder):
+                    with suppress(FileNotFoundError):
+                        yield entry.path, _file(entry.path, entry.stat(follow_symlinks=False))
 
 
-def _file(path: str) -> str:
-    if os.path.islink(path):
-        return f"-> {os.readlink(path)}"
-    if os.path.isdir(path):
-        return "folder"
-    if path.endswith(".pid"):
-        return "a process"
-    if path.endswith("/.mark"):
-        return "a mark"
-    if path.endswith("/lock"):
-        return "a lock"  # who had it last stands in it
+def _tops() -> Iterator[str]:
+    yield from _FILES
+    for variable in ("BASCULE_STATE_DIR", "BASCULE_KEEP_DIR", "XDG_RUNTIME_DIR"):
+        place = os.environ.get(variable, "")
+        if place and not place.startswith(tuple(f"{top}/" for top in _FILES)):
+            yield place
+
+
+def _is_told(path: str, is_folder: bool) -> bool:
+    own = ("/run/bascule", os.environ.get("BASCULE_STATE_DIR") or "/run/bascule")
+    return not path.startswith(own) or ("/etc/" in path and not is_folder)
+
+
+def _file(path: str, status: os.stat_result) -> str:
+    if stat.S_ISREG(status.st_mode):
+        for end, what in _NO_CONTENT.items():
+            if path.endswith(end):
+                return what
+    stamp = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    return _read_file(path, status.st_mode, status.st_uid, status.st_gid, *stamp)
+
+
+# The number of a process, a random word, who had it last.
+_NO_CONTENT = {".pid": "a process", "/.mark": "a mark", "/lock": "a lock"}
+
+
+@cache
+def _read_file(path: str, mode: int, user: int, group: int, *_stamp: int) -> str:
+    """Mode, owner, content; it is read once as long as its inode tells of no change."""
+    head = f"{stat.filemode(mode)} {user}:{group}"
+    if stat.S_ISLNK(mode):
+        return f"{head} -> {os.readlink(path)}"
+    if not stat.S_ISREG(mode):
+        return head
     try:
         with open(path, "rb") as file:
-            return repr(file.read())
+            data = file.read()
     except OSError:
-        return "a namespace"
+        return f"{head} a namespace"
+    content = repr(data) if len(data) <= 1 << 16 else hashlib.sha256(data).hexdigest()
+    return f"{head} {content}"

@@ -33,7 +33,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Self
 
 import pytest
 
@@ -148,7 +148,7 @@ class World:
     def __repr__(self) -> str:
         return f"<World {self.network or 'not entered'}>"
 
-    def __enter__(self) -> World:
+    def __enter__(self) -> Self:
         self._folder = os.getcwd()
         self._outside = [
             (os.open(path, os.O_RDONLY | os.O_CLOEXEC), kind) for path, kind in _NAMESPACES

@@ -173,7 +173,7 @@ def test_snapshots_of_like_worlds_are_equal() -> None:
 )
 def test_snapshot_notices(world: World, command: str, told: str) -> None:
     """Whatever was left behind or lost shows, by its name."""
-    sandbox.require(command.split()[0])
+    sandbox.require(command.split(maxsplit=1)[0])
     _set_up(world)
     before = world.snapshot()
     world.run("sh", "-c", command)

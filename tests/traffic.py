@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from typing import Self
 
 from bascule import syscalls
 from sandbox import World
@@ -75,7 +76,7 @@ class Ears:
             self._open[key] = bound(name, "0.0.0.0", port, kind), bound(name, "::", port, kind)  # noqa: S104 (in a throwaway namespace)
         return self._open[key]
 
-    def __enter__(self) -> Ears:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -191,7 +192,7 @@ class Outside:
     there: tuple[str, ...] = ("192.0.2.2", "2001:db8::2")
     lengths: dict[int, int] = field(default_factory=lambda: {4: 24, 6: 64})
 
-    def __enter__(self) -> Outside:
+    def __enter__(self) -> Self:
         run = self.world.run
         run("ip", "netns", "add", self.name)
         run(
@@ -292,7 +293,7 @@ class Caller:
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.socket.bind((source, 7000))
 
-    def __enter__(self) -> Caller:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

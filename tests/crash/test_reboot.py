@@ -22,7 +22,7 @@ from sandbox import World
 def _reboot(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in os.listdir("/run/netns"):
         subprocess.run(["ip", "netns", "del", name], check=True)
-    for name, link in machine.state()["namespaces"][""]["links"].items():
+    for name, link in machine.links()[""].items():
         if link["kind"] in ("bridge", "veth"):  # a veth may have gone meanwhile, with its namespace
             subprocess.run(
                 ["ip", "link", "del", name], check=link["kind"] == "bridge", capture_output=True

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from ipaddress import ip_address
 
 import pytest
@@ -13,10 +14,11 @@ import pytest
 from bascule.host import flows
 from bascule.kernel.op import Indexes
 from bascule.kernel.passage import Passage, Passages
+from bascule.testing import FakeKernel, Tables, opened_by
 from bascule.wire import conntrack
 from bascule.wire import route as rt
 from bascule.wire.conntrack import EXPECTED, TCP, UDP, Tuple
-from bascule.wire.message import Reply, Request
+from bascule.wire.message import Reply
 
 LAB = Passage(
     {"10.1.0.0/24": "lan", "fd00:1::/64": "lan"},
@@ -78,25 +80,18 @@ ROUTES = (route(f"{HOST}/32", rt.RTN_LOCAL), route("fe80::1/128", rt.RTN_LOCAL))
 
 
 @pytest.fixture
-def kernel(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+def kernel(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
     """A kernel that has these flows, and no text of them."""
+    with ExitStack() as stack:
 
-    def has(*replies: Reply) -> None:
-        class Canned:
-            def __init__(self, _protocol: int) -> None: ...
-            def __enter__(self) -> Canned:
-                return self
+        def has(*replies: Reply) -> None:
+            flows_of_it = Tables({conntrack.GET: [reply.body for reply in replies]})
+            stack.enter_context(opened_by(FakeKernel(flows_of_it)))
+            monkeypatch.setattr(flows, "_count", lambda: len(replies))
+            monkeypatch.setattr(flows, "_TEXT", "/nonexistent")
+            monkeypatch.setattr(flows, "_BRIDGED", {})
 
-            def __exit__(self, *_: object) -> None: ...
-            def dump(self, _request: Request, wanted: Callable[[Reply], bool]) -> list[Reply]:
-                return [reply for reply in replies if wanted(reply)]
-
-        monkeypatch.setattr(flows, "Netlink", Canned)
-        monkeypatch.setattr(flows, "_count", lambda: len(replies))
-        monkeypatch.setattr(flows, "_TEXT", "/nonexistent")
-        monkeypatch.setattr(flows, "_BRIDGED", {})
-
-    return has
+        yield has
 
 
 def _found(now: Passage | None, *before: Passage) -> list[tuple[Tuple, str]]:

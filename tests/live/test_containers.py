@@ -216,6 +216,7 @@ def test_etc_is_read_only(world: World) -> None:
     assert "10.1.0.3" in world.run("ip", "netns", "exec", "a", "cat", "/etc/hosts").stdout
     assert not os.path.exists("/run/etc-netns") or os.listdir("/run/etc-netns") == []
     lab.down()
+    world.run("mount", "-o", "remount,bind,ro", "/etc")
     assert machine.difference(before, machine.state()) == ""
 
 

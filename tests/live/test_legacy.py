@@ -61,9 +61,11 @@ def test_what_is_lacking() -> None:
     more lets it."""
     assert _advice(LISTED.replace("DROP", "ACCEPT")) == []
     assert _advice(LISTED) == [
-        "chain FORWARD of iptables-legacy drops what it does not know: what the lab passes on "
-        "is lost, until you run "
-        "`iptables-legacy -I FORWARD -o lan -j ACCEPT`"
+        (
+            "chain FORWARD of iptables-legacy drops what it does not know: what the lab passes on "
+            "is lost, until you run "
+            "`iptables-legacy -I FORWARD -o lan -j ACCEPT`"
+        )
     ]
     assert [_commands(line) for line in _advice("-P FORWARD DROP\n", bridged=True)] == [
         [

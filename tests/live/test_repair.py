@@ -84,8 +84,10 @@ DAMAGE = {
         ["- route 10.7.0.0/16 via 10.1.0.3 dev eth0 in a"],
     ),
     "prefix length changed": (
-        "ip -n c address add 10.1.0.4/25 dev eth0 && ip -n c address del 10.1.0.4/24 dev eth0 "
-        "&& ip -n c route replace default via 10.1.0.1 dev eth0",
+        (
+            "ip -n c address add 10.1.0.4/25 dev eth0 && ip -n c address del 10.1.0.4/24 dev eth0 "
+            "&& ip -n c route replace default via 10.1.0.1 dev eth0"
+        ),
         ["- address 10.1.0.4/25 on eth0 in c", "+ address 10.1.0.4/24 on eth0 in c"],
     ),
     "mtu changed": ("ip -n a link set eth0 mtu 1300", ["~ veth veth-a (lan) to eth0 (a)"]),

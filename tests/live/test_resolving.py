@@ -131,7 +131,7 @@ def test_killed_before_the_server_was_told(lab: Lab, world: World) -> None:
     sends it."""
 
     def add() -> None:
-        Lab("dotted", world="host").change(lambda now: edit_added(now))
+        Lab("dotted", world="host").change(edit_added)
 
     with upstream(world) as heard:
         lab.up()

@@ -98,7 +98,7 @@ def test_notes_of_folders_that_somebody_holds(
     monkeypatch.setattr(files, "_PATIENCE", 0.1)
     Path("other.yaml").write_text(OTHER)
     os.mkdir("/run/bascule", 0o711)
-    Path("/run/bascule/.made").touch()
+    Path("/run/bascule/.made").touch(0o600)
     before = machine.state()
     with open("/run/bascule/.made") as notes:
         fcntl.flock(notes, fcntl.LOCK_EX)

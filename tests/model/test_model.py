@@ -70,12 +70,12 @@ def model_of(state: machine.State) -> Model:
         if link["kind"] == "veth" and link["up"]:
             node, _, interface = link["peer"].partition("/")
             ports[node][interface] = link["master"]
-    for name in ports:
-        assert set(ports[name]) == set(places[name]["links"]) - {"lo"}
+    for name, found in ports.items():
+        assert set(found) == set(places[name]["links"]) - {"lo"}
         with_address = {
             row.split()[0] for row in places[name]["addresses"] if row.startswith("eth")
         }
-        assert with_address == set(ports[name]), (name, places[name]["addresses"])
+        assert with_address == set(found), (name, places[name]["addresses"])
     return networks, {name: tuple(sorted(on.values())) for name, on in ports.items()}
 
 
@@ -293,7 +293,7 @@ def from_data_of(topology: dict[str, Any] | None) -> dict[str, Any]:
 
 def _let_go() -> None:
     for _attempt in range(400):
-        links = machine.state(False)["namespaces"][""]["links"].values()
+        links = machine.links()[""].values()
         if all(link.get("peer") != "elsewhere" for link in links):
             return
         os.sched_yield()

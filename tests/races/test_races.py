@@ -410,7 +410,7 @@ def _converges(lab: Lab, clean: machine.State, empty: machine.State) -> None:
 def _wait_for_the_dead() -> None:
     deadline = time.monotonic() + 5
     while time.monotonic() < deadline:
-        links = machine.state(False)["namespaces"][""]["links"].values()
+        links = machine.links()[""].values()
         if all(link.get("peer") != "elsewhere" for link in links):
             return
         time.sleep(0.01)

@@ -12,7 +12,7 @@ import subprocess
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
-from typing import Any
+from typing import Any, Self
 
 from bascule.engine import asked, commands, find, known, look, run, scripts
 from bascule.engine.asked import Asked
@@ -135,7 +135,6 @@ class Lab:
         )
 
     # Where a lab comes from.
-
     @classmethod
     def load(
         cls,
@@ -296,7 +295,7 @@ class Lab:
     ) -> Options:
         return replace(self._asked.options(f"bascule {command}", wait, kill), partial=partial)
 
-    def __enter__(self) -> Lab:
+    def __enter__(self) -> Self:
         """Build it for this program alone: another one that wants it is refused. What was left by a
         program that was killed is taken away first. Raises :class:`Conflict` where it is up and
         nobody's own, :class:`Locked` where it is another's."""

@@ -8,6 +8,7 @@ Handlers are imported when called.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -82,6 +83,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(given: Sequence[str]) -> int:
     parsed = _parse(given)
+    if os.environ.get("BASCULE_DEBUG"):
+        from bascule import debug
+
+        debug.asked_for("netlink")
     inherited.hear_of_children()
     module, _, function = parsed.handler.partition(":")
     code: int = getattr(import_module(f"bascule.cli.{module}"), function)(parsed)

@@ -184,9 +184,11 @@ def _links() -> list[Finding]:
 _TABLES = (
     (
         "rules",
-        "table inet doctor { chain way { type filter hook forward priority 0; ct label 120 "
-        "fib daddr type local accept; }\n"
-        "chain in { type filter hook ingress device lo priority 0; }\n}\n",
+        (
+            "table inet doctor { chain way { type filter hook forward priority 0; ct label 120 "
+            "fib daddr type local accept; }\n"
+            "chain in { type filter hook ingress device lo priority 0; }\n}\n"
+        ),
         "Linux 5.10 with nf_tables, connection tracking and its labels, nft_fib_inet",
     ),
     (

@@ -48,6 +48,8 @@ def all_pairs(lab: Assigned) -> list[tuple[str, Target]]:
 
 
 def chosen(lab: Assigned, source: str, target: str | None) -> list[tuple[str, Target]]:
+    """The pairs from one node: to all that it shares a network with, to one of them, or to an
+    address. Raises NotFound."""
     names = [node.name for node in lab.nodes]
     if source not in names:
         raise NotFound(f"no node {shown(source)} in lab {lab.name}")

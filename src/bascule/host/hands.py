@@ -6,6 +6,7 @@ import errno
 import os
 import struct
 from dataclasses import dataclass, field
+from typing import Self
 
 from bascule import syscalls
 from bascule.errors import (
@@ -71,6 +72,7 @@ class Report:
 
 
 def as_error(error: BaseException) -> BasculeError:
+    """The error that a caller of the engine meets; an interrupt is one, too."""
     if isinstance(error, BasculeError):
         return error
     return as_kernel_error(error) if isinstance(error, OSError) else BasculeError("interrupted")
@@ -91,7 +93,7 @@ class Hands:
         self._settings = NodeSettings()
         self._unsettled: set[str] = set()  # where something is still to be put back
 
-    def __enter__(self) -> Hands:
+    def __enter__(self) -> Self:
         self._home = self._coming_back.__enter__()
         self._world = Netlink()
         return self

@@ -20,7 +20,7 @@ import signal
 import socket
 from collections.abc import Callable
 from contextlib import suppress
-from typing import NoReturn
+from typing import NoReturn, Self
 
 from bascule import syscalls
 from bascule.errors import WorldError
@@ -62,7 +62,7 @@ class Starting:
         self.keeper = Process(0, 0)
         self.first = Process(0, 0)
 
-    def __enter__(self) -> Starting:
+    def __enter__(self) -> Self:
         said, tell = socket.socketpair()
         heard, self._go = os.pipe()
         stem = syscalls.fork()

@@ -9,12 +9,14 @@ in any case.
 from __future__ import annotations
 
 import errno
+import os
 import socket
 import struct
-from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Protocol, Self
 
-from bascule import syscalls
+from bascule import debug, syscalls
 from bascule.errors import KernelError
 from bascule.wire import message
 from bascule.wire.message import ACK, DONE, DUMP, DUMP_INTR, ERROR, Failure, Reply, Request
@@ -43,7 +45,7 @@ class Netlink:
         self._transport = transport or _open(protocol)
         self._sequence = 0
 
-    def __enter__(self) -> Netlink:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -147,8 +149,9 @@ class Netlink:
 
 
 def _open(protocol: int) -> socket.socket:
+    kind = _traced() if debug.VARIABLE in os.environ else socket.socket
     try:
-        opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
+        opened = kind(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
     except OSError as error:
         error.filename = "socket(2) of netlink"
         raise
@@ -157,16 +160,33 @@ def _open(protocol: int) -> socket.socket:
     return opened
 
 
+@contextmanager
+def opened_by(opener: Callable[[int], Transport]) -> Iterator[None]:
+    """While it lasts, ``opener`` gives the sockets, by their protocol. For tests."""
+    global _open
+    before, _open = _open, opener  # type: ignore[assignment]  # less than a socket will do
+    try:
+        yield
+    finally:
+        _open = before
+
+
+def _traced() -> type[socket.socket]:
+    if not debug.asked_for("netlink"):
+        return socket.socket
+    from bascule.host.trace import Traced
+
+    return Traced
+
+
 def strict(opened: Netlink) -> None:
     """Have the kernel honour the filters in dump requests (NETLINK_GET_STRICT_CHK, Linux 4.20)."""
-    transport = opened._transport
+    transport = opened._transport  # noqa: SLF001 (of this file)
     if isinstance(transport, socket.socket):
         transport.setsockopt(_SOL_NETLINK, _STRICT, 1)
 
 
 def _words(number: int) -> str:
-    import os
-
     return os.strerror(number)
 
 

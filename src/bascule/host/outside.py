@@ -91,7 +91,7 @@ def _become(
             syscalls.become(argv[0], argv, environment)
         _pid, status = os.waitpid(worker, 0)
         code = os.waitstatus_to_exitcode(status) & 0xFF
-    except BaseException as error:  # everything belongs to the caller
+    except BaseException as error:  # noqa: BLE001 (everything belongs to the caller)
         os.write(2, f"{error}\n".encode())
     finally:
         os._exit(code)

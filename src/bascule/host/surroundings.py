@@ -38,6 +38,7 @@ _BRIDGE_NF, _BRIDGE_NF6 = (
 
 
 def settings(seen: Observation, scope: Scope) -> None:
+    """Note what the machine is set to, as far as labs depend on it."""
     seen.settable = abilities.can_set()
     seen.forwarding = frozenset(
         version for version, key in SWITCH.items() if setting(key) not in ("", "0")

@@ -14,7 +14,7 @@ import struct
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Literal, NoReturn, Protocol, TypeVar
+from typing import Any, Literal, NoReturn, Protocol, Self, TypeVar
 
 from bascule import syscalls
 from bascule.errors import WorldError
@@ -53,7 +53,7 @@ class WayIn:
     it can, because each page that it touches is copied first. This one is of the host world, where
     there is nothing to do."""
 
-    def __enter__(self) -> WayIn:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -185,7 +185,7 @@ class PrivateWorld:
             os.close(writing)
             os.write(tell, b"g")
             os.waitpid(worker, 0)
-        except BaseException as error:  # everything belongs to the caller
+        except BaseException as error:  # noqa: BLE001 (everything belongs to the caller)
             # fork(2) says ENOMEM in a PID namespace whose process 1 has ended.
             _send(writing, _ERROR, keeper.lost() if way_in.is_closed() else error)
         finally:
@@ -211,7 +211,7 @@ def _work(writing: int, function: Callable[..., object], arguments: tuple[object
         syscalls.die_with_parent(signal.SIGKILL)
         result = function(*arguments, lambda count: _send(writing, _PROGRESS, count))
         _send(writing, _RESULT, result)
-    except BaseException as error:  # everything belongs to the caller, KeyboardInterrupt too
+    except BaseException as error:  # noqa: BLE001 (all is the caller's, KeyboardInterrupt too)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         _send(writing, _ERROR, error)
     finally:
@@ -244,7 +244,7 @@ def _interrupts_go_to(child: int) -> Iterator[None]:
 def _send(descriptor: int, kind: int, value: object) -> None:
     try:
         data = pickle.dumps(value)
-    except Exception:
+    except Exception:  # noqa: BLE001 (pickle raises whatever the value's methods do)
         kind, data = _ERROR, pickle.dumps(WorldError(f"{value!r}"))
     frame = _FRAME.pack(kind, len(data)) + data
     while frame:

@@ -245,7 +245,7 @@ class Judge:
         ends = {self._end(flow.original.src), self._end(flow.reply.src)}
         if flow.version not in self._unsure or now.routers.isdisjoint(ends):
             return True
-        return any(not judge._led(then, flow) for then, judge in self._earlier)
+        return any(not judge._led(then, flow) for then, judge in self._earlier)  # noqa: SLF001 (of this class)
 
     def _forbidden(self, now: Passage, come: str, go: str, target: str, redirected: bool) -> str:
         """What could not be opened now. What is redirected to a node may come from anywhere but an

@@ -11,7 +11,7 @@ from bascule.plan.diff import Change, Plan
 Paint = Callable[[str, str], str]
 
 
-def plain(sign: str, text: str) -> str:
+def plain(_sign: str, text: str) -> str:
     """No colour."""
     return text
 

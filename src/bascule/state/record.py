@@ -286,6 +286,7 @@ def damaged_topology(name: str, why: str) -> StateError:
 
 
 def damaged(path: str, what: str) -> StateError:
+    """The error for a file that is not what was written, with what to do."""
     return StateError(
         f"{path} {what}: it is damaged; remove that file, and by hand what `ip netns` and `ip "
         f"link` show of the lab; "

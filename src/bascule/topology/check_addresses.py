@@ -141,10 +141,10 @@ def limits(network: Network, whole: Range) -> tuple[int, int]:
 def merged(spans: tuple[Span, ...], whole: Range, low: int, high: int) -> list[tuple[int, int]]:
     """The reserved parts of ``low`` to ``high`` in a subnet, in order, none touching another."""
     found: list[tuple[int, int]] = []
-    for first, last in sorted(
+    for begin, end in sorted(
         (int(span.first), int(span.last)) for span in spans if span.first.version == whole.version
     ):
-        first, last = max(first, low), min(last, high)
+        first, last = max(begin, low), min(end, high)
         if first > last:
             continue
         if found and first <= found[-1][1] + 1:

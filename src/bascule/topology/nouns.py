@@ -67,6 +67,7 @@ def networks(
 
 
 def nodes(noun: Noun, scribe: Scribe, tree: Tree, path: Path) -> list[Group] | None:
+    """The nodes of a lab, those of a `count` together."""
     if tree.value is None:
         return []
     if isinstance(tree.value, dict):

@@ -176,7 +176,8 @@ def publish(topology: Topology, previous: Topology | None, taken: Sequence[Taken
     nodes = []
     for node in topology.nodes:
         chosen = []
-        for each in node.ports:
+        for asked in node.ports:
+            each = asked
             if not each.published:
                 each = _chosen(node.name, each, had.get((node.name, each), []), (own, *taken))
                 own.add(each, node.name)

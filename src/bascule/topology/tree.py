@@ -14,7 +14,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from itertools import islice
 
 from bascule.errors import Mistake, TopologyError
-from bascule.names import shown as shown
+from bascule.names import shown as shown  # noqa: PLC0414 (for who imports it from here)
 
 MAX_BYTES = 16 * 1024 * 1024
 # in a file: keys, scalars, lists and maps, aliases counted as often as they are used

@@ -47,11 +47,13 @@ def unpack_from(layout: struct.Struct, data: bytes) -> tuple[Any, ...]:
 
 
 class Codec(NamedTuple):
-    """How one attribute's payload becomes a value and back."""
+    """How one attribute's payload becomes a value and back; ``table`` are the attributes inside of
+    it, where they are read at once."""
 
     encode: Callable[[Any], bytes]
     decode: Callable[[bytes], Any]
     nested: bool = False
+    table: Table | None = None
 
 
 def _number(layout: struct.Struct) -> Codec:
@@ -150,4 +152,4 @@ class Table:
 
 def nest(table: Table) -> Codec:
     """Attributes inside an attribute; the value is a mapping."""
-    return Codec(table.encode, table.decode, nested=True)
+    return Codec(table.encode, table.decode, nested=True, table=table)

@@ -47,9 +47,9 @@ _NUMBERS = Table(
     icmpv6_type=(8, u8),
     icmpv6_code=(9, u8),
 )
-_TUPLE = Table(addresses=(1, nest(_ADDRESSES)), numbers=(2, nest(_NUMBERS)), zone=(3, be16))
+TUPLE = Table(addresses=(1, nest(_ADDRESSES)), numbers=(2, nest(_NUMBERS)), zone=(3, be16))
 MASTER = struct.pack("=H", 0x8000 | 14)  # is somewhere in each message with a ``master``
-_FLOW = Table(
+FLOW = Table(
     original=(1, _nested),
     reply=(2, _nested),
     status=(3, be32),
@@ -102,14 +102,14 @@ def delete(flow: Flow) -> Request:
         raise ValueError("a flow that was not read from the kernel")
     family = AF_INET6 if flow.version == 6 else AF_INET
     return Request(
-        DELETE, 0, NFGEN.pack(family, 0, 0) + _FLOW.encode({"original": flow.handle, "id": flow.id})
+        DELETE, 0, NFGEN.pack(family, 0, 0) + FLOW.encode({"original": flow.handle, "id": flow.id})
     )
 
 
 def flow(reply: Reply) -> Flow | None:
     """The flow that a dumped message tells of; None for one of another kind. Raises
     :class:`WireError`."""
-    found = _FLOW.decode(reply.body[NFGEN.size :])
+    found = FLOW.decode(reply.body[NFGEN.size :])
     if reply.kind != NEW or not {"original", "reply"} <= found.keys():
         return None
     handle = found["original"]
@@ -122,7 +122,7 @@ def flow(reply: Reply) -> Flow | None:
 
 def _tuple(data: bytes) -> tuple[Tuple, int]:
     """A tuple, and its zone where it has one for its direction only."""
-    found = _TUPLE.decode(data)
+    found = TUPLE.decode(data)
     addresses, numbers = found.get("addresses", {}), found.get("numbers", {})
     src, dst = (
         unpack_address(addresses.get(f"{end}4") or addresses.get(f"{end}6") or b"")

@@ -176,6 +176,14 @@ _PART = {
     for kind, numbers in _COUNTS.items()
 }
 PARTS = tuple(_COUNTS)
+# The attributes that are read here, by what a message is about.
+SPACES = {
+    "TABLE": _TABLE,
+    "CHAIN": _CHAIN,
+    "RULE": _RULE,
+    "SET": Table(table=(1, text), name=(2, text), flags=(3, be32)),
+    "SETELEM": Table(table=(1, text), set=(2, text), elements=(3, raw)),
+}
 
 
 def list_parts(kind: int, family: str, table: str) -> Request:
