@@ -15,8 +15,9 @@ from bascule.host import process
 from bascule.host.execute import execute
 from bascule.host.observe import observe
 from bascule.host.paths import Paths
-from bascule.host.seen import Scope
-from bascule.kernel.op import Fact, Indexes
+from bascule.kernel.fact import Fact
+from bascule.kernel.look import Scope
+from bascule.kernel.op import Indexes
 from bascule.kernel.process import Process
 from bascule.kernel.program import PROGRAMS, Instance, Program
 from bascule.plan.diff import Plan, diff
