@@ -46,7 +46,7 @@ GONE_DATA = {
 }  # fmt: skip
 PORT_DATA = {
     "name": "eth0", "up": True, "mac": "02::2", "mtu": 1500, "network": "lan",
-    "host_interface": "veth-a", "addresses": ["10.1.0.2/24"],
+    "host_interface": "veth-a", "addresses": ["10.1.0.2/24"], "egress": [], "ingress": [],
 }  # fmt: skip
 NODE_DATA = {
     "name": "a", "exists": True, "interfaces": [PORT_DATA], "routes": ["default via 10.1.0.1"],

@@ -11,6 +11,7 @@ import pytest
 
 from bascule.api import Lab
 from bascule.errors import TopologyError
+from helpers import bascule
 from sandbox import World, require
 from traffic import bound, inside
 
@@ -155,3 +156,15 @@ def test_what_is_wrong_is_told(attachment: dict[str, object], message: str) -> N
     """With what to write."""
     with pytest.raises(TopologyError, match=message):
         _lab(**attachment)
+
+
+def test_it_is_shown(world: World) -> None:
+    """At its interface, each way."""
+    lab = _lab(rate="10mbit", ingress={"rate": "1gbit"})
+    lab.up()
+    node = lab.show().node("a")
+    assert node is not None
+    (interface,) = node.interfaces
+    assert (interface.egress, interface.ingress) == (("tbf rate 10mbit",), ("tbf rate 1gbit",))
+    assert "out: tbf rate 10mbit, in: tbf rate 1gbit" in bascule(world, "show", "slow").stdout
+    lab.down()

@@ -8,7 +8,7 @@ from argparse import Namespace as Arguments
 from collections.abc import Iterator
 
 from bascule import api
-from bascule.api import Lab, LabView, NetworkView, NodeView
+from bascule.api import InterfaceView, Lab, LabView, NetworkView, NodeView
 from bascule.cli import output
 from bascule.errors import BasculeError, NotFound, TopologyError
 from bascule.names import printable, shown
@@ -130,10 +130,18 @@ def _rows(node: NodeView) -> Iterator[tuple[str, ...]]:
         yield (node.name, "up" if node.exists else "GONE", "-", "-", "-", "-", routes)
     for number, item in enumerate(node.interfaces):
         state = "up" if item.up else "DOWN"
-        addresses = ", ".join(item.addresses) or "-"
+        addresses = (", ".join(item.addresses) or "-") + _ways(item)
         network = item.network or "-"
         here = routes if number == 0 else ""
         yield (node.name, state, item.name, addresses, item.mac, network, here)
+
+
+def _ways(item: InterfaceView) -> str:
+    """What packets have to pass, out of the node and into it."""
+    out, come = ", ".join(item.egress), ", ".join(item.ingress)
+    if out == come:
+        return f"  {out}" if out else ""
+    return f"  out: {out or '-'}, in: {come or '-'}"
 
 
 def _state(network: NetworkView) -> str:
@@ -156,7 +164,7 @@ def _tree(lab: LabView) -> None:
             state = "" if item.up else "  [red]DOWN[/]"
             mine = ", ".join(item.addresses) or "no address"
             ends = f"{_shown(item.name)} ← {_shown(item.host_interface)}"
-            branch.add(f"[bold]{_shown(node.name)}[/]  {ends}  {_shown(mine)}{state}")
+            branch.add(f"[bold]{_shown(node.name)}[/]  {ends}  {_shown(mine)}{state}{_ways(item)}")
     for node in lab.nodes:
         branch = tree.add(
             f"[bold]{_shown(node.name)}[/]" + ("" if node.exists else "  [red]GONE[/]")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from bascule import identity
 from bascule.engine import known, worlds
@@ -15,8 +16,8 @@ from bascule.host.observe import observe
 from bascule.host.seen import Observation
 from bascule.host.world import World
 from bascule.kernel.address import Address
-from bascule.kernel.bridge import Bridge, Uplink
-from bascule.kernel.fact import Fact
+from bascule.kernel.bridge import Bridge
+from bascule.kernel.fact import Fact, only
 from bascule.kernel.namespace import Namespace
 from bascule.kernel.route import Route
 from bascule.kernel.veth import Veth
@@ -28,6 +29,9 @@ from bascule.topology.dump import to_data
 from bascule.topology.model import Assigned, Network, Node
 from bascule.topology.outline import Outline
 from bascule.topology.ports import port_text
+
+F = TypeVar("F", bound=Fact)
+K = TypeVar("K")
 
 
 @translated
@@ -90,8 +94,7 @@ def show(name: str) -> LabView:
     """One lab as the kernel has it. Raises :class:`NotFound` where it is not up."""
     lab, world, record = running(name)
     seen: Observation = world.call(observe, scope_of(desired(lab)), world.paths)
-    facts = seen.facts
-    asked = to_data(lab)
+    facts, asked = _Sorted(seen.facts), to_data(lab)
     return LabView(
         name,
         record.world,
@@ -103,40 +106,68 @@ def show(name: str) -> LabView:
     )
 
 
-def _network(network: Network, facts: list[Fact], asked: dict[str, Any]) -> NetworkView:
+class _Sorted:
+    """What was seen, by where it is."""
+
+    def __init__(self, facts: list[Fact]) -> None:
+        self.bridges = {fact.name: fact for fact in only(facts, Bridge)}
+        self.nodes = {fact.name for fact in only(facts, Namespace) if fact.alive}
+        self.veths = _grouped(only(facts, Veth), lambda fact: fact.node)
+        self.routes = _grouped(only(facts, Route), lambda fact: fact.node)
+        self.addresses = _grouped(only(facts, Address), lambda fact: (fact.node, fact.device))
+        self.ports: dict[str, list[str]] = {}
+        for port in (fact for fact in facts if fact.port_of):
+            self.ports.setdefault(port.port_of, []).append(port.key[-1])
+        told = (fact for fact in facts if fact.interface and fact.shown())
+        self.more = _grouped(told, lambda fact: (fact.node, fact.interface))
+
+    def addresses_of(self, *place: str) -> tuple[str, ...]:
+        """With their prefix lengths."""
+        found = self.addresses.get((place[0], place[1]), ())
+        return tuple(f"{fact.address}/{fact.prefix}" for fact in found)
+
+    def more_of(self, *place: str) -> tuple[str, ...]:
+        """What else is at an interface."""
+        return tuple(fact.shown() for fact in self.more.get((place[0], place[1]), ()))
+
+
+def _grouped(facts: Iterable[F], place: Callable[[F], K]) -> dict[K, list[F]]:
+    found: dict[K, list[F]] = {}
+    for fact in facts:
+        found.setdefault(place(fact), []).append(fact)
+    return found
+
+
+def _network(network: Network, facts: _Sorted, asked: dict[str, Any]) -> NetworkView:
     name = network.name
-    bridge = next((fact for fact in facts if isinstance(fact, Bridge) and fact.name == name), None)
-    ports = (fact for fact in facts if isinstance(fact, (Veth, Uplink)) and fact.bridge == name)
+    bridge = facts.bridges.get(name)
     return NetworkView(
         name,
         exists=bridge is not None,
         up=bool(bridge and bridge.up),
         mtu=bridge.mtu if bridge else None,
         mac=bridge.mac if bridge else None,
-        addresses=_addresses("", name, facts),
-        ports=tuple(fact.name for fact in ports),
+        addresses=facts.addresses_of("", name),
+        ports=tuple(facts.ports.get(name, ())),
         labels=dict(network.labels),
         asked=asked,
     )
 
 
-def _node(node: Node, facts: list[Fact], asked: dict[str, Any]) -> NodeView:
+def _node(node: Node, facts: _Sorted, asked: dict[str, Any]) -> NodeView:
     name = node.name
-    exists = any(isinstance(fact, Namespace) and fact.name == name and fact.alive for fact in facts)
-    veths = (fact for fact in facts if isinstance(fact, Veth) and fact.node == name)
-    routes = (fact for fact in facts if isinstance(fact, Route) and fact.node == name)
     return NodeView(
         name,
-        exists,
-        tuple(_interface(veth, facts) for veth in veths),
-        tuple(" ".join(route.words()) for route in routes),
+        name in facts.nodes,
+        tuple(_interface(veth, facts) for veth in facts.veths.get(name, ())),
+        tuple(" ".join(route.words()) for route in facts.routes.get(name, ())),
         tuple(port_text(port) for port in node.ports),
         dict(node.labels),
         asked,
     )
 
 
-def _interface(veth: Veth, facts: list[Fact]) -> InterfaceView:
+def _interface(veth: Veth, facts: _Sorted) -> InterfaceView:
     return InterfaceView(
         name=veth.peer,
         up=veth.peer_up and veth.up,
@@ -144,14 +175,7 @@ def _interface(veth: Veth, facts: list[Fact]) -> InterfaceView:
         mtu=veth.peer_mtu or veth.mtu,
         network=veth.bridge,
         host_interface=veth.name,
-        addresses=_addresses(veth.node, veth.peer, facts),
+        addresses=facts.addresses_of(veth.node, veth.peer),
+        egress=facts.more_of(veth.node, veth.peer),
+        ingress=facts.more_of("", veth.name),
     )
-
-
-def _addresses(node: str, device: str, facts: list[Fact]) -> tuple[str, ...]:
-    mine = (
-        fact
-        for fact in facts
-        if isinstance(fact, Address) and (fact.node, fact.device) == (node, device)
-    )
-    return tuple(f"{fact.address}/{fact.prefix}" for fact in mine)

@@ -35,7 +35,9 @@ class LabInfo:
 @dataclass(frozen=True, slots=True)
 class InterfaceView:
     """An interface of a node, and its other end: ``host_interface``, a port of the bridge
-    ``network`` ("": of none). ``up``: both ends are. ``addresses`` have their prefix length."""
+    ``network`` ("": of none). ``up``: both ends are. ``addresses`` have their prefix length.
+    ``egress`` is what what it sends has to pass, ``ingress`` what it gets: a token bucket, in a few
+    words."""
 
     name: str
     up: bool
@@ -44,6 +46,8 @@ class InterfaceView:
     network: str
     host_interface: str
     addresses: tuple[str, ...]
+    egress: tuple[str, ...] = ()
+    ingress: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,6 @@ from bascule.host.paths import Paths
 from bascule.host.sysctls import NodeSettings, read_sysctl, settle, sysctl_path
 from bascule.kernel.fact import Op
 from bascule.kernel.forwarding import SWITCH
-from bascule.kernel.namespace import DeleteNamespace
 from bascule.kernel.op import (
     ChangeMode,
     DeleteFlows,
@@ -135,7 +134,7 @@ class Hands:
         somebody else's keeps its name where something is still to be put back in it: the next run
         has to find it."""
         first = group[0]
-        if isinstance(first, DeleteNamespace) and first.source and first.name in self._unsettled:
+        if first.releases and first.releases in self._unsettled:
             return []
         try:
             self.carry_out(group, effects, acknowledged)

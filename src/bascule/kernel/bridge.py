@@ -137,6 +137,10 @@ class Uplink(WorldFact):
     def within(self) -> tuple[Key, ...]:
         return (("link", WORLD, self.bridge),)
 
+    @property
+    def port_of(self) -> str:
+        return self.bridge
+
     def sought(self, scope: Sought) -> None:
         scope.uplinks.add(self.name)
 

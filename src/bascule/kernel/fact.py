@@ -50,6 +50,11 @@ class Op:
         """The node whose namespace goes with what runs in it."""
         return ""
 
+    @property
+    def releases(self) -> str:
+        """The node whose namespace, somebody else's, loses its name."""
+        return ""
+
 
 class Fact:
     """One thing that is true of the kernel.
@@ -104,6 +109,11 @@ class Fact:
     @property
     def frees(self) -> str:
         """The node whose interfaces go with it, so that their indexes are free again."""
+        return ""
+
+    @property
+    def port_of(self) -> str:
+        """The bridge of which the interface that it is called after is a port."""
         return ""
 
     @property

@@ -169,6 +169,10 @@ class DeleteNamespace(WorldOp):
     def drops(self) -> str:
         return "" if self.source else self.name
 
+    @property
+    def releases(self) -> str:
+        return self.name if self.source else ""
+
     def effect(self) -> Effect:
         return DropNamespace(self.name, self.alive and not self.source)
 

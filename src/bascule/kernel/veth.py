@@ -80,6 +80,10 @@ class Veth(Fact):
         return (self.key, ("link", self.node, self.peer))
 
     @property
+    def port_of(self) -> str:
+        return self.bridge
+
+    @property
     def taken(self) -> Place:
         return (WORLD, self.name)
 
