@@ -703,6 +703,8 @@ _LINK_PROBES = {
 _QDISC_PROBES = {
     "netem": "tc qdisc add dev br0 root netem delay 1ms",
     "tbf": "tc qdisc add dev br0 root tbf rate 1mbit burst 10k latency 10ms",
+    "clsact": "tc qdisc add dev br0 clsact",
+    "ingress": "tc qdisc add dev br0 ingress",
 }
 
 

@@ -32,14 +32,14 @@ LEFT: dict[str, tuple[str, ...]] = {
     "a queue that shapes": (
         "tc qdisc add dev one root handle 1: tbf rate 1mbit burst 10k latency 10ms",
     ),
-    "clsact": ("qdisc:clsact", "tc qdisc add dev one clsact"),
+    "clsact": ("tc qdisc add dev one clsact",),
     "a filter of clsact": (
         "tc qdisc add dev one clsact",
-        "tc filter add dev one egress protocol ip pref 7 matchall action drop",
+        "tc filter add dev one egress protocol ip pref 7 bpf bytecode '1,6 0 0 0'",
     ),
     "a filter of ingress": (
         "tc qdisc add dev one ingress",
-        "tc filter add dev one ingress protocol ip pref 7 matchall action drop",
+        "tc filter add dev one ingress protocol ip pref 7 bpf bytecode '1,6 0 0 0'",
     ),
     "a class": (
         "tc qdisc add dev one root handle 1: htb",

@@ -66,13 +66,15 @@ def sysctl(version: int, place: str, name: str) -> str:
 
 
 def turned(now: Settings, on: bool) -> Values:
-    """What stands there when it is on, or off. On: who has heard routers goes on hearing them. Off:
-    who has accepted no ICMP redirects still does not."""
+    """What stands there when it is on, or off. On: who has heard routers goes on hearing them, and
+    on the machine who comes later, too (what comes to a node is the lab's, and has its own
+    settings). Off: who has accepted no ICMP redirects still does not."""
     if on:
+        deaf = (LOOPBACK, DEFAULT) if now.node else (LOOPBACK,)
         hearing = {
             place
             for place, found in now.values.items()
-            if found.get(FORWARDING) == "0" and place != LOOPBACK
+            if found.get(FORWARDING) == "0" and place not in deaf
         }
         return _switched(_heard_always(now.values, hearing), "1")
     values = _switched(now.values, "0")
