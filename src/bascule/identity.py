@@ -12,6 +12,9 @@ _OWN = "/proc/thread-self/ns/net"
 _SO_NETNS_COOKIE = 71  # asm-generic/socket.h
 _INIT_INODE = 0xEFFFFFF9  # NET_NS_INIT_INO, linux/nsfs.h: the same in every boot since Linux 6.18
 _PF_KTHREAD = 0x00200000  # linux/sched.h
+# Not there, or not told to everybody (hidepid, proc(5)). Any other error tells nothing of the
+# place, and what is known by half of it would be taken for somebody else's.
+_UNTOLD = (FileNotFoundError, PermissionError, ProcessLookupError)
 
 
 class Netns(NamedTuple):
@@ -62,8 +65,9 @@ def _is_kernel_thread(pid: str) -> bool:
 
 
 def boot() -> str:
-    """The kernel's random number for this boot (random(4)); empty where it does not tell."""
-    with suppress(OSError), open("/proc/sys/kernel/random/boot_id") as file:
+    """The kernel's random number for this boot (random(4)); empty where it does not tell. Raises
+    OSError."""
+    with suppress(*_UNTOLD), open("/proc/sys/kernel/random/boot_id") as file:
         return file.read().strip()
     return ""
 
@@ -77,12 +81,12 @@ def numbering() -> str:
 def place() -> str:
     """Where files in /run are and for how long, in three words: the boot, the first process that is
     to be seen (its PID namespace and when it began, so that a container that was started anew is
-    another place), and the file system of /run itself."""
+    another place), and the file system of /run itself. Raises OSError."""
     run, began = "-", "-"
-    with suppress(OSError):
+    with suppress(*_UNTOLD):
         there = os.stat("/run")
         run = f"{there.st_dev}:{there.st_ino}"
-    with suppress(OSError), open("/proc/1/stat", errors="replace") as file:
+    with suppress(*_UNTOLD), open("/proc/1/stat", errors="replace") as file:
         began = file.read().rpartition(")")[2].split()[19]
     space = os.stat("/proc/self/ns/pid").st_ino
     return f"{boot() or '-'} {space}:{began} {run}"

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import builtins
+import errno
+import functools
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,6 +58,25 @@ def test_a_neighbour_leaves_our_links_alone(up: World) -> None:
     bascule(up, "down", "first")
     assert _links() == {"c"}
     assert [path.name for path in NOTES.glob("*.links")] == ["other.links"]
+
+
+@pytest.mark.parametrize("untold", ["/run", "/proc/1/stat", "/proc/sys/kernel/random/boot_id"])
+def test_a_place_is_not_known_by_half(untold: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A place that can't be read for want of memory is no other place; what is not told to
+    everybody is left out."""
+    real_open, real_stat, number = builtins.open, os.stat, errno.ENOMEM
+
+    def failing(real: Callable[..., Any], path: object, *more: object, **named: object) -> object:
+        if path == untold:
+            raise OSError(number, os.strerror(number), untold)
+        return real(path, *more, **named)
+
+    monkeypatch.setattr(builtins, "open", functools.partial(failing, real_open))
+    monkeypatch.setattr(os, "stat", functools.partial(failing, real_stat))
+    with pytest.raises(OSError, match="Cannot allocate"):
+        identity.place()
+    number = errno.EACCES
+    assert "-" in identity.place()
 
 
 def test_the_same_names_are_refused_in_words(up: World) -> None:
