@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from ipaddress import ip_address, ip_network
+from pathlib import Path
 
 import pytest
 
 from bascule.errors import InputError, NotFound, TopologyError
 from bascule.topology import edit
 from bascule.topology.addressing import assign
-from bascule.topology.load import from_data
+from bascule.topology.dump import to_data
+from bascule.topology.load import from_data, load_text
 from bascule.topology.model import Attachment, Node, Route, Topology
 
+EVERYTHING = Path(__file__).parents[1] / "crash" / "labs" / "everything.yaml"
 LAB = from_data(
     {
         "name": "t",
@@ -97,6 +101,29 @@ def test_add_node_in_the_files_words() -> None:
     assert [node.name for node in grown.nodes] == ["a", "b", "web1", "web2"]
     with pytest.raises(TopologyError, match="web1 is made by the count of `web` too"):
         edit.add_node_data(grown, "web", {"count": 1})
+
+
+def test_an_edit_reads_one_node_and_judges_all() -> None:
+    """It says what the whole file would say, also of nodes that are not read anew."""
+    lab = assign(from_data(json.loads(json.dumps(to_data(_everything())))))
+    first = next(node for node in lab.nodes if any(item.addresses for item in node.attachments))
+    item = first.attachments[0]
+    fields = {"networks": {item.network: {}}}
+    whole = to_data(lab)
+    whole["nodes"]["more"] = fields
+    assert edit.add_node_data(lab, "more", fields) == from_data(whole)
+    fields["networks"][item.network] = {"address": str(item.addresses[0])}
+    with pytest.raises(TopologyError, match=f"is taken by node {first.name}"):
+        edit.add_node_data(lab, "more", fields)
+    last = lab.nodes[-1]
+    assert edit.remove_node(edit.add_node_data(lab, "more", {}), "more") == from_data(to_data(lab))
+    assert [node.name for node in edit.remove_node(lab, last.name).nodes] == [
+        node.name for node in lab.nodes[:-1]
+    ]
+
+
+def _everything() -> Topology:
+    return load_text(EVERYTHING.read_bytes(), str(EVERYTHING))
 
 
 def test_connect_takes_the_next_free_names() -> None:

@@ -65,8 +65,7 @@ def prune_networks(topology: Topology) -> Topology:
 def add_node(topology: Topology, node: Node) -> Topology:
     """The topology with one more node. Raises :class:`InputError` where its name is taken or it
     does not fit."""
-    _absent("node", node.name, (each.name for each in topology.nodes))
-    return _checked(replace(topology, nodes=(*topology.nodes, node)))
+    return add_node_data(topology, node.name, _words(topology, node))
 
 
 def add_node_data(topology: Topology, name: str, fields: Mapping[str, object]) -> Topology:
@@ -76,17 +75,13 @@ def add_node_data(topology: Topology, name: str, fields: Mapping[str, object]) -
     Raises :class:`InputError` where a name is taken or the fields are wrong.
     """
     _absent("node", name, (each.name for each in topology.nodes))
-    data = to_data(topology)
-    data["nodes"][name] = dict(fields)
-    return from_data(data, _SOURCE)
+    return _with(topology, topology.nodes, {name: dict(fields)})
 
 
 def remove_node(topology: Topology, name: str) -> Topology:
     """The topology without a node. Raises :class:`NotFound`."""
     _present("node", name, [each.name for each in topology.nodes])
-    return _checked(
-        replace(topology, nodes=tuple(each for each in topology.nodes if each.name != name))
-    )
+    return _with(topology, (each for each in topology.nodes if each.name != name), {})
 
 
 def connect(topology: Topology, node: str, attachment: Attachment) -> Topology:
@@ -105,12 +100,13 @@ def connect_data(
     """:func:`connect`, with the attachment in the lab file's words."""
     _present("node", node, [each.name for each in topology.nodes])
     _present("network", network, [each.name for each in topology.networks])
-    data = to_data(topology)
-    attached = data["nodes"][node].setdefault("networks", {})
+    old = next(each for each in topology.nodes if each.name == node)
+    words = _words(topology, old)
+    attached = words.setdefault("networks", {})
     if network in attached:
         raise InputError(f"node {node} is attached to network {network} already")
     attached[network] = dict(fields)
-    return from_data(data, _SOURCE)
+    return _instead(topology, node, words)
 
 
 def disconnect(topology: Topology, node: str, network: str) -> Topology:
@@ -128,11 +124,31 @@ def disconnect(topology: Topology, node: str, network: str) -> Topology:
             f"node {node} is not attached to network {network}; it is on "
             f"{', '.join(names) or 'none'}"
         )
-    return _checked(_replaced(topology, _without(old, network)))
+    return _instead(topology, node, _words(topology, _without(old, network)))
 
 
 def _checked(topology: Topology) -> Topology:
     return from_data(to_data(topology), _SOURCE)
+
+
+def _words(topology: Topology, node: Node) -> dict[str, Any]:
+    """The node in the lab file's words."""
+    words: dict[str, Any] = to_data(replace(topology, nodes=(node,)))["nodes"][node.name]
+    return words
+
+
+def _with(topology: Topology, kept: Iterable[Node], nodes: Mapping[str, object]) -> Topology:
+    """The topology of nodes that stay as they are and of some that are read: only these cost time,
+    however large the lab is."""
+    data = to_data(replace(topology, nodes=()))
+    return from_data({**data, "nodes": nodes}, _SOURCE, kept=kept)
+
+
+def _instead(topology: Topology, name: str, words: Mapping[str, object]) -> Topology:
+    """The topology with another node in a node's place."""
+    others = (each for each in topology.nodes if each.name != name)
+    edited = _with(topology, others, {name: words})
+    return _replaced(topology, edited.nodes[-1])
 
 
 def _replaced(topology: Topology, node: Node) -> Topology:

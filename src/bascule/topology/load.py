@@ -7,6 +7,7 @@ mistakes.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from bascule.errors import Mistake, TopologyError
@@ -37,10 +38,13 @@ def load_text(text: bytes, filename: str, default_name: str = "") -> Topology:
     return _load(tree, filename, mistakes, default_name)
 
 
-def from_data(data: object, source: str = "<data>", default_name: str = "") -> Topology:
-    """The checked topology of plain data in the lab file's words. Raises :class:`TopologyError`
-    with all mistakes."""
-    return _load(from_python(data, source), source, [], default_name)
+def from_data(
+    data: object, source: str = "<data>", default_name: str = "", kept: Iterable[Node] = ()
+) -> Topology:
+    """The checked topology of plain data in the lab file's words. ``kept`` are nodes of a checked
+    topology, which come first: they are not read anew, but judged together with the others. Raises
+    :class:`TopologyError` with all mistakes."""
+    return _load(from_python(data, source), source, [], default_name, kept)
 
 
 @dataclass(slots=True)
@@ -54,7 +58,13 @@ class _Lab:
     origin: dict[str, Group] = field(default_factory=dict)  # node → entry of the file
 
 
-def _load(tree: Tree, file: str, mistakes: list[Mistake], default_name: str) -> Topology:
+def _load(
+    tree: Tree,
+    file: str,
+    mistakes: list[Mistake],
+    default_name: str,
+    kept: Iterable[Node] = (),
+) -> Topology:
     scribe = Scribe(file, tree, mistakes, other_words())
     found = LAB.read(scribe, tree, ())
     lab = _Lab()
@@ -62,7 +72,10 @@ def _load(tree: Tree, file: str, mistakes: list[Mistake], default_name: str) -> 
         lab.networks[network.name] = network
         if not readable:
             lab.unreadable.add(network.name)
-    lab.groups = list(found.get("nodes", ()))
+    lab.groups = [
+        *(Group(node.name, tree, node, routes=tuple(range(len(node.routes)))) for node in kept),
+        *found.get("nodes", ()),
+    ]
     _resolve_networks(scribe, lab, "networks" in found)
     nodes = fill_interfaces(lab.networks, _expand(scribe, lab))
     name = found.get("name") or default_name or DEFAULT_NAME
