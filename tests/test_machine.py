@@ -86,10 +86,10 @@ LEFT: dict[str, tuple[str, ...]] = {
     "a chosen number of a namespace": ("ip netns set theirs 777",),
     "a namespace": ("ip netns add left",),
     "a mount": ("mount -t tmpfs left /var/lib",),
-    "another mount's options": ("mount -o remount,ro /sys",),
+    "another mount's options": ("mount -o remount,ro /mnt",),
     "a file in /etc": ("touch /etc/left",),
-    "a mode in /etc": ("chmod 600 /etc/hostname",),
-    "a file's content in /etc": ("sh -c 'echo left >> /etc/hosts'",),
+    "a mode in /etc": ("chmod 600 /etc/theirs",),
+    "a file's content in /etc": ("sh -c 'echo left >> /etc/theirs'",),
     "a link in /var/lib": ("ln -s nowhere /var/lib/left",),
     "a folder in /run": ("mkdir /run/left",),
 }
@@ -113,6 +113,8 @@ def stage(world: World) -> World:
         "nft add set inet theirs set1 { type ipv4_addr ; }",
         "nft add rule inet theirs chain1 ip daddr { 192.0.2.8, 192.0.2.9 } counter accept",
         "nft add rule inet theirs chain1 ip saddr @set1 drop",
+        "mount -t tmpfs theirs /mnt",
+        "touch /etc/theirs",
     ):
         _do(world, line)
     world.snapshot()  # waits for the kernel to have caught up with itself
