@@ -118,6 +118,24 @@ def command(count: int) -> dict[str, float]:
     return {"up": up}
 
 
+def grow(count: int) -> dict[str, float]:
+    """Commands that are about one node, and one that shows all, where so many are there."""
+    import bascule
+
+    networks = {f"lan{number}": {"subnet": f"10.{number}.0.0/16"} for number in range(20)}
+    nodes = {f"n{number}": [f"lan{number % 20}"] for number in range(count)}
+    lab = bascule.Lab.from_data({"networks": networks, "nodes": nodes}, world="host", name="bench")
+    lab.up()
+
+    def timed(*words: str) -> float:
+        return _timed(lambda: subprocess.run([BASCULE, *words], check=True, capture_output=True))
+
+    found = [timed("node", "add", f"more{n}", "--network", "lan1") for n in range(5)]
+    show = timed("show", "bench", "--json")
+    lab.down()
+    return {"add": statistics.median(found), "show": show}
+
+
 def ping(count: int) -> dict[str, float]:
     """Every ordered pair."""
     import bascule
@@ -504,6 +522,7 @@ MEASURES: dict[str, Callable[[int], dict[str, float]]] = {
     "cycle": cycle,
     "more": more,
     "command": command,
+    "grow": grow,
     "ping": ping,
     "exec": execute,
     "private": private,

@@ -139,6 +139,18 @@ def _rows(floor: str, rounds: int) -> list[tuple[str, Callable[[], Row]]]:
             ),
         ),
         (
+            "grow",
+            lambda: against(
+                "node add as a command, beside 2,000 and 10",
+                _python("grow", 2000),
+                _python("grow", 10),
+                "add",
+                "add",
+                1.3,
+            ),
+        ),
+        ("show", lambda: absolute("show of 2,000 nodes", _python("grow", 2000), "show", 1200)),
+        (
             "down",
             lambda: against(
                 "down, 200 nodes", cycle, [floor, "200", "cycle"], "down", "down_ms", 1.2

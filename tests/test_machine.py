@@ -86,7 +86,7 @@ LEFT: dict[str, tuple[str, ...]] = {
     "a chosen number of a namespace": ("ip netns set theirs 777",),
     "a namespace": ("ip netns add left",),
     "a mount": ("mount -t tmpfs left /var/lib",),
-    "another mount's options": ("mount -o remount,ro /mnt",),
+    "another mount's options": ("mount -o remount,bind,ro /mnt",),
     "a file in /etc": ("touch /etc/left",),
     "a mode in /etc": ("chmod 600 /etc/theirs",),
     "a file's content in /etc": ("sh -c 'echo left >> /etc/theirs'",),
