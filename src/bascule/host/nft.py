@@ -40,6 +40,8 @@ def _call(arguments: list[str], text: str = "") -> str:
         done = programs.run([found, *arguments], text, _SECONDS)
     except TimeoutError as error:
         raise KernelError("nft", errno.ETIMEDOUT, f"no answer in {_SECONDS} s") from error
+    if done.code < 0:  # be it after its transaction
+        raise KernelError("nft", errno.EINTR, f"was ended by signal {-done.code}")
     if done.code != 0:
         said = done.stderr.strip().splitlines()
         advice = LACKING if os.strerror(errno.EOPNOTSUPP) in done.stderr else ""
