@@ -98,6 +98,11 @@ class KernelError(BasculeError):
         self.advice = advice
 
 
+class Uncertain(KernelError):
+    """An operation failed, and may have been done all the same, or in part: a program was ended, or
+    did not answer. It has to be undone like one that succeeded."""
+
+
 def translated(function: Callable[P, R]) -> Callable[P, R]:
     """An OSError that nobody expected, as a :class:`KernelError`: callers of the engine meet one
     tree of exceptions only."""

@@ -22,14 +22,12 @@ from bascule.errors import (
 from bascule.host.hands import Hands, Report, as_error
 from bascule.host.paths import Paths
 from bascule.kernel.fact import Op
-from bascule.kernel.op import DropNamespace, Effect, RunNft, WriteSysctl
+from bascule.kernel.op import DropNamespace, Effect, WriteSysctl
 from bascule.kernel.op import Netlink as Message
 
 _BATCH = 128
 _PASSES = 2  # of an undoing
 _ABSENT = (errno.ENODEV, errno.ENOENT, errno.ESRCH)
-# nft was ended, and nobody knows whether its transaction was done: it is undone in any case.
-_UNKNOWN = (errno.EINTR, errno.ETIMEDOUT)
 
 Progress = Callable[[int], None]
 
@@ -47,8 +45,6 @@ def execute(
     report = Report()
     acknowledged: list[Op] = []
     failed: list[BasculeError] = []
-    group: list[Op] = []
-    effects: list[Effect] = []
     with Hands(paths, report) as hands, _noting_interrupts() as interrupts:
         try:
             for group, effects in _groups(ops):
@@ -62,12 +58,6 @@ def execute(
                 if interrupts and not onward:
                     raise KeyboardInterrupt
         except (BasculeError, OSError, KeyboardInterrupt) as error:
-            if isinstance(error, KernelError) and error.errno in _UNKNOWN:
-                acknowledged += [
-                    op
-                    for op, effect in zip(group, effects, strict=True)
-                    if isinstance(effect, RunNft)
-                ]
             undone, left = _undo(hands, acknowledged, report)
             if isinstance(error, KeyboardInterrupt) and not left:
                 raise Interrupted(f"undone: {len(undone)} operations") from error

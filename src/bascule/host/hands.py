@@ -13,6 +13,7 @@ from bascule.errors import (
     BasculeError,
     Conflict,
     KernelError,
+    Uncertain,
     as_kernel_error,
 )
 from bascule.host import files, flows, inner, namespaces, nft, process
@@ -118,6 +119,9 @@ class Hands:
             raise Conflict(
                 f"{group[0].shell()[0]}: this name is taken, and not by this lab"
             ) from error
+        except Uncertain:
+            acknowledged.append(group[0])
+            raise
         except OSError as error:
             # it may have been done in part, which the undoing has to undo
             acknowledged.append(group[0])

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
 from bascule import syscalls
-from bascule.errors import KernelError
+from bascule.errors import KernelError, Uncertain
 from bascule.host import programs, tables
 from bascule.host.netlink import NETFILTER, Netlink
 from bascule.kernel.op import DropRule, Key, RunNft
@@ -21,6 +21,8 @@ from bascule.wire import netfilter
 from bascule.wire.attributes import WireError
 
 _SECONDS = 30
+AGAIN = "run the command again"
+UNKNOWN = f"{AGAIN}; where it fails again, `bascule doctor` says what this kernel lacks"
 LACKING = "this kernel lacks something that the rules need; `bascule doctor` says what"
 _TOO_LONG, _ELEMENTS, _GUARDS = "Message too long", 1000, 50
 
@@ -39,31 +41,52 @@ def _call(arguments: list[str], text: str = "") -> str:
     try:
         done = programs.run([found, *arguments], text, _SECONDS)
     except TimeoutError as error:
-        raise KernelError("nft", errno.ETIMEDOUT, f"no answer in {_SECONDS} s") from error
+        raise Uncertain(
+            "nft", errno.ETIMEDOUT, f"no answer in {_SECONDS} s", advice=AGAIN
+        ) from error
     if done.code < 0:  # be it after its transaction
-        raise KernelError("nft", errno.EINTR, f"was ended by signal {-done.code}")
+        raise Uncertain("nft", errno.EINTR, f"was ended by signal {-done.code}", advice=AGAIN)
     if done.code != 0:
-        said = done.stderr.strip().splitlines()
-        advice = LACKING if os.strerror(errno.EOPNOTSUPP) in done.stderr else ""
-        command = f"nft {text.strip() or ' '.join(arguments)}"
-        raise KernelError(command, errno.EINVAL, said[0] if said else "failed", advice=advice)
+        raise _refused(arguments, text, done.stderr)
     return done.stdout
+
+
+def _refused(arguments: list[str], text: str, stderr: str) -> KernelError:
+    """What nft says, with the line that it means."""
+    lines = stderr.strip().splitlines()
+    said = lines[0] if lines else "failed"
+    place = re.match(r"/dev/stdin:(\d+):[-\d]+: (?:Error: )?", said)
+    wrong = text.splitlines()[int(place[1]) - 1 : int(place[1])] if place else []
+    lacking = os.strerror(errno.EOPNOTSUPP) in stderr
+    return KernelError(
+        " ".join(("nft", *(line.strip() for line in wrong or [" ".join(arguments)]))),
+        errno.EINVAL,
+        said.removeprefix(place[0]) if place else said,
+        advice=LACKING if lacking else UNKNOWN,
+    )
 
 
 def run(text: str) -> None:
     """One transaction. Raises :class:`KernelError` with nft's first line.
 
     A user namespace has little room for one message (net.core.wmem_default): what does not fit goes
-    in parts. What is killed in between is seen by the next look, as any table that is not whole.
+    in parts. What is killed in between is seen by the next look, as any table that is not whole;
+    :class:`Uncertain` is raised where a part fails and others are there.
     """
     try:
         _call(["-f", "-"], text)
     except KernelError as error:
-        parts = list(in_parts(text))
-        if _TOO_LONG not in str(error) or len(parts) == 1:
+        first, *rest = in_parts(text)
+        if _TOO_LONG not in error.said or not rest:
             raise
-        for part in parts:
-            _call(["-f", "-"], part)
+        _call(["-f", "-"], first)
+        try:
+            for part in rest:
+                _call(["-f", "-"], part)
+        except KernelError as failed:
+            raise Uncertain(
+                failed.operation, failed.errno, failed.said, advice=failed.advice
+            ) from failed
 
 
 def in_parts(text: str) -> Iterator[str]:

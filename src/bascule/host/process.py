@@ -17,7 +17,7 @@ from contextlib import suppress
 from typing import Any
 
 from bascule import syscalls
-from bascule.errors import KernelError
+from bascule.errors import KernelError, Uncertain
 from bascule.host import lasting, outside, programs
 from bascule.host.lasting import Found
 from bascule.host.programs import Ended
@@ -30,6 +30,7 @@ _OWN = "/proc/thread-self/ns/net"
 _SECONDS = 20  # to start
 DYING, PAUSE = 1.0, 0.02  # seconds that the sockets of one that was killed outlast it
 _TRIES = 5
+_AGAIN = "run the command again"
 
 
 def path_of(program: Program) -> str | None:
@@ -104,9 +105,7 @@ def start(at: Instance, arguments: tuple[str, ...], world: PrivateWorld | None =
         advice = program.unreadable if os.strerror(errno.EACCES) in said else ""
         raise KernelError(command, errno.EINVAL, said, advice=advice)
     if program.unsure and call(running, at) is None:
-        raise KernelError(
-            command, errno.ESRCH, "it ended at once", advice="see the system's journal"
-        )
+        raise Uncertain(command, errno.ESRCH, "it ended at once", advice="see the system's journal")
 
 
 def _make_way(at: Instance) -> str:
@@ -128,11 +127,15 @@ def _run(
             else:
                 done = outside.run(world, [*argv, *newer], _SECONDS, environment)
         except TimeoutError as error:
-            raise KernelError(
-                program.name, errno.ETIMEDOUT, f"no answer in {_SECONDS} s"
+            raise Uncertain(
+                program.name, errno.ETIMEDOUT, f"no answer in {_SECONDS} s", advice=_AGAIN
             ) from error
         if done.code == 0:
             return done
+        if done.code < 0:  # be it when what it has put into the background serves
+            raise Uncertain(
+                program.name, errno.EINTR, f"was ended by signal {-done.code}", advice=_AGAIN
+            )
         known = tuple(word for word in newer if word not in done.stderr)
         if known == newer:
             if os.strerror(errno.EADDRINUSE) not in done.stderr or time.monotonic() > deadline:
