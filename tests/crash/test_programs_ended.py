@@ -29,10 +29,10 @@ WAYS = {
     "nft, whose third part fails": (
         "nft",
         (
-            "case $count in\n"
-            '1) echo "netlink: Error: Could not process rule: Message too long" >&2; exit 1;;\n'
-            '3) echo "/dev/stdin:2:1-9: Error: Could not process rule: No such device" >&2; exit 1;;\n'
-            'esac\nexec "$real" "$@"'
+            'no() { echo "$1 Could not process rule: $2" >&2; exit 1; }\n'
+            '[ $count != 1 ] || no "netlink: Error:" "Message too long"\n'
+            '[ $count != 3 ] || no "/dev/stdin:2:1-9: Error:" "No such device"\n'
+            'exec "$real" "$@"'
         ),
         "nft chain .*: Could not process rule: No such device; run the command again",
     ),

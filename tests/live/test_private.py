@@ -9,13 +9,16 @@ import pty
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from bascule.api import Lab
+from bascule.engine.worlds import existing
 from bascule.host import world as worlds
+from bascule.state import store
 from helpers import EXAMPLES, SEED, bascule
 from sandbox import BASCULE, World, difference
 
@@ -240,3 +243,19 @@ def test_an_interrupt_when_the_worker_has_just_ended() -> None:
     with pytest.raises(KeyboardInterrupt), worlds._interrupts_go_to(child):
         signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_an_interrupt_of_which_the_worker_ends_without_an_answer(world: World) -> None:
+    """An interrupt all the same: a second one, the terminal's, may come into its answer."""
+    data = {"networks": {"lan": {"subnet": "10.1.0.0/24"}}, "nodes": {"a": ["lan"]}}
+    with Lab.from_data(data, world="private", name="l"):
+        there = existing(store.load("l"))
+        assert isinstance(there, worlds.PrivateWorld)
+
+        def ends(progress: Callable[[int], None]) -> None:
+            signal.signal(signal.SIGINT, lambda *_: os._exit(0))
+            progress(1)
+            time.sleep(30)
+
+        with pytest.raises(KeyboardInterrupt):
+            there.watch(ends, lambda _count: signal.raise_signal(signal.SIGINT))

@@ -1,5 +1,4 @@
-"""What can be known before anything is touched: what is refused, and what a reader of the plan
-should know."""
+"""What is refused before anything is touched."""
 
 from __future__ import annotations
 
@@ -190,8 +189,8 @@ def _impossible_hosts(
     lab: Assigned, current: Assigned | None, seen: Observation
 ) -> Iterator[BasculeError]:
     """A port of an address that is not this machine's would be nobody's, or somebody else's."""
-    had = set(_hosts_of_others(current, seen)) if current is not None else set()
-    for node, port in _hosts_of_others(lab, seen):
+    had = set(hosts_of_others(current, seen)) if current is not None else set()
+    for node, port in hosts_of_others(lab, seen):
         if (node, port) not in had:
             yield InputError(
                 f"port {port_text(port)} of {node}: {port.host} is no address of this "
@@ -199,7 +198,7 @@ def _impossible_hosts(
             )
 
 
-def _hosts_of_others(lab: Assigned, seen: Observation) -> Iterator[tuple[str, Port]]:
+def hosts_of_others(lab: Assigned, seen: Observation) -> Iterator[tuple[str, Port]]:
     """Ports of addresses that the machine has not, nor will have by the lab. In a private world it
     is pasta that listens."""
     own = {
@@ -259,9 +258,3 @@ def _impossible_uplink(network: Network, seen: Observation, had: str) -> Iterato
             f"port it would cut the machine off; "
             "choose another uplink"
         )
-
-
-_COUNTS = {
-    "hosts": "the lab's names are not in it",
-    "resolv.conf": "the servers in it are asked, not the lab's",
-}

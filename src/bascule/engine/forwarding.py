@@ -72,15 +72,22 @@ def kept(record: Record) -> dict[str, Any]:
     )
 
 
-def noted(record: Record, plan: Plan, want: Iterable[Fact], seen: Iterable[Fact]) -> dict[str, Any]:
+def noted(
+    record: Record,
+    plan: Plan,
+    want: Iterable[Fact],
+    seen: Iterable[Fact],
+    part: Collection[str] | None,
+) -> dict[str, Any]:
     """What has to stand in the journal before a plan is carried out: what was there before the
-    first write, and what is to be there after the last."""
+    first write, and what is to be there after the last. Of nodes that are in no ``part`` of what
+    was looked at it is what it was."""
     there = {fact.key: fact.now for fact in only(seen, Forwarding)}
     wanted = {(fact.node, fact.version) for fact in only(want, Forwarding)}
     known = {
         place: replace(memory, back={})
         for place, memory in remembered(record).items()
-        if place in wanted or not place[0]
+        if place in wanted or not place[0] or (part is not None and place[0] not in part)
     }
     for fact in only((change.fact for change in plan.changes), Forwarding):
         place, now = (fact.node, fact.version), there.get(fact.key)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from ipaddress import ip_network
 
 from bascule.engine import legacy
-from bascule.engine.forecast import _COUNTS, _hosts_of_others
+from bascule.engine.forecast import hosts_of_others
 from bascule.host import abilities, dnsmasq, nft
 from bascule.host.seen import Observation
 from bascule.kernel.fact import Fact, only
@@ -20,6 +20,11 @@ from bascule.plan.uplink import wants_uplink
 from bascule.topology.model import Assigned, Network
 from bascule.topology.ports import bound_to, families, port_text
 
+_COUNTS = {
+    "hosts": "the lab's names are not in it",
+    "resolv.conf": "the servers in it are asked, not the lab's",
+}
+
 
 def notes(lab: Assigned | None, seen: Observation, want: list[Fact]) -> Iterator[str]:
     """What is not refused, and yet not as one might think."""
@@ -27,7 +32,7 @@ def notes(lab: Assigned | None, seen: Observation, want: list[Fact]) -> Iterator
         return
     yield from _way_out(lab, seen)
     yield from _forwarding(lab, want, seen)
-    for node, port in _hosts_of_others(lab, seen):
+    for node, port in hosts_of_others(lab, seen):
         yield (
             f"port {port_text(port)} of {node} answers nobody: {port.host} is no address of "
             f"this machine any more"
@@ -121,7 +126,7 @@ def _forwarding(lab: Assigned, want: list[Fact], seen: Observation) -> Iterator[
     new = [
         f"IPv{fact.version}"
         for fact in only(want, Forwarding)
-        if fact.version not in seen.forwarding
+        if not fact.node and fact.on and fact.version not in seen.forwarding
     ]
     if new and not seen.private:
         yield (

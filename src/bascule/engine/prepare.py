@@ -163,7 +163,7 @@ def prepare(
         found.want,
         found.seen,
         found.own,
-        found.part,
+        part,
     )
 
 
@@ -216,7 +216,6 @@ class _Compared:
     known: set[Key]
     seen: Observation
     passages: Callable[[], Passages] | None
-    part: frozenset[str] | None = None
 
 
 def _compare(
@@ -243,11 +242,8 @@ def _compare(
     flows = None if private and lab is None else said
     seen = Observation()
     if world is not None:
-        scope = whole_scope(name, before, first, stored, indexes, lab is not None, part is not None)
+        scope = whole_scope(name, before, first, stored, indexes, lab, part is not None)
         seen = world.call(observe, replace(scope, flows=flows), world.paths)
-    if part is not None and seen.users:
-        # Several nodes may have one folder of the user's, and what is ours in it is of all of them.
-        return _compare(name, lab, stored, current, world, indexes, others, listing)
     _look_outside(seen, world)
     for (node, interface), index in seen.indexes.items():
         indexes.learn(node, interface, index)
@@ -260,7 +256,7 @@ def _compare(
     own, foreign = owner.split(claim, facts)
     if lab is not None:
         want, own = filed.with_modes(want, own, seen.modes)
-    return _Compared(want, own, foreign, set(known.before), seen, flows, part)
+    return _Compared(want, own, foreign, set(known.before), seen, flows)
 
 
 def _killed(stored: Stored) -> list[Assigned]:

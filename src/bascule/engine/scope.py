@@ -13,6 +13,7 @@ from bascule.kernel.table import table_name
 from bascule.plan.names import etc_folder, netns_link
 from bascule.plan.servers import servers_folder
 from bascule.state.record import Stored
+from bascule.topology.model import Assigned
 
 
 def whole_scope(
@@ -21,22 +22,26 @@ def whole_scope(
     wanted: list[Fact],
     stored: Stored,
     indexes: Indexes,
-    inside: bool,
+    lab: Assigned | None,
     partial: bool = False,
 ) -> Scope:
     """What the facts name, and, unless the look is ``partial``, whatever else is the lab's: several
     killed runs, one after the other, leave things that the newest journal's topology does not name.
-    Links tell by their index, namespaces are noted, files have a folder of the lab's own."""
-    scope = replace(scope_of([*before, *wanted], inside), table=table_name(name))
+    Links tell by their index, namespaces are noted, files have a folder of the lab's own. Nodes of
+    the ``lab`` that are namespaces of others are compared with each other, whichever is looked
+    into."""
+    scope = replace(scope_of([*before, *wanted], lab is not None), table=table_name(name))
     noted = () if partial else tuple(stored.namespaces)
     nodes = tuple(dict.fromkeys((*scope.nodes, *noted)))
     links = (netns_link(node) for node in noted)
     files = tuple(dict.fromkeys((*scope.files, *links)))
     needed = _sought(wanted).forwarding
+    adopted = {node.name: node.netns for node in (lab.nodes if lab else ()) if node.netns}
     return replace(
         scope,
         nodes=nodes,
         files=files,
+        adopted=tuple((adopted | dict(scope.adopted)).items()),
         indexes=range(0) if partial else indexes.range,
         folders=(servers_folder(name),),
         views=etc_folder(name),

@@ -150,7 +150,7 @@ class Watcher:
             found = self._facts(name, lab, stored, record, world)
             if store.load(name) == read:
                 return found
-        raise StateError(f"lab {name} changes all the time")
+        raise StateError(f"lab {name} changes all the time: other commands work on it; try again")
 
     def _facts(
         self, name: str, lab: Assigned, stored: Stored, record: Record, world: World

@@ -137,11 +137,10 @@ class Work:
     def _begin(self, record: Record, prepared: Prepared) -> tuple[Record, tuple[str, ...]]:
         """Write the journal. Returns the record that is to be, and what could not be noted."""
         stays = records.present(prepared, self.stored)
-        kept = self.stored.placed if prepared.part is not None else ()
         record = dataclasses.replace(
             record,
             namespaces={**stays, **records.made(prepared.plan)},
-            placed=sorted({*kept, *placed_links(prepared.want)}),
+            placed=placed_links(prepared.want),
         )
         known = {**self.stored.namespaces, **record.namespaces}
         placed = sorted({*self.stored.placed, *record.placed})
@@ -347,9 +346,11 @@ def file_of(stored: Stored, options: Options, changed: bool) -> str:
     return old.source
 
 
-def told(prepared: Prepared) -> tuple[Plan, list[Fact], list[Fact]]:
+def told(
+    prepared: Prepared,
+) -> tuple[Plan, list[Fact], list[Fact], frozenset[str] | None]:
     """What the memory of settings is made of."""
-    return prepared.plan, prepared.want, prepared.seen.facts
+    return prepared.plan, prepared.want, prepared.seen.facts, prepared.part
 
 
 def _conclude(

@@ -281,8 +281,6 @@ class Hands:
         known.setdefault((effect.node, effect.key), before)
 
 
-# What the kernel answers where the thing to be removed has gone since it was seen: the host's end
-# of a veth pair goes a moment after the namespace of the other, an address with its link.
 def _refused(op: Op, answer: Failure) -> KernelError:
     said = os.strerror(answer.errno) + (f" ({answer.said})" if answer.said else "")
     return KernelError(op.shell()[0], answer.errno, said, op.node, _ADVICE.get(answer.errno, ""))

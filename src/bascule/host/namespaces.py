@@ -17,7 +17,6 @@ from bascule.syscalls import CLONE_NEWNET, MNT_DETACH, MS_BIND, MS_REC, MS_SHARE
 DIRECTORY = "/run/netns"
 _OWN = "/proc/thread-self/ns/net"
 _MOUNTS = "/proc/{}/ns/mnt"
-_NSFS_MAGIC = 0x6E736673
 _NS_GET_NSTYPE = 0xB703  # ioctl_ns(2)
 
 Maker = Callable[[], int]  # gives a descriptor of a network namespace that nobody has yet

@@ -12,7 +12,7 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol, Self
 
@@ -188,8 +188,3 @@ def strict(opened: Netlink) -> None:
 
 def _words(number: int) -> str:
     return os.strerror(number)
-
-
-def first_failure(answers: Iterable[Failure]) -> Failure | None:
-    """The first answer that is no acknowledgement."""
-    return next((answer for answer in answers if answer.errno), None)

@@ -38,7 +38,6 @@ from bascule.kernel.table import FAMILY, Table
 from bascule.names import WORLD_NETNS
 
 _LO = 1  # LOOPBACK_IFINDEX, net/flow.h
-_LO = 1  # LOOPBACK_IFINDEX, net/flow.h
 
 
 def observe(scope: Scope, paths: Paths) -> Observation:

@@ -195,9 +195,14 @@ class PrivateWorld:
         _kind, worker = _receive(reading)
         if not isinstance(worker, int):
             raise worker
-        with _interrupts_go_to(worker):
+        with _interrupts_go_to(worker) as interrupts:
             while True:
-                kind, value = _receive(reading)
+                try:
+                    kind, value = _receive(reading)
+                except WorldError:
+                    if interrupts:  # of two, a terminal's and ours, the second may end its answer
+                        raise KeyboardInterrupt from None
+                    raise
                 if kind == _RESULT:
                     return value
                 if kind == _ERROR:
@@ -219,14 +224,16 @@ def _work(writing: int, function: Callable[..., object], arguments: tuple[object
 
 
 @contextmanager
-def _interrupts_go_to(child: int) -> Iterator[None]:
+def _interrupts_go_to(child: int) -> Iterator[list[int]]:
     """An interrupt (SIGINT) is the child's: it undoes what it did, and answers with
-    KeyboardInterrupt."""
+    KeyboardInterrupt. Gives the list in which it is noted."""
+    noted: list[int] = []
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield noted
         return
 
-    def hand_down(_number: int, _frame: object) -> None:
+    def hand_down(number: int, _frame: object) -> None:
+        noted.append(number)
         try:
             os.kill(child, signal.SIGINT)
         except (
@@ -236,7 +243,7 @@ def _interrupts_go_to(child: int) -> Iterator[None]:
 
     before = signal.signal(signal.SIGINT, hand_down)
     try:
-        yield
+        yield noted
     finally:
         signal.signal(signal.SIGINT, before)
 

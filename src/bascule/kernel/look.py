@@ -89,13 +89,6 @@ class Look:
         yield WORLD, self.world
         yield from self.nodes.items()
 
-    def of_ours(self) -> Iterator[tuple[str, rows.Link]]:
-        """Each interface of the lab's, with its namespace."""
-        for node, space in self.spaces:
-            yield from (
-                (node, link) for index, link in space.links.items() if index in self.own[node]
-            )
-
 
 def look_of(
     scope: Scope, world: Space, nodes: Mapping[str, Space], glimpsed: Mapping[str, Space]

@@ -1,9 +1,5 @@
-"""The two protocols that every kernel noun fulfils, and the effects that an operation can have.
-
-A *fact* is a frozen value with a key; desired and observed facts are the same types, so that one
-keyed diff serves all. An *operation* is one value that knows in which namespace it acts, its
-effect, the shell commands that say the same, and its undo. Effects are data as well: only
-:mod:`bascule.host` carries them out.
+"""What operations (:mod:`.fact`) are made of: keys, interface indexes, shell words, and the effects
+that one can have. Effects are data: only :mod:`bascule.host` carries them out.
 
 ``node`` is the name of a namespace in /run/netns; the empty string is the world, the namespace that
 plays the host.

@@ -41,7 +41,6 @@ class Qdisc(Fact):
     and ``burst`` bytes at once, and holds up to ``limit`` bytes back. ``options`` are those of one
     that was seen, as the kernel told them: what makes it again, whatever its kind."""
 
-    disturbs: ClassVar[str] = ""
     section: ClassVar[tuple[int, int]] = (0, 0)
 
     node: str

@@ -7,8 +7,9 @@ spans nodes.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from bascule.kernel.address import Address
 from bascule.kernel.bridge import AGEING, DEFAULTS, PROMISC, STP, Bridge, BridgeSetting, Uplink
@@ -75,13 +76,13 @@ class Machine:
 
 
 class Costly:
-    """The facts of a lab that take time, which are the same for most machines: those of its nodes,
+    """The facts of a lab that take time, which are the same for most machines: those in its nodes,
     and its rules. They are made once for all that ask. With a ``part`` only for these nodes."""
 
     def __init__(self, lab: Assigned, part: Collection[str] | None = None) -> None:
         self._lab = lab
-        self.part = part
-        self._networks = {network.name: network for network in lab.networks}
+        self._part = part
+        self._networks = networks_of(lab)
         self._made: dict[tuple[bool, ...], list[Fact]] = {}
         self._rules: dict[Surroundings, list[Fact]] = {}
 
@@ -96,11 +97,24 @@ class Costly:
         key = machine.ipv6, machine.bridged, machine.settable  # all that they depend on
         if key not in self._made:
             part = self._lab.nodes
-            if self.part is not None:
-                part = tuple(node for node in part if node.name in self.part)
-            rows = (_node(self._lab, node, self._networks, machine) for node in part)
+            if self._part is not None:
+                part = tuple(node for node in part if node.name in self._part)
+            rows = (_node(self._lab.name, node, self._networks, machine) for node in part)
             self._made[key] = [fact for row in rows for fact in row]
         return self._made[key]
+
+
+class OfNetwork(NamedTuple):
+    """All that the facts in a node depend on of a network that it is on."""
+
+    network: Network
+    is_apart: bool  # neighbours reach each other by published ports alone
+
+
+def networks_of(lab: Assigned) -> dict[str, OfNetwork]:
+    """By name. With the node itself and the lab's name it is all that the facts in a node are made
+    of, so that who compares these knows which nodes a change is about."""
+    return {network.name: OfNetwork(network, is_apart(network, lab)) for network in lab.networks}
 
 
 def places(lab: Assigned, made: Costly | None = None) -> list[Fact]:
@@ -126,7 +140,7 @@ def desired(
     facts.extend(passage(lab))
     facts.extend(made.nodes(machine))
     servers = (machine.dnsmasq, machine.resolvers, machine.alone, machine.upstream)
-    facts.extend(names(lab, *servers, machine.etc, made.part))
+    facts.extend(names(lab, *servers, machine.etc))
     facts.extend(_accepted(lab, machine))
     if machine.private and machine.pasta:
         asks = any(
@@ -159,9 +173,8 @@ def _network(network: Network, machine: Machine) -> Iterator[Fact]:
         yield Address(WORLD, network.name, str(gateway), prefix)
 
 
-def _node(
-    lab: Assigned, node: Node, networks: dict[str, Network], machine: Machine
-) -> Iterator[Fact]:
+def _node(lab: str, node: Node, of: Mapping[str, OfNetwork], machine: Machine) -> Iterator[Fact]:
+    networks = {item.network: of[item.network].network for item in node.attachments}
     given = {key.replace("/", ".") for key, _value in node.sysctls}
     deaf = (
         tuple(row for row in _DEAF if row[0] not in given and machine.settable)
@@ -170,12 +183,12 @@ def _node(
     )
     yield Namespace(node.name, source=node.netns, settings=deaf)
     for attachment in node.attachments:
-        yield _veth(lab.name, node, attachment, networks[attachment.network], machine)
+        yield _veth(lab, node, attachment, networks[attachment.network], machine)
         yield from _shaping(node, attachment)
     for attachment in node.attachments:
         network = networks[attachment.network]
         # there, the rules know more than a port can
-        if not network.icc and not (machine.bridged and is_apart(network, lab)):
+        if not network.icc and not (machine.bridged and of[network.name].is_apart):
             yield PortFlag(attachment.host_interface, ISOLATED)
         if machine.bridged and node.ports:
             yield PortFlag(attachment.host_interface, HAIRPIN)

@@ -8,7 +8,7 @@ nothing else.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from posixpath import dirname
@@ -63,12 +63,11 @@ def names(
     alone: bool,
     upstream: Upstream,
     etc: Etc,
-    part: Collection[str] | None = None,
 ) -> Iterator[Fact]:
     """Files, links and servers. ``resolvers`` are the machine's own servers, for nodes with a way
     out and no server here; ``alone``: there is no other user whom a server could become;
-    ``upstream``: whom the lab's servers ask. With a ``part`` there are links for these nodes
-    only."""
+    ``upstream``: whom the lab's servers ask. A file, and so a link, may be of several nodes, and be
+    another when one of them changes: there are those of all nodes, whichever a look is about."""
     served = {network.name for network in lab.networks if serves_names(network, dnsmasq)}
     usual = [_lines_of(node, frozenset()) for node in lab.nodes]
     several = [(at, node) for at, node in enumerate(lab.nodes) if len(node.attachments) > 1]
@@ -93,8 +92,6 @@ def names(
                 lines[at] = _lines_of(other, frozenset(near))
             yield TextFile(f"{folder}/hosts", _HEAD + "".join(lines) + extra)
             yield TextFile(f"{folder}/resolv.conf", resolv)
-        if part is not None and node.name not in part:
-            continue
         for link in _links(node.name, f"{etc_folder(lab.name)}/{views[key]}", etc):
             # several nodes may have the same folder of the user's
             links.setdefault(link.path, link)
