@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
+import machine
 from bascule.api import Lab
-from bascule.errors import BasculeError, InputError
+from bascule.errors import BasculeError, InputError, TopologyError
 from helpers import as_json, bascule
 from sandbox import World, require
 from traffic import Ears, Outside, bound, inside, reach
@@ -319,3 +320,26 @@ def test_mistakes_are_told_with_their_place(world: World, network: str) -> None:
     with pytest.raises(BasculeError):
         Lab.load("lab.yaml")
     assert as_json(world, "ls") == []
+
+
+@pytest.mark.parametrize(
+    ("network", "node", "message"),
+    [
+        ({}, {"ports": ["[::1]:91:90"]}, "the node has no IPv6 address"),
+        ({}, {"routes": [{"to": "default", "dev": "eth0"}], "ports": [80]}, "not be answered"),
+        ({}, {"routes": [{"to": "10.213.0.0/24", "dev": "eth0"}]}, "is the node's own subnet"),
+        ({"nat": True, "outbound_address": "10.213.0.9"}, {}, "is in a subnet of the lab itself"),
+    ],
+)
+def test_a_subnet_that_is_chosen_has_to_fit(
+    world: World, network: dict[str, Any], node: dict[str, Any], message: str
+) -> None:
+    """Else it is refused before anything is touched, and not by the next command as a damaged
+    record."""
+    data = {"networks": {"lan": network}, "nodes": {"a": {"networks": ["lan"], **node}}}
+    before = machine.state()
+    lab = Lab.from_data(data, name="open", world="host")
+    for command in (lab.plan, lab.up):
+        with pytest.raises(TopologyError, match=message):
+            command()
+    assert machine.difference(before, machine.state()) == ""

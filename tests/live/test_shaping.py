@@ -6,6 +6,7 @@ import os
 import socket
 import time
 from contextlib import suppress
+from typing import Any
 
 import pytest
 
@@ -18,9 +19,9 @@ from traffic import bound, inside
 BOTH = ["10.1.0.0/24", "fd00:1::/64"]
 
 
-def _lab(**attachment: object) -> Lab:
+def _lab(mtu: int = 1500, **attachment: object) -> Lab:
     nodes = {"a": {"networks": {"lan": attachment}}, "b": ["lan"]}
-    data = {"networks": {"lan": {"subnet": BOTH}}, "nodes": nodes}
+    data = {"networks": {"lan": {"subnet": BOTH, "mtu": mtu}}, "nodes": nodes}
     return Lab.from_data(data, name="slow", world="host")
 
 
@@ -89,6 +90,37 @@ def test_the_file_may_change_it(world: World) -> None:
     plain.down()
 
 
+@pytest.mark.parametrize(
+    "attachment",
+    [
+        {"rate": "8kbit"},
+        {"rate": "8kbit", "burst": "274000"},
+        {"rate": "100gbit"},
+        {"rate": "1tbit"},
+        {"rate": "1tbit", "latency": "1ms"},
+        {"rate": "500mbit", "latency": "60s"},
+        {"rate": "34359738368bit", "burst": "1024mb"},
+    ],
+    ids=str,
+)
+def test_the_kernel_keeps_what_it_is_told(world: World, attachment: dict[str, Any]) -> None:
+    """From the slowest to the fastest: nothing is left to do."""
+    lab = _lab(**attachment)
+    lab.up()
+    assert not lab.plan()
+    lab.down()
+
+
+def test_a_frame_is_never_too_large(world: World) -> None:
+    """However slow it is: the bucket holds the largest frame of the network."""
+    lab = _lab(rate="1mbit", mtu=9000)
+    lab.up()
+    for source, target in (("a", "b"), ("b", "a")):
+        size = str(9000 - 28)
+        lab.node(source).run(["ping", "-4", "-c1", "-W2", "-Mdo", "-s", size, target], check=True)
+    lab.down()
+
+
 @pytest.mark.parametrize("version", [4, 6])
 @pytest.mark.parametrize("way", ["egress", "ingress"])
 def test_packets_keep_to_it(world: World, version: int, way: str) -> None:
@@ -150,9 +182,13 @@ def test_the_script_does_the_same(world: World) -> None:
         ({"burst": "16kb"}, "means nothing without a `rate`"),
         ({"rate": "1mbit", "egress": {"latency": "5ms"}}, "means nothing without a `rate`"),
         ({"rate": "1mbit", "latency": "5"}, "is not a time like 50ms"),
+        ({"rate": "1gbit", "latency": "60s"}, "would wait at this rate; give a shorter one"),
+        ({"rate": "100kbit", "burst": "4mb"}, "274 s of the rate; give at most 3425000"),
+        ({"ingress": {"rate": "1mbit", "burst": "1600"}, "mtu": 9000}, "up to 9,018 bytes"),
+        ({"egress": "10mbit"}, "a shape must be a map, not text; write {rate: 10mbit}"),
     ],
 )
-def test_what_is_wrong_is_told(attachment: dict[str, object], message: str) -> None:
+def test_what_is_wrong_is_told(attachment: dict[str, Any], message: str) -> None:
     """With what to write."""
     with pytest.raises(TopologyError, match=message):
         _lab(**attachment)

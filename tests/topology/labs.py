@@ -76,6 +76,21 @@ def _choices(draw: st.DrawFn, has_gateway: bool) -> dict[str, Any]:
     return out
 
 
+_SHAPE = st.fixed_dictionaries(
+    {"rate": st.sampled_from(["10mbit", "1.5Gbit", " 8kbit ", "20GBIT"])},
+    optional={
+        "burst": st.sampled_from(["16kb", "20KB", 12_000, "16000.5"]),
+        "latency": st.sampled_from(["50ms", "1.5MS", "700us", "1s"]),
+    },
+)
+_SHAPES = st.one_of(
+    *[st.just(dict[str, Any]())] * 5,
+    _SHAPE,
+    st.builds(lambda one, other: {"egress": one, "ingress": other}, _SHAPE, _SHAPE),
+    st.builds(lambda usual, one: usual | {"egress": one}, _SHAPE, _SHAPE),
+)
+
+
 @st.composite
 def _attachment(
     draw: st.DrawFn, network: dict[str, Any] | None, number: int, node: int
@@ -106,6 +121,7 @@ def _attachment(
         out["mtu"] = 1280
     if draw(st.integers(0, 5)) == 0:
         out["sysctls"] = {"net.ipv4.conf.IFNAME.rp_filter": 2}
+    out |= draw(_SHAPES)
     if draw(st.integers(0, 4)) == 0:
         out["mac"] = f"02:00:00:00:{number:02x}:{node:02x}"
     return out or None

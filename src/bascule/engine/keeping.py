@@ -58,6 +58,6 @@ def forget(name: str) -> tuple[str, ...]:
 
 def tidy(name: str) -> tuple[str, ...]:
     """Remove what could not be removed when the lab went."""
-    etc_links.remove_stale()
+    etc_links.remove_stale(name)
     files.remove_made_directories()
     return forget(name)

@@ -123,7 +123,7 @@ class Leaving(Work):
             settle.links_gone(indexes, Indexes(record.slot).range)
             process.forget_ended(servers_folder(self.name))
             files.remove_empty(self.name)
-            etc_links.remove_stale()
+            etc_links.remove_stale(self.name)
             files.remove_made_directories()
             store.forget(self.name)
         except (KernelError, OSError) as error:

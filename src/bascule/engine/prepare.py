@@ -38,7 +38,7 @@ from bascule.plan.flows import changes_of, closing, passages
 from bascule.plan.names import Etc
 from bascule.state.record import Record, Stored, damaged_topology
 from bascule.topology.addressing import assign
-from bascule.topology.load import from_data
+from bascule.topology.load import from_data, judge
 from bascule.topology.model import Assigned, Topology
 from bascule.topology.ports import Taken, publish
 
@@ -73,7 +73,8 @@ def stored_topology(record: Record | None) -> Assigned | None:
 def choose_all(
     topology: Topology, previous: Assigned | None, world: World | None, claims: Claims
 ) -> Assigned:
-    """Every choice made that the file leaves open; what the running lab has stays."""
+    """Every choice made that the file leaves open; what the running lab has stays. Raises
+    :class:`TopologyError` where what was chosen does not fit the rest."""
     kept = {network.name for network in previous.networks} if previous else set()
     open_ones = [
         network for network in topology.networks if not network.subnets and network.name not in kept
@@ -84,7 +85,10 @@ def choose_all(
             ip_network(text, strict=False)
             for text in world.call(observe, Scope(), world.paths).prefixes
         ]
-    return _published(assign(topology, previous, busy), previous, world, claims)
+    lab = assign(topology, previous, busy)
+    if open_ones:
+        judge(lab, topology.name)
+    return _published(lab, previous, world, claims)
 
 
 def _heard(lab: Assigned, world: World | None, claims: Claims) -> Taken:

@@ -284,7 +284,7 @@ class Work:
         store.rollback(self.name)
         if self.kind == "host" and self.stored.record is None:
             files.remove_empty(self.name)
-            etc_links.remove_stale()
+            etc_links.remove_stale(self.name)
             files.remove_made_directories()
         return True
 

@@ -60,9 +60,10 @@ def note(lab: str) -> None:
     syscalls.replace(path(lab), identity.place().encode())
 
 
-def remove_stale() -> None:
+def remove_stale(own: str) -> None:
     """Remove the links of labs that went with the power, and the notes of labs that have no link
-    here any more."""
+    here any more: of the ``own`` lab, which has just removed them, and of those that nobody works
+    on. One that is just coming up notes its links before it makes them. Raises OSError."""
     for link in filter(is_stale, _links()):
         try:
             syscalls.unlink(link)
@@ -74,7 +75,10 @@ def remove_stale() -> None:
         with suppress(OSError):
             used.add(lab_of(os.readlink(link)))
     for lab in _labs() - used:
-        notes = [path(lab)] if made(lab) in ("here", "before") else []
+        goes = made(lab) == "before" or (
+            made(lab) == "here" and (lab == own or not os.path.lexists(STATE + lab))
+        )
+        notes = [path(lab)] if goes else []
         for each in (*notes, path(lab) + syscalls.UNFINISHED):
             # a note too many says nothing wrong, and the next `down` of any lab tries again
             with suppress(OSError):
@@ -86,7 +90,7 @@ def remove_stale() -> None:
 
 def _links() -> list[str]:
     """Where nodes' links are: in /etc/netns, and there in folders of the user's."""
-    with suppress(OSError):
+    with suppress(FileNotFoundError, NotADirectoryError):
         return [
             f"{LINKS}/{name}{each}"
             for name in os.listdir(LINKS)

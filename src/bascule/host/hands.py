@@ -39,6 +39,7 @@ from bascule.kernel.op import (
     WriteSysctls,
 )
 from bascule.kernel.op import Netlink as Message
+from bascule.wire.attributes import WireError
 from bascule.wire.message import Failure, Request
 
 _FD = struct.Struct("=I")
@@ -125,10 +126,9 @@ class Hands:
         except OSError as error:
             # it may have been done in part, which the undoing has to undo
             acknowledged.append(group[0])
-            number = error.errno or 0
-            said = str(error.filename)
-            command = said if said.startswith("sysctl ") else group[0].shell()[0]
-            raise KernelError(command, number, os.strerror(number), group[0].node) from error
+            told = as_kernel_error(error)
+            of = told.operation if told.operation.startswith("sysctl ") else group[0].shell()[0]
+            raise KernelError(of, told.errno, told.said, group[0].node, told.advice) from error
         acknowledged.append(group[0])
 
     def attempt(
@@ -180,7 +180,7 @@ class Hands:
         socket = self._world if not node else self._node(node)[1]
         try:
             answers = socket.batch(requests)
-        except OSError:
+        except (OSError, WireError):
             # sent or not, carried out or not: nobody knows, and the undoing has to try
             acknowledged.extend(group)
             raise

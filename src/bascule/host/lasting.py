@@ -53,12 +53,13 @@ class Found(NamedTuple):
 
 
 def start_time(pid: int) -> int:
-    """When the process began; 0 where there is none, or only what is left of one."""
+    """When the process began; 0 where there is none that is to be seen, or only what is left of
+    one. Raises OSError."""
     try:
         # a command's name is cut after 15 bytes
         with open(f"/proc/{pid}/stat", errors="replace") as file:
             fields = file.read().rpartition(")")[2].split()
-    except OSError:
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
         return 0
     return 0 if fields[0] in ("Z", "X") else int(fields[19])
 
@@ -69,13 +70,20 @@ def alive(process: Process) -> bool:
 
 
 def hold(process: Process) -> int | None:
-    """A descriptor of this very process (pidfd_open(2)), or None where it has ended."""
+    """A descriptor of this very process (pidfd_open(2)), or None where it has ended. Raises
+    OSError."""
+    if process.pid <= 0:
+        return None
     try:
         descriptor = os.pidfd_open(process.pid)
-    except OSError:
+    except ProcessLookupError:
         return None
-    if alive(process):
-        return descriptor
+    try:
+        if alive(process):
+            return descriptor
+    except OSError:
+        os.close(descriptor)
+        raise
     os.close(descriptor)
     return None
 
@@ -111,7 +119,10 @@ def environment(mark: str) -> dict[str, str]:
 
 def find(mark: str, names: Sequence[str], hint: int = 0) -> Iterator[Found]:
     """The programs that carry this mark, of those whose file is called one of these names (or
-    begins so). Where the process numbered ``hint`` is one, no other is looked for."""
+    begins so). Where the process numbered ``hint`` is one, no other is looked for. Nobody carries
+    an empty mark."""
+    if not mark:
+        return
     if hint and (found := _look(str(hint), mark, names)):
         yield found
         return
@@ -134,9 +145,7 @@ def _look(entry: str, mark: str, names: Sequence[str]) -> Found | None:
 
 
 def _carries(entry: str, mark: str) -> bool:
-    return bool(mark) and f"{_VARIABLE}={mark}".encode() in _read(f"/proc/{entry}/environ").split(
-        b"\0"
-    )
+    return f"{_VARIABLE}={mark}".encode() in _read(f"/proc/{entry}/environ").split(b"\0")
 
 
 def _read(path: str) -> bytes:
@@ -165,10 +174,10 @@ def numbers(entry: str) -> list[int]:
 
 def end(found: Found, mark: str) -> None:
     """End it and wait for that: SIGTERM, then SIGKILL. Nothing happens where it has ended. Raises
-    :class:`KernelError` where it does not end."""
+    OSError, and :class:`KernelError` where it does not end."""
     try:
         descriptor = os.pidfd_open(found.pid)
-    except OSError:
+    except ProcessLookupError:
         return
     try:
         for number in (signal.SIGTERM, signal.SIGKILL):
@@ -183,7 +192,12 @@ def end(found: Found, mark: str) -> None:
                 return
     finally:
         os.close(descriptor)
-    raise KernelError(f"kill {found.pid}", errno.ETIMEDOUT, f"{found.words[0]} does not end")
+    raise KernelError(
+        f"kill {found.pid}",
+        errno.ETIMEDOUT,
+        f"{found.words[0]} does not end",
+        advice="end it, and run the command again",
+    )
 
 
 def tell(found: Found, mark: str, number: int) -> None:

@@ -22,10 +22,22 @@ from bascule.wire import message
 from bascule.wire.message import ACK, DONE, DUMP, DUMP_INTR, ERROR, Failure, Reply, Request
 
 ROUTE, NETFILTER = 0, 12  # NETLINK_ROUTE, NETLINK_NETFILTER
-_SOL_NETLINK, _CAP_ACK, _EXT_ACK, _STRICT = 270, 10, 11, 12
+_SOL_NETLINK, _CAP_ACK, _EXT_ACK = 270, 10, 11
 _SO_NETNS_COOKIE = 71
 _RECEIVE = 1 << 16
 _RETRIES = 20
+# No protocol of this number, nobody who answers for it, or not to everybody. Any other error of a
+# question tells nothing of what is there.
+UNTOLD = frozenset(
+    {
+        errno.EPROTONOSUPPORT,
+        errno.EAFNOSUPPORT,
+        errno.EOPNOTSUPP,
+        errno.EINVAL,
+        errno.EPERM,
+        errno.EACCES,
+    }
+)
 _ACKNOWLEDGED = Failure(0, "")
 
 
@@ -93,8 +105,8 @@ class Netlink:
         raise KernelError(
             f"netlink dump {request.kind}",
             errno.EINTR,
-            f"interrupted {_RETRIES} times",
-            advice="the network changes too fast",
+            f"interrupted {_RETRIES} times: the network changes too fast",
+            advice="run the command again",
         )
 
     def _collect(self, sequence: int, wanted: Callable[[Reply], bool]) -> list[Reply] | None:
@@ -177,13 +189,6 @@ def _traced() -> type[socket.socket]:
     from bascule.host.trace import Traced
 
     return Traced
-
-
-def strict(opened: Netlink) -> None:
-    """Have the kernel honour the filters in dump requests (NETLINK_GET_STRICT_CHK, Linux 4.20)."""
-    transport = opened._transport  # noqa: SLF001 (of this file)
-    if isinstance(transport, socket.socket):
-        transport.setsockopt(_SOL_NETLINK, _STRICT, 1)
 
 
 def _words(number: int) -> str:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from bascule import syscalls
 from bascule.errors import KernelError, Uncertain
 from bascule.host import programs, tables
-from bascule.host.netlink import NETFILTER, Netlink
+from bascule.host.netlink import NETFILTER, UNTOLD, Netlink
 from bascule.kernel.op import DropRule, Key, RunNft
 from bascule.kernel.ruleset import COMMENT, FROM, TO, WITHIN, ForwardAccept
 from bascule.kernel.table import families, noted
@@ -183,7 +183,9 @@ def _accepts(family: str, table: str, chain: str) -> Iterator[netfilter.Accept]:
     try:
         with Netlink(NETFILTER) as socket:
             replies = socket.dump(netfilter.list_rules(family, table, chain))
-    except (OSError, KernelError):
+    except (OSError, KernelError) as error:
+        if error.errno not in (*UNTOLD, errno.ENOENT):
+            raise
         return
     for reply in replies:
         with suppress(WireError):  # no rule of ours

@@ -73,12 +73,12 @@ def _become(
     """In the child: join, and fork once more, because only a child is in the PID namespace."""
     code = 1
     try:
-        descriptor = lasting.hold(world.keeper)
-        if descriptor is None:
-            raise keeper.lost()
         null = os.open("/dev/null", os.O_RDONLY)
         for number, place in ((null, 0), (null, 1), (writing, 2)):
             os.dup2(number, place)
+        descriptor = lasting.hold(world.keeper)
+        if descriptor is None:
+            raise keeper.lost()
         syscalls.setns(descriptor, _NAMESPACES)
         worker = syscalls.fork_again()
         if worker == 0:

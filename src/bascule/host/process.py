@@ -169,6 +169,13 @@ def end(at: Instance) -> None:
             break
         for each in found:
             lasting.end(each, lasting.mark_in(at.mark))
+    else:
+        raise KernelError(
+            f"kill {found[0].pid}",
+            errno.EEXIST,
+            f"another {at.program.name} came in its place",
+            advice=_AGAIN,
+        )
     if at.program.noted:
         with suppress(FileNotFoundError):
             syscalls.unlink(at.note)

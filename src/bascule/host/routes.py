@@ -41,7 +41,7 @@ def tables(socket: Netlink) -> set[int] | None:
     found = set()
     for family in (AF_INET, AF_INET6):
         for reply in socket.dump(
-            Request(rt.GETRULE, 0, rt.RULE_HEADER.pack(family, 0, 0, 0, 0, 0, 0, 0))
+            Request(rt.GETRULE, 0, rt.RULE_HEADER.pack(family, 0, 0, 0, 0, 0, 0))
         ):
             table = rows.rule_table(reply)
             if table is None:

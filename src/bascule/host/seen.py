@@ -1,4 +1,4 @@
-"""Where to look, and what was seen there."""
+"""What a look finds besides facts."""
 
 from __future__ import annotations
 

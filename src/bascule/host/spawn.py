@@ -85,7 +85,8 @@ class Process(subprocess.Popen[Any]):
         self._started.add(self)
 
     def __del__(self, *arguments: Any) -> None:
-        if getattr(self, "returncode", 0) is None:
+        # without a child there is no number
+        if getattr(self, "_child_created", False) and self.returncode is None:
             self._forgotten.add(self.pid)
         super().__del__(*arguments)
 

@@ -9,7 +9,7 @@ from bascule import syscalls
 from bascule.errors import KernelError
 from bascule.host import abilities, legacy, namespaces, nft
 from bascule.host import tables as lab_tables
-from bascule.host.netlink import NETFILTER, Netlink
+from bascule.host.netlink import NETFILTER, UNTOLD, Netlink
 from bascule.host.seen import Observation
 from bascule.host.sysctls import read_sysctl
 from bascule.kernel.forwarding import (
@@ -109,7 +109,9 @@ def forwarding(seen: Observation, scope: Scope) -> None:
         with Netlink(NETFILTER) as socket:
             tables = [netfilter.table(reply) for reply in socket.dump(netfilter.list_tables())]
             chains = [netfilter.base_chain(reply) for reply in socket.dump(netfilter.list_chains())]
-    except (OSError, KernelError):
+    except (OSError, KernelError) as error:
+        if error.errno not in UNTOLD:
+            raise
         return  # a kernel without nf_tables
     if (own := lab_tables.look(scope.table, tables)) is not None:
         seen.facts.append(own)

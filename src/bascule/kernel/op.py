@@ -99,9 +99,9 @@ class ChangeMode(NamedTuple):
 
 
 class RunNft(NamedTuple):
-    """One ``nft -f -`` transaction. Where it makes ``table`` out of ``made_of``, the answer is what
-    nft prints of it then. Nothing is done where the rule ``unless``, the key of its fact, is
-    there."""
+    """One ``nft -f -`` transaction. Where it makes ``table`` out of ``made_of``, the answer is
+    what tells that table from others (:func:`.table.noted`). Nothing is done where the rule
+    ``unless``, the key of its fact, is there."""
 
     text: str
     table: str = ""

@@ -34,6 +34,7 @@ from bascule.plan.uplink import world_uplink
 from bascule.topology.autoconf import own_versions
 from bascule.topology.check_addresses import INTERFACE_WORD
 from bascule.topology.model import Assigned, Attachment, IPAddress, Network, Node, Shape
+from bascule.topology.shaping import bucket
 from bascule.topology.ways import gateways, is_apart, ways_out
 from bascule.wire.netfilter import BaseChain
 
@@ -41,8 +42,6 @@ from bascule.wire.netfilter import BaseChain
 # has its own setting). One of `all` and the interface is enough for the kernel to listen, but in
 # routers (IN_DEV_RX_REDIRECTS, linux/inetdevice.h).
 _DEAF = tuple((f"net.ipv4.conf.{place}.accept_redirects", "0") for place in ("all", "default"))
-# Of a token bucket: five frames, and in microseconds what tc(8)'s manual has in its examples.
-_LEAST_BURST, _LATENCY = 8_000, 50_000
 _IPV6_METRIC = 1024  # IP6_RT_PRIO_USER, linux/ipv6_route.h
 
 
@@ -184,7 +183,7 @@ def _node(lab: str, node: Node, of: Mapping[str, OfNetwork], machine: Machine) -
     yield Namespace(node.name, source=node.netns, settings=deaf)
     for attachment in node.attachments:
         yield _veth(lab, node, attachment, networks[attachment.network], machine)
-        yield from _shaping(node, attachment)
+        yield from _shaping(node, attachment, networks[attachment.network])
     for attachment in node.attachments:
         network = networks[attachment.network]
         # there, the rules know more than a port can
@@ -203,18 +202,16 @@ def _node(lab: str, node: Node, of: Mapping[str, OfNetwork], machine: Machine) -
     yield from _set(node, machine.settable)
 
 
-def _shaping(node: Node, item: Attachment) -> Iterator[Fact]:
+def _shaping(node: Node, item: Attachment, network: Network) -> Iterator[Fact]:
     """What the node sends is shaped at its own end, and what it gets at the bridge's."""
     usual = Shape(item.rate, item.burst, item.latency)
     for place, shape in (
         ((node.name, item.interface), item.egress or usual),
         ((WORLD, item.host_interface), item.ingress or usual),
     ):
-        rate = shape.rate // 8
-        if rate:
-            burst = shape.burst or max(_LEAST_BURST, rate * 3 // 100)  # 30 ms
-            waiting = rate * (shape.latency or _LATENCY) // 10**6
-            yield Qdisc(*place, rate=rate, burst=burst, limit=burst + waiting)
+        if shape.rate:
+            burst, limit = bucket(shape, network.mtu)
+            yield Qdisc(*place, rate=shape.rate // 8, burst=burst, limit=limit)
 
 
 def _lets_six_in(setting: Sysctl) -> bool:

@@ -132,8 +132,10 @@ def labs() -> list[str]:
     try:
         entries = os.listdir(root())
         check(root())
-    except (OSError, Gone):
+    except (FileNotFoundError, NotADirectoryError, PermissionError, Gone):
         return []
+    except OSError as error:
+        raise StateError(f"{root()}: {error.strerror}; run the command again") from error
     named = [name for name in entries if problem_with_lab_name(name) is None]
     return sorted(name for name in named if os.path.isdir(os.path.join(root(), name)))
 

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from bascule.topology import shaping
 from bascule.topology.autoconf import check_autoconf
 from bascule.topology.check_addresses import check_addresses
 from bascule.topology.check_names import check_names
@@ -220,20 +221,19 @@ def _node(node: Node, grounds: dict[str, _Ground], unreadable: frozenset[str]) -
             yield path, f"unknown network '{item.network}'"
         else:
             yield from _mac(node, item, ground, path)
-            yield from _shapes(item, path)
+            yield from _shapes(item, ground.network, path)
             if item.network not in unreadable:
                 yield from _addresses(node, item, ground, path)
     if node.routes and not attached & unreadable:
         yield from _routes(node, grounds)
 
 
-def _shapes(item: Attachment, path: Path) -> Iterator[Problem]:
+def _shapes(item: Attachment, network: Network, path: Path) -> Iterator[Problem]:
     """What may pass at once, and wait, follows from how fast it goes."""
     usual = Shape(item.rate, item.burst, item.latency)
     for below, shape in (((), usual), (("egress",), item.egress), (("ingress",), item.ingress)):
-        for name in ("burst", "latency") if shape is not None and not shape.rate else ():
-            if getattr(shape, name):
-                yield (*path, *below, name), f"`{name}` means nothing without a `rate`; give one"
+        for word, problem in shaping.problems(shape, network.mtu) if shape is not None else ():
+            yield (*path, *below, word), problem
 
 
 def _mac(node: Node, item: Attachment, ground: _Ground, path: Path) -> Iterator[Problem]:

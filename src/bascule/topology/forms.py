@@ -178,17 +178,17 @@ SYSCTLS = Form(
 
 RATE = Form(
     parsed("a rate", shaping.rate),
-    {"type": "string", "pattern": r"^[0-9.]+([kmgt]?bit)$"},
+    {"type": "string", "pattern": r"^\s*[0-9.]+([KkMmGgTt]?[Bb][Ii][Tt])\s*$"},
     shaping.rate_text,
 )
 BURST = Form(
     parsed("an amount", shaping.burst),
-    {"type": ["string", "integer"], "pattern": r"^[0-9.]+([km]?b?)$"},
+    {"type": ["string", "number"], "pattern": r"^\s*[0-9.]+([KkMm]?[Bb]?)\s*$"},
     shaping.burst_text,
 )
 LATENCY = Form(
     parsed("a time", shaping.latency),
-    {"type": "string", "pattern": r"^[0-9.]+(us|ms|s)$"},
+    {"type": "string", "pattern": r"^\s*[0-9.]+([Uu][Ss]|[Mm]?[Ss])\s*$"},
     shaping.latency_text,
 )
 

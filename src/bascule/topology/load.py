@@ -19,7 +19,7 @@ from bascule.topology.forms import NAME_SHOWN
 from bascule.topology.model import Network, Node, Topology
 from bascule.topology.nouns import Group
 from bascule.topology.scribe import Scribe
-from bascule.topology.tree import Path, Tree, from_python, in_order, nearest, shown
+from bascule.topology.tree import Path, Tree, from_python, in_order, nearest, path_text, shown
 from bascule.topology.words.lab import LAB, other_words
 from bascule.topology.words.network import NETWORK
 
@@ -45,6 +45,17 @@ def from_data(
     topology, which come first: they are not read anew, but judged together with the others. Raises
     :class:`TopologyError` with all mistakes."""
     return _load(from_python(data, source), source, [], default_name, kept)
+
+
+def judge(topology: Topology, source: str) -> None:
+    """What has been chosen for a topology has to fit, too. Raises :class:`TopologyError` with all
+    that does not."""
+    found = [
+        Mistake(source, 0, 0, path_text(path), f"{message}; or choose each `subnet` yourself")
+        for path, message in check(topology)
+    ]
+    if found:
+        raise TopologyError(in_order(found))
 
 
 @dataclass(slots=True)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
+from bascule.topology.model import Shape
 from bascule.topology.values import Wrong
 
 _RATES = {"bit": 1, "kbit": 10**3, "mbit": 10**6, "gbit": 10**9, "tbit": 10**12}
@@ -13,6 +15,40 @@ _NUMBER = re.compile(r"([0-9]{1,12})(?:\.([0-9]{1,6}))?([A-Za-z]*)\Z")
 LEAST_RATE, MOST_RATE = 8_000, 10**12  # bits a second
 LEAST_BURST, MOST_BURST = 1_600, 1 << 30  # bytes: a whole frame has to fit
 LEAST_LATENCY, MOST_LATENCY = 1, 60 * 10**6  # microseconds
+# Chosen: five frames, or 30 ms of the rate, and what tc(8)'s manual has in its examples.
+_BURST, _PERCENT, _LATENCY = 8_000, 3, 50_000
+_FRAME = 18  # bytes around a packet: Ethernet's header and a VLAN tag
+# struct tc_tbf_qopt (linux/pkt_sched.h): 32 bits for the bytes that wait, and for the burst as a
+# time, in ticks of 64 ns (PSCHED_TICK2NS).
+MOST_WAITING, MOST_SECONDS = (1 << 32) - 1, 274
+
+
+def bucket(shape: Shape, mtu: int) -> tuple[int, int]:
+    """What may pass at once, and what may be held back with it: both in bytes, chosen where the
+    file does not say it. A frame that is larger than the one would never pass."""
+    bytes_a_second = shape.rate // 8
+    most = max(_BURST, mtu + _FRAME, bytes_a_second * _PERCENT // 100)
+    burst = shape.burst or min(most, MOST_WAITING)
+    waiting = bytes_a_second * (shape.latency or _LATENCY) // 10**6
+    return burst, burst + waiting if shape.latency else min(burst + waiting, MOST_WAITING)
+
+
+def problems(shape: Shape, mtu: int) -> Iterator[tuple[str, str]]:
+    """What the kernel can't count or would not let through: by word."""
+    for name in ("burst", "latency"):
+        if not shape.rate and getattr(shape, name):
+            yield name, f"`{name}` means nothing without a `rate`; give one"
+    if not shape.rate:
+        return
+    burst, limit = bucket(shape, mtu)
+    if burst < mtu + _FRAME:
+        least = mtu + _FRAME
+        yield "burst", f"frames here have up to {least:,} bytes, and would not pass; give as many"
+    if burst > shape.rate // 8 * MOST_SECONDS:
+        most = burst_text(shape.rate // 8 * MOST_SECONDS)
+        yield "burst", f"that is more than {MOST_SECONDS} s of the rate; give at most {most}"
+    if limit > MOST_WAITING:
+        yield "latency", "more than 4 GiB would wait at this rate; give a shorter one"
 
 
 def rate(text: str) -> int:

@@ -20,6 +20,7 @@ Reader = Callable[[Scribe, Tree, Path], object | None]  # None: wrong, and noted
 _FORMS = {
     "a lab": "; the shortest lab is `nodes: {a: [lan], b: [lan]}`",
     "a network": "; write {subnet: 10.1.0.0/24}, or {}",
+    "a shape": "; write {rate: 10mbit}",
     "a node": "; write the list of its networks, like [lan], or a map of its fields",
 }
 

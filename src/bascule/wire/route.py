@@ -36,7 +36,7 @@ IFADDR = struct.Struct("=BBBBI")
 RTMSG = struct.Struct("=BBBBBBBBI")
 # struct fib_rule_hdr { __u8 family, dst_len, src_len, tos, table, res1, res2, action; __u32 flags;
 # } (linux/fib_rules.h)
-RULE_HEADER = struct.Struct("=BBBBBBBxI")
+RULE_HEADER = struct.Struct("=BBBBBxxBI")
 # struct rtnexthop { unsigned short rtnh_len; unsigned char flags, hops; int ifindex; }, followed by
 # attributes of its own
 _NEXT_HOP = struct.Struct("=HBBi")

@@ -69,7 +69,7 @@ _ROUTING = {
     "NEIGH": _Layout(rt.NDMSG, ("family", "index", "state", "flags", "type"), rt.NEIGHBOUR),
     "RULE": _Layout(
         rt.RULE_HEADER,
-        ("family", "dst_len", "src_len", "tos", "table", "res1", "action", "flags"),
+        ("family", "dst_len", "src_len", "tos", "table", "action", "flags"),
         rt.RULE,
     ),
 }
