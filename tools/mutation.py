@@ -115,7 +115,7 @@ def report(least: float, seconds: float) -> int:
 def results() -> Iterator[tuple[Mutant, int | None]]:
     """Each mutant and the exit code of its tests, None where they were not run."""
     for room in ROOMS:
-        for meta in sorted((MUTANTS / room).glob("*.py.meta")):
+        for meta in sorted((MUTANTS / room).rglob("*.py.meta")):
             codes = json.loads(meta.read_text())["exit_code_by_key"]
             source = meta.with_suffix("").read_text()
             lines = source.splitlines()

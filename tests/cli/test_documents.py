@@ -151,9 +151,12 @@ def test_the_form_of_each_document(document: str) -> None:
         wrong = [*data, {"x": 1}] if isinstance(data, list) else {**data, "mtu": "wide", "sign": 1}
         if "lab" in wrong:
             del wrong["lab"]
-        if wrong != data:
-            with pytest.raises(jsonschema.ValidationError):
-                jsonschema.validate(wrong, published)
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(wrong, published)
+        if "attached" in data:
+            for attached in ({}, [{"node": 1}], [{**data["attached"][0], "mtu": "wide"}]):
+                with pytest.raises(jsonschema.ValidationError):
+                    jsonschema.validate({**data, "attached": attached}, published)
 
 
 def test_every_document_has_a_schema() -> None:

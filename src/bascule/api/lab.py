@@ -30,7 +30,7 @@ from bascule.plan.diff import Plan
 from bascule.state.lock import Hold
 from bascule.state.record import Record
 from bascule.topology import edit
-from bascule.topology.dump import to_data, to_yaml
+from bascule.topology.dump import to_yaml
 from bascule.topology.load import from_data
 from bascule.topology.model import Assigned, Topology
 
@@ -182,7 +182,7 @@ class Lab:
     def add_network(self, name: str, **fields: object) -> None:
         """Add a network; ``fields`` are the lab file's: subnet, gateway, mtu, mac. Raises
         :class:`TopologyError`."""
-        self._add("networks", name, fields)
+        self.topology = edit.add_network(self.topology, name, fields)
 
     def add_node(
         self, name: str, *, networks: Iterable[str] | Mapping[str, object] = (), **fields: object
@@ -190,16 +190,7 @@ class Lab:
         """Add a node; ``fields`` are the lab file's: routes, sysctls, count. Raises
         :class:`TopologyError`."""
         given = dict(networks) if isinstance(networks, Mapping) else list(networks)
-        self._add("nodes", name, {"networks": given, **fields})
-
-    def _add(self, kind: str, name: str, fields: Mapping[str, object]) -> None:
-        data: dict[str, Any] = to_data(self.topology)
-        nouns = data.setdefault(kind, {})
-        if name in nouns:
-            raise InputError(f"{kind[:-1]} {shown(name)} is there already")
-        data.setdefault("networks", {})
-        nouns[name] = dict(fields)
-        self.topology = from_data(data, "<data>", self.name)
+        self.topology = edit.add_node_data(self.topology, name, {"networks": given, **fields})
 
     # Making it so.
 
