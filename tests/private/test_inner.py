@@ -20,14 +20,17 @@ from typing import Any
 
 import pytest
 
+from bascule import syscalls
 from bascule.api import Lab
 from bascule.engine import look
+from bascule.errors import WorldError
 from bascule.host import lasting
 from bascule.host.keeper import Starting
 from helpers import SEED, bascule
 from sandbox import BASCULE, World, has
 
 ESCAPES = Path(__file__).with_name("escapes.py").read_text()
+LOST = "^the keeper of this lab has ended, and its world with it; run `bascule up` again$"
 SERVED: dict[str, Any] = {
     "name": "served",
     "networks": {"lan": {"subnet": ["10.1.0.0/24", "fd00:1::/64"], "nat": True}},
@@ -338,6 +341,37 @@ def test_down_while_the_keeper_is_ending(world: World) -> None:
         os.kill(kept.pid, 9)
         lab.down()
         assert not look.labs()
+
+
+def test_the_keeper_is_long_in_ending(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It waits for every process of its PID namespace, and one that its own parent has not waited
+    for lasts. Nobody can be started there any more, and that is said, not ENOMEM; `down` waits."""
+    lab = Lab.load(SEED, world="private")
+    lab.up()
+    kept = lab.record.keeper
+    assert kept is not None
+    fork = syscalls.fork_again
+
+    def fork_once_it_ends() -> int:
+        """Between joining the world and the first child there."""
+        os.kill(kept.pid, 9)
+        while child := fork():
+            os.waitpid(child, 0)
+        os._exit(0)
+
+    with lab.node("ns1").popen(["sleep", "infinity"]) as command:
+        with monkeypatch.context() as patch, pytest.raises(WorldError, match=LOST):
+            patch.setattr(syscalls, "fork_again", fork_once_it_ends)
+            lab.plan()
+        assert lasting.alive(kept)
+        os.waitid(os.P_PID, command.pid, os.WEXITED | os.WNOWAIT)  # killed, and not yet waited for
+        for asked in (lab.plan, lambda: lab.node("ns1").popen(["true"])):
+            with pytest.raises(WorldError, match=LOST):
+                asked()
+        assert lasting.alive(kept)
+        lab.down()
+        assert not lasting.alive(kept)
+    assert not look.labs()
 
 
 def test_a_world_that_was_not_to_stay_has_ended(world: World) -> None:

@@ -32,6 +32,7 @@ from bascule.errors import KernelError
 _VARIABLE = "BASCULE_MARK"
 _DIGITS = 32
 _MOST_READ = 1 << 22  # bytes of an environment or a command line
+_PF_EXITING = 0x4  # linux/sched.h
 _PATIENCE = 2000  # milliseconds that a program has to end by itself, and the kernel to end it
 
 
@@ -55,13 +56,26 @@ class Found(NamedTuple):
 def start_time(pid: int) -> int:
     """When the process began; 0 where there is none that is to be seen, or only what is left of
     one. Raises OSError."""
+    fields = _status(pid)
+    return 0 if not fields or fields[0] in ("Z", "X") else int(fields[19])
+
+
+def _status(pid: int) -> list[str]:
+    """What proc_pid_stat(5) says from its field 3 on; nothing of a process that is not to be
+    seen."""
     try:
         # a command's name is cut after 15 bytes
         with open(f"/proc/{pid}/stat", errors="replace") as file:
-            fields = file.read().rpartition(")")[2].split()
+            return file.read().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError, PermissionError):
-        return 0
-    return 0 if fields[0] in ("Z", "X") else int(fields[19])
+        return []
+
+
+def is_ending(process: Process) -> bool:
+    """Whether it has ended, or is about to: process 1 of a PID namespace waits for all others then,
+    and nobody can be started there any more (fork(2) says ENOMEM). Raises OSError."""
+    fields = _status(process.pid)
+    return not fields or int(fields[19]) != process.start or bool(int(fields[6]) & _PF_EXITING)
 
 
 def alive(process: Process) -> bool:

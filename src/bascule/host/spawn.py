@@ -74,7 +74,7 @@ class Process(subprocess.Popen[Any]):
         except BaseException as error:
             os.close(tell)
             if why := _take_leave(hear, node):
-                raise why from error
+                raise (world.told(why) if isinstance(why, WorldError) else why) from error
             raise
         os.close(tell)
         told = _told(hear) if world.kind == "private" else {}

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from typing import Any, Literal, NoReturn, Protocol, Self, TypeVar
 
 from bascule import syscalls
-from bascule.errors import WorldError
+from bascule.errors import BasculeError, WorldError
 from bascule.host import inner, keeper, lasting
 from bascule.host.lasting import Process
 from bascule.host.paths import Paths
@@ -47,6 +47,10 @@ class World(Protocol):
         """What a process needs that goes into the world. Raises :class:`WorldError`."""
         ...
 
+    def told(self, error: BaseException) -> BaseException:
+        """What to tell of an error that was met inside: where the world is ending, that."""
+        ...
+
 
 class WayIn:
     """What a child needs to go into a world, opened by its parent: what is forked does as little as
@@ -65,10 +69,6 @@ class WayIn:
 
     def descend(self) -> None:
         """From there, go on to where the commands of nodes live."""
-
-    def is_closed(self) -> bool:
-        """Whether the world has ended."""
-        return False
 
 
 class _PrivateWayIn(WayIn):
@@ -94,9 +94,6 @@ class _PrivateWayIn(WayIn):
             raise WorldError("the first process of the lab's nodes has ended")
         inner.descend(self._first)
 
-    def is_closed(self) -> bool:
-        return lasting.ended(self._keeper, 0)
-
 
 class HostWorld:
     """The machine's own network namespace."""
@@ -112,6 +109,9 @@ class HostWorld:
 
     def way_in(self) -> WayIn:
         return WayIn()
+
+    def told(self, error: BaseException) -> BaseException:
+        return error
 
     def __repr__(self) -> str:
         return "<HostWorld>"
@@ -186,15 +186,14 @@ class PrivateWorld:
             os.write(tell, b"g")
             os.waitpid(worker, 0)
         except BaseException as error:  # noqa: BLE001 (everything belongs to the caller)
-            # fork(2) says ENOMEM in a PID namespace whose process 1 has ended.
-            _send(writing, _ERROR, keeper.lost() if way_in.is_closed() else error)
+            _send(writing, _ERROR, error)
         finally:
             os._exit(0)
 
     def _hear(self, reading: int, progress: Progress) -> Any:
         _kind, worker = _receive(reading)
         if not isinstance(worker, int):
-            raise worker
+            raise self.told(worker)
         with _interrupts_go_to(worker) as interrupts:
             while True:
                 try:
@@ -206,8 +205,13 @@ class PrivateWorld:
                 if kind == _RESULT:
                     return value
                 if kind == _ERROR:
-                    raise value
+                    raise self.told(value)
                 progress(value)
+
+    def told(self, error: BaseException) -> BaseException:
+        # the way into a world that is just ending is refused with ESRCH or ENOMEM
+        ending = isinstance(error, OSError | BasculeError) and lasting.is_ending(self.keeper)
+        return keeper.lost() if ending else error
 
 
 def _work(writing: int, function: Callable[..., object], arguments: tuple[object, ...]) -> NoReturn:
