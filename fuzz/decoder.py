@@ -19,7 +19,7 @@ from bascule.host.netlink import Netlink
 from bascule.host.seen import Observation
 from bascule.kernel.flow import Flows
 from bascule.kernel.look import Scope, Space, look_of
-from bascule.kernel.op import Indexes
+from bascule.kernel.op import WORLD, Indexes
 from bascule.kernel.passage import Judge, Passage, Passages
 from bascule.names import printable
 from bascule.plan import render
@@ -76,12 +76,11 @@ class Dumps:
 def facts_of(world: tuple[bytes, ...], nodes: dict[str, tuple[bytes, ...]]) -> Observation:
     """What is seen of a machine with these dumps, of the whole of it."""
     seen = Observation()
-    there = inside_of.look(Dumps(*world), whole=True)  # type: ignore[arg-type]  # only dump() is called
+    there = inside_of.look(Dumps(*world))  # type: ignore[arg-type]  # only dump() is called
     inside = {name: inside_of.look(Dumps(*dumps)) for name, dumps in nodes.items()}  # type: ignore[arg-type]  # as above
     interfaces = {(name, link.name) for name, one in inside.items() for link in one.links.values()}
-    scope = Scope(
-        tuple(nodes), frozenset(link.name for link in there.links.values()), frozenset(interfaces)
-    )
+    links = frozenset((WORLD, link.name) for link in there.links.values())
+    scope = Scope(tuple(nodes), links, frozenset(interfaces))
     observe._conclude(seen, look_of(scope, there, inside, inside))
     return seen
 

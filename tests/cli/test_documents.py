@@ -24,7 +24,7 @@ from bascule.host.icmp import Echo, Target
 from bascule.kernel.bridge import Bridge
 from bascule.kernel.namespace import Namespace
 from bascule.kernel.op import Indexes
-from bascule.kernel.veth import Veth
+from bascule.kernel.veth import End, Veth
 from bascule.plan.diff import Plan, diff
 
 PORT = InterfaceView("eth0", True, "02::2", 1500, "lan", "veth-a", ("10.1.0.2/24",))
@@ -52,8 +52,11 @@ NODE_DATA = {
     "name": "a", "exists": True, "interfaces": [PORT_DATA], "routes": ["default via 10.1.0.1"],
     "ports": ["80:80"], "labels": {}, "asked": {"networks": {"lan": {}}},
 }  # fmt: skip
-BRIDGE = Bridge("lan", 1500, "02:00:00:00:00:01")
-VETH = Veth("veth-a", "a", "eth0", "lan", 1500, "02:00:00:00:00:02", "02:00:00:00:00:03")
+BRIDGE = Bridge("", "lan", 1500, "02:00:00:00:00:01")
+VETH = Veth(
+    End("", "veth-a", 1500, "02:00:00:00:00:02", "lan"),
+    End("a", "eth0", 1500, "02:00:00:00:00:03"),
+)
 CHANGES = diff([BRIDGE], [Namespace("a"), VETH], Indexes()).changes
 PLAN_DATA = {
     "changes": [

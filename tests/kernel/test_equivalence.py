@@ -20,22 +20,27 @@ from bascule.kernel.op import Indexes
 from bascule.kernel.qdisc import DeleteQdisc, Qdisc, SetQdisc
 from bascule.kernel.route import ChangeLoopbackRoute, ChangeRoute, Route
 from bascule.kernel.ruleset import DeleteRule, ForwardAccept, InsertRule
-from bascule.kernel.stray import DropStray
 from bascule.kernel.sysctl import SetSysctl
-from bascule.kernel.veth import AddVeth, Veth
+from bascule.kernel.veth import AddVeth, End, Veth
 from sandbox import World, difference, require
 
-BRIDGE = AddBridge(Bridge("lan", 1400, "02:00:00:00:00:01"), 100_000)
-BRIDGE_DOWN = AddBridge(Bridge("lan", 1500, "02:00:00:00:00:01", up=False), 100_000)
+BRIDGE = AddBridge(Bridge("", "lan", 1400, "02:00:00:00:00:01"), 100_000)
+BRIDGE_DOWN = AddBridge(Bridge("", "lan", 1500, "02:00:00:00:00:01", up=False), 100_000)
 NODE = AddNamespace("ns1")
 VETH = AddVeth(
-    Veth("veth1", "ns1", "eth0", "lan", 1400, "02:00:00:00:00:02", "02:00:00:00:00:03"),
+    Veth(
+        End("", "veth1", 1400, "02:00:00:00:00:02", "lan"),
+        End("ns1", "eth0", 1400, "02:00:00:00:00:03"),
+    ),
     100_001,
     100,
     100_000,
 )
 ALONE = AddVeth(
-    Veth("veth1", "ns1", "eth0", "", 1500, "02:00:00:00:00:02", "02:00:00:00:00:03", up=False),
+    Veth(
+        End("", "veth1", 1500, "02:00:00:00:00:02", up=False),
+        End("ns1", "eth0", 1500, "02:00:00:00:00:03"),
+    ),
     100_001,
     100,
     0,
@@ -62,7 +67,7 @@ CHAIN = (
 SLOW = Qdisc("ns1", "eth0", rate=1_250_000, burst=12_500, limit=75_000)
 FAST = Qdisc("", "veth1", rate=1_250_000_000, burst=100_000, limit=200_000)
 FORWARD6 = Forwarding(6).create(Indexes())
-PAIR = AddBridge(Bridge("own", 1500, "02:00:00:00:00:01"), 7)
+PAIR = AddBridge(Bridge("", "own", 1500, "02:00:00:00:00:01"), 7)
 OWN = Settings(
     6,
     {
@@ -76,9 +81,9 @@ OWN = Settings(
 CASES: dict[str, tuple[Op, ...]] = {
     "bridge": (BRIDGE,),
     "bridge that is down": (BRIDGE_DOWN,),
-    "bridge deleted": (BRIDGE, DeleteLink(100_000, BRIDGE.bridge.name, BRIDGE)),
+    "bridge deleted": (BRIDGE, DeleteLink("", "lan", 100_000, BRIDGE)),
     "namespace": (NODE,),
-    "pair deleted by the node's end": (*BASE, DropStray("ns1", "eth0", 100)),
+    "pair deleted by the node's end": (*BASE, DeleteLink("ns1", "eth0", 100)),
     "namespace with settings": (
         AddNamespace(
             "ns1", (("net.ipv4.conf.all.accept_redirects", "0"), ("net.ipv4.ip_forward", "1"))
@@ -87,7 +92,7 @@ CASES: dict[str, tuple[Op, ...]] = {
     "namespace deleted": (NODE, AddNamespace("ns2"), DeleteNamespace("ns1")),
     "veth": BASE,
     "veth without a bridge": (NODE, ALONE),
-    "veth deleted": (*BASE, DeleteLink(100_001, VETH.veth.name, VETH)),
+    "veth deleted": (*BASE, DeleteLink("", "veth1", 100_001, VETH)),
     "lo up": (NODE, ChangeLink("ns1", "lo", 1, "up", False, True)),
     "mtu": (
         *BASE,
@@ -220,7 +225,7 @@ def test_rules_are_equal(case: str) -> None:
 
 REVERSIBLE: dict[str, tuple[tuple[Op, ...], Op]] = {
     "bridge": ((), BRIDGE),
-    "bridge back": ((BRIDGE,), DeleteLink(100_000, BRIDGE.bridge.name, BRIDGE)),
+    "bridge back": ((BRIDGE,), DeleteLink("", "lan", 100_000, BRIDGE)),
     "namespace": ((BRIDGE,), NODE),
     "veth": ((NODE,), ALONE),
     "mtu": (BASE, ChangeLink("ns1", "eth0", 100, "mtu", 1400, 1300)),

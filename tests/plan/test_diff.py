@@ -16,12 +16,15 @@ from bascule.kernel.namespace import Namespace
 from bascule.kernel.op import Indexes
 from bascule.kernel.route import Route
 from bascule.kernel.sysctl import Sysctl
-from bascule.kernel.veth import Veth
+from bascule.kernel.veth import End, Veth
 from bascule.plan import render
 from bascule.plan.diff import Plan, diff
 
-BRIDGE = Bridge("lan", 1500, "02:00:00:00:00:01")
-VETH = Veth("veth-a", "a", "eth0", "lan", 1500, "02:00:00:00:00:02", "02:00:00:00:00:03")
+BRIDGE = Bridge("", "lan", 1500, "02:00:00:00:00:01")
+VETH = Veth(
+    End("", "veth-a", 1500, "02:00:00:00:00:02", "lan"),
+    End("a", "eth0", 1500, "02:00:00:00:00:03"),
+)
 NODE = Namespace("a")
 ADDRESS = Address("a", "eth0", "10.1.0.2", 24)
 ROUTE = Route("a", "0.0.0.0/0", "10.1.0.1", "eth0")
@@ -87,10 +90,10 @@ def test_a_dead_pin_is_replaced_with_all_that_it_should_hold() -> None:
 def test_a_link_of_another_kind_is_replaced() -> None:
     """Where the bridge should be stands a veth: the veth goes, and the bridge tells why it
     comes."""
-    wrong = Veth("lan", "", "x", "", 1500, "02:00:00:00:00:09", "02:00:00:00:00:0a")
+    wrong = Veth(End("", "lan", 1500, "02:00:00:00:00:09"), None)
     plan = diff([BRIDGE], [wrong], Indexes())
     assert _lines(plan) == [
-        "- veth lan (no bridge) to x (nowhere)  (is replaced)",
+        "- veth lan (no bridge)  (is replaced)",
         "+ bridge lan mtu 1500  (another kind)",
     ]
     assert _commands(plan) == [
@@ -121,10 +124,11 @@ def test_several_differences_stand_in_one_line() -> None:
 
 def test_several_reasons_to_replace_stand_in_one_line() -> None:
     """The same for what can't be changed."""
-    plan = diff([VETH], [replace(VETH, peer="eth9", mtu=1400)], Indexes())
+    was = Veth(replace(VETH.near, mtu=1400), replace(VETH.pair[1], name="eth9", mtu=1400))
+    plan = diff([VETH], [was], Indexes())
     assert _lines(plan)[1] == (
-        "+ veth veth-a (lan) to eth0 (a)  (peer is eth9, should be eth0; mtu is 1400, "
-        "should be 1500)"
+        "+ veth veth-a (lan) to eth0 (a)  (mtu is 1400, should be 1500; peer is eth9, "
+        "should be eth0)"
     )
 
 
@@ -154,7 +158,7 @@ def test_a_link_that_points_elsewhere_is_replaced() -> None:
 def test_operations_of_a_node_are_sent_together_the_worlds_first() -> None:
     """What the world does for a node comes first, then what is done inside; the next node starts
     behind that."""
-    other = replace(VETH, name="veth-b", node="b")
+    other = Veth(replace(VETH.near, name="veth-b"), replace(VETH.pair[1], node="b"))
     plan = diff(
         [NODE, Loopback("a"), VETH, Namespace("b"), Loopback("b"), other, HOSTS], [], Indexes()
     )
@@ -165,16 +169,15 @@ def test_operations_of_a_node_are_sent_together_the_worlds_first() -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("want", "index"), [([], 100), ([Namespace("a")], 103)], ids=["goes", "stays"]
-)
-def test_indexes_of_a_node_are_free_again_once_it_goes(want: list[Fact], index: int) -> None:
-    """A namespace that stays keeps counting: the kernel may still use them there."""
+@pytest.mark.parametrize(("want", "steps"), [([], 0), ([Namespace("a")], 3)], ids=["goes", "stays"])
+def test_indexes_of_a_node_are_free_again_once_it_goes(want: list[Fact], steps: int) -> None:
+    """Where a namespace stays the kernel may still use them."""
+    free = Indexes().of("a", "new")
     indexes = Indexes()
-    for number in (100, 101, 102):
+    for number in (free, free + 1, free + 2):
         indexes.learn("a", f"eth{number}", number)
     diff(want, [Namespace("a")], indexes)
-    assert indexes.of("a", "new") == index
+    assert indexes.of("a", "new") == free + steps
 
 
 def test_a_plan_for_people_counts_and_is_painted_by_sign() -> None:

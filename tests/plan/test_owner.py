@@ -12,11 +12,14 @@ from bascule.kernel.file import Symlink, TextFile
 from bascule.kernel.namespace import Namespace
 from bascule.kernel.op import Indexes
 from bascule.kernel.ruleset import ForwardAccept
-from bascule.kernel.veth import Veth
+from bascule.kernel.veth import End, Veth
 from bascule.plan import owner
 
-BRIDGE = Bridge("lan", 1500, "02:00:00:00:00:01")
-VETH = Veth("veth-a", "a", "eth0", "lan", 1500, "02:00:00:00:00:02", "02:00:00:00:00:03")
+BRIDGE = Bridge("", "lan", 1500, "02:00:00:00:00:01")
+VETH = Veth(
+    End("", "veth-a", 1500, "02:00:00:00:00:02", "lan"),
+    End("a", "eth0", 1500, "02:00:00:00:00:03"),
+)
 ANOTHERS = (
     "leads to files of lab other, which is up where /run is another; choose another name, or "
     "remove what it left"

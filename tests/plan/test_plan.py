@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from bascule.kernel.address import Address
 from bascule.kernel.bridge import Bridge
-from bascule.kernel.fact import Claim, Fact
+from bascule.kernel.fact import Claim, Fact, only
 from bascule.kernel.file import TextFile
 from bascule.kernel.forwarding import Forwarding
 from bascule.kernel.namespace import Namespace
-from bascule.kernel.op import Indexes
+from bascule.kernel.op import Indexes, Settings
 from bascule.kernel.port import HAIRPIN, ISOLATED, PortFlag
 from bascule.kernel.process import Process
 from bascule.kernel.program import WAY_OUT
@@ -23,7 +23,7 @@ from bascule.kernel.route import LoopbackRoute, Route
 from bascule.kernel.ruleset import FROM, TO, WITHIN, ForwardAccept
 from bascule.kernel.sysctl import Sysctl
 from bascule.kernel.table import Table
-from bascule.kernel.veth import Veth
+from bascule.kernel.veth import End, Veth
 from bascule.plan import owner, render
 from bascule.plan.desired import Machine, desired
 from bascule.plan.diff import Plan, diff
@@ -171,16 +171,29 @@ def test_desired_facts_have_one_key_each(nodes: dict[str, list[str]]) -> None:
 
 
 def test_indexes_are_chosen_from_the_labs_range() -> None:
-    """Free ones only; what the kernel has is kept; a namespace made anew starts afresh."""
+    """In each namespace. Free ones only; what the kernel has is kept; each node's begin
+    elsewhere, and at the same one again where it is made anew."""
     indexes = Indexes(2)
     indexes.learn("", "lan", Indexes.FIRST + 800_000)
     indexes.learn("a", "eth0", 100)
     assert indexes.of("", "lan") == Indexes.FIRST + 800_000
     assert indexes.of("", "veth-a") == Indexes.FIRST + 800_001
-    assert indexes.of("a", "eth1") == 101
+    assert indexes.of("a", "eth0") == 100
+    chosen = indexes.of("a", "eth1")
+    assert chosen in indexes.range
+    assert indexes.renew("a", "eth1") == chosen + 1
+    assert indexes.of("b", "eth1") not in (chosen, chosen + 1)
     indexes.forget(["a"])
-    assert indexes.of("a", "eth9") == 100
+    assert indexes.of("a", "eth1") == chosen
     assert Indexes.FIRST + 1_200_000 not in indexes.range
+
+
+def test_the_last_index_of_a_range_is_followed_by_its_second() -> None:
+    """The first stands in rules, where nft would print it as a name."""
+    indexes = Indexes()
+    for index in range(indexes.of("a", "eth0") + 1, indexes.range.stop):
+        indexes.learn("a", "", index)
+    assert indexes.renew("a", "eth0") == indexes.range[1]
 
 
 def test_the_ranges_of_all_labs_fit_between_the_kernel_s_counting_and_its_last_index() -> None:
@@ -202,7 +215,10 @@ def test_a_namespace_is_known_by_its_cookie(cookie: int, mine: bool) -> None:
 
 def test_what_hangs_on_a_foreign_link_is_foreign() -> None:
     """Its addresses are not the lab's to remove."""
-    veth = Veth("veth-a", "a", "eth0", "lan", 1500, "02:00:00:00:00:01", "02:00:00:00:00:02")
+    veth = Veth(
+        End("", "veth-a", 1500, "02:00:00:00:00:02", "lan"),
+        End("a", "eth0", 1500, "02:00:00:00:00:03"),
+    )
     facts: list[Fact] = [
         Address("a", "eth0", "10.0.0.1", 24),
         Route("a", "0.0.0.0/0", "10.0.0.9", "eth0"),
@@ -447,17 +463,15 @@ def test_flags_of_bridge_ports(bridged: bool) -> None:
 
 
 def test_a_kernel_without_ipv6_has_no_settings_of_it() -> None:
-    links = [
-        each
-        for each in _with("one", Machine(ipv6=False), {"a": ["one"]})
-        if isinstance(each, Bridge | Veth)
-    ]
-    assert [each.settings for each in links] == [(), ()]
-    links = [
-        each for each in _with("one", Machine(), {"a": ["one"]}) if isinstance(each, Bridge | Veth)
-    ]
-    assert [each.settings for each in links] == [
+    def made_with(machine: Machine) -> list[Settings]:
+        facts = _with("one", machine, {"a": ["one"]})
+        ends = [end for each in only(facts, Veth) for end in each.ends]
+        return [each.settings for each in (*only(facts, Bridge), *ends)]
+
+    assert made_with(Machine(ipv6=False)) == [(), (), ()]
+    assert made_with(Machine()) == [
         (("net.ipv6.conf.one.accept_ra", "0"), ("net.ipv6.conf.one.accept_redirects", "0")),
+        (),
         (("net.ipv6.conf.eth0.accept_ra", "0"), ("net.ipv6.conf.eth0.accept_redirects", "0")),
     ]
 
@@ -469,8 +483,8 @@ def test_an_interface_has_its_own_mtu_only_where_it_differs() -> None:
         "c": {"networks": ["lan"]},
     }
     facts = _facts({"networks": {"lan": {"subnet": "10.1.0.0/24", "mtu": 1400}}, "nodes": nodes})
-    assert [(each.mtu, each.peer_mtu) for each in facts if isinstance(each, Veth)] == [
+    assert [tuple(end.mtu for end in each.ends) for each in only(facts, Veth)] == [
         (1400, 1300),
-        (1400, 0),
-        (1400, 0),
+        (1400, 1400),
+        (1400, 1400),
     ]

@@ -32,7 +32,7 @@ from bascule.host.hands import Report
 from bascule.host.paths import Paths
 from bascule.host.spawn import Process
 from bascule.host.world import PrivateWorld, World
-from bascule.kernel.op import Indexes
+from bascule.kernel.op import WORLD, Indexes
 from bascule.plan.diff import Plan
 from bascule.plan.servers import servers_folder
 from bascule.state import lock, store
@@ -110,7 +110,7 @@ class Leaving(Work):
     ) -> Outcome:
         remarks += (*self.see_off(world, prepared.plan), *left_alone(prepared.seen))
         Process.reap()
-        indexes = [index for (node, _), index in prepared.seen.indexes.items() if not node]
+        indexes = [index for (node, _), index in prepared.seen.indexes.items() if node == WORLD]
         shared = sum(len(change.ops) for change in prepared.plan.changes if change.fact.is_shared)
 
         def progress(count: int) -> None:
@@ -120,7 +120,7 @@ class Leaving(Work):
 
         try:
             report = world.watch(_take_away, progress, prepared.plan.ops, world.paths)
-            settle.links_gone(indexes, Indexes(record.slot).range)
+            settle.links_gone({WORLD: indexes}, Indexes(record.slot).range)
             process.forget_ended(servers_folder(self.name))
             files.remove_empty(self.name)
             etc_links.remove_stale(self.name)

@@ -19,8 +19,9 @@ from bascule.kernel.address import Address
 from bascule.kernel.bridge import Bridge
 from bascule.kernel.fact import Fact, only
 from bascule.kernel.namespace import Namespace
+from bascule.kernel.op import WORLD
 from bascule.kernel.route import Route
-from bascule.kernel.veth import Veth
+from bascule.kernel.veth import End, Veth
 from bascule.names import shown
 from bascule.plan.desired import desired
 from bascule.state import folder, store
@@ -30,7 +31,7 @@ from bascule.topology.model import Assigned, Network, Node
 from bascule.topology.outline import Outline
 from bascule.topology.ports import port_text
 
-F = TypeVar("F", bound=Fact)
+F = TypeVar("F")
 K = TypeVar("K")
 
 
@@ -110,14 +111,13 @@ class _Sorted:
     """What was seen, by where it is."""
 
     def __init__(self, facts: list[Fact]) -> None:
-        self.bridges = {fact.name: fact for fact in only(facts, Bridge)}
+        self.bridges = {fact.name: fact for fact in only(facts, Bridge) if fact.node == WORLD}
         self.nodes = {fact.name for fact in only(facts, Namespace) if fact.alive}
-        self.veths = _grouped(only(facts, Veth), lambda fact: fact.node)
+        ends = (pair for veth in only(facts, Veth) for pair in veth.seen_from_nodes())
+        self.ends = _grouped(ends, lambda pair: pair[0].node)
         self.routes = _grouped(only(facts, Route), lambda fact: fact.node)
         self.addresses = _grouped(only(facts, Address), lambda fact: (fact.node, fact.device))
-        self.ports: dict[str, list[str]] = {}
-        for port in (fact for fact in facts if fact.port_of):
-            self.ports.setdefault(port.port_of, []).append(port.key[-1])
+        self.ports = _grouped((port for fact in facts for port in fact.ports), lambda port: port[0])
         told = (fact for fact in facts if fact.interface and fact.shown())
         self.more = _grouped(told, lambda fact: (fact.node, fact.interface))
 
@@ -148,7 +148,7 @@ def _network(network: Network, facts: _Sorted, asked: dict[str, Any]) -> Network
         mtu=bridge.mtu if bridge else None,
         mac=bridge.mac if bridge else None,
         addresses=facts.addresses_of("", name),
-        ports=tuple(facts.ports.get(name, ())),
+        ports=tuple(port for _bridge, port in facts.ports.get((WORLD, name), ())),
         labels=dict(network.labels),
         asked=asked,
     )
@@ -159,7 +159,7 @@ def _node(node: Node, facts: _Sorted, asked: dict[str, Any]) -> NodeView:
     return NodeView(
         name,
         name in facts.nodes,
-        tuple(_interface(veth, facts) for veth in facts.veths.get(name, ())),
+        tuple(_interface(*ends, facts) for ends in facts.ends.get(name, ())),
         tuple(" ".join(route.words()) for route in facts.routes.get(name, ())),
         tuple(port_text(port) for port in node.ports),
         dict(node.labels),
@@ -167,15 +167,15 @@ def _node(node: Node, facts: _Sorted, asked: dict[str, Any]) -> NodeView:
     )
 
 
-def _interface(veth: Veth, facts: _Sorted) -> InterfaceView:
+def _interface(end: End, other: End, facts: _Sorted) -> InterfaceView:
     return InterfaceView(
-        name=veth.peer,
-        up=veth.peer_up and veth.up,
-        mac=veth.peer_mac,
-        mtu=veth.peer_mtu or veth.mtu,
-        network=veth.bridge,
-        host_interface=veth.name,
-        addresses=facts.addresses_of(veth.node, veth.peer),
-        egress=facts.more_of(veth.node, veth.peer),
-        ingress=facts.more_of("", veth.name),
+        name=end.name,
+        up=end.up and other.up,
+        mac=end.mac,
+        mtu=end.mtu,
+        network=other.bridge,
+        host_interface=other.name,
+        addresses=facts.addresses_of(*end.place),
+        egress=facts.more_of(*end.place),
+        ingress=facts.more_of(*other.place),
     )

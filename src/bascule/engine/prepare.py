@@ -24,7 +24,7 @@ from bascule.host.world import HostWorld, PrivateWorld, World
 from bascule.kernel.address import Address
 from bascule.kernel.fact import Claim, Fact, Memory, Place, only
 from bascule.kernel.look import Scope
-from bascule.kernel.op import WORLD, Indexes, Key
+from bascule.kernel.op import Indexes, Key
 from bascule.kernel.passage import Passages
 from bascule.kernel.program import DNSMASQ, WAY_OUT
 from bascule.kernel.ruleset import is_plain
@@ -337,12 +337,15 @@ def foreseen(record: Record, prepared: Prepared) -> list[tuple[str, str, str]]:
     return [(*place, value) for place, value in (new | known).items()]
 
 
-def leaving_links(prepared: Prepared) -> list[int]:
-    """The indexes of the veth pairs that go: who makes one of the same name next must not meet the
-    old one."""
-    gone = [change.fact.lingers for change in prepared.plan.changes if change.sign == "-"]
-    seen = prepared.seen.indexes
-    return [seen[WORLD, name] for name in gone if name and (WORLD, name) in seen]
+def leaving_links(prepared: Prepared) -> dict[str, list[int]]:
+    """The indexes of the interfaces that go, by namespace: who makes one of the same name next must
+    not meet the old one."""
+    found: dict[str, list[int]] = {}
+    for change in prepared.plan.changes:
+        for node, name in change.fact.lingers if change.sign == "-" else ():
+            if (node, name) in prepared.seen.indexes:
+                found.setdefault(node, []).append(prepared.seen.indexes[node, name])
+    return found
 
 
 def moved_addresses(prepared: Prepared) -> list[Announcement]:

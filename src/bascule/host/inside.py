@@ -33,12 +33,11 @@ def addresses() -> frozenset[str]:
         return frozenset(rows.decode_address(reply).text for reply in socket.dump(_ADDRESSES))
 
 
-def look(socket: Netlink, whole: bool = False) -> Space:
-    """Dump it. ``whole``: with what links are and whose ports. Raises :class:`WireError`."""
+def look(socket: Netlink) -> Space:
+    """Dump it. Raises :class:`WireError`."""
     inside = Space()
-    decode = rows.decode_link if whole else rows.decode_end
     for reply in socket.dump(_LINKS):
-        link = decode(reply)
+        link = rows.decode_link(reply)
         inside.links[link.ifindex] = link
     inside.addresses = [rows.decode_address(reply) for reply in socket.dump(_ADDRESSES)]
     inside.routes = socket.dump(_ROUTES)

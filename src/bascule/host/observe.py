@@ -46,7 +46,7 @@ def observe(scope: Scope, paths: Paths) -> Observation:
     seen.sources = adopted.sources(scope.adopted)
     with namespaces.coming_back():
         with Netlink() as socket:
-            world = look(socket, whole=True)
+            world = look(socket)
             world.tables = routes.tables(socket)
         seen.without_ipv6.update(ipv6.off_here(WORLD, scope.six.get(WORLD, ())))
         scope = _with_links_by_index(scope, world)
@@ -57,12 +57,11 @@ def observe(scope: Scope, paths: Paths) -> Observation:
         seen.facts.extend(surroundings.passing_on(WORLD, scope, interfaces))
         surroundings.forwarding(seen, scope)
         nodes: dict[str, Space] = {}
-        there = {link.name for link in world.links.values()}
+        there = {(WORLD, link.name) for link in world.links.values()}
         doubtful = {
             node
             for node, cables in scope.cables.items()
-            for link, _peer, _mac in cables
-            if link not in there
+            if any(cable.other not in there for cable in cables)
         }
         for name in scope.nodes:
             _enter_node(name, scope, seen, nodes, name in doubtful)
@@ -83,7 +82,7 @@ def observe(scope: Scope, paths: Paths) -> Observation:
 
 
 def _with_links_by_index(scope: Scope, world: Space) -> Scope:
-    by_index = {link.name for index, link in world.links.items() if index in scope.indexes}
+    by_index = {(WORLD, link.name) for index, link in world.links.items() if index in scope.indexes}
     return replace(scope, links=scope.links | by_index)
 
 

@@ -125,7 +125,7 @@ def forwarding(seen: Observation, scope: Scope) -> None:
     for chain in seen.forward_chains:
         if nft.program() is not None:
             rules = nft.forward_rules(chain.family, chain.table, chain.name)
-            seen.facts.extend(rule for rule in rules if rule.bridge in scope.links)
+            seen.facts.extend(rule for rule in rules if (WORLD, rule.bridge) in scope.links)
 
 
 def of_a_new_namespace(keys: Collection[str]) -> dict[str, str]:

@@ -18,7 +18,6 @@ from bascule.kernel.fact import (
     Place,
     Sought,
     WorldFact,
-    WorldOp,
 )
 from bascule.kernel.link import (
     ORDINARY_MTU,
@@ -44,22 +43,23 @@ DEFAULTS = {STP: 0, AGEING: 30_000, PROMISC: 0}
 
 
 @dataclass(frozen=True, slots=True)
-class BridgeSetting(WorldFact):
+class BridgeSetting(Fact):
     """A setting of a bridge that is not as the kernel makes it. The ageing time is UNKNOWN as long
     as the spanning tree changes: the kernel then counts with twice the forward delay and tells that
     (__br_set_topology_change, net/bridge/br_stp.c)."""
 
+    node: str
     bridge: str
     name: str
     value: int
 
     @property
     def key(self) -> Key:
-        return ("bridge", self.bridge, self.name)
+        return ("bridge", self.node, self.bridge, self.name)
 
     @property
     def within(self) -> tuple[Key, ...]:
-        return (("link", WORLD, self.bridge),)
+        return (("link", self.node, self.bridge),)
 
     def settled(self, known: Known) -> Fact | None:
         """While the spanning tree changes, the ageing time is what the last run has set."""
@@ -82,13 +82,15 @@ class BridgeSetting(WorldFact):
         return (f"is {old.value}",) if isinstance(old, BridgeSetting) else ()
 
     def _set(self, indexes: Indexes, value: int, was: int) -> SetBridge:
-        return SetBridge(self.bridge, indexes.of(WORLD, self.bridge), self.name, value, was)
+        index = indexes.of(self.node, self.bridge)
+        return SetBridge(self.node, self.bridge, index, self.name, value, was)
 
 
 @dataclass(frozen=True, slots=True)
-class SetBridge(WorldOp):
+class SetBridge(Op):
     """``ip link set dev BRIDGE type bridge SETTING VALUE``, or ``promisc on|off``"""
 
+    node: str
     bridge: str
     index: int
     name: str
@@ -99,24 +101,31 @@ class SetBridge(WorldOp):
         if self.name == PROMISC:
             flags = rt.IFF_PROMISC if self.value else 0
             return Netlink(
-                WORLD,
+                self.node,
                 Request(rt.NEWLINK, 0, rt.IFINFO.pack(0, 0, self.index, flags, rt.IFF_PROMISC)),
             )
         info = {"kind": "bridge", "data": rt.BRIDGE_INFO.encode({self.name: self.value})}
         body = rt.IFINFO.pack(0, 0, self.index, 0, 0) + rt.LINK.encode({"linkinfo": info})
-        return Netlink(WORLD, Request(rt.NEWLINK, 0, body))
+        return Netlink(self.node, Request(rt.NEWLINK, 0, body))
 
     def shell(self) -> tuple[str, ...]:
         if self.name == PROMISC:
             return (
-                ip("", "link", "set", "dev", self.bridge, "promisc", "on" if self.value else "off"),
+                ip(
+                    self.node,
+                    "link",
+                    "set",
+                    "dev",
+                    self.bridge,
+                    "promisc",
+                    "on" if self.value else "off",
+                ),
             )
-        return (
-            ip("", "link", "set", "dev", self.bridge, "type", "bridge", self.name, str(self.value)),
-        )
+        words = ("type", "bridge", self.name, str(self.value))
+        return (ip(self.node, "link", "set", "dev", self.bridge, *words),)
 
     def undo(self) -> Op | None:
-        return SetBridge(self.bridge, self.index, self.name, self.old, self.value)
+        return SetBridge(self.node, self.bridge, self.index, self.name, self.old, self.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +147,8 @@ class Uplink(WorldFact):
         return (("link", WORLD, self.bridge),)
 
     @property
-    def port_of(self) -> str:
-        return self.bridge
+    def ports(self) -> tuple[tuple[Place, str], ...]:
+        return (((WORLD, self.bridge), self.name),)
 
     def sought(self, scope: Sought) -> None:
         scope.uplinks.add(self.name)
@@ -193,8 +202,8 @@ _BRIDGE = {"kind": "bridge"}
 
 
 @dataclass(frozen=True, slots=True)
-class Bridge(WorldFact):
-    """A bridge in the world. ``settings`` are sysctls that it is made with; whoever changes them
+class Bridge(Fact):
+    """A bridge. ``settings`` are sysctls that it is made with; whoever changes them
     later has his reasons."""
 
     late: ClassVar[bool] = True
@@ -204,6 +213,7 @@ class Bridge(WorldFact):
     moves: ClassVar[bool] = True
     carries_flows: ClassVar[bool] = True
 
+    node: str
     name: str
     mtu: int
     mac: str
@@ -212,7 +222,11 @@ class Bridge(WorldFact):
 
     @property
     def key(self) -> Key:
-        return ("link", WORLD, self.name)
+        return ("link", self.node, self.name)
+
+    @property
+    def within(self) -> tuple[Key, ...]:
+        return (("namespace", self.node),) if self.node else ()
 
     @property
     def contains(self) -> tuple[Key, ...]:
@@ -220,17 +234,17 @@ class Bridge(WorldFact):
 
     @property
     def taken(self) -> Place:
-        return (WORLD, self.name)
+        return (self.node, self.name)
 
     @property
     def macs(self) -> Mapping[Place, str]:
-        return {(WORLD, self.name): self.mac}
+        return {self.taken: self.mac}
 
     def sought(self, scope: Sought) -> None:
-        scope.links.add(self.name)
+        scope.links.add(self.taken)
 
     def is_mine(self, claim: Claim) -> bool:
-        return claim.seen.get((WORLD, self.name)) in claim.indexes
+        return claim.seen.get(self.taken) in claim.indexes
 
     def whole(self, made: Fact | None) -> Fact:
         return replace(self, settings=made.settings) if isinstance(made, Bridge) else self
@@ -239,54 +253,61 @@ class Bridge(WorldFact):
         return f"bridge {self.name} mtu {self.mtu}"
 
     def create(self, indexes: Indexes) -> tuple[Op, ...]:
-        index = indexes.renew(WORLD, self.name)
+        index = indexes.renew(*self.taken)
         ops: list[Op] = [AddBridge(replace(self, up=self.up and not self.settings), index)]
         if self.mtu != ORDINARY_MTU:
             # Set once more, it counts as the user's wish: the kernel no longer adapts it to the
             # ports (br_mtu_auto_adjust).
-            ops.append(ChangeLink(WORLD, self.name, index, "mtu", self.mtu, self.mtu))
-        ops += made_with(WORLD, self.settings)
+            ops.append(ChangeLink(*self.taken, index, "mtu", self.mtu, self.mtu))
+        ops += made_with(self.node, self.settings)
         # last, so that one that is up has them, also where a run was killed in between
         if self.up and self.settings:
-            ops.append(ChangeLink(WORLD, self.name, index, "up", False, True))
+            ops.append(ChangeLink(*self.taken, index, "up", False, True))
         return tuple(ops)
 
     def remove(self, indexes: Indexes) -> tuple[Op, ...]:
         # with settings it is raised when it has them
         back = replace(self, up=self.up and not self.settings)
-        index = indexes.of(WORLD, self.name)
-        return (DeleteLink(index, self.name, AddBridge(back, index)),)
+        index = indexes.of(*self.taken)
+        return (DeleteLink(*self.taken, index, AddBridge(back, index)),)
 
     def change_from(self, old: Fact, indexes: Indexes) -> tuple[Op, ...] | None:
         if not isinstance(old, Bridge):
             return None
-        raised = made_with(WORLD, self.settings, fresh=False) if self.up and not old.up else ()
-        return (*raised, *changes(WORLD, self.name, indexes, old, self, ("mtu", "mac", "up")))
+        raised = made_with(self.node, self.settings, fresh=False) if self.up and not old.up else ()
+        return (*raised, *changes(*self.taken, indexes, old, self, ("mtu", "mac", "up")))
 
     def differences(self, old: Fact) -> tuple[str, ...]:
         return differences(self, old)
 
     def by_hand(self, lab: Beside) -> Iterator[str]:
         name = shlex.quote(self.name)
-        yield f"brctl addbr {name}"
-        yield from settings_by_hand(WORLD, self.settings)
-        yield f"ip link set dev {name} address {self.mac}  {BESIDES} a MAC that stays"
+        inside = f"ip netns exec {shlex.quote(self.node)} " if self.node else ""
+        yield f"{inside}brctl addbr {name}"
+        yield from settings_by_hand(self.node, self.settings)
+        yield f"{inside}ip link set dev {name} address {self.mac}  {BESIDES} a MAC that stays"
         if self.mtu != ORDINARY_MTU:
-            yield f"ip link set dev {name} mtu {self.mtu}"
-        yield from lab.lines(WORLD, self.name)
-        yield f"ip link set dev {name} up"
+            yield f"{inside}ip link set dev {name} mtu {self.mtu}"
+        yield from lab.lines(*self.taken)
+        yield f"{inside}ip link set dev {name} up"
 
     def away_by_hand(self) -> Iterator[str]:
+        if self.node:  # it goes with its namespace
+            return
         name = shlex.quote(self.name)
         yield from (f"ip link set dev {name} down", f"brctl delbr {name}")
 
 
 @dataclass(frozen=True, slots=True)
-class AddBridge(WorldOp):
+class AddBridge(Op):
     """``ip link add NAME type bridge``, up in the same message."""
 
     bridge: Bridge
     index: int
+
+    @property
+    def node(self) -> str:
+        return self.bridge.node
 
     def effect(self) -> Effect:
         attributes = rt.LINK.encode(
@@ -299,14 +320,14 @@ class AddBridge(WorldOp):
         )
         flags = rt.IFF_UP if self.bridge.up else 0
         header = rt.IFINFO.pack(0, 0, self.index, flags, flags)
-        return Netlink(WORLD, Request(rt.NEWLINK, CREATE | EXCL, header + attributes))
+        return Netlink(self.node, Request(rt.NEWLINK, CREATE | EXCL, header + attributes))
 
     def shell(self) -> tuple[str, ...]:
         b = self.bridge
         up = ("up",) if b.up else ()
         return (
             ip(
-                "",
+                b.node,
                 "link",
                 "add",
                 "dev",
@@ -322,7 +343,7 @@ class AddBridge(WorldOp):
         )
 
     def undo(self) -> Op | None:
-        return DeleteLink(self.index, self.bridge.name, self)
+        return DeleteLink(*self.bridge.taken, self.index, self)
 
 
 _CHANGING = "topology_change"
@@ -331,15 +352,16 @@ _FIELDS = rt.BRIDGE_INFO.numbers(STP, AGEING, _CHANGING)
 
 def _read(look: Look) -> Iterator[Fact]:
     for link in look.world.links.values():
-        master = look.world.links.get(link.master)
-        if link.name in look.scope.uplinks and master and master.name in look.scope.links:
-            yield Uplink(link.name, master.name)
-        if link.name in look.scope.links and link.kind == "bridge":
-            yield Bridge(link.name, link.mtu, link.mac, link.up)
-            yield from _settings(link)
+        bridge = look.master_of(WORLD, link)
+        if link.name in look.scope.uplinks and (WORLD, bridge) in look.scope.links:
+            yield Uplink(link.name, bridge)
+    for node, link in look.named():
+        if link.kind == "bridge":
+            yield Bridge(node, link.name, link.mtu, link.mac, link.up)
+            yield from _settings(node, link)
 
 
-def _settings(link: rows.Link) -> Iterator[BridgeSetting]:
+def _settings(node: str, link: rows.Link) -> Iterator[BridgeSetting]:
     """Those that are not as the kernel makes it."""
     found = rt.BRIDGE_INFO.decode_only(link.data, 0, _FIELDS)
     found[PROMISC] = 1 if link.flags & rt.IFF_PROMISC else 0
@@ -347,11 +369,11 @@ def _settings(link: rows.Link) -> Iterator[BridgeSetting]:
         found[AGEING] = UNKNOWN
     for name, value in found.items():
         if value != DEFAULTS[name]:
-            yield BridgeSetting(link.name, name, value)
+            yield BridgeSetting(node, link.name, name, value)
 
 
 def _probe() -> Op:
-    return AddBridge(Bridge("doctor0", 1500, "02:00:00:00:00:01"), 900)
+    return AddBridge(Bridge(WORLD, "doctor0", 1500, "02:00:00:00:00:01"), 900)
 
 
 NOUN = Noun("bridge", _read, groups=(1,), probe=Probe(_probe, "bridge"))  # RTNLGRP_LINK

@@ -112,9 +112,9 @@ class Fact:
         return ""
 
     @property
-    def port_of(self) -> str:
-        """The bridge of which the interface that it is called after is a port."""
-        return ""
+    def ports(self) -> tuple[tuple[Place, str], ...]:
+        """Interfaces that are ports by it, each with its bridge before it."""
+        return ()
 
     @property
     def taken(self) -> Place | None:
@@ -127,9 +127,9 @@ class Fact:
         return {}
 
     @property
-    def lingers(self) -> str:
-        """The interface of the world that the kernel takes away later, when it goes."""
-        return ""
+    def lingers(self) -> tuple[Place, ...]:
+        """The interfaces that the kernel takes away later, when it goes."""
+        return ()
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -245,18 +245,28 @@ class WorldOp(Op):
         return WORLD
 
 
+class Cable(NamedTuple):
+    """A veth pair, seen from one of its ends: where the ``other`` one is, and the name and the MAC
+    of this one."""
+
+    other: Place
+    name: str
+    mac: str
+
+
 @dataclass(slots=True)
 class Sought:
     """Where facts are looked for: namespaces by name, those of others with their path
-    (``adopted``); links of the world; interfaces in nodes; settings and files by key; interfaces of
+    (``adopted``); ``links`` by what they are told by, the other ends of pairs (``interfaces``);
+    settings and files by key; interfaces of
     the machine (``uplinks``); ``processes`` that serve the lab. What nodes give an interface
     themselves, by IP version (``autoconf``), interfaces that are to have IPv6 addresses (``six``);
-    veth pairs by node (``cables``): name in the world, name and MAC in the node; whether packets
-    are passed on (``forwarding``): node, IP version, and how it should be."""
+    veth pairs by node (``cables``); whether packets are passed on (``forwarding``): node, IP
+    version, and how it should be."""
 
     nodes: dict[str, None] = field(default_factory=dict)
     adopted: dict[str, str] = field(default_factory=dict)
-    links: set[str] = field(default_factory=set)
+    links: set[Place] = field(default_factory=set)
     interfaces: set[Place] = field(default_factory=set)
     sysctls: set[Place] = field(default_factory=set)
     files: dict[str, None] = field(default_factory=dict)
@@ -264,7 +274,7 @@ class Sought:
     processes: set[Instance] = field(default_factory=set)
     autoconf: set[tuple[str, str, int]] = field(default_factory=set)
     six: dict[str, set[str]] = field(default_factory=dict)
-    cables: dict[str, set[tuple[str, str, str]]] = field(default_factory=dict)
+    cables: dict[str, set[Cable]] = field(default_factory=dict)
     forwarding: set[tuple[str, int, bool]] = field(default_factory=set)
 
 

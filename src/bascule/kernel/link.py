@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import errno
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import ClassVar
 
-from bascule.kernel.fact import BESIDES, Beside, Fact, Op, WorldOp
+from bascule.kernel.fact import BESIDES, Beside, Fact, Op
 from bascule.kernel.look import Look
 from bascule.kernel.noun import Noun
-from bascule.kernel.op import WORLD, Effect, Indexes, Key, Netlink, Settings, ip
+from bascule.kernel.op import Effect, Indexes, Key, Netlink, Settings, ip
 from bascule.kernel.sysctl import SetSysctl
 from bascule.wire import route as rt
 from bascule.wire.inet import pack_mac
@@ -101,13 +101,16 @@ def differences(new: Fact, old: Fact) -> tuple[str, ...]:
     """``mtu 1400 -> 1500`` for each field that differs; nothing where the kinds differ."""
     if type(new) is not type(old):
         return ("another kind",)
-    shown = []
-    for each in fields(new):  # type: ignore[arg-type]
-        was, wanted = getattr(old, each.name), getattr(new, each.name)
-        if each.compare and was != wanted:
-            name = each.name.replace("_", " ")
-            shown.append(f"{name} is {_word(was)}, should be {_word(wanted)}")
-    return tuple(shown)
+    names = (each.name for each in fields(new) if each.compare)  # type: ignore[arg-type]
+    return tuple(told(new, old, {name: name for name in names}))
+
+
+def told(new: object, old: object, names: Mapping[str, str]) -> Iterator[str]:
+    """Each of these fields that differs, by the name that it is told by."""
+    for field, name in names.items():
+        was, wanted = getattr(old, field), getattr(new, field)
+        if was != wanted:
+            yield f"{name} is {_word(was)}, should be {_word(wanted)}"
 
 
 def _word(value: object) -> str:
@@ -119,22 +122,20 @@ def _word(value: object) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class DeleteLink(WorldOp):
-    """``ip link del``. A veth end takes its peer along."""
+class DeleteLink(Op):
+    """``ip link del``. A veth end takes its peer along, wherever that is."""
 
-    index: int
+    node: str
     name: str
+    index: int
     back: Op | None = None
 
     def effect(self) -> Effect:
-        return Netlink(
-            WORLD,
-            Request(rt.DELLINK, 0, rt.IFINFO.pack(0, 0, self.index, 0, 0)),
-            gone=(errno.ENODEV,),
-        )
+        request = Request(rt.DELLINK, 0, rt.IFINFO.pack(0, 0, self.index, 0, 0))
+        return Netlink(self.node, request, gone=(errno.ENODEV,))
 
     def shell(self) -> tuple[str, ...]:
-        return (ip("", "link", "del", "dev", self.name),)
+        return (ip(self.node, "link", "del", "dev", self.name),)
 
     def undo(self) -> Op | None:
         return self.back

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from bascule.kernel.fact import Cable, Place
 from bascule.kernel.op import WORLD
 from bascule.kernel.passage import Passages
 from bascule.kernel.program import Instance
@@ -16,21 +17,22 @@ from bascule.wire.message import Reply
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What to look at: namespaces by name; links of the world by name and by index; interfaces in
-    nodes; sysctls and files by key; every file below ``folders``, and in ``views``, a folder of
-    folders that stand for /etc; symbolic links of ours that were ``placed`` in folders of the
-    user's; our own ``table`` of rules; nodes ``adopted`` from a path; ``uplinks``, interfaces of
-    the machine; ``processes`` that serve the lab; ``forwarding`` of these nodes and IP versions,
-    and what goes with it unless it is as it should be (``settled``). With ``inside`` False the
-    nodes are only counted, not looked into: enough for taking them away. Not told are the addresses
-    and routes of an IP version that a node gives an interface itself (``autoconf``). ``six`` are
-    the interfaces of each node that are to have IPv6 addresses; ``cables`` its veth pairs: name in
-    the world, name and MAC in the node. A node whose cable is not there is looked into in any case.
-    ``flows`` gives what flows ought to look like; it is asked only where there are any."""
+    """What to look at: namespaces by name; ``links`` by place and, in each of the lab's namespaces,
+    by index; the other ends of pairs (``interfaces``); sysctls and files by key; every file below
+    ``folders``, and in ``views``, a folder of folders that stand for /etc; symbolic links of ours
+    that were ``placed`` in folders of the user's; our own ``table`` of rules; nodes ``adopted``
+    from a path; ``uplinks``, interfaces of the machine; ``processes`` that serve the lab;
+    ``forwarding`` of these nodes and IP versions, and what goes with it unless it is as it should
+    be (``settled``). With ``inside`` False the nodes are only counted, not looked into: enough for
+    taking them away. Not told are the addresses and routes of an IP version that a node gives an
+    interface itself (``autoconf``). ``six`` are the interfaces of each node that are to have IPv6
+    addresses; ``cables`` its veth pairs. A node is looked into in any case where the other end of
+    one is not in the world. ``flows`` gives what flows ought to look like; it is asked only where
+    there are any."""
 
     nodes: tuple[str, ...] = ()
-    links: frozenset[str] = frozenset()
-    interfaces: frozenset[tuple[str, str]] = frozenset()
+    links: frozenset[Place] = frozenset()
+    interfaces: frozenset[Place] = frozenset()
     sysctls: tuple[tuple[str, str], ...] = ()
     files: tuple[str, ...] = ()
     inside: bool = True
@@ -44,7 +46,7 @@ class Scope:
     processes: tuple[Instance, ...] = ()
     autoconf: frozenset[tuple[str, str, int]] = frozenset()
     six: dict[str, set[str]] = field(default_factory=dict)
-    cables: dict[str, set[tuple[str, str, str]]] = field(default_factory=dict)
+    cables: dict[str, set[Cable]] = field(default_factory=dict)
     forwarding: frozenset[tuple[str, int]] = frozenset()
     settled: frozenset[tuple[str, int, bool]] = frozenset()
     flows: Callable[[], Passages] | None = None
@@ -89,19 +91,45 @@ class Look:
         yield WORLD, self.world
         yield from self.nodes.items()
 
+    def named(self) -> Iterator[tuple[str, rows.Link]]:
+        """The links that the lab's facts are told by, with their namespace."""
+        for node, space in self.spaces:
+            for link in space.links.values():
+                if (node, link.name) in self.scope.links:
+                    yield node, link
+
+    def master_of(self, node: str, link: rows.Link) -> str:
+        """What a link is a port of."""
+        space = self.nodes[node] if node else self.world
+        master = space.links.get(link.master)
+        return master.name if master is not None else ""
+
 
 def look_of(
     scope: Scope, world: Space, nodes: Mapping[str, Space], glimpsed: Mapping[str, Space]
 ) -> Look:
     """The look that has found these."""
-    named = [link for link in world.links.values() if link.name in scope.links]
-    ends = {link.ifindex for link in named if link.kind == "veth"}
-    own = {WORLD: frozenset(link.ifindex for link in named)}
-    for name, space in nodes.items():
-        own[name] = frozenset(
+    spaces = {WORLD: world, **nodes}
+    by_index = {
+        (node, link.name)
+        for node, space in spaces.items()
+        for index, link in space.links.items()
+        if index in scope.indexes and (node, link.name) not in scope.interfaces
+    }
+    scope = replace(scope, links=scope.links | by_index)
+    mine = scope.links | scope.interfaces
+    ends = {
+        link.ifindex
+        for link in world.links.values()
+        if link.kind == "veth" and (WORLD, link.name) in scope.links
+    }
+    own = {
+        node: frozenset(
             link.ifindex
             for link in space.links.values()
-            if (name, link.name) in scope.interfaces or link.peer in ends
+            if (node, link.name) in mine or (node and link.kind == "veth" and link.peer in ends)
         )
-    routes = {name: list(main_routes(space)) for name, space in ((WORLD, world), *nodes.items())}
+        for node, space in spaces.items()
+    }
+    routes = {name: list(main_routes(space)) for name, space in spaces.items()}
     return Look(scope, world, nodes, glimpsed, own, routes)

@@ -8,6 +8,7 @@ plays the host.
 from __future__ import annotations
 
 import shlex
+import zlib
 from collections.abc import Collection
 from typing import NamedTuple
 
@@ -162,14 +163,21 @@ Effect = (
 )
 
 
+_SPARE = 4096  # interfaces of a node, at least, before its indexes begin anew at the range's first
+
+
 class Indexes:
     """Interface indexes by (node, name): the kernel's own for what exists, chosen ones for what is
     to be made.
 
-    An index chosen here spares the look-up after each creation. In the world's namespace a lab
-    takes its indexes from a range of its own, so that a link tells by its index who made it. The
-    kernel gives out the others by counting (dev_index_reserve() in net/core/dev.c) and takes one
-    again only after 2³¹: a machine that starts containers all day comes to a hundred thousand
+    An index chosen here spares the look-up after each creation. In each namespace a lab takes its
+    indexes from a range of its own, so that a link tells by its index who made it. They are counted
+    in the order of making; those of each node begin elsewhere, so that hardly ever two pairs
+    between nodes are told by the same two numbers (:mod:`.veth`), also where one was made without a
+    look at the other.
+
+    The kernel gives out the others by counting (dev_index_reserve() in net/core/dev.c) and takes
+    one again only after 2³¹: a machine that starts containers all day comes to a hundred thousand
     within months, but never to a billion. One bit tells the interfaces of all labs from the others:
     for nft to compare with a range costs twice as much.
     """
@@ -179,8 +187,6 @@ class Indexes:
     FIRST = BIT
     SLOTS = 2_500
     ALL = range(FIRST, FIRST + SLOTS * SLOT_SIZE)  # of all labs
-    # above lo and the fallback devices that modules such as sit put into each namespace
-    FIRST_IN_NODE = 100
 
     def __init__(self, slot: int = 0) -> None:
         self._known: dict[tuple[str, str], int] = {}
@@ -223,10 +229,12 @@ class Indexes:
         used = self._used.setdefault(node, set())
         # The first of a range stands in rules: nft would print it as the name of the interface that
         # has it.
-        index = self._next.get(node, self.FIRST_IN_NODE if node else self.range.start + 1)
-        while index in used:
-            index += 1
-        self._next[node] = index + 1
+        size = self.SLOT_SIZE - 1
+        begin = zlib.crc32(node.encode()) % (size - _SPARE) if node else 0
+        step = self._next.get(node, begin) % size
+        while (index := self.range.start + 1 + step) in used:
+            step = (step + 1) % size
+        self._next[node] = step + 1
         self._known[node, name] = index
         used.add(index)
         return index

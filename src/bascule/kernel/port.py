@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from bascule.kernel.fact import Fact, Op, WorldFact, WorldOp
+from bascule.kernel.fact import Fact, Op
 from bascule.kernel.look import Look
 from bascule.kernel.noun import Noun
-from bascule.kernel.op import WORLD, Effect, Indexes, Key, Netlink, ip
+from bascule.kernel.op import Effect, Indexes, Key, Netlink, ip
 from bascule.wire import route as rt
 from bascule.wire.message import Request
 
@@ -21,37 +21,43 @@ ISOLATED, HAIRPIN = "isolated", "hairpin"
 
 
 @dataclass(frozen=True, slots=True)
-class PortFlag(WorldFact):
+class PortFlag(Fact):
     """The bridge port ``name`` has this flag."""
 
+    node: str
     name: str
     flag: str
 
     @property
     def key(self) -> Key:
-        return ("port", self.name, self.flag)
+        return ("port", self.node, self.name, self.flag)
 
     @property
     def within(self) -> tuple[Key, ...]:
-        return (("link", WORLD, self.name),)
+        return (("link", self.node, self.name),)
 
     def describe(self) -> str:
         return f"{self.flag} on port {self.name}"
 
     def create(self, indexes: Indexes) -> tuple[Op, ...]:
-        return (SetPortFlag(self.name, indexes.of(WORLD, self.name), self.flag, True),)
+        return (self._set(indexes, True),)
 
     def remove(self, indexes: Indexes) -> tuple[Op, ...]:
-        return (SetPortFlag(self.name, indexes.of(WORLD, self.name), self.flag, False),)
+        return (self._set(indexes, False),)
 
     def change_from(self, old: Fact, indexes: Indexes) -> tuple[Op, ...] | None:
         return ()
 
+    def _set(self, indexes: Indexes, on: bool) -> SetPortFlag:
+        index = indexes.of(self.node, self.name)
+        return SetPortFlag(self.node, self.name, index, self.flag, on)
+
 
 @dataclass(frozen=True, slots=True)
-class SetPortFlag(WorldOp):
+class SetPortFlag(Op):
     """``ip link set dev PORT type bridge_slave FLAG on|off``"""
 
+    node: str
     name: str
     index: int
     flag: str
@@ -60,12 +66,12 @@ class SetPortFlag(WorldOp):
     def effect(self) -> Effect:
         info = {"slave_kind": "bridge", "slave_data": rt.BRIDGE_PORT.encode({self.flag: self.on})}
         body = rt.IFINFO.pack(0, 0, self.index, 0, 0) + rt.LINK.encode({"linkinfo": info})
-        return Netlink(WORLD, Request(rt.NEWLINK, 0, body))
+        return Netlink(self.node, Request(rt.NEWLINK, 0, body))
 
     def shell(self) -> tuple[str, ...]:
         return (
             ip(
-                "",
+                self.node,
                 "link",
                 "set",
                 "dev",
@@ -78,18 +84,17 @@ class SetPortFlag(WorldOp):
         )
 
     def undo(self) -> Op | None:
-        return SetPortFlag(self.name, self.index, self.flag, not self.on)
+        return SetPortFlag(self.node, self.name, self.index, self.flag, not self.on)
 
 
 _FIELDS = rt.BRIDGE_PORT.numbers(ISOLATED, HAIRPIN)
 
 
 def _read(look: Look) -> Iterator[Fact]:
-    for link in look.world.links.values():
-        ours = link.name in look.scope.links and link.kind == "veth"
-        if ours and link.port_of == "bridge":
+    for node, link in look.named():
+        if link.kind == "veth" and link.port_of == "bridge":
             found = rt.BRIDGE_PORT.decode_only(link.port, 0, _FIELDS)
-            yield from (PortFlag(link.name, flag) for flag, value in found.items() if value)
+            yield from (PortFlag(node, link.name, flag) for flag, value in found.items() if value)
 
 
 NOUN = Noun("port", _read, groups=(1,))  # RTNLGRP_LINK

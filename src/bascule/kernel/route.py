@@ -228,7 +228,11 @@ def _loopback(look: Look) -> Iterator[LoopbackRoute]:
         if head.family == AF_INET6 and local:
             found = rows.decode_route(reply, head)
             link = look.world.links.get(found.oif)
-            if link is not None and link.name in look.scope.links and found.to == "::1/128":
+            if (
+                link is not None
+                and (WORLD, link.name) in look.scope.links
+                and found.to == "::1/128"
+            ):
                 yield LoopbackRoute(link.name)
 
 

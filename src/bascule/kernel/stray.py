@@ -1,22 +1,20 @@
-"""A veth pair of the lab's whose end in the world somebody has moved into another namespace (`ip
-link set DEV netns NAME`).
+"""A veth pair of the lab's of which somebody has moved one end into another namespace (`ip link set
+DEV netns NAME`).
 
-The end is not to be known there: its index is a lab's only in the world, and may be another now.
-But the other one still is in its node; and who deletes one end deletes both.
+The end is not to be found there. But the other one still is in its node; and who deletes one end
+deletes both.
 """
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from bascule.kernel.fact import Fact, Op
+from bascule.kernel.link import DeleteLink
 from bascule.kernel.look import Look
 from bascule.kernel.noun import Noun
-from bascule.kernel.op import Effect, Indexes, Key, Netlink, ip
-from bascule.wire import route as rt
-from bascule.wire.message import Request
+from bascule.kernel.op import WORLD, Indexes, Key
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,42 +47,33 @@ class Stray(Fact):
         return f"veth {self.name} in {self.node}, whose other end was moved away"
 
     def remove(self, indexes: Indexes) -> tuple[Op, ...]:
-        return (DropStray(self.node, self.name, self.index),)
+        return (DeleteLink(self.node, self.name, self.index),)
 
     def change_from(self, old: Fact, indexes: Indexes) -> tuple[Op, ...] | None:
         return ()
 
 
-@dataclass(frozen=True, slots=True)
-class DropStray(Op):
-    """``ip -n NODE link del``, which takes the other end along, wherever that is."""
-
-    node: str
-    name: str
-    index: int
-
-    def effect(self) -> Effect:
-        return Netlink(
-            self.node,
-            Request(rt.DELLINK, 0, rt.IFINFO.pack(0, 0, self.index, 0, 0)),
-            gone=(errno.ENODEV,),
-        )
-
-    def shell(self) -> tuple[str, ...]:
-        return (ip(self.node, "link", "del", "dev", self.name),)
-
-
 def _read(look: Look) -> Iterator[Fact]:
-    """Ends in a node of pairs whose other end is not in the world. That they are the lab's the
-    other end's index tells (IFLA_LINK) or, where it has got another one in its new place, their own
-    name and MAC."""
-    scope, world = look.scope, look.world
+    """Ends in a node of pairs whose other end was not found where it should be. That they are the
+    lab's an index tells, their own or the other end's (IFLA_LINK), or, where it has got another one
+    in its new place, their own name and MAC."""
+    scope, spaces = look.scope, {WORLD: look.world, **look.glimpsed}
+    ends = {
+        (link.ifindex, link.peer)
+        for space in spaces.values()
+        for link in space.links.values()
+        if link.peer
+    }
     for node, space in look.glimpsed.items():
-        ours = {(peer, mac) for _link, peer, mac in scope.cables.get(node, ())}
-        for link in space.links.values():
-            other = world.links.get(link.peer)
-            is_apart = link.peer and (other is None or other.peer != link.ifindex)
-            if is_apart and (link.peer in scope.indexes or (link.name, link.mac) in ours):
+        ours = {
+            (cable.name, cable.mac)
+            for cable in scope.cables.get(node, ())
+            if cable.other[0] in spaces
+        }
+        for link in (link for link in space.links.values() if link.kind == "veth"):
+            is_apart = (link.peer, link.ifindex) not in ends
+            by_index = link.ifindex in scope.indexes or link.peer in scope.indexes
+            if is_apart and (by_index or (link.name, link.mac) in ours):
                 yield Stray(node, link.name, link.ifindex)
 
 

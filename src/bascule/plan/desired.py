@@ -24,7 +24,7 @@ from bascule.kernel.route import Route
 from bascule.kernel.ruleset import FROM, TO, WITHIN, ForwardAccept
 from bascule.kernel.sysctl import Sysctl
 from bascule.kernel.upstream import Upstream
-from bascule.kernel.veth import Veth
+from bascule.kernel.veth import End, Veth
 from bascule.names import derived_mac
 from bascule.plan.firewall import Surroundings, guarded
 from bascule.plan.names import Etc, names
@@ -153,6 +153,7 @@ def desired(
 def _network(network: Network, machine: Machine) -> Iterator[Fact]:
     six = any(subnet.version == 6 for subnet in network.subnets)
     yield Bridge(
+        WORLD,
         network.name,
         network.mtu,
         network.mac,
@@ -165,7 +166,7 @@ def _network(network: Network, machine: Machine) -> Iterator[Fact]:
     )
     for name, value in settings:
         if value >= 0 and value != DEFAULTS[name]:
-            yield BridgeSetting(network.name, name, value)
+            yield BridgeSetting(WORLD, network.name, name, value)
     if network.uplink:
         yield Uplink(network.uplink, network.name, network.mtu)
     for gateway, prefix in gateways(network):
@@ -188,9 +189,9 @@ def _node(lab: str, node: Node, of: Mapping[str, OfNetwork], machine: Machine) -
         network = networks[attachment.network]
         # there, the rules know more than a port can
         if not network.icc and not (machine.bridged and of[network.name].is_apart):
-            yield PortFlag(attachment.host_interface, ISOLATED)
+            yield PortFlag(WORLD, attachment.host_interface, ISOLATED)
         if machine.bridged and node.ports:
-            yield PortFlag(attachment.host_interface, HAIRPIN)
+            yield PortFlag(WORLD, attachment.host_interface, HAIRPIN)
     if not node.netns:
         yield Loopback(node.name)
     settings = [Sysctl(node.name, key, value) for key, value in _settings(node).items()]
@@ -228,18 +229,17 @@ def _veth(lab: str, node: Node, item: Attachment, network: Network, machine: Mac
         if _can_quiet(machine)
         else ()
     )
-    return Veth(
-        item.host_interface,
+    host = derived_mac(lab, node.name, item.host_interface)
+    near = End(WORLD, item.host_interface, network.mtu, host, bridge=network.name)
+    far = End(
         node.name,
         item.interface,
-        network.name,
-        network.mtu,
-        derived_mac(lab, node.name, item.host_interface),
+        item.mtu or network.mtu,
         item.mac,
-        peer_mtu=item.mtu if item.mtu != network.mtu else 0,
         settings=tuple(quiet),
         autoconf=own,
     )
+    return Veth(near, far)
 
 
 def _can_quiet(machine: Machine) -> bool:

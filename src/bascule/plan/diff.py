@@ -91,6 +91,7 @@ class _Leaving:
         self.late: list[Change] = []
         self.gone: set[Key] = set()
         self._marks: set[Key] = set()
+        taken = {mark for fact in wanted.values() for mark in fact.contains}
         for fact in _containers_first(present.values()):
             within_gone = not self._marks.isdisjoint(fact.within)
             wanted_fact = wanted.get(fact.key)
@@ -100,13 +101,14 @@ class _Leaving:
             self.gone.add(fact.key)
             self._marks.update(fact.contains)
             if wanted_fact is None:
-                ops = () if within_gone else fact.remove(indexes)
+                # of a pair whose one end goes with a namespace the other may be in the way
+                alone = within_gone and taken.isdisjoint(fact.contains)
+                ops = () if alone else fact.remove(indexes)
                 reason = "no longer in the lab" if fact.key in known else "nobody asked for it"
-                late = within_gone or fact.late
                 change = Change(
                     "-", fact, "goes with what holds it" if within_gone else reason, ops
                 )
-                (self.late if late else self.early).append(change)
+                (self.late if alone or fact.late else self.early).append(change)
             elif not within_gone:
                 self.early.append(Change("-", fact, "is replaced", fact.remove(indexes)))
 
