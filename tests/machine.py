@@ -29,6 +29,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _CLONE_NEWNET = 0x40000000
 _UP, _PROMISCUOUS = 0x1, 0x100
 _OWN_NETWORK = "/proc/thread-self/ns/net"
+_PF_EXITING, _PF_KTHREAD = 0x4, 0x200000  # linux/sched.h
 _PATIENCE = 0.5  # seconds for a fork to become something else
 _SYSCTLS, _OF_NETWORKS = "/proc/sys", "net/"
 _LONG = 200  # characters; of a longer text only the words that differ are told
@@ -268,9 +269,15 @@ def _unused(name: str, places: dict[str, str]) -> str:
 
 
 def _command(pid: int) -> str:
-    """Its words; empty for what has none: a thread of the kernel, or what is just ending."""
+    """Its words; empty for what has none: a thread of the kernel, or what is just ending. What is
+    just becoming another program has none either, and still is a fork of ours."""
     with open(f"/proc/{pid}/cmdline", "rb") as file:
-        return file.read().rstrip(b"\0").replace(b"\0", b" ").decode("utf-8", "replace")
+        words = file.read().rstrip(b"\0").replace(b"\0", b" ").decode("utf-8", "replace")
+    if words:
+        return words
+    with open(f"/proc/{pid}/stat", errors="replace") as file:
+        flags = int(file.read().rpartition(")")[2].split()[6])
+    return "" if flags & (_PF_EXITING | _PF_KTHREAD) else _command(os.getpid())
 
 
 def _above(pid: int) -> Iterator[int]:
