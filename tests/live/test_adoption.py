@@ -14,6 +14,7 @@ import machine
 from bascule.api import Lab
 from bascule.engine import work
 from bascule.errors import InputError, PlanFailed, TopologyError
+from bascule.kernel.op import Indexes
 from helpers import bascule
 from sandbox import BASCULE, World
 
@@ -73,6 +74,43 @@ def test_the_machine_itself_by_any_path_is_refused(world: World, resident: int) 
     assert machine.difference(before, machine.state()) == ""
     world.run("ip", "netns", "del", "self")
     world.run("umount", "bound")
+
+
+def _with_a_stranger(world: World) -> None:
+    """A namespace with an interface of another bascule's first lab, where /run is another."""
+    world.run("ip", "netns", "add", "theirs")
+    index = str(Indexes(0).range.start + 1)
+    peer = ("peer", "name", "their1")
+    world.run("ip", "-n", "theirs", "link", "add", "their0", "index", index, "type", "veth", *peer)
+
+
+def test_what_another_bascule_made_in_a_namespace_is_not_taken_for_ours(world: World) -> None:
+    """A lab that is new takes other indexes than those that it finds there."""
+    _with_a_stranger(world)
+    lab = _lab(box="/run/netns/theirs", b="")
+    for _time in range(2):
+        lab.up()
+        assert not lab.plan()
+    lab.down()
+    links = world.ip_json("-n", "theirs", "link", "show", "type", "veth")
+    assert sorted(link["ifname"] for link in links) == ["their0", "their1"]
+    world.run("ip", "netns", "del", "theirs")
+
+
+def test_a_namespace_with_interfaces_that_would_count_as_ours_is_refused(world: World) -> None:
+    """One that has its indexes already can't take others."""
+    lab = _lab(b="")
+    lab.up()
+    _with_a_stranger(world)
+    before = machine.state()
+    added = bascule(
+        world, "node", "add", "box", "--netns", "/run/netns/theirs", "--lab", "lab", check=False
+    )
+    assert added.returncode == 2
+    assert "has an interface their0 that counts as this lab's by its index" in added.stderr
+    assert machine.difference(before, machine.state()) == ""
+    lab.down()
+    world.run("ip", "netns", "del", "theirs")
 
 
 def test_the_first_network_namespace_is_the_machine_from_everywhere(

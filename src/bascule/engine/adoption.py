@@ -23,6 +23,12 @@ def refused(lab: Assigned, seen: Observation, owners: Owners) -> Iterator[Bascul
     pinned = {fact.name for fact in only(seen.facts, Namespace) if fact.alive}
     for name, source in seen.sources.items():
         problem = _problem(name, source, own, taken, owners, name in pinned)
+        for link in seen.strangers.get(name, ()) if not problem else ():
+            problem = (
+                f"node {name}: {source.path} has an interface {link.name} that counts as this "
+                f"lab's by its index, {link.ifindex}: it is another lab's, where /run is another, "
+                f"or left over; remove it first"
+            )
         if problem:
             yield InputError(problem)
         if source.place is not None:

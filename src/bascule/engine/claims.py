@@ -48,11 +48,13 @@ class Claims:
     ports: Taken = field(default_factory=Taken)
     leases: bool = False
 
-    def free_slot(self) -> int:
-        """The lowest range of indexes that no other lab has, and no interface either: of a lab
-        whose record is damaged, or stands in another state directory, its interfaces are all that
-        is to be seen. Raises :class:`Conflict`."""
-        taken = self.slots | {Indexes.slot_of(index) for index in interfaces()}
+    def free_slot(self, lab: Assigned | None) -> int:
+        """The lowest range of indexes that no other lab has, and no interface either, of the
+        machine's or of a namespace that this lab adopts: of a lab whose record is damaged, or
+        stands in another state directory, its interfaces are all that is to be seen. Raises
+        :class:`Conflict`."""
+        adopted = [node.netns for node in (lab.nodes if lab else ()) if node.netns]
+        taken = self.slots | {Indexes.slot_of(index) for index in interfaces(adopted)}
         for number in range(Indexes.SLOTS):
             if number not in taken:
                 return number

@@ -61,7 +61,9 @@ def _preview(name: str, edit: Edit, options: Options, stored: Stored) -> Prepare
     if target is not None:
         file_of(stored, options, target != current)
         claims_of.refuse_clashes(target, others)
-    slot = stored.newest.slot if stored.newest else others.free_slot() if kind == "host" else 0
+    slot = (
+        stored.newest.slot if stored.newest else others.free_slot(target) if kind == "host" else 0
+    )
     return prepare(name, target, stored, current, world, Indexes(slot), others)
 
 

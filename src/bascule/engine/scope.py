@@ -43,6 +43,7 @@ def whole_scope(
         files=files,
         adopted=tuple((adopted | dict(scope.adopted)).items()),
         indexes=range(0) if partial else indexes.range,
+        all_indexes=indexes.range,
         folders=(servers_folder(name),),
         views=etc_folder(name),
         placed=stored.placed,

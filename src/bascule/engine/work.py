@@ -247,7 +247,7 @@ class Work:
             target = choose_all(asked, current, world, others)
             self.source = file_of(self.stored, self.options, target != current)
             claims_of.refuse_clashes(target, others)
-            slot = self.stored.newest.slot if self.stored.newest else others.free_slot()
+            slot = self.stored.newest.slot if self.stored.newest else others.free_slot(target)
             record = self._record(target, slot, started, others)
             if record != self.stored.record:
                 store.begin(record)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable, Iterator
+
+from bascule.host import namespaces
 from bascule.host.netlink import Netlink
 from bascule.kernel.look import Space
 from bascule.kernel.nouns import NOUNS
@@ -21,8 +25,20 @@ _OTHERS = [dump for noun in NOUNS for dump in noun.dumps]
 _ROUTES = Request(rt.GETROUTE, 0, rt.RTMSG.pack(AF_UNSPEC, 0, 0, 0, 0, 0, 0, 0, 0))
 
 
-def interfaces() -> list[int]:
-    """The indexes of all interfaces of the namespace that the thread is in."""
+def interfaces(paths: Iterable[str]) -> Iterator[int]:
+    """The indexes of all interfaces of the namespace that the thread is in, and of those at these
+    paths."""
+    with namespaces.coming_back():
+        yield from _interfaces_here()
+        for path in paths:
+            descriptor = namespaces.open_source(path)
+            if descriptor is not None:
+                entered = namespaces.enter(descriptor)
+                os.close(descriptor)
+                yield from _interfaces_here() if entered else ()
+
+
+def _interfaces_here() -> list[int]:
     with Netlink() as socket:
         return [rows.link_index(reply) for reply in socket.dump(_LINKS)]
 

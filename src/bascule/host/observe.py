@@ -65,6 +65,9 @@ def observe(scope: Scope, paths: Paths) -> Observation:
         }
         for name in scope.nodes:
             _enter_node(name, scope, seen, nodes, name in doubtful)
+    ends = {(link.peer, link.ifindex) for link in world.links.values()}
+    for name, links in seen.strangers.items():
+        seen.strangers[name] = [link for link in links if (link.ifindex, link.peer) not in ends]
     _conclude(seen, look_of(scope, world, nodes if scope.inside else {}, nodes))
     if scope.flows is not None:
         lost = not any(FAMILY in fact.there for fact in only(seen.facts, Table))
@@ -146,7 +149,7 @@ def _passing_on(name: str, scope: Scope, inside: Space) -> Iterator[Fact]:
 
 def _before_adoption(name: str, scope: Scope, seen: Observation) -> None:
     """The settings of a namespace that the node is still to be: nobody can tell them once a run has
-    changed them."""
+    changed them. And whether it has interfaces that would count as the lab's."""
     path = dict(scope.adopted).get(name, WORLD_NETNS)
     descriptor = namespaces.open_source(path) if path != WORLD_NETNS else None
     if descriptor is None:
@@ -161,7 +164,11 @@ def _before_adoption(name: str, scope: Scope, seen: Observation) -> None:
                     seen.before[name, key] = read_sysctl(key)
         seen.without_ipv6.update(ipv6.off_here(name, scope.six.get(name, ())))
         with Netlink() as socket:
-            seen.facts.extend(_passing_on(name, scope, look(socket)))
+            inside = look(socket)
+        seen.facts.extend(_passing_on(name, scope, inside))
+        seen.strangers[name] = [
+            link for index, link in inside.links.items() if index in scope.all_indexes
+        ]
     finally:
         os.close(descriptor)
 

@@ -8,7 +8,7 @@ from bascule.kernel.fact import Fact
 from bascule.kernel.file import UsersFolder
 from bascule.kernel.flow import Unfit
 from bascule.kernel.upstream import Upstream
-from bascule.wire import netfilter
+from bascule.wire import netfilter, rows
 
 
 @dataclass(slots=True)
@@ -17,11 +17,12 @@ class Observation:
     chains on the way of what is forwarded, and those that drop what comes in, the filter tables of
     the old iptables; the IP versions whose packets the world passes on, all of its addresses, and
     the smallest MTU of its own interfaces; what is at the paths of nodes to adopt (``sources``),
-    and the settings of others ``before`` they are adopted; whether a program may become another
-    user there, or is ``alone``; ``modes`` of the lab's files and folders that are wrong, each with
-    the right one; ``strays``, which the user has put among them; nodes with a folder of the user's
-    in /etc/netns (``users``), and whether links can be made there; the machine's name servers that
-    nodes can ask, those that hear only the machine itself, and whom the lab's own ask
+    and the settings of others ``before`` they are adopted, and the interfaces in them that have an
+    index of the lab's and no other end in the world (``strangers``); whether a program may become
+    another user there, or is ``alone``; ``modes`` of the lab's files and folders that are wrong,
+    each with the right one; ``strays``, which the user has put among them; nodes with a folder of
+    the user's in /etc/netns (``users``), and whether links can be made there; the machine's name
+    servers that nodes can ask, those that hear only the machine itself, and whom the lab's own ask
     (``upstream``); whether settings of the kernel can be changed, and whether dnsmasq is
     ``confined`` to where we don't write; whether settings of IPv6 are to be seen (``ipv6``),
     whether the kernel knows it at all, and by which setting an interface (node, name) has none all
@@ -42,6 +43,7 @@ class Observation:
     others: dict[str, Foreign] = field(default_factory=dict)
     sources: dict[str, Source] = field(default_factory=dict)
     before: dict[tuple[str, str], str] = field(default_factory=dict)
+    strangers: dict[str, list[rows.Link]] = field(default_factory=dict)
     ipv6: bool = True
     knows_ipv6: bool = True
     without_ipv6: dict[tuple[str, str], str] = field(default_factory=dict)

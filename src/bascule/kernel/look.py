@@ -18,17 +18,18 @@ from bascule.wire.message import Reply
 @dataclass(frozen=True, slots=True)
 class Scope:
     """What to look at: namespaces by name; ``links`` by place and, in each of the lab's namespaces,
-    by index; the other ends of pairs (``interfaces``); sysctls and files by key; every file below
-    ``folders``, and in ``views``, a folder of folders that stand for /etc; symbolic links of ours
-    that were ``placed`` in folders of the user's; our own ``table`` of rules; nodes ``adopted``
-    from a path; ``uplinks``, interfaces of the machine; ``processes`` that serve the lab;
-    ``forwarding`` of these nodes and IP versions, and what goes with it unless it is as it should
-    be (``settled``). With ``inside`` False the nodes are only counted, not looked into: enough for
-    taking them away. Not told are the addresses and routes of an IP version that a node gives an
-    interface itself (``autoconf``). ``six`` are the interfaces of each node that are to have IPv6
-    addresses; ``cables`` its veth pairs. A node is looked into in any case where the other end of
-    one is not in the world. ``flows`` gives what flows ought to look like; it is asked only where
-    there are any."""
+    by index (``indexes``, which is empty in a look at a part; ``all_indexes`` are the lab's); the
+    other ends of pairs (``interfaces``); sysctls and files by key; every file below ``folders``,
+    and in ``views``, a folder of folders that stand for /etc; symbolic links of ours that were
+    ``placed`` in folders of the user's; our own ``table`` of rules; nodes ``adopted`` from a path;
+    ``uplinks``, interfaces of the machine; ``processes`` that serve the lab; ``forwarding`` of
+    these nodes and IP versions, and what goes with it unless it is as it should be (``settled``).
+    With ``inside`` False the nodes are only counted, not looked into: enough for taking them away.
+    Not told are the addresses and routes of an IP version that a node gives an interface itself
+    (``autoconf``). ``six`` are the interfaces of each node that are to have IPv6 addresses;
+    ``cables`` its veth pairs. A node is looked into in any case where the other end of one is not
+    in the world. ``flows`` gives what flows ought to look like; it is asked only where there are
+    any."""
 
     nodes: tuple[str, ...] = ()
     links: frozenset[Place] = frozenset()
@@ -37,6 +38,7 @@ class Scope:
     files: tuple[str, ...] = ()
     inside: bool = True
     indexes: range = range(0)
+    all_indexes: range = range(0)
     folders: tuple[str, ...] = ()
     views: str = ""
     placed: tuple[str, ...] = ()

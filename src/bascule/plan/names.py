@@ -152,6 +152,8 @@ def _names_of(node: Node, item: Attachment) -> tuple[str, ...]:
 
 def _extra(node: Node, networks: Mapping[str, Network]) -> str:
     """The lines for the node's `extra_hosts`."""
+    if not node.extra_hosts:
+        return ""
     gateways = [str(gateway) for _attachment, gateway in ways_out(node, networks)]
     lines = []
     for name, address in node.extra_hosts:

@@ -17,7 +17,7 @@ from ipaddress import IPv4Network
 from bascule.errors import InputError
 from bascule.topology.autoconf import is_slaac, slaac_address
 from bascule.topology.check_addresses import limits, merged
-from bascule.topology.defaults import attachment_mac, network_mac
+from bascule.topology.defaults import attachment_mac, network_mac, with_attachments
 from bascule.topology.model import (
     Assigned,
     Attachment,
@@ -319,12 +319,13 @@ def _node(lab: str, node: Node, grounds: dict[str, _Ground], wanted: _Wanted) ->
         mac = item.mac or _free_mac(
             lab, node.name, item.interface, tuple(filter(None, chosen)), ground
         )
-        addresses = (
+        addresses = tuple(
             address if address is not None else slaac_address(pool.range, mac)
             for pool, address in zip(ground.pools, chosen, strict=True)
         )
-        made.append(replace(item, addresses=tuple(addresses), mac=mac))
-    return replace(node, attachments=tuple(made))
+        given = (item.addresses, item.mac) == (addresses, mac)
+        made.append(item if given else replace(item, addresses=addresses, mac=mac))
+    return with_attachments(node, made)
 
 
 def _free_mac(

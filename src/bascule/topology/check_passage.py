@@ -19,7 +19,8 @@ def check_passage(topology: Topology) -> Iterator[Problem]:
         yield from _network(network, networks)
     taken = Taken()
     for node in topology.nodes:
-        yield from _ports(node, networks, taken)
+        if node.ports:
+            yield from _ports(node, networks, taken)
 
 
 def _network(network: Network, networks: dict[str, Network]) -> Iterator[Problem]:

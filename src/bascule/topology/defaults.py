@@ -45,8 +45,15 @@ def _filled(node: Node, on_host: set[str]) -> Node:
                     lambda number: host_interface_name(node.name, number), position + 1, on_host
                 )
             on_host.add(outer)
-        filled.append(replace(item, interface=inner, host_interface=outer))
-    return replace(node, attachments=tuple(filled))
+        given = (item.interface, item.host_interface) == (inner, outer)
+        filled.append(item if given else replace(item, interface=inner, host_interface=outer))
+    return with_attachments(node, filled)
+
+
+def with_attachments(node: Node, made: list[Attachment]) -> Node:
+    """The node with these; itself where they are its own."""
+    same = all(new is old for new, old in zip(made, node.attachments, strict=True))
+    return node if same else replace(node, attachments=tuple(made))
 
 
 def _free(name_of: Callable[[int], str], first: int, taken: set[str]) -> str:

@@ -168,5 +168,5 @@ def _expand(scribe: Scribe, lab: _Lab) -> list[Node]:
                 scribe.wrong_key(group.tree, ("nodes", group.name), message)
                 break
             lab.origin[name] = group
-            out.append(replace(group.node, name=name))
+            out.append(group.node if not group.count else replace(group.node, name=name))
     return out
