@@ -3,6 +3,7 @@
 # make quick        the tests that need nothing of the kernel: twenty seconds
 # make golden       write the files anew that tests compare with; read the diff before it is committed
 # make test-python  all tests with each Python from 3.11 on that is installed
+# make test-distros  demo and tests on fresh minimal roots: DISTROS="bookworm trixie sid"
 # make test-crash   the whole crash sweep, races, random lives, leaks: an hour and a half on two processors (JOBS=8 helps); writes its figures into docs/reliability.md
 #                   (CARRY_ON=1 goes on with one that was cut short)
 # make mutation     change plan/, topology/ and state/ in eight thousand places and see whether the tests notice: half an hour
@@ -25,12 +26,15 @@ TEST_TOOLS = brctl:bridge-utils conntrack:conntrack dig:bind9-dnsutils dnsmasq:d
 
 ifeq ($(VENV),.venv)
 STAMP = .venv/.installed
+RUN_STAMP = .venv/.run
 endif
+TESTS ?= tests
+DISTROS ?= bookworm trixie sid
 
 .DELETE_ON_ERROR:
-.PHONY: demo test quick golden test-python test-crash fuzz mutation lint bench bench-peers setup clean
+.PHONY: demo test quick golden test-python test-distros test-crash fuzz mutation lint bench bench-peers setup clean
 
-demo: run-tools $(STAMP)
+demo: run-tools $(RUN_STAMP)
 	@tools/demo.sh $(VENV)/bin/bascule
 
 # Compiled once: where PYTHONDONTWRITEBYTECODE is set, each of a thousand commands would compile all modules for itself, and each
@@ -38,7 +42,7 @@ demo: run-tools $(STAMP)
 test: export PYTHONDONTWRITEBYTECODE =
 test: setup
 	if [ -d src ]; then $(VENV)/bin/python -m compileall -q src; fi
-	$(VENV)/bin/pytest -n $(JOBS) --maxschedchunk=1 -q tests
+	$(VENV)/bin/pytest -n $(JOBS) --maxschedchunk=1 -q $(TESTS)
 
 # What needs nothing of the kernel.
 QUICK = tests/wire tests/topology tests/plan tests/broken tests/state tests/cli/test_pure.py tests/test_seam.py tests/test_fuzz.py
@@ -109,10 +113,22 @@ run-tools:
 setup-tools: run-tools
 	@tools/need.sh $(TEST_TOOLS)
 
-.venv/.installed: pyproject.toml | run-tools
-	test -x .venv/bin/python || "$$(tools/python.sh)" -m venv .venv
-	.venv/bin/pip install -q --disable-pip-version-check -e '.[test,lint]'
+# What runs, and nothing of what tests and measures it.
+.venv/.run: pyproject.toml | run-tools
+	@echo "installing bascule into .venv, which takes some seconds …"
+	@test -x .venv/bin/python || "$$(tools/python.sh)" -m venv .venv
+	@.venv/bin/pip install -q --disable-pip-version-check -e .
 	@touch $@
+
+.venv/.installed: pyproject.toml .venv/.run
+	@echo "installing the tools that tests and lint need, which takes half a minute …"
+	@.venv/bin/pip install -q --disable-pip-version-check -e '.[test,lint]'
+	@touch $@
+
+# On a fresh minimal root of each of these, as root and as an ordinary user: ten minutes each. Needs root.
+test-distros:
+	@tools/need.sh mmdebstrap:mmdebstrap setpriv:util-linux
+	tools/distros.sh $(DISTROS)
 
 clean:
 	rm -rf .venv .venv-* build dist mutants .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache fuzz/found

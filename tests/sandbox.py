@@ -454,6 +454,17 @@ _VOLATILE = {
     ),
     *("handle", "refcnt", "packets", "bytes", "nhid", "metrics_cacheinfo"),
 }
+# What is set of a bridge and of its ports. All else there counts or waits (timers, what was
+# learned); newer tools tell ever more of it.
+_OF_BRIDGES = {
+    "info_data": re.compile(
+        "(forward_delay|hello_time|max_age|ageing_time|stp_state|priority|group_|vlan_|mcast_|nf_call)"
+    ),
+    "info_slave_data": re.compile(
+        "(state|priority|cost|hairpin|guard|root_block|fastleave|learning|flood|proxy_arp|mcast_"
+        "|bcast_flood|neigh_suppress|vlan_|isolated|locked|mab|group_fwd_mask|backup_)"
+    ),
+}
 _FROM_MAC = {"address", "permaddr", "bridge_id", "root_id", "lladdr"}
 _SYSCTL_FOLDERS = ("/proc/sys/net/ipv4", "/proc/sys/net/ipv6")
 _SYSCTL_VOLATILE = (
@@ -561,6 +572,10 @@ def _lasting(value: Any, macs: bool = True) -> Any:
     if isinstance(value, dict):
         dropped = _VOLATILE if macs else _VOLATILE | _FROM_MAC
         kept = {key: _lasting(child, macs) for key, child in value.items() if key not in dropped}
+        for kind, data in (("info_kind", "info_data"), ("info_slave_kind", "info_slave_data")):
+            if kept.get(kind) == "bridge":
+                settings = kept.get(data, {}).items()
+                kept[data] = {key: child for key, child in settings if _OF_BRIDGES[data].match(key)}
         if isinstance(elements := kept.get("elem"), list):
             kept["elem"] = _sorted(elements)
         if kept.get("operstate") == "UNKNOWN" and "LOWER_UP" in kept.get("flags", ()):

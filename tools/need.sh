@@ -22,6 +22,7 @@ if [ "$(id -u)" != 0 ]; then
     exit 1
 fi
 export DEBIAN_FRONTEND=noninteractive
+echo "installing$packages …"
 # Word splitting of the names is meant.
 # shellcheck disable=SC2086
 apt-get install -y -q --no-install-recommends $packages >/dev/null 2>&1 && exit 0

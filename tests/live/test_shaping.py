@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import time
@@ -25,8 +26,11 @@ def _lab(mtu: int = 1500, **attachment: object) -> Lab:
     return Lab.from_data(data, name="slow", world="host")
 
 
-def _tc(world: World, *words: str) -> str:
-    return world.run("tc", *words).stdout
+def _tc(world: World, *words: str) -> dict[str, Any]:
+    """The root qdisc of a device, by its kind and options: as text each tc writes them its own
+    way."""
+    (root,) = json.loads(world.run("tc", "-j", *words).stdout)
+    return {"kind": root["kind"], **root.get("options", {})}
 
 
 def test_each_end_has_its_own(world: World) -> None:
@@ -34,12 +38,12 @@ def test_each_end_has_its_own(world: World) -> None:
     require("tc")
     lab = _lab(rate="10mbit", ingress={"rate": "1gbit", "burst": "64kb", "latency": "5ms"})
     lab.up()
-    assert "tbf" in _tc(world, "-n", "a", "qdisc", "show", "dev", "eth0")
-    assert "rate 10Mbit" in _tc(world, "-n", "a", "qdisc", "show", "dev", "eth0")
-    there = _tc(world, "qdisc", "show", "dev", "veth-a")
-    assert "rate 1Gbit" in there
-    assert "burst 65" in there  # the kernel keeps it as a time
-    assert "noqueue" in _tc(world, "qdisc", "show", "dev", "veth-b")
+    sent = _tc(world, "-n", "a", "qdisc", "show", "dev", "eth0")
+    assert (sent["kind"], sent["rate"]) == ("tbf", 1_250_000)
+    got = _tc(world, "qdisc", "show", "dev", "veth-a")
+    assert (got["kind"], got["rate"]) == ("tbf", 125_000_000)
+    assert abs(got["burst"] - 65_536) < 200  # the kernel keeps it as a time
+    assert _tc(world, "qdisc", "show", "dev", "veth-b")["kind"] == "noqueue"
     assert not lab.plan()
     lab.down()
 
@@ -66,13 +70,13 @@ def test_what_others_change_is_seen_and_mended(world: World, what: str) -> None:
     command, line = DRIFT[what]
     lab = _lab(rate="10mbit")
     lab.up()
-    before = _tc(world, "-n", "a", "qdisc", "show", "dev", "eth0").split(":", 1)[1]
-    _tc(world, *command.split())
+    before = _tc(world, "-n", "a", "qdisc", "show", "dev", "eth0")
+    world.run("tc", *command.split())
     changes = lab.plan().changes
     assert [f"{each.sign} {each.fact.describe()}" for each in changes] == [line]
     lab.up()
     assert not lab.plan()
-    assert _tc(world, "-n", "a", "qdisc", "show", "dev", "eth0").split(":", 1)[1] == before
+    assert _tc(world, "-n", "a", "qdisc", "show", "dev", "eth0") == before
     lab.down()
 
 
@@ -86,7 +90,8 @@ def test_the_file_may_change_it(world: World) -> None:
     plain = _lab()
     assert [each.sign for each in plain.plan().changes] == ["-", "-"]
     plain.up()
-    assert "tbf" not in _tc(world, "qdisc", "show") + _tc(world, "-n", "a", "qdisc", "show")
+    for place in ((), ("-n", "a")):
+        assert "tbf" not in world.run("tc", *place, "qdisc", "show").stdout
     plain.down()
 
 

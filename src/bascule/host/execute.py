@@ -109,7 +109,7 @@ def _undo(
             effect = _back(op, report) if back is None else back.effect()
             if effect is None:
                 continue
-            words = (back or op).shell()[0]
+            words = (back or op).words
             try:
                 hands.carry_out([back or op], [effect], [])
             except (BasculeError, OSError) as error:

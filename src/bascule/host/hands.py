@@ -117,9 +117,7 @@ class Hands:
         try:
             self._do(effects[0])
         except FileExistsError as error:
-            raise Conflict(
-                f"{group[0].shell()[0]}: this name is taken, and not by this lab"
-            ) from error
+            raise Conflict(f"{group[0].words}: this name is taken, and not by this lab") from error
         except Uncertain:
             acknowledged.append(group[0])
             raise
@@ -127,7 +125,7 @@ class Hands:
             # it may have been done in part, which the undoing has to undo
             acknowledged.append(group[0])
             told = as_kernel_error(error)
-            of = told.operation if told.operation.startswith("sysctl ") else group[0].shell()[0]
+            of = told.operation if told.operation.startswith("sysctl ") else group[0].words
             raise KernelError(of, told.errno, told.said, group[0].node, told.advice) from error
         acknowledged.append(group[0])
 
@@ -283,7 +281,7 @@ class Hands:
 
 def _refused(op: Op, answer: Failure) -> KernelError:
     said = os.strerror(answer.errno) + (f" ({answer.said})" if answer.said else "")
-    return KernelError(op.shell()[0], answer.errno, said, op.node, _ADVICE.get(answer.errno, ""))
+    return KernelError(op.words, answer.errno, said, op.node, _ADVICE.get(answer.errno, ""))
 
 
 _ADVICE = {

@@ -141,13 +141,18 @@ def listing(table: str, families: Sequence[str]) -> str:
     put into sets; empty where there is none."""
     try:
         # One call each: nft 1.0.6 finds only the tables of one family in a call.
-        return _without_dynamic(
-            "".join(_call(["-s", "list", "table", family, table]) for family in families)
-        )
+        printed = (_call(["-s", "list", "table", family, table]) for family in families)
+        return _readable(_without_dynamic("".join(printed)))
     except KernelError as error:
         if error.errno == errno.ENOENT:
             raise
         return ""
+
+
+def _readable(listing: str) -> str:
+    """As nft reads it itself. Since 1.0.8 it prints the bytes at which a neighbour's question holds
+    its target under a name, and then takes them for a number that fits no set of addresses."""
+    return re.sub(r"\. icmpv6 taddr\b", ". @th,64,128", listing)
 
 
 def _without_dynamic(listing: str) -> str:

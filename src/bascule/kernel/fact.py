@@ -36,6 +36,13 @@ class Op:
         """The lines of sh that do the same."""
         raise NotImplementedError
 
+    @property
+    def words(self) -> str:
+        """Its first command in one line, for messages: of what is read from the standard input
+        only that it is."""
+        line, *more = self.shell()[0].split("\n")
+        return line.removesuffix(" <<'END'") if more else line
+
     def undo(self) -> Op | None:
         """What takes it back."""
         return None

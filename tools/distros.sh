@@ -1,0 +1,96 @@
+#!/usr/bin/env bash
+# distros.sh SUITE...  On a fresh minimal root of each of these Debian or Ubuntu suites (bookworm, trixie, sid, jammy, noble) do
+# what the README says: `make demo` and `make test`, as root and as an ordinary user. Needs root, and mmdebstrap.
+#
+#   WHO="root user"   as whom
+#   KEEP=DIR          where the roots are kept, so that the next run need not make them (default: made anew each time)
+#   MIRROR=URL        where the suite comes from (default: what mmdebstrap knows)
+#   TESTS="..."       what of the tests (default: tests)
+#
+# The roots are installed from the network of this machine; demo and tests run in a network namespace of their own.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+who=${WHO:-root user}
+work=$(mktemp -d /var/tmp/distros.XXXXXX)
+trap 'rm -rf --one-file-system "$work"' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+keep=${KEEP:-$work}
+mkdir -p "$keep"
+
+step() { printf '\n== %s\n' "$*"; }
+
+# Archives may be copies that stand still: their dates say nothing.
+make_root() {
+    mmdebstrap --quiet --variant=minbase --include=make,ca-certificates,passwd,util-linux \
+        --aptopt='Acquire::Check-Valid-Until "false"' "$1" "$keep/$1.tar" ${MIRROR:+"$MIRROR"}
+}
+
+# What this machine needs to reach its package indexes, the root needs, too.
+take_along() {
+    for file in /etc/resolv.conf /etc/hosts /etc/pip.conf /etc/ssl/certs/ca-certificates.crt; do
+        [ -e "$file" ] && cat "$file" >"$1$file"
+    done
+    mkdir "$1/opt/bascule"
+    tar -C "$here" -c --exclude=./.git --exclude='./.venv*' --exclude=__pycache__ --exclude='./.*_cache' . | tar -C "$1/opt/bascule" -x
+}
+
+# inside ROOT NETWORK COMMAND: as root of a machine with this root; NETWORK is "outside", or "own". Not by chroot(2): there nobody
+# may make a user namespace.
+inside() {
+    local network=()
+    [ "$2" = own ] && network=(--net)
+    unshare --mount --pid --fork --kill-child --ipc --uts "${network[@]}" bash -euc '
+        root=$1
+        mount --make-rprivate /
+        mount --bind "$root" "$root"
+        mount -t proc proc "$root/proc"
+        mount -t sysfs sysfs "$root/sys" 2>/dev/null || mount --rbind /sys "$root/sys"
+        mount --rbind /dev "$root/dev"
+        mount -t tmpfs -o mode=755 tmpfs "$root/run"
+        mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
+        cd "$root"
+        mkdir -p .old
+        pivot_root . .old
+        cd /
+        umount -l /.old
+        rmdir /.old
+        mount --make-rshared /
+        hostname fresh
+        [ "$2" = outside ] || ip link set lo up
+        export HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8
+        export DEBIAN_FRONTEND=noninteractive PIP_ROOT_USER_ACTION=ignore
+        unset XDG_RUNTIME_DIR TMPDIR
+        exec bash -euc "$3"
+    ' - "$1" "$2" "$3"
+}
+
+as_user='setpriv --reuid=1000 --regid=1000 --clear-groups --inh-caps=-all env HOME=/home/me'
+
+for suite in "$@"; do
+    step "$suite: a fresh root"
+    [ -s "$keep/$suite.tar" ] || make_root "$suite"
+    root=$work/$suite
+    mkdir "$root"
+    tar -C "$root" -xf "$keep/$suite.tar"
+    take_along "$root"
+    inside "$root" outside 'apt-get update -q >/dev/null; make -s -C /opt/bascule run-tools .venv/.run'
+    for one in $who; do
+        step "$suite: make demo, make test as $one"
+        if [ "$one" = root ]; then
+            inside "$root" own 'make -C /opt/bascule demo'
+            inside "$root" outside 'make -s -C /opt/bascule setup'
+            inside "$root" own "cd /opt/bascule; $(printf 'make test TESTS=%q' "${TESTS:-tests}")"
+        else
+            inside "$root" outside "useradd -m -u 1000 me; cp -r /opt/bascule /home/me; rm -rf /home/me/bascule/.venv*
+                chown -R me: /home/me; make -s -C /opt/bascule setup-tools
+                $as_user make -s -C /home/me/bascule setup"
+            inside "$root" own "$as_user make -C /home/me/bascule demo"
+            inside "$root" own "$as_user make -C /home/me/bascule test TESTS='${TESTS:-tests}'"
+        fi
+    done 2>&1 | tee "$work/$suite.log"
+    printf '%s: %s\n' "$suite" "$(grep -E '[0-9]+ passed' "$work/$suite.log" | tr '\n' ';')" >>"$work/summary"
+    rm -rf --one-file-system "$root"
+done
+step "all passed"
+cat "$work/summary"
