@@ -67,7 +67,8 @@ inside() {
 
 as_user='setpriv --reuid=1000 --regid=1000 --clear-groups --inh-caps=-all env HOME=/home/me'
 
-for suite in "$@"; do
+one() {
+    suite=$1
     step "$suite: a fresh root"
     [ -s "$keep/$suite.tar" ] || make_root "$suite"
     root=$work/$suite
@@ -88,9 +89,16 @@ for suite in "$@"; do
             inside "$root" own "$as_user make -C /home/me/bascule demo"
             inside "$root" own "$as_user make -C /home/me/bascule test TESTS='${TESTS:-tests}'"
         fi
-    done 2>&1 | tee "$work/$suite.log"
+    done
+}
+
+# Each to its end, whatever the others say.
+failed=''
+for suite in "$@"; do
+    (set -e; one "$suite") 2>&1 | tee "$work/$suite.log" || failed="$failed $suite"
+    rm -rf --one-file-system "${work:?}/$suite"
     printf '%s: %s\n' "$suite" "$(grep -E '[0-9]+ passed' "$work/$suite.log" | tr '\n' ';')" >>"$work/summary"
-    rm -rf --one-file-system "$root"
 done
-step "all passed"
+step "${failed:+failed:$failed; }done"
 cat "$work/summary"
+[ -z "$failed" ]

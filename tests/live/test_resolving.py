@@ -40,6 +40,8 @@ from traffic import Outside
 RESOLV, REAL = "/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"
 STUB = "/run/systemd/resolve/stub-resolv.conf"
 FAR = "192.0.2.53", "2001:db8::53"
+# through pasta; by which port of the world's loopback depends on its age
+THROUGH, THROUGH6 = (Upstream("", (loopback,), 53) for loopback in ("127.0.0.1", "::1"))
 KINDS = (A, AAAA, MX, TXT, SRV, HTTPS, 2, 5, 6, 255)
 LAB: dict[str, Any] = {
     "name": "dotted",
@@ -272,9 +274,9 @@ FILES: dict[str, tuple[str, str | None, tuple[str, ...], Upstream]] = {
         Upstream("", ("192.0.2.53",)),
     ),
     "the stub, and nothing behind it": ("nameserver 127.0.0.53", None, (), Upstream("")),
-    "loopback": ("nameserver 127.0.0.1", None, (), Upstream("", ("127.0.0.1",), True)),
-    "loopback of IPv6": ("nameserver ::1", None, (), Upstream("", ("::1",), True)),
-    "everything": ("nameserver 0.0.0.0", None, (), Upstream("", ("127.0.0.1",), True)),
+    "loopback": ("nameserver 127.0.0.1", None, (), THROUGH),
+    "loopback of IPv6": ("nameserver ::1", None, (), THROUGH6),
+    "everything": ("nameserver 0.0.0.0", None, (), THROUGH),
     "another loopback": ("nameserver 127.0.1.1", None, (), Upstream("")),
     "loopback and far": (
         "nameserver 127.0.0.1\nnameserver 192.0.2.53",
@@ -282,7 +284,7 @@ FILES: dict[str, tuple[str, str | None, tuple[str, ...], Upstream]] = {
         ("192.0.2.53",),
         Upstream("", ("192.0.2.53",)),
     ),
-    "the machine's own": ("nameserver 192.0.2.1", None, (), Upstream("", ("127.0.0.1",), True)),
+    "the machine's own": ("nameserver 192.0.2.1", None, (), THROUGH),
     "of one link": ("nameserver fe80::1%eth0", None, (), Upstream("")),
     "twice": (
         "nameserver 192.0.2.53\nnameserver 192.0.2.53",
@@ -301,15 +303,22 @@ FILES: dict[str, tuple[str, str | None, tuple[str, ...], Upstream]] = {
 
 
 @pytest.mark.parametrize("case", FILES)
-def test_which_servers_a_private_world_can_ask(world: World, case: str) -> None:
+def test_which_servers_a_private_world_can_ask(
+    world: World, case: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """By what stands in the machine's files."""
     there, real, far, asked = FILES[case]
     names(there)
     if real is not None:
         names(real, REAL)
-    seen = Observation()
-    resolving.from_outside(seen, frozenset({"192.0.2.1"}))
-    assert (seen.resolvers, seen.upstream) == (far, asked)
+    for door in (53, 10053):
+        monkeypatch.setattr(pasta, "door", lambda door=door: door)
+        seen = Observation()
+        resolving.from_outside(seen, frozenset({"192.0.2.1"}))
+        wanted = asked
+        if asked.door and door != 53:
+            wanted = Upstream("", (f"{asked.servers[0]}#{door}",), door)
+        assert (seen.resolvers, seen.upstream) == (far, wanted)
 
 
 def test_a_fifo_in_the_place_of_resolv_conf(world: World) -> None:

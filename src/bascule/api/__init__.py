@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bascule.api.documents import as_data, inspected
+    from bascule.api.documents import as_data, as_yaml, inspected
     from bascule.api.documents import schema as json_schema
     from bascule.api.lab import Lab, Node
     from bascule.engine.boot import Restored, is_kept, missing, restore
@@ -63,6 +63,7 @@ _PLACES = {
     "Target": "host.icmp",
     "Topology": "topology.model",
     "as_data": "api.documents",
+    "as_yaml": "api.documents",
     "become": "engine.commands",
     "changing_lab": "engine.choosing:changing",
     "doctor": "engine.doctor:examine",
@@ -104,6 +105,7 @@ __all__ = [
     "Target",
     "Topology",
     "as_data",
+    "as_yaml",
     "become",
     "changing_lab",
     "doctor",

@@ -72,6 +72,13 @@ def as_data(value: object) -> Any:
     return value
 
 
+def as_yaml(value: object) -> str:
+    """The same as YAML."""
+    from bascule.topology import write_yaml
+
+    return write_yaml.write(as_data(value))
+
+
 def inspected(network: NetworkView, lab: LabView) -> dict[str, Any]:
     """A network of a lab with the interfaces on it, each with its node's name: what `network
     inspect` tells."""

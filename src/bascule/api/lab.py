@@ -14,7 +14,7 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any, Self
 
-from bascule.engine import asked, commands, find, known, look, run, scripts
+from bascule.engine import asked, choosing, commands, find, known, look, run, scripts
 from bascule.engine.asked import Asked
 from bascule.engine.following import Following
 from bascule.engine.options import Listener, Options, Outcome
@@ -144,12 +144,13 @@ class Lab:
         name: str = "",
     ) -> Lab:
         """A lab from its file: YAML, and so JSON; without a path, the lab file of the current
-        folder. Raises :class:`TopologyError` with all mistakes, and
-        :class:`InputError` for a file that can't be read. ``name`` counts before the ``name:`` in
+        folder; the name of a lab that is there stands for its file. Raises
+        :class:`TopologyError` with all mistakes, and :class:`InputError` for a file that can't be
+        read. ``name`` counts before the ``name:`` in
         the file; without either, the file's stem is the lab's name. A lab of that name which is up
         must be of this file, unless ``name`` is given: :meth:`plan` and :meth:`up` raise
         :class:`InputError` then."""
-        return cls._of(asked.load(path, world, name))
+        return cls._of(choosing.load(path, world, name))
 
     @classmethod
     def from_text(

@@ -10,7 +10,8 @@ Argument = tuple[tuple[str, ...], dict[str, Any]]
 
 class Row(NamedTuple):
     """One command; one with ``children`` (verbs) has neither arguments nor a handler of its own.
-    ``noun``: the words of this noun of the lab file are options, too."""
+    ``noun``: the words of this noun of the lab file are options, too. ``examples`` stand below its
+    help, with what its exit ``codes`` say beside the usual ones."""
 
     name: str
     help: str
@@ -18,6 +19,8 @@ class Row(NamedTuple):
     arguments: tuple[Argument, ...] = ()
     children: tuple[Row, ...] = ()
     noun: str = ""
+    examples: tuple[str, ...] = ()
+    codes: str = ""
 
     def all_arguments(self) -> tuple[Argument, ...]:
         """The options of the noun's words, and the command's own arguments."""
@@ -38,11 +41,29 @@ def _flag(name: str, text: str) -> Argument:
 
 
 FILE = _argument(
-    "file", nargs="?", metavar="FILE", help="the lab file; default: bascule.yaml in this folder"
+    "file",
+    nargs="?",
+    metavar="FILE|LAB",
+    help="the lab file, or a lab that `ls` knows; default: bascule.yaml in this folder",
 )
 JSON = _flag("--json", "print JSON")
 LAB = _argument(
     "--lab", "-l", metavar="LAB", help="the lab; default: $BASCULE_LAB, else the only one there is"
+)
+FORMATS = ("table", "json", "yaml", "name")
+# how a list is printed, the same wherever there is one
+LISTED = (
+    _argument("--format", choices=FORMATS, default="table", help="how it is printed"),
+    _argument(
+        "--json", dest="format", action="store_const", const="json", help="short for --format json"
+    ),
+    _argument(
+        *("--quiet", "-q"),
+        dest="format",
+        action="store_const",
+        const="name",
+        help="short for --format name: names alone",
+    ),
 )
 WORLD = _argument(
     "--world",
@@ -58,7 +79,8 @@ WATCH = _flag(
 KILL = _flag("--kill", "end what runs in nodes that go: SIGTERM, and SIGKILL after three seconds")
 RUN = (EXPLAIN, DRY_RUN, NO_WAIT)
 NAME = _argument("--name", metavar="LAB", help="the lab's name, instead of the file's")
-NODE = _argument("node", metavar="NODE")
+NODE = _argument("node", metavar="NODE", help="a node, or LAB/NODE")
+NAMES = _argument("names", nargs="+", metavar="NAME")
 NETWORK = _argument("network", metavar="NETWORK")
 OPTIONAL_LAB = _argument(
     "lab",
@@ -66,6 +88,7 @@ OPTIONAL_LAB = _argument(
     metavar="LAB",
     help="the lab; default: the one of this folder's file, or the only one",
 )
+AS_OPTION = _argument("--lab", "-l", dest="as_option", metavar="LAB", help="the same as an option")
 
 
 def _words(*names: str, text: str, metavar: str) -> Argument:
@@ -94,19 +117,28 @@ NETWORK_VERBS = (
         "live:network_create",
         (_argument("name", metavar="NAME"), LAB, WORLD, *RUN),
         noun="network",
+        examples=("network create lan", "network create lan --subnet 10.1.0.0/24 --nat"),
     ),
     Row(
         "rm",
-        "remove a network",
+        "remove networks",
         "live:network_rm",
-        (_argument("name", metavar="NAME"), _FORCE, LAB, *RUN),
+        (NAMES, _FORCE, LAB, *RUN),
+        examples=("network rm lan", "network rm --force lan dmz"),
     ),
-    Row("ls", "list the networks", "live:network_ls", (LAB, FILTER, JSON)),
+    Row(
+        "ls",
+        "list the networks",
+        "live:network_ls",
+        (LAB, FILTER, *LISTED),
+        examples=("network ls", "network ls --filter label=tier=front -q"),
+    ),
     Row(
         "inspect",
         "show one network",
         "live:network_inspect",
         (_argument("name", metavar="NAME"), LAB, JSON),
+        examples=("network inspect lan", "network inspect lan --lab home"),
     ),
     Row(
         "connect",
@@ -114,14 +146,22 @@ NETWORK_VERBS = (
         "live:network_connect",
         (NETWORK, NODE, LAB, *RUN),
         noun="attachment",
+        examples=("network connect lan web", "network connect lan web --ip 10.1.0.9"),
     ),
     Row(
         "disconnect",
         "detach a node from a network",
         "live:network_disconnect",
         (NETWORK, NODE, LAB, *RUN),
+        examples=("network disconnect lan web", "network disconnect lan home/web"),
     ),
-    Row("prune", "remove all networks without nodes", "live:network_prune", (LAB, *RUN)),
+    Row(
+        "prune",
+        "remove all networks without nodes",
+        "live:network_prune",
+        (LAB, *RUN),
+        examples=("network prune", "network prune --dry-run"),
+    ),
 )
 NODE_VERBS = (
     Row(
@@ -130,22 +170,59 @@ NODE_VERBS = (
         "live:node_add",
         (_argument("name", metavar="NAME"), LAB, WORLD, *RUN),
         noun="node",
+        examples=("node add web --network lan", "node add web --network lan --publish 8080:80"),
     ),
     Row(
-        "rm", "remove a node", "live:node_rm", (_argument("name", metavar="NAME"), KILL, LAB, *RUN)
+        "rm",
+        "remove nodes",
+        "live:node_rm",
+        (NAMES, KILL, LAB, *RUN),
+        examples=("node rm web", "node rm --kill web db"),
     ),
-    Row("ls", "list the nodes", "live:node_ls", (LAB, FILTER, JSON)),
+    Row(
+        "ls",
+        "list the nodes",
+        "live:node_ls",
+        (LAB, FILTER, *LISTED),
+        examples=("node ls", "node ls --format json"),
+    ),
 )
 
 ROWS = (
-    Row("up", "make the lab what the file says", "labs:up", (FILE, NAME, WORLD, WATCH, *RUN)),
+    Row(
+        "up",
+        "make the lab what the file says",
+        "labs:up",
+        (FILE, NAME, WORLD, WATCH, *RUN),
+        examples=("up", "up lab.yaml --explain"),
+    ),
     Row(
         "down",
         "take a lab away",
         "labs:down",
-        (_argument("lab", nargs="?", metavar="LAB|FILE"), _flag("--all", "all labs"), KILL, *RUN),
+        (
+            _argument("lab", nargs="?", metavar="LAB|FILE", help="default: as for `show`"),
+            AS_OPTION,
+            _flag("--all", "all labs"),
+            KILL,
+            *RUN,
+        ),
+        examples=("down", "down home --kill"),
     ),
-    Row("plan", "show what `up` would do", "labs:plan", (FILE, NAME, WORLD, JSON)),
+    Row(
+        "plan",
+        "show what `up` would do",
+        "labs:plan",
+        (
+            FILE,
+            NAME,
+            WORLD,
+            _flag("--exit-code", "end with 3 where there is something to do"),
+            JSON,
+        ),
+        examples=("plan", "plan lab.yaml --exit-code"),
+        codes="3: there is something to do (with --exit-code)",
+    ),
     Row(
         "script",
         "print the shell script that does what `up` does",
@@ -156,9 +233,23 @@ ROWS = (
             _flag("--classic", "by hand: brctl, one step a line"),
             _flag("--teardown", "the way back"),
         ),
+        examples=("script > up.sh", "script lab.yaml --classic"),
     ),
-    Row("ls", "list the labs", "labs:ls", (FILTER, JSON)),
-    Row("show", "show a lab as the kernel has it", "labs:show", (OPTIONAL_LAB, JSON)),
+    Row(
+        "check",
+        "check a lab file and report all mistakes",
+        "labs:check",
+        (FILE, JSON),
+        examples=("check", "check lab.yaml --json"),
+    ),
+    Row("ls", "list the labs", "labs:ls", (FILTER, *LISTED), examples=("ls", "ls -q")),
+    Row(
+        "show",
+        "show a lab as the kernel has it",
+        "labs:show",
+        (OPTIONAL_LAB, AS_OPTION, JSON),
+        examples=("show", "show home --json"),
+    ),
     Row(
         "inspect",
         "show a lab, or one node or network of it, in full",
@@ -169,6 +260,38 @@ ROWS = (
             _flag("--yaml", "print the lab as a file that `up` accepts"),
             JSON,
         ),
+        examples=("inspect web", "inspect home --yaml > home.yaml"),
+    ),
+    Row(
+        "ping",
+        "send ICMP echo between nodes; without names, between all",
+        "inside:ping",
+        (
+            _argument("source", nargs="?", metavar="FROM", help="a node, or LAB/NODE"),
+            _argument("target", nargs="?", metavar="TO", help="a node or an address"),
+            LAB,
+            _argument("--timeout", type=float, default=2.0, metavar="SECONDS"),
+            JSON,
+        ),
+        examples=("ping", "ping ns1 ns2"),
+        codes="1: an echo was not answered",
+    ),
+    Row(
+        "port",
+        "show which ports of the host lead to a node",
+        "live:port",
+        (NODE, LAB, JSON),
+        examples=("port web", "port home/web --json"),
+    ),
+    Row(
+        "events",
+        "print what changes in the labs, one line each, until interrupted",
+        "watch:events",
+        (
+            _argument("labs", nargs="*", metavar="LAB", help="only these labs"),
+            _flag("--json", "print a JSON object a line"),
+        ),
+        examples=("events", "events home --json"),
     ),
     Row(
         "exec",
@@ -181,33 +304,27 @@ ROWS = (
                 "argv", nargs=argparse.REMAINDER, metavar="CMD …", help="the command, after --"
             ),
         ),
-    ),
-    Row("shell", "open a shell in a node", "inside:shell", (LAB, NODE)),
-    Row(
-        "ping",
-        "send ICMP echo between nodes; without names, between all",
-        "inside:ping",
-        (
-            _argument("source", nargs="?", metavar="FROM"),
-            _argument("target", nargs="?", metavar="TO", help="a node or an address"),
-            LAB,
-            _argument("--timeout", type=float, default=2.0, metavar="SECONDS"),
-            JSON,
-        ),
+        examples=("exec ns1 -- ip address", "exec home/ns1 -- ping -c1 ns2"),
+        codes="the command's own; 126, 127 it can't be run, or found; 125 else",
     ),
     Row(
-        "events",
-        "print what changes in the labs, also what others change, one line each, until interrupted",
-        "watch:events",
-        (
-            _argument("labs", nargs="*", metavar="LAB", help="only these labs"),
-            _flag("--json", "print a JSON object a line"),
-        ),
+        "shell",
+        "open a shell in a node",
+        "inside:shell",
+        (LAB, NODE),
+        examples=("shell ns1", "shell home/ns1"),
+        codes="the shell's own; 125 bascule itself failed",
     ),
-    Row("port", "show which ports of the host lead to a node", "live:port", (NODE, LAB, JSON)),
     Row("network", "Docker's verbs for networks, live", children=NETWORK_VERBS),
     Row("node", "verbs for nodes, live", children=NODE_VERBS),
-    Row("check", "check a lab file and report all mistakes", "labs:check", (FILE, JSON)),
+    Row(
+        "doctor",
+        "what this machine can and cannot do, and what to do about it",
+        "machine:doctor",
+        (JSON,),
+        examples=("doctor", "doctor --json"),
+        codes="1: something that is needed is missing",
+    ),
     Row(
         "restore",
         "after a reboot: bring back the labs that were up on the machine",
@@ -222,16 +339,18 @@ ROWS = (
                 help="try again for so long what lacks something yet",
             ),
         ),
+        examples=("restore", "restore home --wait 30"),
     ),
     Row(
         "install-unit",
         "have systemd run `restore` when the machine starts",
         "boot:install_unit",
         (_flag("--print", "print the unit and do nothing"), _flag("--remove", "remove it")),
+        examples=("install-unit", "install-unit --print"),
     ),
     Row(
         "schema",
-        "print the JSON Schema of the lab file, or of what a command prints with --json",
+        "print the JSON Schema of the lab file, or of an answer",
         "labs:schema",
         (
             _argument(
@@ -243,17 +362,21 @@ ROWS = (
                 help=f"one of {', '.join(_DOCUMENTS)}; default: lab",
             ),
         ),
-    ),
-    Row(
-        "doctor",
-        "what this machine can and cannot do, and what to do about it",
-        "machine:doctor",
-        (JSON,),
+        examples=("schema > lab.schema.json", "schema show"),
     ),
     Row(
         "completion",
         "print the completion script for a shell",
         "machine:completion",
         (_argument("shell", choices=("bash", "zsh", "tcsh")),),
+        examples=("completion bash > ~/.local/share/bash-completion/completions/bascule",),
     ),
+)
+GROUPS = (
+    ("Make and take away", ("up", "down", "plan", "script", "check")),
+    ("Look", ("ls", "show", "inspect", "ping", "port", "events")),
+    ("Work inside a node", ("exec", "shell")),
+    ("Change a lab that is up", ("network", "node")),
+    ("The machine", ("doctor", "restore", "install-unit")),
+    ("For programs", ("schema", "completion")),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from argparse import Namespace as Arguments
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ from bascule.api import InterfaceView, Lab, LabView, NetworkView, NodeView
 from bascule.cli import output
 from bascule.errors import BasculeError, NotFound, TopologyError
 from bascule.names import printable, shown
+
+_SOMETHING_TO_DO = 3
 
 
 def up(arguments: Arguments) -> int:
@@ -56,6 +59,8 @@ def _take_away(name: str, arguments: Arguments) -> None:
         print(api.plan_text(lab.plan_down(), output.paint))
         return
     if not is_up:
+        if arguments.lab and not api.is_kept(name) and not os.path.exists(arguments.lab):
+            raise NotFound(f"no lab {shown(name)}; {_known()}")
         for remark in () if arguments.dry_run else lab.down(wait=not arguments.no_wait).remarks:
             output.say(remark)
         kept = (
@@ -71,13 +76,19 @@ def _take_away(name: str, arguments: Arguments) -> None:
     output.report(name, outcome, "down")
 
 
+def _known() -> str:
+    names = [info.name for info in api.labs()]
+    return f"there are: {', '.join(names)}" if names else "none is up"
+
+
 def plan(arguments: Arguments) -> int:
     """``bascule plan``"""
     found = _load(arguments).plan()
     if arguments.json:
-        return output.as_json(found)
-    print(api.plan_text(found, output.paint))
-    return 0
+        output.as_json(found)
+    else:
+        print(api.plan_text(found, output.paint))
+    return _SOMETHING_TO_DO if arguments.exit_code and found else 0
 
 
 def script(arguments: Arguments) -> int:
@@ -90,14 +101,12 @@ def script(arguments: Arguments) -> int:
 def ls(arguments: Arguments) -> int:
     """``bascule ls``"""
     found = api.matching(api.labs(), arguments.filter)
-    if arguments.json:
-        return output.as_json(found)
     rows = [
         (i.name, i.state, i.world, i.nodes, i.networks, i.keeper or "", i.source or i.problem)
         for i in found
     ]
-    output.table(("LAB", "STATE", "WORLD", "NODES", "NETWORKS", "KEEPER", "FILE"), rows)
-    return 0
+    headings = ("LAB", "STATE", "WORLD", "NODES", "NETWORKS", "KEEPER", "FILE")
+    return output.listing(found, arguments.format, headings, rows)
 
 
 def show(arguments: Arguments) -> int:

@@ -43,18 +43,17 @@ def network_create(arguments: Arguments) -> int:
 def network_rm(arguments: Arguments) -> int:
     """``bascule network rm``"""
     return _change(
-        arguments, lambda topology: edit.remove_network(topology, arguments.name, arguments.force)
+        arguments,
+        lambda topology: edit.remove_network(topology, *arguments.names, force=arguments.force),
     )
 
 
 def network_ls(arguments: Arguments) -> int:
     """``bascule network ls``"""
     found = api.matching(_show(arguments).networks, arguments.filter)
-    if arguments.json:
-        return output.as_json(found)
     rows = [(n.name, ", ".join(n.addresses) or "-", n.mtu or "", len(n.ports)) for n in found]
-    output.table(("NETWORK", "ADDRESSES", "MTU", "PORTS"), rows)
-    return 0
+    headings = ("NETWORK", "ADDRESSES", "MTU", "PORTS")
+    return output.listing(found, arguments.format, headings, rows)
 
 
 def network_inspect(arguments: Arguments) -> int:
@@ -114,14 +113,12 @@ def port(arguments: Arguments) -> int:
 
 def node_rm(arguments: Arguments) -> int:
     """``bascule node rm``"""
-    return _change(arguments, lambda topology: edit.remove_node(topology, arguments.name))
+    return _change(arguments, lambda topology: edit.remove_node(topology, *arguments.names))
 
 
 def node_ls(arguments: Arguments) -> int:
     """``bascule node ls``"""
     found = api.matching(_show(arguments).nodes, arguments.filter)
-    if arguments.json:
-        return output.as_json(found)
     rows = [
         (
             node.name,
@@ -131,5 +128,5 @@ def node_ls(arguments: Arguments) -> int:
         )
         for node in found
     ]
-    output.table(("NODE", "STATE", "ADDRESSES", "NETWORKS"), rows)
-    return 0
+    headings = ("NODE", "STATE", "ADDRESSES", "NETWORKS")
+    return output.listing(found, arguments.format, headings, rows)

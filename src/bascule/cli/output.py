@@ -5,15 +5,25 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TextIO
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from bascule.cli.streams import Unwritten
 from bascule.names import printable
 
 if TYPE_CHECKING:
     from bascule.api import Listener, Outcome, Plan
+
+
+class Named(Protocol):
+    """What a list is of."""
+
+    @property
+    def name(self) -> str: ...
+
 
 _COLOURS = {"+": "32", "~": "33", "-": "31", "!": "36"}
 _NODES_FOR_A_BAR = 50
@@ -24,11 +34,11 @@ def is_terminal(stream: TextIO) -> bool:
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
-def paint(sign: str, text: str) -> str:
+def paint(sign: str, text: str, stream: TextIO | None = None) -> str:
     """Colour by sign on a terminal."""
     return (
         f"\x1b[{_COLOURS[sign]}m{text}\x1b[0m"
-        if is_terminal(sys.stdout) and sign in _COLOURS
+        if is_terminal(stream or sys.stdout) and sign in _COLOURS
         else text
     )
 
@@ -55,7 +65,7 @@ def report(name: str, outcome: Outcome, verb: str) -> None:
     """One line of what was done, and one for each thing that one should know."""
     say(_done(name, outcome, verb))
     for line in outcome.remarks:
-        say(line)
+        warn(line)
 
 
 def _done(name: str, outcome: Outcome, verb: str) -> str:
@@ -68,30 +78,107 @@ def _done(name: str, outcome: Outcome, verb: str) -> str:
     return f"{name} is up{place}: {counts['+']} added, {counts['~']} changed, {counts['-']} removed"
 
 
+def listing(
+    found: Sequence[Named], form: str, headings: Sequence[str], rows: Sequence[Sequence[object]]
+) -> int:
+    """A list in one of the forms of ``--format``; exit code 0."""
+    if form == "json":
+        return as_json(found)
+    if form == "yaml":
+        from bascule.api import as_yaml
+
+        document(as_yaml(found))
+    elif form == "name":
+        for each in found:
+            print(printable(each.name))
+    else:
+        table(headings, rows)
+    return 0
+
+
 def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Columns, as wide as they need to be. Whatever comes from the kernel is made harmless for a
-    terminal."""
+    """Columns, as wide as they need to be; on a terminal no wider than that, each cell wrapped
+    between its words. Whatever comes from the kernel is made harmless for a terminal."""
     cells = [
         [str(heading) for heading in headings],
         *([printable(str(cell)) for cell in row] for row in rows),
     ]
     widths = [max(len(row[column]) for row in cells) for column in range(len(headings))]
     bold = is_terminal(sys.stdout)
+    if bold:
+        widths = _fitting(cells, widths, shutil.get_terminal_size().columns)
     for number, row in enumerate(cells):
-        line = "  ".join(
-            cell.ljust(width) for cell, width in zip(row, widths, strict=True)
-        ).rstrip()
-        print(f"\x1b[1m{line}\x1b[0m" if bold and number == 0 else line)
+        parts = [_wrapped(cell, width) for cell, width in zip(row, widths, strict=True)]
+        for line in zip_longest(*parts, fillvalue=""):
+            columns = (
+                _coloured(cell, width) if bold and number else cell.ljust(width)
+                for cell, width in zip(line, widths, strict=True)
+            )
+            text = "  ".join(columns).rstrip()
+            print(f"\x1b[1m{text}\x1b[0m" if bold and number == 0 else text)
 
 
-def say(text: str) -> None:
-    """A word to the person, beside the output."""
-    print(f"bascule: {printable(text)}", file=sys.stderr)
+_LEAST = 10  # columns that are left of a word
+
+
+def _fitting(cells: list[list[str]], widths: list[int], most: int) -> list[int]:
+    """The widths, with the widest column narrowed as long as the table is too wide: as far as the
+    words in it allow that; where that is not enough, the longest words are shortened."""
+    words = [
+        max(len(word) for row in cells for word in (row[column].split() or [""]))
+        for column in range(len(widths))
+    ]
+    widths = widths.copy()
+    for least in (words, [_LEAST] * len(widths)):
+        while sum(widths) + 2 * (len(widths) - 1) > most:
+            room = [(width, at) for at, width in enumerate(widths) if width > least[at]]
+            if not room:
+                break
+            widths[max(room)[1]] -= 1
+    return widths
+
+
+def _wrapped(cell: str, width: int) -> list[str]:
+    if len(cell) <= width:
+        return [cell]
+    lines = [""]
+    for word in (_shortened(word, width) for word in cell.split()):
+        if lines[-1] and len(lines[-1]) + 1 + len(word) > width:
+            lines.append("")
+        lines[-1] += f" {word}" if lines[-1] else word
+    return lines
+
+
+def _shortened(word: str, width: int) -> str:
+    """Of a path the end says most, of a name the beginning."""
+    if len(word) <= width:
+        return word
+    return f"…{word[1 - width :]}" if word.startswith("/") else f"{word[: width - 1]}…"
+
+
+_RED, _YELLOW = ("GONE", "DOWN", "FAIL", "lost", "damaged"), ("unfinished", "elsewhere")
+_ALARMING = dict.fromkeys(_RED, "31") | dict.fromkeys(_YELLOW, "33")
+
+
+def _coloured(cell: str, width: int) -> str:
+    code = _ALARMING.get(cell)
+    return f"\x1b[{code}m{cell}\x1b[0m{' ' * (width - len(cell))}" if code else cell.ljust(width)
+
+
+def say(text: str, sign: str = "") -> None:
+    """A word to the person, beside the output: ``~`` a warning, ``-`` an error."""
+    line = f"bascule: {printable(text)}"
+    print(paint(sign, line, sys.stderr) if sign else line, file=sys.stderr)
+
+
+def warn(text: str) -> None:
+    """What one should know."""
+    say(text, "~")
 
 
 def _say_lines(text: str) -> None:
     for line in text.splitlines():
-        say(line)
+        say(line, "-")
 
 
 def listener(explain: bool) -> Listener:
@@ -122,7 +209,7 @@ class _Follower:
         if self._explain:
             self._commands = [op.shell() for op in ops]
         for note in plan.notes:
-            say(note)
+            warn(note)
         nodes = sum(change.fact.key[0] == "namespace" for change in plan.changes)
         if nodes >= _NODES_FOR_A_BAR and is_terminal(sys.stderr) and not self._explain:
             self._start_bar(len(ops))

@@ -37,6 +37,20 @@ def running(name: str | None = None, node: str | None = None) -> str:
     )
 
 
+def load(given: str | os.PathLike[str] | None, world: str | None = None, name: str = "") -> Asked:
+    """What a file says (:func:`asked.load`), or the file of a lab that is there, by the lab's name:
+    where that file is gone, what the lab was made of."""
+    known = str(given or "")
+    if known and os.path.sep not in known and not os.path.exists(known):
+        info = next((info for info in look.labs() if info.name == known), None)
+        if info is not None and info.source and os.path.exists(info.source):
+            return asked.load(info.source, world, name)
+        if info is not None:
+            topology, _world, record = look.running(known)
+            return Asked(topology, world or record.world, record.source)
+    return asked.load(given, world, name)
+
+
 def _of_file(lab: Asked) -> str:
     """The name of the lab of this file. Raises :class:`InputError` where the one that is up is of
     another."""

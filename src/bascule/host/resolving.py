@@ -12,8 +12,9 @@ import os
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
+from bascule.host import pasta
 from bascule.host.seen import Observation
-from bascule.kernel.upstream import RESOLV_CONF, Upstream
+from bascule.kernel.upstream import NAMES, RESOLV_CONF, Upstream
 
 _REAL = "/run/systemd/resolve/resolv.conf"
 _STUBS = frozenset({"127.0.0.53", "127.0.0.54"})
@@ -36,7 +37,12 @@ def from_outside(seen: Observation, own: frozenset[str]) -> None:
     far, near = _sorted(named, own)
     door = "" if far else next((loopback for text in near if (loopback := _door(text, own))), "")
     seen.resolvers, seen.deaf_resolvers = far, near
-    seen.upstream = Upstream("", (door,), through=True) if door else Upstream("", far)
+    if door:
+        port = pasta.door()
+        at = door if port == NAMES else f"{door}#{port}"
+        seen.upstream = Upstream("", (at,), port)
+    else:
+        seen.upstream = Upstream("", far)
 
 
 def _door(text: str, own: frozenset[str]) -> str:

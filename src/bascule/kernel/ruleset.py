@@ -123,8 +123,9 @@ class DeleteRule(WorldOp):
         if self.handle:
             return (f"nft delete rule {place} handle {self.handle}",)
         # As nft lists it, with its comment, without, or with one of iptables, whose text it does
-        # not show.
-        xt, counter = '(xt match "comment" +)?', "(counter packets [0-9]+ bytes [0-9]+ +)?"
+        # not show before 1.1.
+        xt = f'(xt match "comment" +|comment "{COMMENT}[^"]*" +)?'
+        counter = "(counter packets [0-9]+ bytes [0-9]+ +)?"
         matches = _SPECIAL.sub(r"\\\g<0>", r.matches())
         line = f'^\\s*{matches} +{xt}{counter}accept( comment "{COMMENT}[^"]*")? # handle ([0-9]+)$'
         find = shlex.quote(f"s/{line}/\\4/p")

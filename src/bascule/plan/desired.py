@@ -146,7 +146,7 @@ def desired(
             serves_names(network, machine.dnsmasq) and not network.internal
             for network in lab.networks
         )
-        facts.extend(world_uplink(lab, machine.upstream.through and asks))
+        facts.extend(world_uplink(lab, machine.upstream.door if asks else 0))
     return facts
 
 

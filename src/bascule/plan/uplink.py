@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 from bascule.kernel.process import Process
 from bascule.kernel.program import WAY_OUT
+from bascule.kernel.upstream import NAMES
 from bascule.topology.model import Assigned, Port
 from bascule.topology.ports import bound_to, families
 
 # The machine's own 127.0.0.1 is not the world's gateway, and nothing that the world listens on but
 # what is published goes out.
 _ALWAYS = ("--config-net", "--quiet", "--no-map-gw")
-_NAMES = "53"  # the machine's name server on 127.0.0.1, as the world's
 _OPTIONS = {"tcp": "-t", "udp": "-u"}
 WITHOUT_PORTS = (*_ALWAYS, "-T", "none", "-U", "none", "-t", "none", "-u", "none")
 
@@ -22,11 +22,11 @@ def wants_uplink(lab: Assigned) -> bool:
     return any(network.nat for network in lab.networks) or any(node.ports for node in lab.nodes)
 
 
-def world_uplink(lab: Assigned, to_names: bool = False) -> Iterator[Process]:
-    """One for the lab, where there is a use for it. ``to_names``: its loopback leads to the name
-    server on the machine's."""
+def world_uplink(lab: Assigned, door: int = 0) -> Iterator[Process]:
+    """One for the lab, where there is a use for it. ``door``: this port of its loopback leads to
+    the name server on the machine's; 0: none does."""
     if wants_uplink(lab):
-        inward = _NAMES if to_names else "none"
+        inward = {0: "none", NAMES: str(NAMES)}.get(door, f"{door}:{NAMES}")
         ports = sorted(
             {option for node in lab.nodes for port in node.ports for option in _of_port(port)}
         )

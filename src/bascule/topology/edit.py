@@ -30,25 +30,29 @@ def add_network(topology: Topology, name: str, fields: Mapping[str, object]) -> 
     return from_data(data, _SOURCE)
 
 
-def remove_network(topology: Topology, name: str, force: bool = False) -> Topology:
-    """The topology without a network, and with ``force`` without the attachments to it.
+def remove_network(topology: Topology, *names: str, force: bool = False) -> Topology:
+    """The topology without these networks, and with ``force`` without the attachments to them.
 
     Raises :class:`NotFound`, and :class:`InputError` where nodes are attached and ``force`` is not
-    given, or where a node's routes lead through the network.
+    given, or where a node's routes lead through one of them.
     """
-    _present("network", name, [each.name for each in topology.networks])
-    attached = [
-        node.name
-        for node in topology.nodes
-        if any(item.network == name for item in node.attachments)
-    ]
-    if attached and not force:
-        raise InputError(
-            f"network {name} has nodes attached ({few(attached)}); disconnect them first, or "
-            f"use force"
-        )
-    networks = tuple(each for each in topology.networks if each.name != name)
-    nodes = tuple(_without(node, name) for node in topology.nodes)
+    wrong = list[str]()
+    for name in names:
+        _present("network", name, [each.name for each in topology.networks])
+        attached = [
+            node.name
+            for node in topology.nodes
+            if any(item.network == name for item in node.attachments)
+        ]
+        if attached and not force:
+            wrong.append(
+                f"network {name} has nodes attached ({few(attached)}); disconnect them first, or "
+                f"use force"
+            )
+    if wrong:
+        raise InputError("\n".join(wrong))
+    networks = tuple(each for each in topology.networks if each.name not in names)
+    nodes = tuple(_without(node, *names) for node in topology.nodes)
     return _checked(replace(topology, networks=networks, nodes=nodes))
 
 
@@ -78,10 +82,11 @@ def add_node_data(topology: Topology, name: str, fields: Mapping[str, object]) -
     return _with(topology, topology.nodes, {name: dict(fields)})
 
 
-def remove_node(topology: Topology, name: str) -> Topology:
-    """The topology without a node. Raises :class:`NotFound`."""
-    _present("node", name, [each.name for each in topology.nodes])
-    return _with(topology, (each for each in topology.nodes if each.name != name), {})
+def remove_node(topology: Topology, *names: str) -> Topology:
+    """The topology without these nodes. Raises :class:`NotFound`."""
+    for name in names:
+        _present("node", name, [each.name for each in topology.nodes])
+    return _with(topology, (each for each in topology.nodes if each.name not in names), {})
 
 
 def connect(topology: Topology, node: str, attachment: Attachment) -> Topology:
@@ -157,10 +162,9 @@ def _replaced(topology: Topology, node: Node) -> Topology:
     )
 
 
-def _without(node: Node, network: str) -> Node:
-    return replace(
-        node, attachments=tuple(item for item in node.attachments if item.network != network)
-    )
+def _without(node: Node, *networks: str) -> Node:
+    kept = tuple(item for item in node.attachments if item.network not in networks)
+    return node if kept == node.attachments else replace(node, attachments=kept)
 
 
 def _absent(noun: str, name: str, names: Iterable[str]) -> None:
