@@ -1,4 +1,6 @@
 # make demo         the network of the tutorial, up and down again (root: on this machine; others: in a private world)
+# make install      bascule for all users (root: /usr/local) or for oneself (~/.local), with completion; make uninstall
+# make pyz          one file that runs with any Python from 3.11 on: build/bascule.pyz
 # make test         all tests; JOBS=12 for more at a time
 # make quick        the tests that need nothing of the kernel: twenty seconds
 # make golden       write the files anew that tests compare with; read the diff before it is committed
@@ -22,7 +24,7 @@ SEED ?= 1
 export PATH := $(PATH):/usr/sbin:/sbin
 
 RUN_TOOLS = ip:iproute2 nft:nftables ping:iputils-ping venv:python3-venv
-TEST_TOOLS = brctl:bridge-utils conntrack:conntrack dig:bind9-dnsutils dnsmasq:dnsmasq-base pasta:passt ifconfig:net-tools iptables-nft:iptables modprobe:kmod newuidmap:uidmap setpriv:util-linux strace:strace sysctl:procps udhcpc:udhcpc
+TEST_TOOLS = brctl:bridge-utils conntrack:conntrack dig:bind9-dnsutils dnsmasq:dnsmasq-base fish:fish pasta:passt ifconfig:net-tools iptables-nft:iptables modprobe:kmod newuidmap:uidmap setpriv:util-linux strace:strace sysctl:procps udhcpc:udhcpc zsh:zsh
 
 ifeq ($(VENV),.venv)
 STAMP = .venv/.installed
@@ -32,10 +34,28 @@ TESTS ?= tests
 DISTROS ?= bookworm trixie sid
 
 .DELETE_ON_ERROR:
-.PHONY: demo test quick golden test-python test-distros test-crash fuzz mutation lint bench bench-peers setup clean
+.PHONY: install uninstall pyz demo test quick golden test-python test-distros test-crash fuzz mutation lint bench bench-peers setup clean
 
 demo: run-tools $(RUN_STAMP)
 	@tools/demo.sh $(VENV)/bin/bascule
+
+# Root installs for everybody: sudo keeps /usr/local/bin in its PATH.
+PREFIX ?= $(if $(filter 0,$(shell id -u)),/usr/local,$(HOME)/.local)
+install: run-tools
+	tools/install.sh $(PREFIX)
+
+uninstall:
+	tools/install.sh --remove $(PREFIX)
+
+# PyYAML's compiled part can't be loaded out of an archive; it has the same in Python.
+pyz: run-tools
+	rm -rf build/pyz
+	mkdir -p build
+	"$$(tools/python.sh)" -m venv build/venv
+	build/venv/bin/pip install -q --disable-pip-version-check --no-compile --target build/pyz .
+	find build/pyz -name '*.so' -delete
+	build/venv/bin/python -m zipapp build/pyz -c -m bascule.__main__:run -p '/usr/bin/env python3' -o build/bascule.pyz
+	rm -rf build/pyz build/venv
 
 # Compiled once: where PYTHONDONTWRITEBYTECODE is set, each of a thousand commands would compile all modules for itself, and each
 # worker of pytest all tests.

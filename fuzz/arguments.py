@@ -1,8 +1,8 @@
 """The command line: every argument of every command, with a lab that is up (on paper) and without.
 
 The engine's runs, looks at the kernel and commands in nodes are stubs: what is tried is everything
-before them. Beside not falling over: exit code 0, 1 or 2, printable lines only, valid JSON where it
-was asked for, nothing written, nothing started.
+before them. Beside not falling over: exit code 0, 1 or 2 (125 of `exec`), printable lines only,
+valid JSON where it was asked for, nothing written, nothing started.
 """
 
 from __future__ import annotations
@@ -210,8 +210,9 @@ def _run(argv: list[str]) -> None:
 
 
 def _judge(argv: list[str], code: object, said: str, errors: str) -> None:
-    # it ends by an interrupt only
-    promise(code in (0, 1, 2) or (code == 130 and "events" in argv), f"exit code {code!r}")
+    # `events` ends by an interrupt only
+    own = {"exec": 125, "shell": 125, "events": 130}.get(argv[0]) if argv else None
+    promise(code in (0, 1, 2, own), f"exit code {code!r}")
     promise(len(said) + len(errors) < _MOST_OUTPUT, "a flood")
     for line in errors.split("\n") + said.split("\n"):
         promise(line.isprintable() or argv[:1] == ["completion"], f"not printable: {line!r}")

@@ -13,11 +13,10 @@ from typing import Any
 
 import jsonschema
 import pytest
-import shtab
 import yaml
 
 from bascule.api import options
-from bascule.cli.main import parser
+from bascule.cli.parsing import parser
 from bascule.errors import TopologyError
 from bascule.topology import edit
 from bascule.topology.addressing import assign
@@ -105,8 +104,6 @@ def test_a_word_is_one_row(add: Callable[[str, Form, Option], Noun], noun: str) 
     assert described["motto"]["description"] == DOC
     assert described["saying"]["description"] == f"The same as `motto`. {DOC}"
 
-    for shell in ("bash", "zsh"):
-        assert "--motto" in shtab.complete(parser(), shell)
     parsed = parser("network" if noun != "node" else "node").parse_args(
         [*COMMANDS[noun], "--motto", "one for all"]
     )
@@ -200,7 +197,7 @@ def test_the_reference_is_that_of_these_words() -> None:
 def test_commands_without_words_do_not_wait_for_them(arguments: list[str]) -> None:
     """`--version` (no command) and `exec` have a budget of milliseconds."""
     script = (
-        "import sys; from bascule.cli.main import parser; "
+        "import sys; from bascule.cli.parsing import parser; "
         f"parser(({arguments} or [''])[0]); print(*sys.modules)"
     )
     loaded = subprocess.run(

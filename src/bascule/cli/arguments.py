@@ -80,7 +80,8 @@ KILL = _flag("--kill", "end what runs in nodes that go: SIGTERM, and SIGKILL aft
 RUN = (EXPLAIN, DRY_RUN, NO_WAIT)
 NAME = _argument("--name", metavar="LAB", help="the lab's name, instead of the file's")
 NODE = _argument("node", metavar="NODE", help="a node, or LAB/NODE")
-NAMES = _argument("names", nargs="+", metavar="NAME")
+NETWORKS = _argument("names", nargs="+", metavar="NETWORK")
+NODES = _argument("names", nargs="+", metavar="NODE")
 NETWORK = _argument("network", metavar="NETWORK")
 OPTIONAL_LAB = _argument(
     "lab",
@@ -123,7 +124,7 @@ NETWORK_VERBS = (
         "rm",
         "remove networks",
         "live:network_rm",
-        (NAMES, _FORCE, LAB, *RUN),
+        (NETWORKS, _FORCE, LAB, *RUN),
         examples=("network rm lan", "network rm --force lan dmz"),
     ),
     Row(
@@ -137,7 +138,7 @@ NETWORK_VERBS = (
         "inspect",
         "show one network",
         "live:network_inspect",
-        (_argument("name", metavar="NAME"), LAB, JSON),
+        (_argument("name", metavar="NETWORK"), LAB, JSON),
         examples=("network inspect lan", "network inspect lan --lab home"),
     ),
     Row(
@@ -176,7 +177,7 @@ NODE_VERBS = (
         "rm",
         "remove nodes",
         "live:node_rm",
-        (NAMES, KILL, LAB, *RUN),
+        (NODES, KILL, LAB, *RUN),
         examples=("node rm web", "node rm --kill web db"),
     ),
     Row(
@@ -255,7 +256,7 @@ ROWS = (
         "show a lab, or one node or network of it, in full",
         "labs:inspect",
         (
-            _argument("name", nargs="?", metavar="NAME", help="a lab, a node or a network"),
+            _argument("name", nargs="?", metavar="LAB|NODE|NETWORK"),
             LAB,
             _flag("--yaml", "print the lab as a file that `up` accepts"),
             JSON,
@@ -368,7 +369,7 @@ ROWS = (
         "completion",
         "print the completion script for a shell",
         "machine:completion",
-        (_argument("shell", choices=("bash", "zsh", "tcsh")),),
+        (_argument("shell", choices=("bash", "zsh", "fish")),),
         examples=("completion bash > ~/.local/share/bash-completion/completions/bascule",),
     ),
 )

@@ -59,15 +59,13 @@ def _take_away(name: str, arguments: Arguments) -> None:
         print(api.plan_text(lab.plan_down(), output.paint))
         return
     if not is_up:
-        if arguments.lab and not api.is_kept(name) and not os.path.exists(arguments.lab):
-            raise NotFound(f"no lab {shown(name)}; {_known()}")
+        was_kept = api.is_kept(name)
         for remark in () if arguments.dry_run else lab.down(wait=not arguments.no_wait).remarks:
-            output.say(remark)
-        kept = (
-            "; `bascule down` forgets that it was up before a reboot"
-            if arguments.dry_run and api.is_kept(name)
-            else ""
-        )
+            output.warn(remark)
+        if arguments.lab and not was_kept and not os.path.exists(arguments.lab):
+            raise NotFound(f"no lab {shown(name)}; {_known()}")
+        forgets = "; `bascule down` forgets that it was up before a reboot"
+        kept = forgets if arguments.dry_run and was_kept else ""
         output.say(f"{name} is not up: nothing to do{kept}")
         return
     outcome = lab.down(

@@ -27,9 +27,7 @@ def doctor(arguments: Arguments) -> int:
 def completion(arguments: Arguments) -> int:
     """``bascule completion SHELL``: source the output, or put it where the shell looks for
     completions."""
-    import shtab
+    from bascule.cli import complete
 
-    from bascule.cli.main import parser
-
-    print(shtab.complete(parser(), shell=arguments.shell))
+    output.document(complete.script(arguments.shell))
     return 0

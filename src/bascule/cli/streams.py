@@ -6,7 +6,7 @@
 * A character that the stream does not have is spelt in those that it has.
 
 All that is printed passes here, because ``sys.stdout`` and ``sys.stderr`` are ours: also what
-argparse, rich and shtab print.
+argparse and rich print.
 """
 
 from __future__ import annotations
