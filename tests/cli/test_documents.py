@@ -14,12 +14,14 @@ import jsonschema
 import pytest
 
 from bascule import api
-from bascule.api.documents import as_data, documents, inspected, schema
+from bascule.api.documents import as_data, documents, done, failed, inspected, schema
 from bascule.cli.arguments import ROWS
 from bascule.engine.doctor import Finding
+from bascule.engine.options import Outcome
 from bascule.engine.views import InterfaceView, LabInfo, LabView, NetworkView, NodeView, State
 from bascule.engine.watch import Event
-from bascule.errors import InputError, Mistake
+from bascule.errors import InputError, Interrupted, KernelError, Mistake, TopologyError
+from bascule.host.hands import Report
 from bascule.host.icmp import Echo, Target
 from bascule.kernel.bridge import Bridge
 from bascule.kernel.namespace import Namespace
@@ -74,6 +76,10 @@ PLAN_DATA = {
         },
     ],
     "notes": ["mind the gap"],
+}  # fmt: skip
+DONE_DATA = {
+    "lab": "demo", "world": "host", "changes": PLAN_DATA["changes"][:1],
+    "remarks": ["mind the gap", "so"], "topology": None,
 }  # fmt: skip
 MOMENT = datetime(2026, 1, 2, 3, 4, 5, 678901, UTC)
 
@@ -131,6 +137,55 @@ FORMS: dict[str, list[tuple[Any, Any]]] = {
             [{"what": "kernel", "verdict": "ok", "found": "6.1", "advice": ""}],
         ),
     ],
+    "done": [
+        (
+            done("demo", Outcome(Plan(CHANGES[:1], ("mind the gap",)), Report(1), None, "host", ("so",))),  # noqa: E501
+            DONE_DATA,
+        ),
+    ],
+    "dones": [
+        (
+            [done("demo", Outcome(Plan(CHANGES[:1], ("mind the gap",)), Report(1), None, "host", ("so",)))],  # noqa: E501
+            [DONE_DATA],
+        ),
+    ],
+    "failed": [
+        (
+            failed(KernelError("ip link add", 17, "File exists", "a", "rename it")),
+            {
+                "error": {
+                    "kind": "kernel", "code": 1,
+                    "message": "ip link add (in a): File exists; rename it",
+                    "advice": "rename it", "place": "a", "mistakes": [],
+                },
+            },
+        ),
+        (
+            failed(TopologyError([Mistake("lab.yaml", 3, 7, "nodes.a", "is wrong")])),
+            {
+                "error": {
+                    "kind": "topology", "code": 2,
+                    "message": "lab.yaml:3:7: nodes.a: is wrong", "advice": "",
+                    "place": "lab.yaml",
+                    "mistakes": [
+                        {
+                            "file": "lab.yaml", "line": 3, "column": 7, "path": "nodes.a",
+                            "message": "is wrong",
+                        },
+                    ],
+                },
+            },
+        ),
+        (
+            failed(Interrupted()),
+            {
+                "error": {
+                    "kind": "interrupted", "code": 130, "message": "interrupted", "advice": "",
+                    "place": "", "mistakes": [],
+                },
+            },
+        ),
+    ],
     "events": [
         (
             Event(MOMENT, "demo", "-", "namespace", "namespace a", "a", "is missing", True),
@@ -166,7 +221,14 @@ def test_every_document_has_a_schema() -> None:
     """And the command line names them all."""
     assert set(FORMS) == set(documents())
     (row,) = (row for row in ROWS if row.name == "schema")
-    assert row.arguments[0][1]["choices"] == ("lab", *documents())
+    assert row.arguments[0][1]["choices"] == ("lab", *documents(), "all")
+    whole = schema("all")
+    jsonschema.Draft202012Validator.check_schema(whole)
+    for forms in FORMS.values():
+        for _value, data in forms:
+            jsonschema.validate(data, whole)
+    assert set(documents()) <= set(whole["$defs"])
+    assert whole["version"] == 1
     with pytest.raises(InputError, match="no document x; there are: lab, ls"):
         schema("x")
 

@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bascule.api.documents import as_data, as_yaml, inspected
+    from bascule.api.documents import as_data, as_yaml, done, failed, inspected
     from bascule.api.documents import schema as json_schema
     from bascule.api.lab import Lab, Node
     from bascule.engine.boot import Restored, is_kept, missing, restore
@@ -67,8 +67,10 @@ _PLACES = {
     "become": "engine.commands",
     "changing_lab": "engine.choosing:changing",
     "doctor": "engine.doctor:examine",
+    "done": "api.documents",
     "edit": "topology.edit:",
     "events": "engine.watch",
+    "failed": "api.documents",
     "install_unit": "engine.boot:install",
     "inspected": "api.documents",
     "is_kept": "engine.boot",
@@ -109,8 +111,10 @@ __all__ = [
     "become",
     "changing_lab",
     "doctor",
+    "done",
     "edit",
     "events",
+    "failed",
     "inspected",
     "install_unit",
     "is_kept",

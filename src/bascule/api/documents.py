@@ -15,13 +15,23 @@ from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, TypedDict, Union
 
+from bascule.engine.options import Outcome
 from bascule.engine.views import InterfaceView, LabInfo, LabView, NetworkView, NodeView
-from bascule.errors import InputError, Mistake
+from bascule.errors import (
+    BasculeError,
+    InputError,
+    KernelError,
+    Mistake,
+    PlanFailed,
+    TopologyError,
+)
 from bascule.host.icmp import Echo
 from bascule.names import shown
 from bascule.plan.diff import Plan, Sign
+from bascule.topology.dump import to_data
 
 Schema = dict[str, Any]
+VERSION = 1  # of the forms below: what is added keeps it, what is changed or goes raises it
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -42,6 +52,37 @@ class PlanDocument(TypedDict):
 
     changes: list[ChangeDocument]
     notes: list[str]
+
+
+class DoneDocument(TypedDict):
+    """What a command did to a lab: the changes in the order of their making, what one should know
+    (remarks), and the lab as it is now, in the lab file's words, with all that was chosen
+    (subnets, addresses, interfaces); null where it is none any more."""
+
+    lab: str
+    world: str
+    changes: list[ChangeDocument]
+    remarks: list[str]
+    topology: Mapping[str, Any] | None
+
+
+class ErrorDocument(TypedDict):
+    """Why a command failed: what kind of error, the exit code, the message (the same as on standard
+    error), what to do about it where that is told apart, the node or file that it is about, and of
+    a lab file all mistakes."""
+
+    kind: str
+    code: int
+    message: str
+    advice: str
+    place: str
+    mistakes: list[Mistake]
+
+
+class FailedDocument(TypedDict):
+    """What a command prints with --json in the place of its answer where it failed."""
+
+    error: ErrorDocument
 
 
 EchoDocument = TypedDict(
@@ -77,6 +118,39 @@ def as_yaml(value: object) -> str:
     from bascule.topology import write_yaml
 
     return write_yaml.write(as_data(value))
+
+
+def done(name: str, outcome: Outcome) -> DoneDocument:
+    """What came of a run."""
+    plan = _plan(outcome.plan)
+    return {
+        "lab": name,
+        "world": outcome.world,
+        "changes": plan["changes"],
+        "remarks": [*plan["notes"], *outcome.remarks],
+        "topology": to_data(outcome.lab) if outcome.lab is not None else None,
+    }
+
+
+def failed(error: BaseException) -> FailedDocument:
+    """Why a command failed."""
+    cause = error.cause if isinstance(error, PlanFailed) else error
+    kernel = cause if isinstance(cause, KernelError) else None
+    words = re.findall("[A-Z][a-z]*", type(error).__name__)
+    kind = "_".join(words).lower().removesuffix("_error")
+    if isinstance(error, KeyboardInterrupt):
+        kind = "interrupted"
+    mistakes = error.mistakes if isinstance(error, TopologyError) else []
+    return {
+        "error": {
+            "kind": kind,
+            "code": error.exit_code if isinstance(error, BasculeError) else 130,
+            "message": str(error) or kind,
+            "advice": kernel.advice if kernel else "",
+            "place": kernel.place if kernel else mistakes[0].file if mistakes else "",
+            "mistakes": [each._asdict() for each in mistakes],  # type: ignore[misc]
+        }
+    }
 
 
 def inspected(network: NetworkView, lab: LabView) -> dict[str, Any]:
@@ -123,6 +197,8 @@ def schema(document: str = "lab") -> Schema:
 
         return json_schema()
     known = documents()
+    if document == "all":
+        return _all(known)
     if document not in known:
         there = ", ".join(("lab", *known))
         raise InputError(f"no document {shown(document)}; there are: {there}")
@@ -132,6 +208,17 @@ def schema(document: str = "lab") -> Schema:
     if document == "network":
         body = maker.inspected(body)
     return {"$schema": _DRAFT, "title": title, **body, "$defs": maker.defined}
+
+
+def _all(known: Mapping[str, tuple[str, Any]]) -> Schema:
+    """One schema for all that is printed: each document is a definition of that name."""
+    maker = _Maker()
+    bodies = {name: {"title": title, **maker.of(hint)} for name, (title, hint) in known.items()}
+    body = maker.inspected(bodies["network"])
+    bodies["network"] = {"title": known["network"][0], **body}
+    any_of = [{"$ref": f"#/$defs/{name}"} for name in bodies]
+    about = {"title": "what bascule prints with --json", "version": VERSION, "anyOf": any_of}
+    return {"$schema": _DRAFT, **about, "$defs": {**maker.defined, **bodies}}
 
 
 def documents() -> dict[str, tuple[str, Any]]:
@@ -153,6 +240,9 @@ def documents() -> dict[str, tuple[str, Any]]:
         "ping": ("bascule ping --json", list[EchoDocument]),
         "doctor": ("bascule doctor --json", list[Finding]),
         "events": ("bascule events --json: one line", Event),
+        "done": ("up, network and node with --json", DoneDocument),
+        "dones": ("down and restore with --json", list[DoneDocument | FailedDocument]),
+        "failed": ("any command with --json that fails", FailedDocument),
     }
 
 
@@ -199,7 +289,10 @@ class _Maker:
         return {"type": "object", "additionalProperties": self.of(value) or True}
 
     def choice(self, *hints: Any) -> Schema:
-        return {"type": [self.of(hint)["type"] for hint in hints]}
+        schemas = [self.of(hint) for hint in hints]
+        if all({*each} == {"type"} for each in schemas):
+            return {"type": [each["type"] for each in schemas]}
+        return {"anyOf": schemas}
 
     def literal(self, *values: Any) -> Schema:
         return {"enum": list(values)}

@@ -77,7 +77,7 @@ WATCH = _flag(
     "--watch", "go on: make it so again when the file changes, or somebody changes the lab"
 )
 KILL = _flag("--kill", "end what runs in nodes that go: SIGTERM, and SIGKILL after three seconds")
-RUN = (EXPLAIN, DRY_RUN, NO_WAIT)
+RUN = (EXPLAIN, DRY_RUN, NO_WAIT, JSON)
 NAME = _argument("--name", metavar="LAB", help="the lab's name, instead of the file's")
 NODE = _argument("node", metavar="NODE", help="a node, or LAB/NODE")
 NETWORKS = _argument("names", nargs="+", metavar="NETWORK")
@@ -107,7 +107,7 @@ FILTER = _words(
 # those of bascule.api.documents
 _DOCUMENTS = (
     *("lab", "ls", "show", "node", "nodes", "network", "networks"),
-    *("port", "plan", "check", "ping", "doctor", "events"),
+    *("port", "plan", "check", "ping", "doctor", "events", "done", "dones", "failed", "all"),
 )
 _FORCE = _flag("--force", "also where nodes are attached: disconnect them first")
 
@@ -339,6 +339,7 @@ ROWS = (
                 metavar="SECONDS",
                 help="try again for so long what lacks something yet",
             ),
+            JSON,
         ),
         examples=("restore", "restore home --wait 30"),
     ),

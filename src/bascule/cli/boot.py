@@ -16,14 +16,19 @@ def restore(arguments: Arguments) -> int:
     restored = api.restore(arguments.labs, arguments.wait, output.listener(False))
     if not api.missing():
         output.say("nothing to restore: all kept labs are up")
-    code = 0
+    code, told = 0, list[object]()
     for lab in restored:
         if lab.outcome is not None:
-            output.report(lab.name, lab.outcome, "up")
+            told.append(api.done(lab.name, lab.outcome))
+            if not arguments.json:
+                output.report(lab.name, lab.outcome, "up")
         if lab.error is not None:
+            told.append(api.failed(lab.error))
             for line in str(lab.error).splitlines():
-                output.say(f"{lab.name}: {line}")
+                output.say(f"{lab.name}: {line}", "-")
             code = max(code, lab.error.exit_code)
+    if arguments.json:
+        output.as_json(told)
     return code
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from bascule import api
 from bascule.api import InterfaceView, Lab, LabView, NetworkView, NodeView
 from bascule.cli import output
-from bascule.errors import BasculeError, NotFound, TopologyError
+from bascule.errors import BasculeError, InputError, NotFound, TopologyError
 from bascule.names import printable, shown
 
 _SOMETHING_TO_DO = 3
@@ -21,14 +21,16 @@ def up(arguments: Arguments) -> int:
     """``bascule up``"""
     lab = _load(arguments)
     if arguments.dry_run:
-        print(api.plan_text(lab.plan(), output.paint))
-        return 0
+        return output.plan(lab.plan(), arguments.json)
+    if arguments.watch and arguments.json:
+        raise InputError("--watch goes on and has no answer; `bascule events --json` tells changes")
     if arguments.watch:
         from bascule.cli import watch  # when asked for: `up` alone starts without it
 
         return watch.up(arguments, lab)
-    outcome = lab.up(output.listener(arguments.explain), wait=not arguments.no_wait)
-    output.report(lab.name, outcome, "up")
+    listener = output.listener(arguments.explain and not arguments.json)
+    outcome = lab.up(listener, wait=not arguments.no_wait)
+    output.report(lab.name, outcome, "up", arguments.json)
     return 0
 
 
@@ -41,37 +43,53 @@ def down(arguments: Arguments) -> int:
     names = (
         [info.name for info in api.labs()] if arguments.all else [api.running_lab(arguments.lab)]
     )
-    code = 0
+    code, told = 0, list[object]()
     for name in names:
         try:
-            _take_away(name, arguments)
+            told.append(_take_away(name, arguments))
         except BasculeError as error:
             for line in str(error).splitlines():
-                output.say(line)
+                output.say(line, "-")
+            told.append(api.failed(error))
             code = max(code, error.exit_code)
+    if arguments.json:
+        output.as_json(told)
     return code
 
 
-def _take_away(name: str, arguments: Arguments) -> None:
+def _take_away(name: str, arguments: Arguments) -> object:
+    """What was done, as data."""
     lab = Lab(name)
     is_up = name in {info.name for info in api.labs()}
     if arguments.dry_run and is_up:
-        print(api.plan_text(lab.plan_down(), output.paint))
-        return
+        plan = lab.plan_down()
+        if not arguments.json:
+            print(api.plan_text(plan, output.paint))
+        return plan
     if not is_up:
-        was_kept = api.is_kept(name)
-        for remark in () if arguments.dry_run else lab.down(wait=not arguments.no_wait).remarks:
-            output.warn(remark)
-        if arguments.lab and not was_kept and not os.path.exists(arguments.lab):
-            raise NotFound(f"no lab {shown(name)}; {_known()}")
-        forgets = "; `bascule down` forgets that it was up before a reboot"
-        kept = forgets if arguments.dry_run and was_kept else ""
-        output.say(f"{name} is not up: nothing to do{kept}")
-        return
+        return _not_up(name, lab, arguments)
     outcome = lab.down(
-        output.listener(arguments.explain), wait=not arguments.no_wait, kill=arguments.kill
+        output.listener(arguments.explain and not arguments.json),
+        wait=not arguments.no_wait,
+        kill=arguments.kill,
     )
-    output.report(name, outcome, "down")
+    if not arguments.json:
+        output.report(name, outcome, "down")
+    return api.done(name, outcome)
+
+
+def _not_up(name: str, lab: Lab, arguments: Arguments) -> object:
+    was_kept = api.is_kept(name)
+    outcome = None if arguments.dry_run else lab.down(wait=not arguments.no_wait)
+    if outcome is not None and not arguments.json:
+        for remark in outcome.remarks:
+            output.warn(remark)
+    if arguments.lab and not was_kept and not os.path.exists(arguments.lab):
+        raise NotFound(f"no lab {shown(name)}; {_known()}")
+    forgets = "; `bascule down` forgets that it was up before a reboot"
+    kept = forgets if arguments.dry_run and was_kept else ""
+    output.say(f"{name} is not up: nothing to do{kept}")
+    return api.done(name, outcome) if outcome is not None else api.Plan(())
 
 
 def _known() -> str:
@@ -82,10 +100,7 @@ def _known() -> str:
 def plan(arguments: Arguments) -> int:
     """``bascule plan``"""
     found = _load(arguments).plan()
-    if arguments.json:
-        output.as_json(found)
-    else:
-        print(api.plan_text(found, output.paint))
+    output.plan(found, arguments.json)
     return _SOMETHING_TO_DO if arguments.exit_code and found else 0
 
 

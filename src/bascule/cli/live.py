@@ -20,13 +20,11 @@ def _change(arguments: Arguments, change: Change) -> int:
     name = api.changing_lab(arguments.lab)
     lab = api.Lab(name, world=getattr(arguments, "world", None))
     if arguments.dry_run:
-        print(api.plan_text(lab.plan(change), output.paint))
-        return 0
+        return output.plan(lab.plan(change), arguments.json)
     kill = getattr(arguments, "kill", False)
-    outcome = lab.change(
-        change, output.listener(arguments.explain), wait=not arguments.no_wait, kill=kill
-    )
-    output.report(name, outcome, "up")
+    listener = output.listener(arguments.explain and not arguments.json)
+    outcome = lab.change(change, listener, wait=not arguments.no_wait, kill=kill)
+    output.report(name, outcome, "up", arguments.json)
     return 0
 
 

@@ -10,10 +10,11 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from itertools import pairwise
 
 from bascule.cli import inherited, streams
-from bascule.cli.parsing import parse
-from bascule.errors import BasculeError, KernelError
+from bascule.cli.parsing import Usage, parse
+from bascule.errors import BasculeError, InputError, KernelError
 
 _INTERRUPTED = 130
 _BROKEN_PIPE = 141
@@ -31,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         complete.answer()
     inherited.take_closed()
     with streams.ours():
-        code = _answer(lambda: _run(given))
+        code = _answer(lambda: _run(given), _wants_json(given))
         unwritten = _answer(streams.finish)
     if code in (1, 2) and given[:1] in (["exec"], ["shell"]):
         return _OWN_FAILURE  # what the command itself ends with never comes here
@@ -50,19 +51,32 @@ def _run(given: Sequence[str]) -> int:
     return code
 
 
-def _answer(step: Callable[[], int | None]) -> int:
-    """The exit code of a step; what it raises is told in one line."""
+def _wants_json(given: Sequence[str]) -> bool:
+    """Also of what was not understood; what `exec` hands on is not ours."""
+    if given[:1] in (["exec"], ["shell"]):
+        return False
+    own = given[: given.index("--")] if "--" in given else given
+    return "--json" in own or "--format=json" in own or ("--format", "json") in pairwise(own)
+
+
+def _answer(step: Callable[[], int | None], json: bool = False) -> int:
+    """The exit code of a step; what it raises is told in one line, and with ``json`` on standard
+    output, too."""
     try:
         return step() or 0
+    except Usage as end:
+        _as_json(InputError(end.message), json)
+        return 2
     except SystemExit as end:  # argparse: help, version, usage
         return end.code if isinstance(end.code, int) else 1
     except KeyboardInterrupt as error:
         print(f"bascule: interrupted{f'; {error}' if str(error) else ''}", file=sys.stderr)
+        _as_json(error, json)
         return _INTERRUPTED
     except BrokenPipeError:
         return _BROKEN_PIPE
     except BasculeError as error:
-        return _failed(error)
+        return _failed(error, json)
     except OSError as error:
         advice = (
             "run as root, or with --world private" if isinstance(error, PermissionError) else ""
@@ -73,16 +87,26 @@ def _answer(step: Callable[[], int | None]) -> int:
                 error.errno or 0,
                 error.strerror or str(error),
                 advice=advice,
-            )
+            ),
+            json,
         )
 
 
-def _failed(error: BasculeError) -> int:
+def _failed(error: BasculeError, json: bool) -> int:
     from bascule.cli import output
 
     for line in str(error).split("\n"):
         output.say(line, "-")
+    _as_json(error, json)
     return error.exit_code
+
+
+def _as_json(error: BaseException, json: bool) -> None:
+    if json:
+        from bascule.api import failed
+        from bascule.cli import output
+
+        output.as_json(failed(error))
 
 
 if __name__ == "__main__":

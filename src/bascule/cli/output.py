@@ -61,8 +61,24 @@ def as_json(value: object) -> int:
     return 0
 
 
-def report(name: str, outcome: Outcome, verb: str) -> None:
-    """One line of what was done, and one for each thing that one should know."""
+def plan(found: Plan, json: bool) -> int:
+    """For people, or as JSON; exit code 0."""
+    if json:
+        return as_json(found)
+    from bascule.api import plan_text
+
+    print(plan_text(found, paint))
+    return 0
+
+
+def report(name: str, outcome: Outcome, verb: str, json: bool = False) -> None:
+    """One line of what was done, and one for each thing that one should know; or all of it as
+    ``json``."""
+    if json:
+        from bascule.api import done
+
+        as_json(done(name, outcome))
+        return
     say(_done(name, outcome, verb))
     for line in outcome.remarks:
         warn(line)

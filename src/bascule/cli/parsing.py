@@ -12,6 +12,14 @@ from bascule import __version__
 from bascule.cli.arguments import ROWS, Row
 
 
+class Usage(SystemExit):
+    """What was not understood; it has been told."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(2)
+        self.message = message
+
+
 class _Parser(argparse.ArgumentParser):
     """Errors go to a terminal, and quote what may come from anywhere. Help ends with examples of
     the command's ``row``."""
@@ -27,7 +35,8 @@ class _Parser(argparse.ArgumentParser):
         from bascule.names import printable
 
         self.print_usage(sys.stderr)
-        self.exit(2, f"{self.prog}: {printable(message)}\n")
+        self._print_message(f"{self.prog}: {printable(message)}\n", sys.stderr)
+        raise Usage(message)
 
 
 class _Top(_Parser):
