@@ -124,10 +124,10 @@ FORMS: dict[str, list[tuple[Any, Any]]] = {
     ],
     "ping": [
         (
-            [Echo("a", Target("b", "10.1.0.3", 2), 0.00012345678), Echo("a", Target("b", "::1", 10), None, "no answer")],  # noqa: E501
+            [Echo("a", Target("b", "10.1.0.3", 2), 0.00012345678, lost=1), Echo("a", Target("b", "::1", 10), None, "no answer")],  # noqa: E501
             [
-                {"from": "a", "to": "b", "address": "10.1.0.3", "milliseconds": 0.1235, "why": ""},
-                {"from": "a", "to": "b", "address": "::1", "milliseconds": None, "why": "no answer"},  # noqa: E501
+                {"from": "a", "to": "b", "address": "10.1.0.3", "milliseconds": 0.1235, "why": "", "lost": 1},  # noqa: E501
+                {"from": "a", "to": "b", "address": "::1", "milliseconds": None, "why": "no answer", "lost": 0},  # noqa: E501
             ],
         ),
     ],

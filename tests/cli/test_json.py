@@ -148,5 +148,5 @@ def test_every_command_is_tried() -> None:
     tried = {
         " ".join(words.split()[: 2 if words.startswith(("network", "node")) else 1])
         for words in SAID
-    }  # noqa: E501
+    }
     assert tried == {name for name, _row in _leaves(ROWS)} - without

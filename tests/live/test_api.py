@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 import bascule
+from bascule.host.icmp import checksum
 from helpers import SEED
+from helpers import bascule as run_bascule
 from sandbox import World, difference
+from traffic import inside
 
 WORLDS = pytest.mark.parametrize("where", ["host", "private"])
 
@@ -154,3 +162,69 @@ def test_ping_of_an_address_and_of_a_pair_without_a_common_network(world: World)
         assert nobody.seconds is None
         with pytest.raises(bascule.NotFound):
             lab.ping("ns1", "nobody")
+
+
+def test_the_time_is_that_of_one_echo(world: World) -> None:
+    """From when it was sent to its own answer, also where others were sent meanwhile: the answers
+    come 0.7 s late here."""
+    ended = threading.Event()
+    with _pair() as lab:
+        world.run("ip", "netns", "exec", "b", "sysctl", "-qw", "net.ipv4.icmp_echo_ignore_all=1")
+        with inside("b"):
+            late = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+        late.settimeout(0.1)
+
+        def answer() -> None:
+            waiting: list[tuple[float, bytes, tuple[str, int]]] = []
+            while not ended.is_set():
+                with suppress(TimeoutError):
+                    data, asker = late.recvfrom(2048)
+                    echo = data[(data[0] & 15) * 4 :]
+                    reply = b"\0\0\0\0" + echo[4:]
+                    reply = reply[:2] + checksum(reply).to_bytes(2, "big") + reply[4:]
+                    waiting.append((time.monotonic() + 0.7, reply, asker))
+                while waiting and waiting[0][0] < time.monotonic():
+                    _when, reply, asker = waiting.pop(0)
+                    late.sendto(reply, asker)
+
+        answering = threading.Thread(target=answer)
+        answering.start()
+        try:
+            (echo,) = lab.ping("a", "b")
+        finally:
+            ended.set()
+            answering.join()
+            late.close()
+        assert echo.seconds is not None
+        assert echo.seconds >= 0.7
+        assert echo.lost == 0
+
+
+def test_echoes_that_are_lost_are_told(world: World) -> None:
+    """The first two of four."""
+    with _pair() as lab:
+
+        def drop_two() -> None:
+            rules = (
+                "add table ip t; delete table ip t; add table ip t; "
+                "add chain ip t c { type filter hook input priority 0; }; "
+                "add rule ip t c icmp type echo-request numgen inc mod 4 < 2 drop"
+            )
+            world.run("ip", "netns", "exec", "b", "nft", rules)
+
+        drop_two()
+        (echo,) = lab.ping("a", "b")
+        assert (echo.seconds is not None, echo.lost) == (True, 2)
+        drop_two()
+        told = run_bascule(world, "ping", "a", "b").stdout
+        assert told.endswith(", after 2 lost\n")
+        drop_two()
+        told = run_bascule(world, "ping").stdout
+        assert told.endswith("2 pairs, 2 answered, 0 failed, 2 echoes lost\n")
+
+
+@contextmanager
+def _pair() -> Iterator[bascule.Lab]:
+    data = {"networks": {"lan": {"subnet": "10.1.0.0/24"}}, "nodes": {"a": ["lan"], "b": ["lan"]}}
+    with bascule.Lab.from_data(data, name="pair", world="host") as lab:
+        yield lab

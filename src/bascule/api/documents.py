@@ -87,9 +87,19 @@ class FailedDocument(TypedDict):
 
 EchoDocument = TypedDict(
     "EchoDocument",
-    {"from": str, "to": str, "address": str, "milliseconds": float | None, "why": str},
+    {
+        "from": str,
+        "to": str,
+        "address": str,
+        "milliseconds": float | None,
+        "why": str,
+        "lost": int,
+    },
 )
-EchoDocument.__doc__ = "What came of one echo: the time to the answer, or null and why not."
+EchoDocument.__doc__ = (
+    "What came of it: the time from an echo to its own answer, or null and why not; lost are the "
+    "echoes before it that nobody answered."
+)
 
 
 def as_data(value: object) -> Any:
@@ -186,6 +196,7 @@ def _echo(echo: Echo) -> EchoDocument:
         "address": echo.target.address,
         "milliseconds": None if echo.seconds is None else round(echo.seconds * 1000, 4),
         "why": echo.why,
+        "lost": echo.lost,
     }
 
 

@@ -58,6 +58,8 @@ def _line(echo: Echo) -> str:
     from bascule.names import printable
 
     result = echo.why if echo.seconds is None else f"{echo.seconds * 1000:.3f} ms"
+    if echo.lost and echo.seconds is not None:
+        result += f", after {echo.lost} lost"
     # an IPv6 zone may hold anything
     return printable(f"{echo.source} -> {echo.target.node} {echo.target.address}: {result}")
 
@@ -70,6 +72,7 @@ def _print_all(found: list[Echo], failed: list[Echo]) -> None:
         cells: dict[tuple[str, str], list[str]] = {}
         for echo in found:
             shown = "FAIL" if echo.seconds is None else f"{echo.seconds * 1000:.2f}"
+            shown += f" ({echo.lost} lost)" if echo.lost and echo.seconds is not None else ""
             cells.setdefault((echo.source, echo.target.node), []).append(shown)
         rows = [
             (source, *(" ".join(cells.get((source, to), ["."])) for to in names))
@@ -78,4 +81,6 @@ def _print_all(found: list[Echo], failed: list[Echo]) -> None:
         output.table(("from \\ to (ms)", *names), rows)
     for echo in failed:
         print(_line(echo))
-    print(f"{len(found)} pairs, {len(found) - len(failed)} answered, {len(failed)} failed")
+    lost = sum(echo.lost for echo in found if echo.seconds is not None)
+    also = f", {lost} echoes lost" if lost else ""
+    print(f"{len(found)} pairs, {len(found) - len(failed)} answered, {len(failed)} failed{also}")

@@ -59,12 +59,14 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Echo:
-    """What came of one request: ``seconds`` to the answer, or None and why not."""
+    """What came of it: ``seconds`` from an echo to its own answer, or None and why not. ``lost``
+    are those before it that nobody answered."""
 
     source: str
     target: Target
     seconds: float | None
     why: str = ""
+    lost: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,8 +175,8 @@ def checksum(data: bytes) -> int:
     return ~(total + (total >> 16)) & 0xFFFF
 
 
-def _request(family: int, identifier: int, number: int) -> bytes:
-    packet = _ECHO.pack(_REQUEST[family], 0, 0, identifier, number & 0xFFFF, number)
+def _request(family: int, identifier: int, number: int, attempt: int) -> bytes:
+    packet = _ECHO.pack(_REQUEST[family], 0, 0, identifier, attempt, number)
     if family == AF_INET6:
         # the kernel fills in the checksum of ICMPv6 raw sockets (RFC 3542 section 3.1)
         return packet
@@ -184,8 +186,8 @@ def _request(family: int, identifier: int, number: int) -> bytes:
 def ping(
     pairs: Sequence[tuple[str, Target]], timeout: float = 2.0, attempts: int = 4
 ) -> list[Echo]:
-    """Send one echo request for each (source node, target), and again where no answer came. In the
-    order of ``pairs``."""
+    """Send an echo request for each (source node, target), and again where no answer came in time;
+    each answer is told from others by its attempt. In the order of ``pairs``."""
     names = list(dict.fromkeys(name for source, target in pairs for name in (source, target.node)))
     _allow_descriptors(3 * len(names) + 64)
     nodes: dict[str, _Node] = {}
@@ -268,7 +270,7 @@ class _Round:
         self._pairs = pairs
         self._numbers = numbers
         self._identifier = os.getpid() & 0xFFFF
-        self._sent: dict[int, float] = {}
+        self._sent: dict[tuple[int, int], float] = {}  # by pair and attempt
         self._found: dict[int, Echo] = {}
         self._poll = select.epoll()
         self._sources: dict[int, socket.socket] = {}
@@ -281,10 +283,10 @@ class _Round:
 
     def run(self, timeout: float, attempts: int) -> dict[int, Echo]:
         try:
-            for _attempt in range(attempts):
+            for attempt in range(attempts):
                 waiting = [number for number in self._numbers if number not in self._found]
                 for position, number in enumerate(waiting):
-                    self._send(number)
+                    self._send(number, attempt)
                     if position % 64 == 63:
                         self._gather(0)
                 deadline = time.monotonic() + timeout / attempts
@@ -294,17 +296,18 @@ class _Round:
             self._poll.close()
         for number in self._numbers:
             source, target = self._pairs[number]
-            self._found.setdefault(number, Echo(source, target, None, "no answer"))
+            nobody = Echo(source, target, None, "no answer", attempts)
+            self._found.setdefault(number, nobody)
         return {number: self._found[number] for number in self._numbers}
 
-    def _send(self, number: int) -> None:
+    def _send(self, number: int, attempt: int) -> None:
         source, target = self._pairs[number]
         opened = self._nodes[source].sockets.get(target.family)
         if opened is None:
             self._found[number] = Echo(source, target, None, "this kernel has no IPv6")
             return
-        packet = _request(target.family, self._identifier, number)
-        self._sent[number] = time.perf_counter()
+        packet = _request(target.family, self._identifier, number, attempt)
+        self._sent[number, attempt] = time.perf_counter()
         try:
             opened.sendto(packet, (target.address, 0))
         except OSError as error:
@@ -326,7 +329,8 @@ class _Round:
         start = (data[0] & 0xF) * 4 if family == socket.AF_INET else 0
         if len(data) < start + _ECHO.size:
             return
-        kind, _code, _sum, identifier, _sequence, number = _ECHO.unpack_from(data, start)
-        if kind == _REPLY[int(family)] and identifier == self._identifier and number in self._sent:
+        kind, _code, _sum, identifier, attempt, number = _ECHO.unpack_from(data, start)
+        sent = self._sent.get((number, attempt))
+        if kind == _REPLY[int(family)] and identifier == self._identifier and sent is not None:
             source, target = self._pairs[number]
-            self._found.setdefault(number, Echo(source, target, now - self._sent[number]))
+            self._found.setdefault(number, Echo(source, target, now - sent, lost=attempt))
