@@ -39,6 +39,9 @@ UNTOLD = frozenset(
     }
 )
 _ACKNOWLEDGED = Failure(0, "")
+_HEADER_AND_PADDING = 20  # of a message: struct nlmsghdr, NLMSG_ALIGNTO
+_OF_A_DATAGRAM = 32  # bytes of a send buffer that it may not have (netlink_sendmsg, af_netlink.c)
+_AN_ANSWER = 1280  # bytes that the kernel counts for one: struct sk_buff, and its data rounded up
 
 
 class Transport(Protocol):
@@ -56,6 +59,7 @@ class Netlink:
     def __init__(self, protocol: int = ROUTE, transport: Transport | None = None) -> None:
         self._transport = transport or _open(protocol)
         self._sequence = 0
+        self._room: tuple[int, int] | None = None  # not asked yet
 
     def __enter__(self) -> Self:
         return self
@@ -68,8 +72,24 @@ class Netlink:
         self._transport.close()
 
     def batch(self, requests: Sequence[Request]) -> list[Failure]:
-        """Send all in one datagram; one answer for each request, errno 0 for those that were
-        carried out."""
+        """Send all, in as few datagrams as the socket's buffers have room for; one answer for each
+        request, errno 0 for those that were carried out."""
+        return [answer for part in self._parts(requests) for answer in self._batch(part)]
+
+    def _parts(self, requests: Sequence[Request]) -> Iterator[Sequence[Request]]:
+        if self._room is None:
+            self._room = _room(self._transport)
+        most, answers = self._room
+        start = size = 0
+        for at, request in enumerate(requests):
+            own = len(request.body) + _HEADER_AND_PADDING
+            if at > start and (size + own > most or at - start >= answers):
+                yield requests[start:at]
+                start, size = at, 0
+            size += own
+        yield requests[start:]
+
+    def _batch(self, requests: Sequence[Request]) -> list[Failure]:
         first = self._sequence + 1
         parts = [message.encode(request, first + i) for i, request in enumerate(requests[:-1])]
         last = requests[-1]
@@ -158,6 +178,19 @@ class Netlink:
         except OSError:
             return 0
         return int(number)
+
+
+def _room(transport: Transport) -> tuple[int, int]:
+    """How many bytes one datagram may have, and for how many answers there is room: all messages of
+    it may fail, and who does not fetch the answers loses them (net.core.wmem_default and
+    rmem_default, which small machines lower)."""
+    if not isinstance(transport, socket.socket):
+        return 1 << 30, 1 << 30
+    send, receive = (
+        transport.getsockopt(socket.SOL_SOCKET, which)
+        for which in (socket.SO_SNDBUF, socket.SO_RCVBUF)
+    )
+    return send - _OF_A_DATAGRAM, max(1, receive // _AN_ANSWER)
 
 
 def _open(protocol: int) -> socket.socket:
