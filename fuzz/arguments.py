@@ -256,7 +256,7 @@ class _Closed:
     def close(self) -> None: ...
 
 
-def _failed(error: BasculeError) -> int:
+def _failed(error: BasculeError, json: bool) -> int:
     """One line for each thing that is wrong, whatever the words are made of."""
     lines = str(error).split("\n")
     promise(
@@ -266,7 +266,7 @@ def _failed(error: BasculeError) -> int:
     promise(
         all(0 < len(line) < 20_000 and line.isprintable() for line in lines), f"bad words: {lines}"
     )
-    return _report(error)
+    return _report(error, json)
 
 
 _report = cli._failed
