@@ -108,8 +108,9 @@ def test_fish_completes(home: Lab, world: World) -> None:
     """As its own `complete -C` tells."""
     require("fish")
     path = f"{os.path.dirname(BASCULE)}:{os.path.abspath('bin')}:{os.environ['PATH']}"
-    for line, completed in TYPED.items():
-        asked = f"{READS['fish']}; complete -C {shlex.quote(line)}"
-        told = world.run("env", f"PATH={path}", "fish", "-N", "-c", asked).stdout
-        words = [each.partition("\t")[0].strip() for each in told.splitlines()]
-        assert completed.split()[-1] in words, (line, told)
+    asked = [f"complete -C {shlex.quote(line)}; echo ---" for line in TYPED]
+    script = "; ".join([READS["fish"], *asked])
+    told = world.run("env", f"PATH={path}", "fish", "-N", "-c", script).stdout.split("---\n")
+    for completed, said in zip(TYPED.values(), told, strict=False):
+        words = [each.partition("\t")[0].strip() for each in said.splitlines()]
+        assert completed.split()[-1] in words, (completed, said)

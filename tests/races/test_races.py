@@ -30,7 +30,7 @@ from sandbox import World
 
 FULL = os.environ.get("CRASH") == "full"
 PROCESSES = 32
-OPERATIONS = 2000 if FULL else 320
+OPERATIONS = 2000 if FULL else 192
 PATIENCE = 60.0  # no single operation may wait longer, with 32 in the queue
 LABS = ("first", "second", "third")
 EXTRA = "x0"
