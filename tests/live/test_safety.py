@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers import EXAMPLES, SEED, STATE, as_json, bascule
+from helpers import SEED, STATE, as_json, bascule
 from sandbox import BASCULE, World, difference
 
 FOREIGN = {
@@ -175,33 +175,6 @@ def test_a_damaged_record_gives_an_error_that_says_how_to_go_on(world: World, da
         assert "/run/bascule/docker-bridge/lab.json" in done.stderr
         assert "Traceback" not in done.stderr
     assert [row["state"] for row in as_json(world, "ls")] == ["damaged"]
-
-
-def test_the_way_on_from_a_damaged_record_leads_on(world: World) -> None:
-    """What the error says: the file, the namespaces and the links by hand, the rest by `up` and
-    `down`."""
-    web = next(lab for lab in EXAMPLES if lab.stem == "web")
-    # what stood there before goes with the record
-    for key in ("ipv4/ip_forward", "ipv6/conf/all/forwarding"):
-        Path("/proc/sys/net", key).write_text("1")
-    before = world.snapshot()
-    bascule(world, "up", web)
-    record = Path("/run/bascule/web/lab.json")
-    record.write_text("{")
-    assert (
-        "by hand what `ip netns` and `ip link` show of the lab"
-        in bascule(world, "down", "web", check=False).stderr
-    )
-    record.unlink()
-    for line in world.run("ip", "netns").stdout.splitlines():
-        world.run("ip", "netns", "del", line.split()[0])
-    for kind in ("bridge", "veth"):
-        # a veth goes with its namespace, but not at once
-        for link in world.ip_json("link", "show", "type", kind):
-            world.run("ip", "link", "del", link["ifname"], check=kind == "bridge")
-    bascule(world, "up", web)
-    bascule(world, "down", "web")
-    assert difference(before, world.snapshot()) == ""
 
 
 @pytest.mark.parametrize("why", ["damaged", "elsewhere"])

@@ -177,10 +177,8 @@ MEMORY = {
     "interfaces": {"up0": 2},
     "back": {},
 }
-REPAIR = (
-    ": it is damaged; remove that file, and by hand what `ip netns` and `ip link` show of the lab; "
-    "then `bascule up` with the lab's file, and `bascule down`, find the rest"
-)
+RESCUE = "`bascule down --force lab` takes away what is to be seen of the lab"
+REPAIR = f": it is damaged; {RESCUE}"
 
 
 @pytest.mark.parametrize("file", ["lab.json", "journal.json"])
@@ -277,14 +275,14 @@ REPAIR = (
             KEPT | {"version": 2},
             (
                 " has version 2 and this bascule knows version 1; use the bascule that wrote it "
-                "to take the lab down"
+                f"to take the lab down, or: {RESCUE}"
             ),
         ),
         (
             {},
             (
                 " has version None and this bascule knows version 1; use the bascule that wrote "
-                "it to take the lab down"
+                f"it to take the lab down, or: {RESCUE}"
             ),
         ),
     ],

@@ -14,7 +14,7 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any, Self
 
-from bascule.engine import asked, choosing, commands, find, known, look, run, scripts
+from bascule.engine import asked, choosing, commands, find, known, look, rescue, run, scripts
 from bascule.engine.asked import Asked
 from bascule.engine.following import Following
 from bascule.engine.options import Listener, Options, Outcome
@@ -218,6 +218,12 @@ class Lab:
         return run.apply(
             self.name, lambda _current: self.topology, self._options("up", wait), listener
         )
+
+    def rescue(self, *, wait: bool = True) -> tuple[str, ...]:
+        """Where the record of this lab is damaged, of another version or gone: write one of what is
+        to be seen of the lab, so that :meth:`down` takes that away. Gives what one should know.
+        Raises :class:`NotFound` where nothing is to be seen of it."""
+        return rescue.rescue(self.name, wait)
 
     def down(
         self, listener: Listener | None = None, *, wait: bool = True, kill: bool = False

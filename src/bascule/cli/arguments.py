@@ -205,6 +205,7 @@ ROWS = (
             _argument("lab", nargs="?", metavar="LAB|FILE", help="default: as for `show`"),
             AS_OPTION,
             _flag("--all", "all labs"),
+            _flag("--force", "also where its record can't be read: what is to be seen of it"),
             KILL,
             *RUN,
         ),

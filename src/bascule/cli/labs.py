@@ -60,6 +60,9 @@ def down(arguments: Arguments) -> int:
 def _take_away(name: str, arguments: Arguments) -> object:
     """What was done, as data."""
     lab = Lab(name)
+    if arguments.force and not arguments.dry_run:
+        for remark in lab.rescue(wait=not arguments.no_wait):
+            output.warn(remark)
     is_up = name in {info.name for info in api.labs()}
     if arguments.dry_run and is_up:
         plan = lab.plan_down()

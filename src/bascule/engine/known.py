@@ -42,6 +42,13 @@ def unrecorded(name: str = "") -> Iterator[Record]:
             yield record
 
 
+def noted(name: str) -> Record | None:
+    """The record of this lab in the note of its own world, whatever stands in the state
+    directory."""
+    found = (_noted(keeper, data) for keeper, data in keepers.living())
+    return next((record for record in found if record is not None and record.name == name), None)
+
+
 def _is_recorded(name: str) -> bool:
     try:
         return store.load(name).newest is not None

@@ -88,6 +88,16 @@ def remove_stale(own: str) -> None:
         syscalls.rmdir(_NOTES)
 
 
+def nodes_of(lab: str) -> list[str]:
+    """The nodes whose links lead to files of this lab."""
+    found: dict[str, None] = {}
+    for link in _links():
+        with suppress(OSError):
+            if lab_of(os.readlink(link)) == lab:
+                found[link.removeprefix(f"{LINKS}/").partition("/")[0]] = None
+    return list(found)
+
+
 def _links() -> list[str]:
     """Where nodes' links are: in /etc/netns, and there in folders of the user's."""
     with suppress(FileNotFoundError, NotADirectoryError):

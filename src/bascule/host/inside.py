@@ -38,6 +38,39 @@ def interfaces(paths: Iterable[str]) -> Iterator[int]:
                 yield from _interfaces_here() if entered else ()
 
 
+# what modules put into each new namespace, beside lo (net.core.fb_tunnels_only_for_init_net)
+_FROM_THE_START = frozenset(
+    (
+        "lo",
+        "tunl0",
+        "gre0",
+        "gretap0",
+        "erspan0",
+        "ip_vti0",
+        "ip6_vti0",
+        "sit0",
+        "ip6tnl0",
+        "ip6gre0",
+    )
+)
+
+
+def made_at(path: str) -> list[int]:
+    """The indexes of all interfaces of the namespace at this path that somebody has made; none
+    where there is no namespace."""
+    with namespaces.coming_back():
+        descriptor = namespaces.open_source(path)
+        if descriptor is None:
+            return []
+        entered = namespaces.enter(descriptor)
+        os.close(descriptor)
+        if not entered:
+            return []
+        with Netlink() as socket:
+            links = map(rows.decode_end, socket.dump(_LINKS))
+            return [link.ifindex for link in links if link.name not in _FROM_THE_START]
+
+
 def _interfaces_here() -> list[int]:
     with Netlink() as socket:
         return [rows.link_index(reply) for reply in socket.dump(_LINKS)]

@@ -24,6 +24,9 @@ _ATTEMPTS = 1000
 _PATIENCE = 0.5
 
 
+FILE = "lock"  # in the lab's folder
+
+
 @contextmanager
 def lab_lock(
     name: str, command: str, wait: bool = True, waiting: Waiting | None = None
@@ -46,7 +49,7 @@ def lab_lock(
 
 @contextmanager
 def _holding(name: str, command: str, wait: bool, waiting: Waiting | None) -> Iterator[None]:
-    path = os.path.join(folder.lab(name), "lock")
+    path = os.path.join(folder.lab(name), FILE)
     for _attempt in range(_ATTEMPTS):
         descriptor = _open(path, folder.root(), folder.lab(name))
         try:
@@ -128,7 +131,7 @@ def is_held(name: str) -> bool:
     """Whether a command works on the lab just now. It is read and not tried: who tries to take a
     lock keeps others from it. Holders in other PID namespaces are not seen."""
     try:
-        there = os.stat(os.path.join(folder.lab(name), "lock"), follow_symlinks=False)
+        there = os.stat(os.path.join(folder.lab(name), FILE), follow_symlinks=False)
     except OSError:
         return False
     return bool(identity.holder(there.st_dev, there.st_ino))
@@ -137,8 +140,8 @@ def is_held(name: str) -> bool:
 def _clear_if_empty(name: str) -> None:
     """With the lock held: where it is the last file of the lab, remove it and the folder."""
     with suppress(OSError):
-        if os.listdir(folder.lab(name)) == ["lock"]:
-            syscalls.unlink(os.path.join(folder.lab(name), "lock"))
+        if os.listdir(folder.lab(name)) == [FILE]:
+            syscalls.unlink(os.path.join(folder.lab(name), FILE))
             folder.remove(name)
 
 

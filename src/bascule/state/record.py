@@ -126,9 +126,8 @@ def parse(read: bytes, path: str, name: str) -> Record:
         raise damaged(path, "holds no object")
     if data.get("version") != VERSION:
         raise StateError(
-            f"{path} has version {str(data.get('version'))[:20]} and this bascule knows "
-            f"version {VERSION}; "
-            "use the bascule that wrote it to take the lab down"
+            f"{path} has version {str(data.get('version'))[:20]} and this bascule knows version "
+            f"{VERSION}; use the bascule that wrote it to take the lab down, or: {_advice(path)}"
         )
     lacking = [key for key in ("name", "world", "slot", "topology") if key not in data]
     if lacking:
@@ -148,6 +147,19 @@ def parse(read: bytes, path: str, name: str) -> Record:
     values["host"] = Netns(*data["host"]) if values.get("host") else None
     values["priors"] = [(node, key, value) for node, key, value in values.get("priors", ())]
     return Record(**values)
+
+
+def good_parts(read: bytes) -> dict[str, Any]:
+    """What can be believed of a record that is damaged, or of another version: the values that have
+    the form of theirs. Of one that is no JSON any more, the number of its range."""
+    try:
+        data = json.loads(read)
+    except (ValueError, RecursionError):
+        found = re.search(rb'"slot": ?(\d{1,9})\b', read)
+        data = {"slot": int(found[1])} if found else {}
+    if not isinstance(data, dict):
+        return {}
+    return {key: data[key] for key, is_good in _GOOD.items() if key in data and is_good(data[key])}
 
 
 def _is_number(value: object, most: int) -> bool:
@@ -287,11 +299,12 @@ def damaged_topology(name: str, why: str) -> StateError:
 
 def damaged(path: str, what: str) -> StateError:
     """The error for a file that is not what was written, with what to do."""
-    return StateError(
-        f"{path} {what}: it is damaged; remove that file, and by hand what `ip netns` and `ip "
-        f"link` show of the lab; "
-        "then `bascule up` with the lab's file, and `bascule down`, find the rest"
-    )
+    return StateError(f"{path} {what}: it is damaged; {_advice(path)}")
+
+
+def _advice(path: str) -> str:
+    lab = os.path.basename(os.path.dirname(path))
+    return f"`bascule down --force {lab}` takes away what is to be seen of the lab"
 
 
 RECORD, JOURNAL = "lab.json", "journal.json"

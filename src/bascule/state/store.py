@@ -14,11 +14,13 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
+from typing import Any
 
 from bascule import identity, syscalls
 from bascule.errors import StateError
 from bascule.state import folder
-from bascule.state.record import JOURNAL, RECORD, Record, Stored, damaged, parse, text
+from bascule.state.record import JOURNAL, RECORD, Record, Stored, damaged, good_parts, parse, text
 
 # What a write that failed means for the one who reads the error.
 _UNTOUCHED = "nothing was changed in the kernel"
@@ -37,6 +39,22 @@ def load(name: str) -> Stored:
     return Stored(
         *(None if r is None or r.boot not in ("", boot) else r for r in (record, journal))
     )
+
+
+def salvage(name: str) -> dict[str, Any]:
+    """What can be believed of this lab's files, whatever they are; the journal counts before the
+    record."""
+    found: dict[str, Any] = {}
+    for file in (RECORD, JOURNAL):
+        with suppress(OSError, StateError):
+            place = os.path.join(folder.lab(name), file)
+            folder.check(folder.root())
+            folder.check(folder.lab(name))
+            flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+            with open(os.open(place, flags), "rb") as opened:
+                if stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
+                    found |= good_parts(opened.read(_MOST_BYTES))
+    return found
 
 
 def save(record: Record) -> None:
