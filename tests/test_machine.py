@@ -148,9 +148,10 @@ def test_a_process_is_told(world: World) -> None:
         stdin=subprocess.PIPE,
     ) as process:
         deadline = time.monotonic() + 10
-        while " left " not in machine.difference(before, machine.state()):
-            assert time.monotonic() < deadline
-        assert "processes: sh -c ip link" in machine.difference(before, machine.state())
+        told = ""
+        while " links left " not in told or "processes: sh -c ip link" not in told:
+            assert time.monotonic() < deadline, told
+            told = machine.difference(before, machine.state())
         process.communicate()
     assert machine.difference(before, machine.state()) == ""
 
