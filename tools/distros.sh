@@ -6,6 +6,7 @@
 #   KEEP=DIR          where the roots are kept, so that the next run need not make them (default: made anew each time)
 #   MIRROR=URL        where the suite comes from (default: what mmdebstrap knows)
 #   TESTS="..."       what of the tests (default: tests)
+#   OPTIONAL=1        a suite that is not to be had from here is told and left out
 #
 # The roots are installed from the network of this machine; demo and tests run in a network namespace of their own.
 set -euo pipefail
@@ -65,37 +66,47 @@ inside() {
     ' - "$1" "$2" "$3"
 }
 
-as_user='setpriv --reuid=1000 --regid=1000 --clear-groups --inh-caps=-all env HOME=/home/me'
+me='setpriv --reuid=1000 --regid=1000 --clear-groups --inh-caps=-all env HOME=/home/me'
 
+# No `set -e` here: who calls it asks how it ended.
 one() {
-    suite=$1
+    suite=$1 root=$work/$1
     step "$suite: a fresh root"
-    [ -s "$keep/$suite.tar" ] || make_root "$suite"
-    root=$work/$suite
+    if ! [ -s "$keep/$suite.tar" ] && ! make_root "$suite"; then
+        echo "$suite: its packages are not to be had from here"
+        [ -n "${OPTIONAL:-}" ]
+        return
+    fi
     mkdir "$root"
-    tar -C "$root" -xf "$keep/$suite.tar"
+    tar -C "$root" -xf "$keep/$suite.tar" || return 1
     take_along "$root"
-    inside "$root" outside 'apt-get update -q >/dev/null; make -s -C /opt/bascule run-tools .venv/.run'
+    inside "$root" outside 'apt-get update -q >/dev/null; make -s -C /opt/bascule run-tools .venv/.run' || return 1
+    failed_as=''
     for one in $who; do
         step "$suite: make demo, make test as $one"
-        if [ "$one" = root ]; then
-            inside "$root" own 'make -C /opt/bascule demo'
-            inside "$root" outside 'make -s -C /opt/bascule setup'
-            inside "$root" own "cd /opt/bascule; $(printf 'make test TESTS=%q' "${TESTS:-tests}")"
-        else
-            inside "$root" outside "useradd -m -u 1000 me; cp -r /opt/bascule /home/me; rm -rf /home/me/bascule/.venv*
-                chown -R me: /home/me; make -s -C /opt/bascule setup-tools
-                $as_user make -s -C /home/me/bascule setup"
-            inside "$root" own "$as_user make -C /home/me/bascule demo"
-            inside "$root" own "$as_user make -C /home/me/bascule test TESTS='${TESTS:-tests}'"
-        fi
+        "as_$one" "$root" || failed_as="$failed_as $one"
     done
+    [ -z "$failed_as" ]
+}
+
+as_root() {
+    inside "$1" own 'make -C /opt/bascule demo' &&
+        inside "$1" outside 'make -s -C /opt/bascule setup' &&
+        inside "$1" own "make -C /opt/bascule test TESTS='${TESTS:-tests}'"
+}
+
+as_user() {
+    inside "$1" outside "useradd -m -u 1000 me; cp -r /opt/bascule /home/me; rm -rf /home/me/bascule/.venv*
+        chown -R me: /home/me; make -s -C /opt/bascule setup-tools
+        $me make -s -C /home/me/bascule setup" &&
+        inside "$1" own "$me make -C /home/me/bascule demo" &&
+        inside "$1" own "$me make -C /home/me/bascule test TESTS='${TESTS:-tests}'"
 }
 
 # Each to its end, whatever the others say.
 failed=''
 for suite in "$@"; do
-    (set -e; one "$suite") 2>&1 | tee "$work/$suite.log" || failed="$failed $suite"
+    one "$suite" 2>&1 | tee "$work/$suite.log" || failed="$failed $suite"
     rm -rf --one-file-system "${work:?}/$suite"
     printf '%s: %s\n' "$suite" "$(grep -E '[0-9]+ passed' "$work/$suite.log" | tr '\n' ';')" >>"$work/summary"
 done

@@ -17,7 +17,7 @@ import bascule
 from bascule.host.icmp import checksum
 from helpers import SEED
 from helpers import bascule as run_bascule
-from sandbox import World, difference
+from sandbox import BASCULE, World, difference
 from traffic import inside
 
 WORLDS = pytest.mark.parametrize("where", ["host", "private"])
@@ -228,3 +228,15 @@ def _pair() -> Iterator[bascule.Lab]:
     data = {"networks": {"lan": {"subnet": "10.1.0.0/24"}}, "nodes": {"a": ["lan"], "b": ["lan"]}}
     with bascule.Lab.from_data(data, name="pair", world="host") as lab:
         yield lab
+
+
+def test_too_few_open_files_are_told_as_that(world: World) -> None:
+    """And not as a right that is missing."""
+    data = {"networks": {"lan": {}}, "nodes": {"n": {"count": 20, "networks": ["lan"]}}}
+    with bascule.Lab.from_data(data, name="many", world="host"):
+        done = world.run("sh", "-c", f"ulimit -n 24; {BASCULE} ping --lab many", check=False)
+        assert done.returncode == 1
+        assert done.stderr == (
+            "bascule: ping: Too many open files; each node needs three open files: raise the "
+            "limit (ulimit -n)\n"
+        )
