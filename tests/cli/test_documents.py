@@ -16,9 +16,16 @@ import pytest
 from bascule import api
 from bascule.api.documents import as_data, documents, done, failed, inspected, schema
 from bascule.cli.arguments import ROWS
-from bascule.engine.doctor import Finding
 from bascule.engine.options import Outcome
-from bascule.engine.views import InterfaceView, LabInfo, LabView, NetworkView, NodeView, State
+from bascule.engine.views import (
+    Finding,
+    InterfaceView,
+    LabInfo,
+    LabView,
+    NetworkView,
+    NodeView,
+    State,
+)
 from bascule.engine.watch import Event
 from bascule.errors import InputError, Interrupted, KernelError, Mistake, TopologyError
 from bascule.host.hands import Report

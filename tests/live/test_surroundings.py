@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -351,3 +352,18 @@ def test_what_has_gone_since_keeps_nothing_from_being_mended(world: World, what:
         lab.up()
         assert world.ip_json("link", "show", "up9")[0]["master"] == "lan"
     lab.down()
+
+
+def test_doctor_has_a_line_about_ipv6(world: World) -> None:
+    """On, or what turns it off, and what to do."""
+
+    def told() -> list[tuple[str, str, str]]:
+        found = json.loads(bascule(world, "doctor", "--json", check=False).stdout)
+        rows = [row for row in found if row["what"] == "IPv6"]
+        return [(row["verdict"], row["found"], row["advice"]) for row in rows]
+
+    assert told() == [("ok", "on", "")]
+    world.run("sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1")
+    ((verdict, found, advice),) = told()
+    assert (verdict, found) == ("note", "off, as net.ipv6.conf.default.disable_ipv6 is 1")
+    assert advice.endswith("or sysctl net.ipv6.conf.default.disable_ipv6=0")

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from bascule.engine.choosing import meant
     from bascule.engine.choosing import running as running_lab
     from bascule.engine.commands import become
-    from bascule.engine.doctor import Finding
     from bascule.engine.doctor import examine as doctor
     from bascule.engine.look import labs
     from bascule.engine.options import Listener, Outcome
     from bascule.engine.views import (
+        Finding,
         InterfaceView,
         LabInfo,
         LabView,
@@ -47,7 +47,7 @@ _PLACES = {
     "Change": "plan.diff",
     "Echo": "host.icmp",
     "Event": "engine.watch",
-    "Finding": "engine.doctor",
+    "Finding": "engine.views",
     "InterfaceView": "engine.views",
     "Lab": "api.lab",
     "LabInfo": "engine.views",

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal, TypedDict, Union
 
 from bascule.engine.options import Outcome
-from bascule.engine.views import InterfaceView, LabInfo, LabView, NetworkView, NodeView
+from bascule.engine.views import Finding, InterfaceView, LabInfo, LabView, NetworkView, NodeView
 from bascule.errors import (
     BasculeError,
     InputError,
@@ -235,7 +235,6 @@ def _all(known: Mapping[str, tuple[str, Any]]) -> Schema:
 def documents() -> dict[str, tuple[str, Any]]:
     """The commands that print each document, and its type."""
     # Late: whoever prints one document needs not what makes the others.
-    from bascule.engine.doctor import Finding
     from bascule.engine.watch import Event
 
     return {

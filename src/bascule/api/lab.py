@@ -7,7 +7,6 @@ program that built it, unless used as a context.
 
 from __future__ import annotations
 
-import errno
 import os
 import subprocess
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
@@ -394,8 +393,5 @@ class Lab:
             return world.call(icmp.ping, pairs, timeout)
         except OSError as error:
             number = error.errno or 0
-            advice = {
-                errno.EPERM: "opening a raw socket needs CAP_NET_RAW",
-                errno.EMFILE: "each node needs three open files: raise the limit (ulimit -n)",
-            }.get(number, "")
+            advice = icmp.ADVICE.get(number, "")
             raise KernelError("ping", number, os.strerror(number), advice=advice) from error

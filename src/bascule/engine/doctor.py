@@ -9,12 +9,12 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Literal
 
 from bascule import syscalls
 from bascule.engine import legacy
+from bascule.engine.machine import limits, managers, six
 from bascule.engine.prepare import stored_topology
+from bascule.engine.views import Finding, Verdict
 from bascule.errors import BasculeError, KernelError
 from bascule.host import abilities, dnsmasq, flows, ids, keeper, nft, pasta, process
 from bascule.host.keeper import Starting
@@ -32,18 +32,6 @@ from bascule.kernel.ruleset import FROM, TO
 from bascule.plan.uplink import WITHOUT_PORTS
 from bascule.state import folder, store
 from bascule.topology.model import Assigned
-
-Verdict = Literal["ok", "note", "no"]
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing looked at: what was found and, unless all is well, what to do."""
-
-    what: str
-    verdict: Verdict
-    found: str
-    advice: str = ""
 
 
 def examine() -> list[Finding]:
@@ -340,39 +328,14 @@ def _on_the_machine(name: str) -> Assigned | None:
     return None
 
 
-def _limits() -> Iterator[Finding]:
-    """limits."""
-    import resource
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    enough = hard < 0 or hard >= 4096
-    yield Finding(
-        "open files",
-        "ok" if enough else "note",
-        f"{soft} (at most {hard})",
-        ""
-        if enough
-        else "pinging over 300 nodes needs more: raise the hard limit in /etc/security/limits.conf",
-    )
-    with suppress(OSError), open("/proc/sys/net/ipv4/neigh/default/gc_thresh3") as file:
-        entries = int(file.read())
-        raised = "net.ipv4.neigh.default.gc_thresh3=8192"
-        advice = (
-            "" if entries > 1024 else f"more than about 500 busy nodes want more: sysctl {raised}"
-        )
-        yield Finding(
-            "neighbour table", "ok", f"{entries} entries for all namespaces together", advice
-        )
-
-
-def _managers() -> Iterator[Finding]:
-    """network managers."""
-    if os.path.exists("/run/NetworkManager"):
-        advice = (
-            "it leaves interfaces named veth* alone; name host interfaces veth… or mark them "
-            "unmanaged"
-        )
-        yield Finding("NetworkManager", "note", "runs", advice)
-
-
-_LOOKS = (_kernel, _host_world, _private_world, _programs, _forwarding, _legacy, _limits, _managers)
+_LOOKS = (
+    _kernel,
+    six,
+    _host_world,
+    _private_world,
+    _programs,
+    _forwarding,
+    _legacy,
+    limits,
+    managers,
+)

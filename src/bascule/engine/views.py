@@ -13,6 +13,19 @@ from bascule.names import shown
 State = Literal["up", "unfinished", "lost", "elsewhere", "damaged"]
 
 
+Verdict = Literal["ok", "note", "no"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at: what was found and, unless all is well, what to do."""
+
+    what: str
+    verdict: Verdict
+    found: str
+    advice: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class LabInfo:
     """One line of `ls`. ``state`` is ``up``, ``unfinished`` (a run was killed), ``lost`` (a private

@@ -45,6 +45,10 @@ _ECHO = struct.Struct(">BBHHHI")
 _ICMP_FILTER, _ICMP6_FILTER = 1, 1  # linux/icmp.h, linux/icmpv6.h
 _REQUEST = {AF_INET: 8, AF_INET6: 128}
 _REPLY = {AF_INET: 0, AF_INET6: 129}
+ADVICE = {
+    errno.EPERM: "opening a raw socket needs CAP_NET_RAW",
+    errno.EMFILE: "each node needs three open files: raise the limit (ulimit -n)",
+}
 _SEND_AGAIN = (errno.ENOBUFS, errno.EAGAIN)
 
 
