@@ -247,7 +247,7 @@ def _look() -> None:
         said = str(error)
         promise(printable(said).isprintable() and len(said) < 1500, f"bad words: {said!r}")
         promise(
-            "remove" in said or "use the bascule" in said or "set BASCULE" in said,
+            any(way in said for way in ("remove", "bascule down --force", "set BASCULE")),
             f"no advice: {said}",
         )
         return
