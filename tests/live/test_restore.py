@@ -49,7 +49,8 @@ def test_what_was_up_comes_back(world: World) -> None:
     shown = as_json(world, "show", "back")
     Path("lab.yaml").unlink()
     _reboot(world)
-    assert as_json(world, "ls") == []
+    (line,) = as_json(world, "ls")
+    assert (line["name"], line["state"], line["names"]) == ("back", "kept", ["b", "c", "lan"])
     done = bascule(world, "restore")
     assert "back is up" in done.stderr
     assert as_json(world, "show", "back") == shown

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from bascule.api.documents import as_data, as_yaml, done, failed, inspected
     from bascule.api.documents import schema as json_schema
     from bascule.api.lab import Lab, Node
-    from bascule.engine.boot import Restored, is_kept, missing, restore
+    from bascule.engine.boot import Restored, is_kept, listed, missing, restore
     from bascule.engine.boot import install as install_unit
     from bascule.engine.boot import remove as remove_unit
     from bascule.engine.boot import unit as unit_text
@@ -76,6 +76,7 @@ _PLACES = {
     "is_kept": "engine.boot",
     "json_schema": "api.documents:schema",
     "labs": "engine.look",
+    "listed": "engine.boot",
     "matching": "engine.views",
     "meant": "engine.choosing",
     "missing": "engine.boot",
@@ -120,6 +121,7 @@ __all__ = [
     "is_kept",
     "json_schema",
     "labs",
+    "listed",
     "matching",
     "meant",
     "missing",

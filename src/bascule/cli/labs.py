@@ -116,7 +116,7 @@ def script(arguments: Arguments) -> int:
 
 def ls(arguments: Arguments) -> int:
     """``bascule ls``"""
-    found = api.matching(api.labs(), arguments.filter)
+    found = api.matching(api.listed(), arguments.filter)
     rows = [
         (i.name, i.state, i.world, i.nodes, i.networks, i.keeper or "", i.source or i.problem)
         for i in found

@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol, TypeVar
 from bascule.errors import InputError
 from bascule.names import shown
 
-State = Literal["up", "unfinished", "lost", "elsewhere", "damaged"]
+State = Literal["up", "unfinished", "lost", "elsewhere", "damaged", "kept"]
 
 
 Verdict = Literal["ok", "note", "no"]
@@ -30,8 +30,9 @@ class Finding:
 class LabInfo:
     """One line of `ls`. ``state`` is ``up``, ``unfinished`` (a run was killed), ``lost`` (a private
     world has ended), ``elsewhere`` (in another network namespace, or a private world in another PID
-    namespace) or ``damaged``; then ``problem`` says how. ``nodes`` and ``networks`` are counted,
-    ``names`` are theirs. ``keeper`` is the process that keeps a private world; 0: none."""
+    namespace), ``kept`` (up before a reboot, not yet restored) or ``damaged``; then ``problem``
+    says how. ``nodes`` and ``networks`` are counted, ``names`` are theirs. ``keeper`` is the
+    process that keeps a private world; 0: none."""
 
     name: str
     state: State
