@@ -17,6 +17,7 @@ from bascule import syscalls
 from sandbox import World
 
 _WAIT, _LONGEST = 0.25, 2.0
+_SURE = 20.0  # seconds
 
 
 @contextmanager
@@ -43,8 +44,23 @@ def _family(address: str) -> socket.AddressFamily:
 def patience() -> float:
     """Seconds until a packet that does not come counts as lost: longer on a machine that has more
     to do than it can."""
-    crowd = os.getloadavg()[0] / (2 * (os.cpu_count() or 1))
+    with open("/proc/loadavg") as file:
+        average, _, _, running, _ = file.read().split()
+    load = max(float(average), int(running.partition("/")[0]))
+    crowd = load / (2 * (os.cpu_count() or 1))
     return min(_LONGEST, _WAIT * max(1, crowd))
+
+
+def comes(made: socket.socket, size: int) -> tuple[bytes, tuple[str, int]]:
+    """What is sure to come, and from whom: it is waited for however long that takes. ``patience``
+    is for what must not come."""
+    before = made.gettimeout()
+    made.settimeout(_SURE)
+    try:
+        data, peer = made.recvfrom(size)
+    finally:
+        made.settimeout(before)
+    return data, peer
 
 
 def bound(name: str, address: str, port: int, kind: int = socket.SOCK_STREAM) -> socket.socket:

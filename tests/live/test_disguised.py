@@ -15,7 +15,7 @@ import frames
 from bascule.api import Lab
 from frames import MARK, bridge_nf, icmp, mac_of, send, send_frames, snooping, udp
 from sandbox import World, require
-from traffic import Outside, bound, reach
+from traffic import Outside, bound, comes, reach
 
 LAB: dict[str, Any] = {
     "name": "demo",
@@ -208,9 +208,9 @@ def test_a_flow_of_a_nodes_from_beside(lab: Lab, outside: Outside, version: int)
     ):
         client = stack.enter_context(bound("web", home, 4444, socket.SOCK_DGRAM))
         client.sendto(b"hello", (THERE[version], 5353))
-        data, peer = server.recvfrom(10)
+        data, peer = comes(server, 10)
         server.sendto(b"welcome", peer)
-        assert (data, client.recv(10)) == (b"hello", b"welcome")
+        assert (data, comes(client, 10)[0]) == (b"hello", b"welcome")
         send("beside", [udp((home, 4444), (THERE[version], 5353))], mac_of("", "mg0"))
         assert _heard(server, (THERE[version], 5353)) == []
 
@@ -264,9 +264,9 @@ def test_a_flow_of_a_nodes_from_behind_an_uplink(outside: Outside, version: int)
             )
         )
         client.sendto(b"hello", (THERE[version], 5353))
-        _data, peer = server.recvfrom(10)
+        _data, peer = comes(server, 10)
         server.sendto(b"welcome", peer)
-        assert client.recv(10) == b"welcome"
+        assert comes(client, 10)[0] == b"welcome"
         forged = [
             udp((home, 4444), (THERE[version], 5353)),
             udp((THERE[version], 5353), (HOST[version], 4444)),

@@ -26,7 +26,7 @@ from bascule.wire.conntrack import Flow
 from faults import Fault, attempt
 from helpers import as_json, bascule
 from sandbox import World, require
-from traffic import Caller, Outside, bound, echo_request, inside, patience, sctp_init
+from traffic import Caller, Outside, bound, comes, echo_request, inside, patience, sctp_init
 
 HOST = {4: "192.0.2.1", 6: "2001:db8::1"}
 THERE = {4: "192.0.2.2", 6: "2001:db8::2"}
@@ -232,7 +232,7 @@ def test_an_open_connection_to_a_port_that_moves_is_reset(outside: Outside, vers
     with client, accepted:
         accepted.settimeout(patience())
         client.sendall(b"a")
-        assert accepted.recv(9) == b"a"
+        assert comes(accepted, 9)[0] == b"a"
         up(lab({"a2": ["5000:5000"]}))
         client.sendall(b"b")
         with pytest.raises(ConnectionResetError):
@@ -255,7 +255,7 @@ def test_sctp_follows_too(outside: Outside) -> None:
             with hears:
                 hears.settimeout(2)
                 client.sendto(sctp_init(5555, 5000), (HOST[4], 0))
-                assert hears.recvfrom(1000)[1][0] == THERE[4]
+                assert comes(hears, 1000)[1][0] == THERE[4]
     Lab("la").down()
 
 
@@ -268,10 +268,10 @@ def test_an_open_connection_of_the_machines_own_program_stays(outside: Outside) 
         accepted = listening.accept()[0]
     with client, accepted:
         client.sendall(b"a")
-        assert accepted.recv(9) == b"a"
+        assert comes(accepted, 9)[0] == b"a"
         up(lab({"a1": ["5000:5000"]}))
         client.sendall(b"b")
-        assert accepted.recv(9) == b"b"
+        assert comes(accepted, 9)[0] == b"b"
         with (
             server("a1", 4, 5000, socket.SOCK_STREAM) as ours,
             connected("elsewhere", (HOST[4], 5000)),

@@ -27,7 +27,7 @@ from frames import (
     unreachable,
 )
 from sandbox import World, require
-from traffic import Outside, bound, inside, reach
+from traffic import Outside, bound, comes, inside, reach
 
 NAT = {"nat": True, "dns": False}
 LAB: dict[str, Any] = {
@@ -123,10 +123,10 @@ def _flow(
     made.sendto(b"hello", server)
     if listening is not None:
         stack.enter_context(listening)
-        data, peer = listening.recvfrom(10)
+        data, peer = comes(listening, 10)
         assert data == b"hello"
         listening.sendto(b"welcome", peer)
-        assert made.recv(10) == b"welcome"
+        assert comes(made, 10)[0] == b"welcome"
 
 
 def _ends() -> dict[str, str]:
@@ -202,14 +202,14 @@ def test_an_internal_node_finds_no_way_out(labs: None, outside: Outside) -> None
         server = stack.enter_context(bound("elsewhere", THERE[4], 53, socket.SOCK_DGRAM))
         client = stack.enter_context(bound("web", WEB.four, 40_123, socket.SOCK_DGRAM))
         client.sendto(b"hello", (THERE[4], 53))
-        assert server.recv(10) == b"hello"
+        assert comes(server, 10)[0] == b"hello"
         send(
             "safe",
             [udp((WEB.four, port), (THERE[4], 53)) for port in range(40_000, 40_400)],
             mac_of("", "vault"),
         )
         client.sendto(b"again", (THERE[4], 53))
-        assert server.recv(10) == b"again"
+        assert comes(server, 10)[0] == b"again"
 
 
 def test_the_machines_own_flows_are_its_own(labs: None, outside: Outside) -> None:
@@ -219,7 +219,7 @@ def test_the_machines_own_flows_are_its_own(labs: None, outside: Outside) -> Non
         resolver = stack.enter_context(bound("", "127.0.0.53", 53, socket.SOCK_DGRAM))
         client = stack.enter_context(bound("", "127.0.0.1", 4009, socket.SOCK_DGRAM))
         client.sendto(b"hello", ("127.0.0.53", 53))
-        assert resolver.recv(10) == b"hello"
+        assert comes(resolver, 10)[0] == b"hello"
         for place in (WEB, SAFE, G1, B2):
             forged = [
                 udp(("127.0.0.53", 53), ("127.0.0.1", 4009)),
@@ -233,7 +233,7 @@ def test_the_machines_own_flows_are_its_own(labs: None, outside: Outside) -> Non
             ]
             frames.send_frames(place.node, broadcast)
         resolver.sendto(b"welcome", ("127.0.0.1", 4009))
-        assert client.recv(100) == b"welcome"
+        assert comes(client, 100)[0] == b"welcome"
         resolver.setblocking(False)
         with pytest.raises(BlockingIOError):
             resolver.recv(100)
@@ -406,7 +406,7 @@ def test_a_stray_segment_ends_no_connection(labs: None, outside: Outside, versio
             for one, two in ((client, server), (server, client)):
                 two.settimeout(5)
                 one.sendall(b"still here")
-                assert two.recv(20) == b"still here"
+                assert comes(two, 20)[0] == b"still here"
 
 
 def test_what_listens_on_the_machine_still_resets(labs: None, outside: Outside) -> None:

@@ -18,7 +18,7 @@ from bascule.host import nft
 from bascule.state import store
 from helpers import as_json, bascule
 from sandbox import World, difference, require
-from traffic import Ears, Outside, bound, inside, reach, sctp_init
+from traffic import Ears, Outside, bound, comes, inside, reach, sctp_init
 
 LAB: dict[str, Any] = {
     "name": "out",
@@ -424,7 +424,7 @@ def test_sctp_is_published(outside: Outside) -> None:
     with server, client:
         server.settimeout(2)
         client.sendto(sctp_init(5555, 9000), (HOST[0], 0))
-        packet, peer = server.recvfrom(1000)
+        packet, peer = comes(server, 1000)
     header = packet[(packet[0] & 15) * 4 :]
     assert (int.from_bytes(header[:2], "big"), int.from_bytes(header[2:4], "big"), peer[0]) == (
         5555,
