@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ from bascule.api import Lab
 from bascule.engine import look
 from bascule.errors import NotFound
 from helpers import EXAMPLES, bascule
-from sandbox import World, require
+from sandbox import BASCULE, World, require
 
 WEB = next(path for path in EXAMPLES if path.stem == "web")
 RECORD = Path("/run/bascule/web/lab.json")
@@ -102,6 +103,61 @@ def test_a_namespace_that_somebody_made_since_is_left(world: World) -> None:
     assert world.run("ip", "netns", "list").stdout.split()[0] == "a"
     assert world.ip_json("link", "show", "type", "bridge") == []
     world.run("ip", "netns", "del", "a")
+
+
+def test_what_another_lab_has_is_never_taken(world: World) -> None:
+    """By whatever a damaged record says: its range, its nodes, or that it was in a private world
+    that has ended, or in another boot."""
+    other = Lab.from_data({"name": "other", "nodes": {"a": ["lan"], "b": ["lan"]}}, world="host")
+    other.up()
+    before = machine.state()
+    data = json.loads(Path("/run/bascule/other/lab.json").read_text())
+    wrong = [
+        {**data, "name": "web", "version": 2},
+        {**data, "name": "web", "version": 2, "world": "private"},
+        {**data, "name": "web", "version": 2, "boot": "another"},
+        {"name": "web", "slot": data["slot"], "namespaces": {"a": 0}},
+    ]
+    for each in wrong:
+        RECORD.parent.mkdir(mode=0o700)
+        RECORD.write_text(json.dumps(each))
+        bascule(world, "down", "--force", "web", check=False)
+        assert not RECORD.parent.exists(), each
+        assert machine.difference(before, machine.state()) == ""
+    assert not other.plan()
+    other.down()
+
+
+def test_interfaces_that_nothing_tells_apart_are_left_and_told(world: World) -> None:
+    """A lab of another state directory has such ones, too."""
+    other = {**os.environ, "BASCULE_STATE_DIR": "/run/others"}
+    Path("other.yaml").write_text(
+        "networks: {o-lan: {subnet: 10.77.0.0/24}}\nnodes: {o: [o-lan]}\n"
+    )
+    bascule(world, "up", "other.yaml", "--world", "host", env=other)
+    before = machine.state()
+    RECORD.parent.mkdir(parents=True, mode=0o700)
+    RECORD.write_text("garbage")
+    said = bascule(world, "down", "--force", "web").stderr
+    assert "nothing tells which interfaces were the lab's" in said
+    Path("/run/bascule/.claims").unlink()  # the lock of this state directory, which is not empty
+    assert machine.difference(before, machine.state()) == ""
+    bascule(world, "down", "--all", env=other)
+
+
+def test_from_another_network_namespace_it_is_left(world: World) -> None:
+    """Its record says where it is."""
+    lab = Lab.from_data({"name": "web", "nodes": {"a": ["lan"]}}, world="host")
+    lab.up()
+    RECORD.write_text(json.dumps({**json.loads(RECORD.read_text()), "version": 2}))
+    before = machine.state()
+    world.run("ip", "netns", "add", "host2")
+    words = ("nsenter", "--net=/run/netns/host2", BASCULE, "down", "--force", "web")
+    done = world.run(*words, check=False)
+    assert (done.returncode, "in another network namespace" in done.stderr) == (2, True)
+    world.run("ip", "netns", "del", "host2")
+    assert machine.difference(before, machine.state()) == ""
+    bascule(world, "down", "--force", "web")
 
 
 def test_a_private_world_is_found_by_its_note(world: World) -> None:

@@ -9,14 +9,15 @@ machine as they were before.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from bascule import identity
 from bascule.engine import claims, known
-from bascule.errors import BasculeError, NotFound, StateError, translated
+from bascule.errors import BasculeError, Elsewhere, NotFound, StateError, translated
 from bascule.host import etc_links, namespaces, process
-from bascule.host.inside import interfaces, made_at
+from bascule.host.inside import made_at
+from bascule.identity import Netns
 from bascule.kernel.op import Indexes
 from bascule.kernel.program import DNSMASQ
 from bascule.names import few, shown
@@ -26,6 +27,11 @@ from bascule.state.record import Record
 from bascule.topology.load import from_data
 
 _KEPT = ("tables", "settings", "placed", "forwarding")
+_KEPT = ("tables", "settings", "placed", "forwarding")
+_NO_LINKS = (
+    "nothing tells which interfaces were the lab's: look at `ip link show type bridge`, and "
+    "`ip link del` what it has left"
+)
 _LOST = (
     "settings of the machine from before the lab are not known any more: they stay as they are "
     "(sysctl net.ipv4.ip_forward, net.ipv6.conf.all.forwarding)"
@@ -36,7 +42,7 @@ _LOST = (
 def rescue(name: str, wait: bool = True) -> tuple[str, ...]:
     """Write a record of what is to be seen of this lab, so that `down` finds it. Gives what one
     should know; nothing where the record is whole. Raises :class:`NotFound` where nothing is to be
-    seen, and :class:`StateError` where it can't be told from other labs."""
+    seen, and :class:`Elsewhere` where the lab is in another network namespace."""
     with lock.lab_lock(name, "bascule down --force", wait):
         try:
             if known.load(name).newest is not None:
@@ -48,6 +54,13 @@ def rescue(name: str, wait: bool = True) -> tuple[str, ...]:
         if private is not None:
             store.save(private)
             return ()
+        if found.get("world") == "private" or found.get("boot", "") not in ("", store.boot_id()):
+            store.forget(name)  # its world has ended, and the rest went with that
+            return ()
+        if found.get("host") and Netns(*found["host"]) != identity.netns():
+            raise Elsewhere(
+                f"lab {name} is in another network namespace than this one; run the command there"
+            )
         record, remarks = _on_the_machine(name, found)
         for at in process.noted_in(servers_folder(name), DNSMASQ):
             process.end(at)
@@ -56,36 +69,41 @@ def rescue(name: str, wait: bool = True) -> tuple[str, ...]:
 
 
 def _on_the_machine(name: str, found: Mapping[str, Any]) -> tuple[Record, tuple[str, ...]]:
-    told = found.get("topology") or {}
-    nodes = [*etc_links.nodes_of(name), *found.get("namespaces", ()), *told.get("nodes", ())]
+    """Nothing that another lab has by its own record is taken for this one's."""
+    others = claims.of_others(name)
+    told, noted = found.get("topology") or {}, found.get("namespaces", {})
+    links = etc_links.nodes_of(name) if etc_links.made(name) == "here" else []
+    nodes = dict.fromkeys((*links, *noted, *told.get("nodes", ())))
     pinned = {
         node: made_at(namespaces.pin_path(node))
-        for node in dict.fromkeys(nodes)
-        if namespaces.is_pinned(node)
+        for node in nodes
+        if namespaces.is_pinned(node) and ("namespace", node) not in others.owners
     }
     if not pinned and not _has_files(name):
         raise NotFound(f"nothing is to be seen of a lab {shown(name)}")
-    slot = found["slot"] if "slot" in found else _slot(name, pinned)
-    ours = Indexes(slot).range
+    slot = _slot(found, pinned, others.slots)
+    ours = Indexes(slot).range if slot is not None else range(0)
     mine = [node for node, has in pinned.items() if _is_mine(has, ours)]
     strange = [node for node in pinned if node not in mine]
     record = Record(
         name,
         "host",
-        slot,
+        others.free_slot(None) if slot is None else slot,
         _topology(name, told, mine),
         boot=store.boot_id(),
-        namespaces=dict.fromkeys(mine, 0),
+        namespaces={node: noted.get(node, 0) for node in mine},
         host=identity.netns(),
-        **{
-            key: found[key]
-            for key in ("tables", "settings", "placed", "forwarding")
-            if key in found
-        },
+        **{key: found[key] for key in _KEPT if key in found},
     )
-    left = f"not the lab's by their interfaces, and left: namespaces {few(strange)}"
-    remarks = () if "forwarding" in found else (_LOST,)
-    return record, (*remarks, *((left,) if strange else ()))
+    remarks = [] if "forwarding" in found else [_LOST]
+    if slot is None:
+        remarks.append(_NO_LINKS)
+    if strange:
+        remarks.append(
+            f"not the lab's by their interfaces, and left: namespaces {few(strange)}; if they are "
+            f"of no use, `ip netns del` them"
+        )
+    return record, tuple(remarks)
 
 
 def _has_files(name: str) -> bool:
@@ -98,21 +116,17 @@ def _is_mine(has: list[int], ours: range) -> bool:
     return any(index in ours for index in has) or not has
 
 
-def _slot(name: str, pinned: Mapping[str, list[int]]) -> int:
-    """Whose range it is by the interfaces: those in its nodes, else those that no other lab has."""
-    others = claims.of_others(name)
+def _slot(
+    found: Mapping[str, Any], pinned: Mapping[str, list[int]], others: Collection[int]
+) -> int | None:
+    """Whose range it is by the record, else by the interfaces in its nodes; None where neither
+    tells, or only what is another lab's."""
     inside = {Indexes.slot_of(index) for has in pinned.values() for index in has}
-    around = {Indexes.slot_of(index) for index in interfaces(())}
-    for seen in (inside, around):
-        left = {slot for slot in seen if 0 <= slot < Indexes.SLOTS} - others.slots
+    for told in ({found.get("slot", -1)}, inside):
+        left = {slot for slot in told if 0 <= slot < Indexes.SLOTS and slot not in others}
         if len(left) == 1:
             return left.pop()
-        if left:
-            raise StateError(
-                f"interfaces of {len(left)} labs are there whose records can't be read, and "
-                f"nothing tells which are those of {name}; `bascule down --force` the others first"
-            )
-    return others.free_slot(None)
+    return None
 
 
 def _topology(name: str, told: Mapping[str, Any], nodes: list[str]) -> dict[str, Any]:

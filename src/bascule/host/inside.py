@@ -31,11 +31,19 @@ def interfaces(paths: Iterable[str]) -> Iterator[int]:
     with namespaces.coming_back():
         yield from _interfaces_here()
         for path in paths:
-            descriptor = namespaces.open_source(path)
-            if descriptor is not None:
-                entered = namespaces.enter(descriptor)
-                os.close(descriptor)
-                yield from _interfaces_here() if entered else ()
+            if _enter(path):
+                yield from _interfaces_here()
+
+
+def _enter(path: str) -> bool:
+    """Put the thread into the namespace at this path; False where there is none."""
+    descriptor = namespaces.open_source(path)
+    if descriptor is None:
+        return False
+    try:
+        return namespaces.enter(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 # what modules put into each new namespace, beside lo (net.core.fb_tunnels_only_for_init_net)
@@ -59,12 +67,7 @@ def made_at(path: str) -> list[int]:
     """The indexes of all interfaces of the namespace at this path that somebody has made; none
     where there is no namespace."""
     with namespaces.coming_back():
-        descriptor = namespaces.open_source(path)
-        if descriptor is None:
-            return []
-        entered = namespaces.enter(descriptor)
-        os.close(descriptor)
-        if not entered:
+        if not _enter(path):
             return []
         with Netlink() as socket:
             links = map(rows.decode_end, socket.dump(_LINKS))

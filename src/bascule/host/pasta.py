@@ -29,12 +29,13 @@ def door() -> int:
     """The port of a private world's loopback that is to lead to the machine's name server. Since
     2026 passt listens there on all addresses, and the lab's own server could not have port 53 of
     its bridge's: another one then. Before 2024 passt answers UDP from the wrong port where the two
-    differ; what it tells of itself is no version, but which options it has."""
+    differ; what it tells of itself is no version, but which options it has. Raises OSError."""
     found = process.path_of(PASTA)
-    with suppress(OSError, TimeoutError):
-        told = programs.run([found, "--help"], "", _SECONDS) if found else None
-        if told is not None and "--map-host-loopback" in told.stdout + told.stderr:  # 2024_08_21
-            return _DOOR
+    if found is not None:
+        with suppress(TimeoutError):  # one that does not answer is told of where it is started
+            told = programs.run([found, "--help"], "", _SECONDS)
+            if "--map-host-loopback" in told.stdout + told.stderr:  # since 2024_08_21
+                return _DOOR
     return NAMES
 
 
