@@ -106,6 +106,9 @@ def unknown_arguments(words: list[str], options: list[str], command: str) -> str
     if word in _NOT_NEEDED:
         return f"no option {shown(word)}: {_NOT_NEEDED[word].format(command=command)}"
     if not word.startswith("-"):
-        return f"{shown(words[0])} is one word too many"
+        return f"{shown(words[0])} is one word too many; leave it out"
     near = get_close_matches(word, options, 1, 0.5)
-    return f"no option {shown(word)}" + (f"; did you mean {near[0]}?" if near else "")
+    meant = (
+        f"did you mean {near[0]}?" if near else f"`bascule help {command}` tells which there are"
+    )
+    return f"no option {shown(word)}; {meant}"

@@ -264,7 +264,7 @@ class Cable(NamedTuple):
 @dataclass(slots=True)
 class Sought:
     """Where facts are looked for: namespaces by name, those of others with their path
-    (``adopted``); ``links`` by what they are told by, the other ends of pairs (``interfaces``);
+    (``adopted``); ``links`` by what they are told by, the ends of pairs (``interfaces``);
     settings and files by key; interfaces of
     the machine (``uplinks``); ``processes`` that serve the lab. What nodes give an interface
     themselves, by IP version (``autoconf``), interfaces that are to have IPv6 addresses (``six``);

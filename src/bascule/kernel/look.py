@@ -19,9 +19,9 @@ from bascule.wire.message import Reply
 class Scope:
     """What to look at: namespaces by name; ``links`` by place and, in each of the lab's namespaces,
     by index (``indexes``, which is empty in a look at a part; ``all_indexes`` are the lab's); the
-    other ends of pairs (``interfaces``); sysctls and files by key; every file below ``folders``,
-    and in ``views``, a folder of folders that stand for /etc; symbolic links of ours that were
-    ``placed`` in folders of the user's; our own ``table`` of rules; nodes ``adopted`` from a path;
+    ends of pairs (``interfaces``); sysctls and files by key; every file below ``folders``, and in
+    ``views``, a folder of folders that stand for /etc; symbolic links of ours that were ``placed``
+    in folders of the user's; our own ``table`` of rules; nodes ``adopted`` from a path;
     ``uplinks``, interfaces of the machine; ``processes`` that serve the lab; ``forwarding`` of
     these nodes and IP versions, and what goes with it unless it is as it should be (``settled``).
     With ``inside`` False the nodes are only counted, not looked into: enough for taking them away.

@@ -227,13 +227,8 @@ def _loopback(look: Look) -> Iterator[LoopbackRoute]:
         local = head.kind == rt.RTN_LOCAL and head.table == rt.RT_TABLE_LOCAL
         if head.family == AF_INET6 and local:
             found = rows.decode_route(reply, head)
-            link = look.world.links.get(found.oif)
-            if (
-                link is not None
-                and (WORLD, link.name) in look.scope.links
-                and found.to == "::1/128"
-            ):
-                yield LoopbackRoute(link.name)
+            if found.oif in look.own[WORLD] and found.to == "::1/128":
+                yield LoopbackRoute(look.world.links[found.oif].name)
 
 
 NOUN = Noun("route", _read, groups=(7, 11))  # RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import os
 import stat
-from contextlib import suppress
 from typing import Any
 
 from bascule import identity, syscalls
@@ -43,17 +42,17 @@ def load(name: str) -> Stored:
 
 def salvage(name: str) -> dict[str, Any]:
     """What can be believed of this lab's files, whatever they are; the journal counts before the
-    record."""
+    record. Raises :class:`StateError` where others may write there, and OSError."""
     found: dict[str, Any] = {}
+    for place in (folder.root(), folder.lab(name)):
+        folder.check(place)
     for file in (RECORD, JOURNAL):
-        with suppress(OSError, StateError):
-            place = os.path.join(folder.lab(name), file)
-            folder.check(folder.root())
-            folder.check(folder.lab(name))
-            flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-            with open(os.open(place, flags), "rb") as opened:
-                if stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
-                    found |= good_parts(opened.read(_MOST_BYTES))
+        path = os.path.join(folder.lab(name), file)
+        if not os.path.lexists(path) or not stat.S_ISREG(os.lstat(path).st_mode):
+            continue
+        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        with open(os.open(path, flags), "rb") as opened:
+            found |= good_parts(opened.read(_MOST_BYTES))
     return found
 
 
