@@ -87,7 +87,8 @@ def _not_up(name: str, lab: Lab, arguments: Arguments) -> object:
     if outcome is not None and not arguments.json:
         for remark in outcome.remarks:
             output.warn(remark)
-    if arguments.lab and not was_kept and not os.path.exists(arguments.lab):
+    known = was_kept or arguments.force or os.path.exists(arguments.lab or "")
+    if arguments.lab and not known:
         raise NotFound(f"no lab {shown(name)}; {_known()}")
     forgets = "; `bascule down` forgets that it was up before a reboot"
     kept = forgets if arguments.dry_run and was_kept else ""
