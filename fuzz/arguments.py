@@ -20,7 +20,8 @@ from typing import Any, NoReturn
 from unittest.mock import patch
 
 from bascule.cli import main as cli
-from bascule.cli.arguments import ROWS, Row
+from bascule.cli.arguments import Row
+from bascule.cli.commands import ROWS
 from bascule.engine import boot, doctor, following, look, prepare, run, scripts, watch, worlds
 from bascule.engine.options import Options, Outcome
 from bascule.errors import BasculeError, Conflict

@@ -15,7 +15,7 @@ import pytest
 
 from bascule import api
 from bascule.api.documents import as_data, documents, done, failed, inspected, schema
-from bascule.cli.arguments import ROWS
+from bascule.cli.commands import ROWS
 from bascule.engine.options import Outcome
 from bascule.engine.views import (
     Finding,

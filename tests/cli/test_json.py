@@ -12,7 +12,8 @@ import jsonschema
 import pytest
 
 from bascule.api.documents import schema
-from bascule.cli.arguments import ROWS, Row
+from bascule.cli.arguments import Row
+from bascule.cli.commands import ROWS
 from helpers import bascule
 from sandbox import World
 

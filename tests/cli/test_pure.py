@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 import bascule
-from bascule.cli.arguments import ROWS, Row
+from bascule.cli.arguments import Row
+from bascule.cli.commands import ROWS
 from bascule.cli.main import main
 from bascule.cli.parsing import parser
 from sandbox import BASCULE

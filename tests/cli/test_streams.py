@@ -19,7 +19,8 @@ import pytest
 
 from bascule import syscalls
 from bascule.api import Lab
-from bascule.cli.arguments import ROWS, Row
+from bascule.cli.arguments import Row
+from bascule.cli.commands import ROWS
 from bascule.cli.main import main
 from bascule.engine.watch import Watcher
 from bascule.host import nft

@@ -203,5 +203,5 @@ def test_commands_without_words_do_not_wait_for_them(arguments: list[str]) -> No
     loaded = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     ).stdout.split()
-    assert "bascule.cli.arguments" in loaded
+    assert "bascule.cli.commands" in loaded
     assert not [name for name in loaded if name.startswith("bascule.topology")]

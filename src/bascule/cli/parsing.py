@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from bascule import __version__
-from bascule.cli.arguments import ROWS, Row
+from bascule.cli.arguments import Row
+from bascule.cli.commands import ROWS
 
 
 class Usage(SystemExit):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-from bascule.cli.arguments import GROUPS, ROWS, Row
+from bascule.cli.arguments import Row
+from bascule.cli.commands import GROUPS, ROWS
 from bascule.names import shown
 
 _ABOUT = "Networks of Linux network namespaces, from one file."
