@@ -16,6 +16,7 @@ import pytest
 from bascule import api
 from bascule.api.documents import as_data, documents, done, failed, inspected, schema
 from bascule.cli.commands import ROWS
+from bascule.engine.leftovers import Leftover
 from bascule.engine.options import Outcome
 from bascule.engine.views import (
     Finding,
@@ -142,6 +143,15 @@ FORMS: dict[str, list[tuple[Any, Any]]] = {
         (
             [Finding("kernel", "ok", "6.1")],
             [{"what": "kernel", "verdict": "ok", "found": "6.1", "advice": ""}],
+        ),
+    ],
+    "leftovers": [
+        (
+            [Leftover("web", "its record is gone", ("files",), sure=False)],
+            [{
+                "name": "web", "why": "its record is gone", "things": ["files"], "sure": False,
+                "slot": None, "process": 0,
+            }],
         ),
     ],
     "done": [

@@ -41,6 +41,8 @@ SAID = {
     "ping": "ping",
     "ping web db": "ping",
     "doctor": "doctor",
+    "system prune --dry-run": "leftovers",
+    "system prune --force": "dones",
     "network create extra --subnet 10.9.0.0/24": "done",
     "network connect extra web": "done",
     "network connect extra db --dry-run": "plan",
@@ -146,7 +148,7 @@ def test_every_command_is_tried() -> None:
     """That has an answer to give."""
     without = {"script", "exec", "shell", "events", "install-unit", "schema", "completion"}
     tried = {
-        " ".join(words.split()[: 2 if words.startswith(("network", "node")) else 1])
+        " ".join(words.split()[: 2 if words.startswith(("network", "node", "system")) else 1])
         for words in SAID
     }
     assert tried == {name for name, _row in _leaves(ROWS)} - without

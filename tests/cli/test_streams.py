@@ -78,6 +78,7 @@ USES = {
     "install-unit": Use("--print", document=True),
     "schema": Use(""),
     "doctor": Use(""),
+    "system prune": Use("--dry-run"),
     "completion": Use("bash"),
     "down": Use("demo --kill --explain", acts=True),
 }

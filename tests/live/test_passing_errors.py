@@ -122,7 +122,7 @@ def test_the_note_of_a_lab_that_is_coming_up_stays(world: World) -> None:
     note, coming = Path(etc_links.path("coming")), Path("/run/bascule/coming")
     lab = Lab.from_data(LAB, world="host")
     lab.up()
-    etc_links.note("coming")
+    etc_links.note("coming", "/run/bascule")
     coming.mkdir()
     lab.down()
     assert note.exists()

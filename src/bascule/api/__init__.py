@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from bascule.engine.choosing import running as running_lab
     from bascule.engine.commands import become
     from bascule.engine.doctor import examine as doctor
+    from bascule.engine.leftovers import Leftover, leftovers, prune
     from bascule.engine.look import labs
     from bascule.engine.options import Listener, Outcome
     from bascule.engine.views import (
@@ -52,6 +53,7 @@ _PLACES = {
     "Lab": "api.lab",
     "LabInfo": "engine.views",
     "LabView": "engine.views",
+    "Leftover": "engine.leftovers",
     "Listener": "engine.options",
     "Network": "engine.views:NetworkView",
     "NetworkView": "engine.views",
@@ -76,11 +78,13 @@ _PLACES = {
     "is_kept": "engine.boot",
     "json_schema": "api.documents:schema",
     "labs": "engine.look",
+    "leftovers": "engine.leftovers",
     "listed": "engine.boot",
     "matching": "engine.views",
     "meant": "engine.choosing",
     "missing": "engine.boot",
     "plan_text": "plan.render:text",
+    "prune": "engine.leftovers",
     "remove_unit": "engine.boot:remove",
     "restore": "engine.boot",
     "running_lab": "engine.choosing:running",
@@ -97,6 +101,7 @@ __all__ = [
     "Lab",
     "LabInfo",
     "LabView",
+    "Leftover",
     "Listener",
     "Network",
     "NetworkView",
@@ -121,11 +126,13 @@ __all__ = [
     "is_kept",
     "json_schema",
     "labs",
+    "leftovers",
     "listed",
     "matching",
     "meant",
     "missing",
     "plan_text",
+    "prune",
     "remove_unit",
     "restore",
     "running_lab",

@@ -235,6 +235,7 @@ def _all(known: Mapping[str, tuple[str, Any]]) -> Schema:
 def documents() -> dict[str, tuple[str, Any]]:
     """The commands that print each document, and its type."""
     # Late: whoever prints one document needs not what makes the others.
+    from bascule.engine.leftovers import Leftover
     from bascule.engine.watch import Event
 
     return {
@@ -251,7 +252,11 @@ def documents() -> dict[str, tuple[str, Any]]:
         "doctor": ("bascule doctor --json", list[Finding]),
         "events": ("bascule events --json: one line", Event),
         "done": ("up, network and node with --json", DoneDocument),
-        "dones": ("down and restore with --json", list[DoneDocument | FailedDocument]),
+        "leftovers": ("bascule system prune --dry-run --json", list[Leftover]),
+        "dones": (
+            "down, restore and system prune with --json",
+            list[DoneDocument | FailedDocument],
+        ),
         "failed": ("any command with --json that fails", FailedDocument),
     }
 

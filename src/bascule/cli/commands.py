@@ -22,12 +22,12 @@ from bascule.cli.arguments import (
     argument,
     flag,
 )
-from bascule.cli.verbs import NETWORK_VERBS, NODE_VERBS
+from bascule.cli.verbs import NETWORK_VERBS, NODE_VERBS, SYSTEM_VERBS
 
 # those of bascule.api.documents
 _DOCUMENTS = (
-    *("lab", "ls", "show", "node", "nodes", "network", "networks"),
-    *("port", "plan", "check", "ping", "doctor", "events", "done", "dones", "failed", "all"),
+    *("lab", "ls", "show", "node", "nodes", "network", "networks", "port", "plan", "check"),
+    *("ping", "doctor", "events", "done", "leftovers", "dones", "failed", "all"),
 )
 
 ROWS = (
@@ -168,6 +168,7 @@ ROWS = (
         examples=("doctor", "doctor --json"),
         codes="1: something that is needed is missing",
     ),
+    Row("system", "verbs for what bascule has on this machine", children=SYSTEM_VERBS),
     Row(
         "restore",
         "after a reboot: bring back the labs that were up on the machine",
@@ -221,6 +222,6 @@ GROUPS = (
     ("Look", ("ls", "show", "inspect", "ping", "port", "events")),
     ("Work inside a node", ("exec", "shell")),
     ("Change a lab that is up", ("network", "node")),
-    ("The machine", ("doctor", "restore", "install-unit")),
+    ("The machine", ("doctor", "system", "restore", "install-unit")),
     ("For programs", ("schema", "completion")),
 )

@@ -1,11 +1,14 @@
-"""doctor and completion."""
+"""doctor, system prune and completion."""
 
 from __future__ import annotations
 
+import sys
 from argparse import Namespace as Arguments
+from collections.abc import Iterable
 
 from bascule import api
 from bascule.cli import output
+from bascule.errors import BasculeError, InputError
 from bascule.names import printable
 
 
@@ -22,6 +25,56 @@ def doctor(arguments: Arguments) -> int:
                 output.paint(sign, printable(f"{item.verdict:5} {item.what}: {item.found}{advice}"))
             )
     return 1 if any(item.verdict == "no" for item in found) else 0
+
+
+def system_prune(arguments: Arguments) -> int:
+    """``bascule system prune``: goes on after a failure and gives the worst code."""
+    found = api.leftovers()
+    going = [each for each in found if each.sure or arguments.all]
+    if not arguments.json:
+        _list(found, going)
+    if arguments.dry_run:
+        return output.as_json(found) if arguments.json else 0
+    if going and not arguments.force and not _agreed():
+        return 1
+    code, told = 0, list[object]()
+    for each in going:
+        try:
+            outcome = api.prune(each, wait=not arguments.no_wait)
+        except BasculeError as error:
+            for line in str(error).splitlines():
+                output.say(line, "-")
+            told.append(api.failed(error))
+            code = max(code, error.exit_code)
+            continue
+        told.append(api.done(each.name, outcome))
+        if not arguments.json:
+            output.say(f"{each.name} is gone")
+            for remark in outcome.remarks:
+                output.warn(remark)
+    if arguments.json:
+        output.as_json(told)
+    return code
+
+
+def _list(found: Iterable[api.Leftover], going: Iterable[api.Leftover]) -> None:
+    goes = list(going)
+    if not goes:
+        print("nothing is left of labs that nobody knows")
+    for each in found:
+        what = f"{each.name}: {', '.join(each.things) or 'record'} ({each.why})"
+        if each in goes:
+            print(output.paint("-", printable(f"- {what}")))
+        else:
+            output.warn(f"left: {what}; `bascule system prune --all` takes it, too")
+
+
+def _agreed() -> bool:
+    """Raises :class:`InputError` where nobody can be asked."""
+    if not sys.stdin.isatty():
+        raise InputError("nobody is here to be asked; give --force, or --dry-run to look")
+    print("Take this away? [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def completion(arguments: Arguments) -> int:

@@ -1,8 +1,9 @@
-"""The verbs of `network` and `node`, as rows: Docker's, live on a lab that is up."""
+"""The verbs of `network`, `node` and `system`, as rows: Docker's, live."""
 
 from __future__ import annotations
 
 from bascule.cli.arguments import (
+    DRY_RUN,
     FILTER,
     JSON,
     KILL,
@@ -10,6 +11,7 @@ from bascule.cli.arguments import (
     LISTED,
     NETWORK,
     NETWORKS,
+    NO_WAIT,
     NODE,
     NODES,
     RUN,
@@ -96,5 +98,21 @@ NODE_VERBS = (
         "live:node_ls",
         (LAB, FILTER, *LISTED),
         examples=("node ls", "node ls --format json"),
+    ),
+)
+SYSTEM_VERBS = (
+    Row(
+        "prune",
+        "take away what is left of labs that nobody knows any more",
+        "machine:system_prune",
+        (
+            flag("--all", "also what may be of a lab in another state directory"),
+            argument("--force", "-f", action="store_true", help="do not ask"),
+            DRY_RUN,
+            NO_WAIT,
+            JSON,
+        ),
+        examples=("system prune", "system prune --all --dry-run"),
+        codes="1: something could not be taken away",
     ),
 )

@@ -13,7 +13,7 @@ from bascule.errors import StateError
 from bascule.host import etc_links, files
 from bascule.kernel.fact import Fact, only
 from bascule.kernel.file import Symlink
-from bascule.state import kept
+from bascule.state import folder, kept
 from bascule.state.record import Record
 
 
@@ -22,7 +22,7 @@ def note_links(name: str, kind: str, want: Iterable[Fact]) -> tuple[str, ...]:
     if kind != "host" or not any(only(want, Symlink)):
         return ()
     try:
-        etc_links.note(name)
+        etc_links.note(name, folder.root())
     except OSError as error:
         why = f"{error.filename or etc_links.path(name)}: {error.strerror}"
         return (f"{why}: links in /etc/netns that a loss of power leaves will be in others' way",)

@@ -15,8 +15,8 @@ from typing import Any
 from bascule import identity
 from bascule.engine import claims, known
 from bascule.errors import BasculeError, Elsewhere, NotFound, StateError, translated
-from bascule.host import etc_links, namespaces, process
-from bascule.host.inside import made_at
+from bascule.host import etc_links, namespaces, process, tables
+from bascule.host.inside import made_at, of_labs
 from bascule.identity import Netns
 from bascule.kernel.op import Indexes
 from bascule.kernel.program import DNSMASQ
@@ -25,8 +25,8 @@ from bascule.plan.servers import servers_folder
 from bascule.state import folder, lock, store
 from bascule.state.record import Record
 from bascule.topology.load import from_data
+from bascule.wire.rows import Link
 
-_KEPT = ("tables", "settings", "placed", "forwarding")
 _KEPT = ("tables", "settings", "placed", "forwarding")
 _NO_LINKS = (
     "nothing tells which interfaces were the lab's: look at `ip link show type bridge`, and "
@@ -39,10 +39,11 @@ _LOST = (
 
 
 @translated
-def rescue(name: str, wait: bool = True) -> tuple[str, ...]:
-    """Write a record of what is to be seen of this lab, so that `down` finds it. Gives what one
-    should know; nothing where the record is whole. Raises :class:`NotFound` where nothing is to be
-    seen, and :class:`Elsewhere` where the lab is in another network namespace."""
+def rescue(name: str, wait: bool = True, slot: int | None = None) -> tuple[str, ...]:
+    """Write a record of what is to be seen of this lab, so that `down` finds it: with the
+    interfaces that have an index of this ``slot``, or of the one that tells by itself. Gives what
+    one should know; nothing where the record is whole. Raises :class:`NotFound` where nothing is to
+    be seen, and :class:`Elsewhere` where the lab is in another network namespace."""
     with lock.lab_lock(name, "bascule down --force", wait):
         try:
             if known.load(name).newest is not None:
@@ -61,6 +62,8 @@ def rescue(name: str, wait: bool = True) -> tuple[str, ...]:
             raise Elsewhere(
                 f"lab {name} is in another network namespace than this one; run the command there"
             )
+        if slot is not None:
+            found["slot"] = slot
         record, remarks = _on_the_machine(name, found)
         for at in process.noted_in(servers_folder(name), DNSMASQ):
             process.end(at)
@@ -73,15 +76,17 @@ def _on_the_machine(name: str, found: Mapping[str, Any]) -> tuple[Record, tuple[
     others = claims.of_others(name)
     told, noted = found.get("topology") or {}, found.get("namespaces", {})
     links = etc_links.nodes_of(name) if etc_links.made(name) == "here" else []
-    nodes = dict.fromkeys((*links, *noted, *told.get("nodes", ())))
+    held = nodes_of_slot(found["slot"]) if "slot" in found else ()
+    nodes = dict.fromkeys((*links, *noted, *told.get("nodes", ()), *held))
     pinned = {
         node: made_at(namespaces.pin_path(node))
         for node in nodes
         if namespaces.is_pinned(node) and ("namespace", node) not in others.owners
     }
-    if not pinned and not _has_files(name):
-        raise NotFound(f"nothing is to be seen of a lab {shown(name)}")
     slot = _slot(found, pinned, others.slots)
+    bridges = [link.name for link in _links_of(slot) if link.kind == "bridge"]
+    if not (pinned or bridges or name in tables.labs() or has_files(name)):
+        raise NotFound(f"nothing is to be seen of a lab {shown(name)}")
     ours = Indexes(slot).range if slot is not None else range(0)
     mine = [node for node, has in pinned.items() if _is_mine(has, ours)]
     strange = [node for node in pinned if node not in mine]
@@ -89,7 +94,7 @@ def _on_the_machine(name: str, found: Mapping[str, Any]) -> tuple[Record, tuple[
         name,
         "host",
         others.free_slot(None) if slot is None else slot,
-        _topology(name, told, mine),
+        _topology(name, told, mine, bridges),
         boot=store.boot_id(),
         namespaces={node: noted.get(node, 0) for node in mine},
         host=identity.netns(),
@@ -106,7 +111,22 @@ def _on_the_machine(name: str, found: Mapping[str, Any]) -> tuple[Record, tuple[
     return record, tuple(remarks)
 
 
-def _has_files(name: str) -> bool:
+def nodes_of_slot(slot: int) -> list[str]:
+    """The namespaces with a name that have an interface of this range."""
+    own = Indexes(slot).range
+    return [
+        node
+        for node in namespaces.pinned()
+        if any(index in own for index in made_at(namespaces.pin_path(node)))
+    ]
+
+
+def _links_of(slot: int | None) -> list[Link]:
+    own = Indexes(slot).range if slot is not None else range(0)
+    return [link for link in of_labs() if link.ifindex in own]
+
+
+def has_files(name: str) -> bool:
     """Beside its lock, which we hold."""
     return any(each != lock.FILE for each in os.listdir(folder.lab(name)))
 
@@ -129,10 +149,14 @@ def _slot(
     return None
 
 
-def _topology(name: str, told: Mapping[str, Any], nodes: list[str]) -> dict[str, Any]:
-    """What the record says, as far as that is a topology, else the nodes by their names."""
+def _topology(
+    name: str, told: Mapping[str, Any], nodes: list[str], bridges: list[str]
+) -> dict[str, Any]:
+    """What the record says, as far as that is a topology, else nodes and bridges by their names: of
+    the rules that let pass what comes from a bridge, nothing else tells."""
     try:
         from_data({**told, "name": name}, "<record>", name)
     except (BasculeError, TypeError):
-        return {"name": name, "networks": {}, "nodes": {node: {} for node in nodes}}
+        networks: dict[str, Any] = {bridge: {} for bridge in bridges}
+        return {"name": name, "networks": networks, "nodes": {node: {} for node in nodes}}
     return {**told, "name": name}

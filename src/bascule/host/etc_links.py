@@ -3,7 +3,8 @@
 A node's link leads to files of its lab in /run. When the power goes, they go and the link stays,
 and is in the way; but where it leads to nothing it may also be that /run is another here: /etc can
 be shared with containers and mount namespaces. So a note, a file a lab beside what is kept over a
-reboot, says where the lab's links were made (:func:`bascule.identity.place`).
+reboot, says where the lab's links were made (:func:`bascule.identity.place`), and in which state
+directory its record stands.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from bascule.kernel.file import NODE_FILES
 
 LINKS, STATE = "/etc/netns", "/run/bascule/"
 _NOTES, _SUFFIX = "/var/lib/bascule", ".links"
-_MOST_BYTES = 1000
+_MOST_BYTES = 8000  # a path has at most 4,095
 
 # Where a lab's links were made: here; in a boot that is over; in another /run beside this one; in a
 # container (be it this one, before it was started anew), or nobody knows.
@@ -27,7 +28,7 @@ Made = Literal["here", "before", "beside", "unknown"]
 
 def made(lab: str) -> Made:
     """Where the links of a lab of this name were made."""
-    noted, here = _noted(lab).split(), identity.place().split()
+    noted, here = _noted(lab)[0].split(), identity.place().split()
     if len(noted) != len(here):
         return "unknown"
     if noted[0] != here[0]:
@@ -50,14 +51,15 @@ def is_stale(link: str) -> bool:
         return False  # no link, or gone meanwhile
 
 
-def note(lab: str) -> None:
-    """Note that links of this lab are made here, before they are; nothing is written where that is
-    noted. Raises OSError."""
-    if _noted(lab) == identity.place():
+def note(lab: str, state: str) -> None:
+    """Note that links of this lab are made here, before they are, and where its record stands (the
+    ``state`` directory); nothing is written where that is noted. Raises OSError."""
+    told = identity.place(), state
+    if _noted(lab) == told:
         return
     with suppress(FileExistsError):
         syscalls.mkdir(_NOTES, 0o711)
-    syscalls.replace(path(lab), identity.place().encode())
+    syscalls.replace(path(lab), "\n".join(told).encode("utf-8", "surrogateescape"))
 
 
 def remove_stale(own: str) -> None:
@@ -70,11 +72,7 @@ def remove_stale(own: str) -> None:
         except OSError as error:  # in an /etc that has become read-only they wait for a later lab
             if error.errno not in (errno.ENOENT, errno.EROFS):
                 raise
-    used = set()
-    for link in _links():
-        with suppress(OSError):
-            used.add(lab_of(os.readlink(link)))
-    for lab in _labs() - used:
+    for lab in _labs() - set(labs()):
         goes = made(lab) == "before" or (
             made(lab) == "here" and (lab == own or not os.path.lexists(STATE + lab))
         )
@@ -86,6 +84,15 @@ def remove_stale(own: str) -> None:
                     syscalls.unlink(each)
     with suppress(OSError):
         syscalls.rmdir(_NOTES)
+
+
+def labs() -> list[str]:
+    """The labs to whose files links of nodes lead."""
+    found = set()
+    for link in _links():
+        with suppress(OSError):
+            found.add(lab_of(os.readlink(link)))
+    return sorted(found - {""})
 
 
 def nodes_of(lab: str) -> list[str]:
@@ -121,7 +128,13 @@ def path(lab: str) -> str:
     return f"{_NOTES}/{lab}{_SUFFIX}"
 
 
-def _noted(lab: str) -> str:
+def state_of(lab: str) -> str:
+    """The state directory of the lab of this name whose links were made; empty where that is not
+    known."""
+    return _noted(lab)[1]
+
+
+def _noted(lab: str) -> tuple[str, str]:
     """What the note says; nothing where it may be anybody's."""
     with suppress(OSError):
         folder = os.stat(_NOTES)
@@ -130,5 +143,7 @@ def _noted(lab: str) -> str:
                 path(lab), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
             )
             with open(descriptor, "rb") as file:
-                return file.read(_MOST_BYTES).decode("utf-8", "replace")
-    return ""
+                read = file.read(_MOST_BYTES).decode("utf-8", "surrogateescape")
+                place, _, state = read.partition("\n")
+                return place, state
+    return "", ""

@@ -9,6 +9,7 @@ from bascule.host import namespaces
 from bascule.host.netlink import Netlink
 from bascule.kernel.look import Space
 from bascule.kernel.nouns import NOUNS
+from bascule.kernel.op import Indexes
 from bascule.wire import route as rt
 from bascule.wire import rows
 from bascule.wire.inet import AF_UNSPEC
@@ -72,6 +73,13 @@ def made_at(path: str) -> list[int]:
         with Netlink() as socket:
             links = map(rows.decode_end, socket.dump(_LINKS))
             return [link.ifindex for link in links if link.name not in _FROM_THE_START]
+
+
+def of_labs() -> list[rows.Link]:
+    """The interfaces of all labs in the namespace that the thread is in, by their indexes."""
+    with Netlink() as socket:
+        links = map(rows.decode_link, socket.dump(_LINKS))
+        return [link for link in links if link.ifindex in Indexes.ALL]
 
 
 def _interfaces_here() -> list[int]:

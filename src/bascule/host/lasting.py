@@ -145,6 +145,19 @@ def find(mark: str, names: Sequence[str], hint: int = 0) -> Iterator[Found]:
             yield found
 
 
+def marked(names: Sequence[str]) -> Iterator[tuple[Found, str]]:
+    """The programs of these names that carry any mark, with it."""
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit():
+            continue
+        with suppress(OSError):
+            words = _read(f"/proc/{entry}/environ").split(b"\0")
+            marks = [word for word in words if word.startswith(f"{_VARIABLE}=".encode())]
+            mark = marks[0].decode("ascii", "replace").partition("=")[2] if marks else ""
+            if mark and (found := _look(entry, mark, names)):
+                yield found, mark
+
+
 def _look(entry: str, mark: str, names: Sequence[str]) -> Found | None:
     try:
         with open(f"/proc/{entry}/comm", errors="replace") as file:

@@ -183,6 +183,13 @@ def is_pinned(name: str) -> bool:
         return False
 
 
+def pinned() -> list[str]:
+    """The names of all that are, in order."""
+    with suppress(FileNotFoundError):
+        return [name for name in sorted(os.listdir(DIRECTORY)) if is_pinned(name)]
+    return []
+
+
 def drop(name: str) -> None:
     """Unmount and remove the pin. Nothing happens where there is none."""
     path = pin_path(name)

@@ -24,7 +24,7 @@ from bascule.host.programs import Ended
 from bascule.host.world import PrivateWorld
 from bascule.kernel.op import Effect, EndProcess, RunProcess
 from bascule.kernel.process import Process
-from bascule.kernel.program import NOTE, PROGRAMS, Instance, Program
+from bascule.kernel.program import LABS, NOTE, PROGRAMS, Instance, Program
 
 _OWN = "/proc/thread-self/ns/net"
 _SECONDS = 20  # to start
@@ -213,3 +213,49 @@ def forget_ended(folder: str) -> None:
             syscalls.unlink(note)
     for mark in {program.mark for program in PROGRAMS}:
         _forget_mark(os.path.join(folder, mark))
+
+
+def unmarked() -> Iterator[tuple[Program, Found]]:
+    """Programs that serve labs here, and whose mark stands in no file any more: what they served
+    has lost its folder."""
+    for program in (each for each in PROGRAMS if not each.outside):
+        for found, mark in lasting.marked(program.comms):
+            if _is_of_labs(program, found) and mark not in _marks(program):
+                yield program, found
+
+
+def _is_of_labs(program: Program, found: Found) -> bool:
+    """In this network namespace, with this /run, and with a configuration of a lab's."""
+    try:
+        there = os.stat(f"/proc/{found.entry}/root{LABS}/..")
+        same = os.path.samestat(there, os.stat(f"{LABS}/.."))
+    except OSError:
+        return False
+    return (
+        same
+        and _is_here(found)
+        and any(
+            program.configuration((word,)).startswith(f"{LABS}/")
+            for word in program.arguments(found.words)
+        )
+    )
+
+
+def _marks(program: Program) -> set[str]:
+    """All that stand in labs' folders."""
+    folders = [entry.path for entry in os.scandir(LABS)] if os.path.isdir(LABS) else []
+    return {
+        lasting.mark_in(f"{path}/{name}/{program.mark}")
+        for path in folders
+        if os.path.isdir(path)
+        for name in os.listdir(path)
+    }
+
+
+def end_unmarked(pid: int) -> None:
+    """End the one of :func:`unmarked` that has this number. Raises :class:`KernelError` where it
+    does not end."""
+    for program, found in unmarked():
+        for again, mark in lasting.marked(program.comms):
+            if again == found and found.pid == pid:
+                lasting.end(found, mark)

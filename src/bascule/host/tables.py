@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 
 from bascule.errors import KernelError
-from bascule.host.netlink import NETFILTER, Netlink
+from bascule.host.netlink import NETFILTER, UNTOLD, Netlink
 from bascule.kernel.table import FAMILIES, Table, comment, table_name
 from bascule.wire import netfilter
 
@@ -25,6 +25,27 @@ def look(name: str, tables: Iterable[tuple[str, str, str] | None]) -> Table | No
         return None
     owned = all(found[family] == comment(name.removeprefix(table_name(""))) for family in families)
     return Table(name, "", image=image(name, families), there=families, owned=owned)
+
+
+def labs() -> list[str]:
+    """The labs whose tables the namespace has, by our comment in them."""
+    try:
+        with Netlink(NETFILTER) as socket:
+            rows = [netfilter.table(reply) for reply in socket.dump(netfilter.list_tables())]
+    except (OSError, KernelError) as error:
+        if error.errno not in UNTOLD:
+            raise
+        return []  # a kernel without nf_tables
+    own = table_name("")
+    found = {
+        row[1].removeprefix(own)
+        for row in rows
+        if row is not None
+        and row[1].startswith(own)
+        and row[0] in FAMILIES
+        and row[2] == comment(row[1].removeprefix(own))
+    }
+    return sorted(found)
 
 
 def image(name: str, families: Sequence[str]) -> str:

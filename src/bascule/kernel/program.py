@@ -16,6 +16,7 @@ from typing import NamedTuple
 from bascule.names import WORLD_NETWORK
 
 MARK, NOTE = ".mark", ".pid"
+LABS = "/run/bascule"  # where each lab of the machine has a folder
 
 
 class Program(NamedTuple):
@@ -146,4 +147,4 @@ PASTA = Program(
 )
 
 PROGRAMS = (DNSMASQ, PASTA)
-WAY_OUT = Instance(PASTA, "/run/bascule/uplink")  # in the world
+WAY_OUT = Instance(PASTA, f"{LABS}/uplink")  # in the world
