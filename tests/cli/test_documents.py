@@ -142,7 +142,7 @@ FORMS: dict[str, list[tuple[Any, Any]]] = {
     "doctor": [
         (
             [Finding("kernel", "ok", "6.1")],
-            [{"what": "kernel", "verdict": "ok", "found": "6.1", "advice": ""}],
+            [{"what": "kernel", "verdict": "ok", "found": "6.1", "advice": "", "fix": ""}],
         ),
     ],
     "leftovers": [

@@ -41,6 +41,7 @@ SAID = {
     "ping": "ping",
     "ping web db": "ping",
     "doctor": "doctor",
+    "doctor home": "doctor",
     "system prune --dry-run": "leftovers",
     "system prune --force": "dones",
     "network create extra --subnet 10.9.0.0/24": "done",
@@ -84,7 +85,7 @@ def test_what_each_command_prints_is_in_the_schema(folder: World) -> None:
     whole = schema("all")
     for words, document in SAID.items():
         code, said = _json(folder, words)
-        assert code == 0 or words == "doctor", words
+        assert code == 0 or words.startswith("doctor"), words
         if document is None:
             for each in said:
                 jsonschema.validate(each, schema("plan"))

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from bascule.engine.doctor import examine as doctor
     from bascule.engine.leftovers import Leftover, leftovers, prune
     from bascule.engine.look import labs
+    from bascule.engine.mending import Mended, mend
     from bascule.engine.options import Listener, Outcome
     from bascule.engine.views import (
         Finding,
@@ -56,6 +57,7 @@ _PLACES = {
     "Leftover": "engine.leftovers",
     "Listener": "engine.options",
     "Network": "engine.views:NetworkView",
+    "Mended": "engine.mending",
     "NetworkView": "engine.views",
     "Node": "api.lab",
     "NodeView": "engine.views",
@@ -82,6 +84,7 @@ _PLACES = {
     "listed": "engine.boot",
     "matching": "engine.views",
     "meant": "engine.choosing",
+    "mend": "engine.mending",
     "missing": "engine.boot",
     "plan_text": "plan.render:text",
     "prune": "engine.leftovers",
@@ -103,6 +106,7 @@ __all__ = [
     "LabView",
     "Leftover",
     "Listener",
+    "Mended",
     "Network",
     "NetworkView",
     "Node",
@@ -130,6 +134,7 @@ __all__ = [
     "listed",
     "matching",
     "meant",
+    "mend",
     "missing",
     "plan_text",
     "prune",

@@ -162,10 +162,15 @@ ROWS = (
     Row("node", "verbs for nodes, live", children=NODE_VERBS),
     Row(
         "doctor",
-        "what this machine can and cannot do, and what to do about it",
+        "what this machine can and cannot do, or how a lab is",
         "machine:doctor",
-        (JSON,),
-        examples=("doctor", "doctor --json"),
+        (
+            argument("lab", nargs="?", metavar="LAB|FILE", help="look at this lab"),
+            AS_OPTION,
+            flag("--fix", "run the commands that mend what is found, and look again"),
+            JSON,
+        ),
+        examples=("doctor", "doctor home", "doctor --fix"),
         codes="1: something that is needed is missing",
     ),
     Row("system", "verbs for what bascule has on this machine", children=SYSTEM_VERBS),

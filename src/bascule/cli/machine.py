@@ -14,7 +14,10 @@ from bascule.names import printable
 
 def doctor(arguments: Arguments) -> int:
     """``bascule doctor``: exit code 1 where something that is needed is missing."""
-    found = api.doctor()
+    lab = api.running_lab(arguments.lab) if arguments.lab else ""
+    found = api.doctor(lab)
+    if arguments.fix:
+        found = _mended(found, lab)
     if arguments.json:
         output.as_json(found)
     else:
@@ -25,6 +28,16 @@ def doctor(arguments: Arguments) -> int:
                 output.paint(sign, printable(f"{item.verdict:5} {item.what}: {item.found}{advice}"))
             )
     return 1 if any(item.verdict == "no" for item in found) else 0
+
+
+def _mended(found: list[api.Finding], lab: str) -> list[api.Finding]:
+    """What is found after what can be mended has been: each command is told."""
+    if not any(item.fix for item in found):
+        output.say("nothing was found that a command mends")
+        return found
+    for each in api.mend(found):
+        output.say(f"{each.command}: {'done' if each.done else each.why}", "" if each.done else "-")
+    return api.doctor(lab)
 
 
 def system_prune(arguments: Arguments) -> int:

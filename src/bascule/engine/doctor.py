@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 from bascule import syscalls
-from bascule.engine import legacy
+from bascule.engine import checkup, legacy, mending
 from bascule.engine.machine import limits, managers, six
 from bascule.engine.prepare import stored_topology
 from bascule.engine.views import Finding, Verdict
@@ -34,8 +34,11 @@ from bascule.state import folder, store
 from bascule.topology.model import Assigned
 
 
-def examine() -> list[Finding]:
-    """Look at everything. Never raises: what can't be found out is a finding too."""
+def examine(lab: str = "") -> list[Finding]:
+    """Look at everything, or at this lab. What can't be found out is a finding too. Raises
+    :class:`NotFound` for a lab that `ls` does not know."""
+    if lab:
+        return list(checkup.examine(lab))
     return [finding for look in _LOOKS for finding in _safely(look)]
 
 
@@ -204,11 +207,12 @@ def _flows() -> Finding:
     why_not = flows.why_not()
     if not why_not:
         return Finding("flows", "ok", "can be seen and ended")
+    module = "nf_conntrack_netlink"
     advice = (
         "who goes on sending keeps what the lab said when he began; load the module: modprobe "
-        "nf_conntrack_netlink"
+        f"{module}"
     )
-    return Finding("flows", "note", why_not, advice)
+    return Finding("flows", "note", why_not, advice, mending.load(module))
 
 
 def _try(socket: Netlink, what: str, probe: Probe, descriptor: int) -> Finding:
@@ -222,7 +226,8 @@ def _try(socket: Netlink, what: str, probe: Probe, descriptor: int) -> Finding:
     if answer.errno:
         verdict: Verdict = "no" if probe.needed else "note"
         advice = f"load the module: modprobe {probe.module}"
-        return Finding(what, verdict, os.strerror(answer.errno), advice)
+        said = os.strerror(answer.errno)
+        return Finding(what, verdict, said, advice, mending.load(probe.module))
     return Finding(what, "ok", "made and removed")
 
 
@@ -266,7 +271,8 @@ def _programs() -> Iterator[Finding]:
                 else Finding(name, "ok", found)
             )
         else:
-            yield Finding(name, verdict, "not installed", f"{purpose}: apt install {package}")
+            advice = f"{purpose}: apt install {package}"
+            yield Finding(name, verdict, "not installed", advice, mending.install(package))
 
 
 def _forwarding() -> Iterator[Finding]:
@@ -338,4 +344,5 @@ _LOOKS = (
     _legacy,
     limits,
     managers,
+    checkup.labs,
 )

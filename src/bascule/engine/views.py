@@ -18,12 +18,14 @@ Verdict = Literal["ok", "note", "no"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing looked at: what was found and, unless all is well, what to do."""
+    """One thing looked at: what was found and, unless all is well, what to do. ``fix`` is a command
+    that does it, and nothing else: `doctor --fix` runs it."""
 
     what: str
     verdict: Verdict
     found: str
     advice: str = ""
+    fix: str = ""
 
 
 @dataclass(frozen=True, slots=True)

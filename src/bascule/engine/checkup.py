@@ -1,0 +1,143 @@
+"""How labs are: what `doctor` says of all of them in a line each, and of one in full."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections import Counter
+from collections.abc import Iterator
+from itertools import islice
+
+from bascule.engine import asked, boot, look, run
+from bascule.engine.leftovers import leftovers
+from bascule.engine.options import Options
+from bascule.engine.pairs import all_pairs
+from bascule.engine.views import Finding, LabInfo, Verdict
+from bascule.errors import BasculeError, NotFound
+from bascule.host import icmp
+from bascule.names import few, shown
+from bascule.plan.diff import Plan
+from bascule.topology.model import Assigned
+
+_SHOWN = 3  # changes that are told one by one
+_PAIRS = 400  # that are tried; the first of a larger lab
+_SECONDS = 2.0
+
+# what a state of `ls` means: how bad it is, and the command that mends it ({} is the lab)
+_STATES: dict[str, tuple[Verdict, str, str]] = {
+    "up": ("ok", "up", ""),
+    "unfinished": ("no", "its last run was killed before its end", "bascule up {}"),
+    "lost": ("no", "its private world has ended", "bascule up {}"),
+    "kept": ("note", "it was up before a reboot", "bascule restore {}"),
+}
+
+
+def labs() -> Iterator[Finding]:
+    """labs."""
+    found = boot.listed()
+    well = [info.name for info in found if info.state == "up" and not info.problem]
+    if well:
+        yield Finding("labs", "ok", f"up: {few(well)}")
+    yield from (_state(info) for info in found if info.name not in well)
+    left = leftovers()
+    if left:
+        sure = any(each.sure for each in left)
+        command = "bascule system prune" + ("" if sure else " --all")
+        what = few([each.name for each in left])
+        fix = f"{command} --force" if sure else ""
+        yield Finding("left over", "note", what, f"{command} takes it away", fix)
+
+
+def _state(info: LabInfo) -> Finding:
+    what = f"lab {info.name}"
+    if info.state not in _STATES:
+        verdict: Verdict = "no" if info.state == "damaged" else "note"
+        return Finding(what, verdict, info.problem or info.state)
+    verdict, said, command = _STATES[info.state]
+    fix = command.format(shlex.quote(info.name))
+    return Finding(what, verdict, info.problem or said, f"run: {fix}" if fix else "", fix)
+
+
+def examine(name: str) -> Iterator[Finding]:
+    """One lab: its state, its file, whether all is as it was built, and who reaches whom. Raises
+    :class:`NotFound` for a lab that `ls` does not know."""
+    infos = boot.listed()
+    info = next((each for each in infos if each.name == name), None)
+    if info is None:
+        known = ", ".join(each.name for each in infos) or "none"
+        raise NotFound(f"no lab {shown(name)}; there are: {known}")
+    yield _state(info)
+    if info.state not in ("up", "unfinished"):
+        return
+    try:
+        lab = look.running(name)[0]
+        yield from _file(name, info.source, lab)
+        plan = run.preview(name, lambda current: current, Options(command="bascule doctor")).plan
+        yield _drift(name, plan)
+        yield from (Finding("to know", "note", note) for note in plan.notes)
+        yield from _reach(lab)
+    except BasculeError as error:
+        yield Finding("look", "no", str(error))
+
+
+def _file(name: str, source: str, lab: Assigned) -> Iterator[Finding]:
+    """Whether its file still says what is up."""
+    if not source:
+        return
+    if not os.path.exists(source):
+        advice = f"`bascule inspect {name} --yaml` prints the lab as a file"
+        yield Finding("file", "note", f"{source} is gone", advice)
+        return
+    try:
+        asked_for = asked.load(source, name=name)
+        plan = run.preview(name, lambda _now: asked_for.topology, asked_for.options("doctor")).plan
+    except BasculeError as error:
+        first, *more = str(error).splitlines()
+        advice = f"{len(more)} more: `bascule check {shlex.quote(source)}`" if more else ""
+        yield Finding("file", "note", first, advice)
+        return
+    still = run.preview(name, lambda _now: lab, Options(command="bascule doctor")).plan
+    differs = [change for change in plan.changes if change not in still.changes]
+    command = f"bascule up {shlex.quote(source)}"
+    if differs:
+        found = f"{source} says something else than what was built: {_told(Plan(tuple(differs)))}"
+        yield Finding("file", "note", found, f"`{command}` makes it so")
+    else:
+        yield Finding("file", "ok", source)
+
+
+def _drift(name: str, plan: Plan) -> Finding:
+    if not plan:
+        return Finding("as built", "ok", "nothing is missing, and nothing was changed")
+    fix = f"bascule up {shlex.quote(name)}"
+    return Finding("as built", "no", _told(plan), f"`{fix}` mends it", fix)
+
+
+def _told(plan: Plan) -> str:
+    first = "; ".join(
+        f"{change.sign} {change.fact.describe()}" + (f" ({change.reason})" if change.reason else "")
+        for change in islice(plan.changes, _SHOWN)
+    )
+    more = len(plan.changes) - _SHOWN
+    return f"{first}; and {more} more" if more > 0 else first
+
+
+def _reach(lab: Assigned) -> Iterator[Finding]:
+    """Whether nodes on a common network answer each other."""
+    pairs = all_pairs(lab)[:_PAIRS]
+    if not pairs:
+        return
+    _lab, world, _record = look.running(lab.name)
+    try:
+        echoes = world.call(icmp.ping, pairs, _SECONDS)
+    except (BasculeError, OSError) as error:
+        yield Finding("reach", "no", f"can't be tried: {error}")
+        return
+    silent = [echo for echo in echoes if echo.seconds is None]
+    if not silent:
+        yield Finding("reach", "ok", f"{len(echoes)} of {len(echoes)} echoes were answered")
+        return
+    why = Counter(echo.why for echo in silent).most_common(1)[0][0]
+    who = few([f"{echo.source} → {echo.target.node}" for echo in silent])
+    found = f"{len(silent)} of {len(echoes)} echoes were not answered: {who} ({why})"
+    yield Finding("reach", "no", found)
