@@ -391,6 +391,6 @@ class Sender(Protocol):
 
 
 def send(socket: Sender, data: bytes) -> None:
-    """send(2) of netlink messages that change something."""
+    """send(2) of what changes something: netlink messages, lines for the log."""
     _pass("send", data)
     socket.send(data)

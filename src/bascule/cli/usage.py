@@ -22,6 +22,7 @@ _CODES = (
 _VARIABLES = (
     ("BASCULE_LAB", "the lab that is meant where none is named"),
     ("BASCULE_STATE_DIR", "where records are kept"),
+    ("BASCULE_LOG", "where it is told what was done: a file, syslog, off"),
     ("BASCULE_DEBUG=netlink", "tell each message to the kernel, and each answer"),
     ("NO_COLOR", "no colours"),
 )

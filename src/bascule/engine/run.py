@@ -87,8 +87,10 @@ def apply(name: str, edit: Edit, options: Options, listener: Listener | None = N
                 Plan(()), Report(), None, "none", tidy(name) if os.geteuid() == 0 else ()
             )
         if asked is None:
-            return Leaving(name, stored, options, heard).take_away(current)
-        return Work(name, stored, options, heard).make(asked, current)
+            leaving = Leaving(name, stored, options, heard)
+            return leaving.log.follow(lambda: leaving.take_away(current))
+        work = Work(name, stored, options, heard)
+        return work.log.follow(lambda: work.make(asked, current))
 
 
 @translated
@@ -112,10 +114,10 @@ def enter(asked: Topology, options: Options, listener: Listener | None = None) -
                     f"down() in place of `with`"
                 )
                 raise Conflict(f"lab {name} is up already, and stays when a program ends; {advice}")
-            Leaving(name, stored, replace(options, world=None, kill=True), heard).take_away(
-                stored_topology(stored.newest)
-            )
-        return Work(name, Stored(None, None), options, heard).make(asked, None)
+            leaving = Leaving(name, stored, replace(options, world=None, kill=True), heard)
+            leaving.log.follow(lambda: leaving.take_away(stored_topology(stored.newest)))
+        work = Work(name, Stored(None, None), options, heard)
+        return work.log.follow(lambda: work.make(asked, None))
 
 
 def _load(name: str) -> Stored:

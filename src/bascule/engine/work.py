@@ -16,6 +16,7 @@ from bascule.engine import claims as claims_of
 from bascule.engine import forwarding, keeping, origin, records, worlds
 from bascule.engine import known as known_labs
 from bascule.engine.forecast import refuse_incapable
+from bascule.engine.log import Log
 from bascule.engine.options import Listener, Options, Outcome
 from bascule.engine.part import part_of
 from bascule.engine.prepare import (
@@ -68,8 +69,9 @@ class Work:
         self.name = name
         self.stored = stored
         self.options = options
-        self.heard = heard
         self.kind = worlds.choose(options.world, stored)
+        self.log = Log(name, options.command, self.kind)
+        self.heard = self.log.hearing(heard)
         self.source = ""  # the file that the lab is of, then
         self.prepared: Prepared | None = None
         self.others = claims_of.Claims()
