@@ -3,9 +3,11 @@ packets."""
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -203,6 +205,55 @@ def test_a_killed_one_is_back_and_another_port_is_a_restart(machine: Outside, wo
     while _pastas() and time.monotonic() < deadline:
         time.sleep(0.02)
     assert _pastas() == []
+    lab.down()
+
+
+STREAM = """\
+import socket
+server = socket.create_server(("", 80))
+print("ready", flush=True)
+peer = server.accept()[0]
+while data := peer.recv(100):
+    peer.sendall(data)
+"""
+
+
+def test_ports_that_change_while_it_runs(machine: Outside, world: World) -> None:
+    """Where it can be told (pesto(1)): an open connection stays, also while others' ports come and
+    go. What a killed run has told it nobody knows, and it is told again."""
+    require("pesto")
+    lab = Lab.from_data(_data(["8080:80"]), world="private")
+    lab.up()
+    (pid,) = _pastas()
+    with (
+        lab.node("a").popen(["python3", "-c", STREAM], stdout=subprocess.PIPE, text=True) as server,
+        Caller("elsewhere", (HOST, 8080), socket.SOCK_STREAM) as client,
+    ):
+        assert server.stdout is not None and server.stdout.readline() == "ready\n"
+        client.socket.settimeout(5)
+        client.socket.connect(client.place)
+        for ports in (["8080:80", "9090:90", "127.0.0.1:5353:53/udp"], ["8080:80", "7070:70"]):
+            other = Lab.from_data(_data(ports), world="private")
+            reasons = [change.reason for change in other.plan().changes]
+            assert "other ports are published" in reasons
+            other.up()
+            assert not other.plan()
+            client.socket.sendall(b"still there")
+            assert client.socket.recv(100) == b"still there"
+        assert _pastas() == [pid]
+        assert lab.record.keeper is not None
+        told = Path(f"/proc/{lab.record.keeper.pid}/root/run/bascule/uplink.told")
+        number, start, _arguments = json.loads(told.read_text())
+        told.write_text(json.dumps([number, start, None]))
+        assert [change.sign for change in other.plan().changes] == ["~"]
+        other.up()
+        assert not other.plan()
+        client.socket.sendall(b"again")
+        assert client.socket.recv(100) == b"again"
+        server.kill()
+    with _serve(lab, "a", 70):
+        assert _fetch(HOST, 7070, "elsewhere")
+        assert _fetch(HOST, 9090, "elsewhere") is None
     lab.down()
 
 

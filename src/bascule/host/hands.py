@@ -33,6 +33,7 @@ from bascule.kernel.op import (
     MakeNamespace,
     RunNft,
     RunProcess,
+    TellProcess,
     WriteFile,
     WriteSymlink,
     WriteSysctl,
@@ -161,7 +162,7 @@ class Hands:
                 if isinstance(effect, WriteFile) and effect.server is not None:
                     self._go_home()
                     process.tell(effect.server)
-            case RunProcess() | EndProcess():
+            case RunProcess() | TellProcess() | EndProcess():
                 self._go_home()
                 process.carry_out([effect])
             case RunNft() | DropRule():

@@ -18,11 +18,11 @@ from typing import Any
 
 from bascule import syscalls
 from bascule.errors import KernelError, Uncertain
-from bascule.host import lasting, outside, programs
+from bascule.host import lasting, outside, programs, retold
 from bascule.host.lasting import Found
 from bascule.host.programs import Ended
 from bascule.host.world import PrivateWorld
-from bascule.kernel.op import Effect, EndProcess, RunProcess
+from bascule.kernel.op import Effect, EndProcess, RunProcess, TellProcess
 from bascule.kernel.process import Process
 from bascule.kernel.program import LABS, NOTE, PROGRAMS, Instance, Program
 
@@ -44,7 +44,8 @@ def running(at: Instance) -> Process | None:
     found = next(processes(at), None)
     if found is None:
         return None
-    return Process(at, at.program.arguments(found.words), stopped=lasting.is_stopped(found))
+    arguments, listens = retold.arguments(at, found)
+    return Process(at, arguments, stopped=lasting.is_stopped(found), listens=listens)
 
 
 def processes(at: Instance) -> Iterator[Found]:
@@ -76,12 +77,45 @@ def carry_out(effects: Iterable[Effect], world: PrivateWorld | None = None) -> N
     for effect in effects:
         if isinstance(effect, RunProcess):
             start(effect.at, effect.arguments, world)
+        elif isinstance(effect, TellProcess):
+            _change(effect.at, effect.arguments, world)
         elif isinstance(effect, EndProcess):
             _caller(world)(end, effect.at)
 
 
 def _caller(world: PrivateWorld | None) -> Callable[..., Any]:
     return (lambda function, *given: function(*given)) if world is None else world.call
+
+
+def _change(at: Instance, arguments: tuple[str, ...], world: PrivateWorld | None) -> None:
+    """Tell it while it runs; where that fails, another one is started. Raises
+    :class:`KernelError`."""
+    call = _caller(world)
+    if not call(_note_told, at, None) or not _tell(retold.command(at, arguments), world):
+        start(at, arguments, world)
+    else:
+        call(_note_told, at, arguments)
+
+
+def _note_told(at: Instance, arguments: tuple[str, ...] | None) -> bool:
+    """Whether it is there, and can be told."""
+    found = next(processes(at), None)
+    if found is None or not retold.is_possible(at):
+        return False
+    retold.note(at, found, arguments)
+    return True
+
+
+def _tell(command: list[str], world: PrivateWorld | None) -> bool:
+    with suppress(TimeoutError):
+        return _once(command, {}, world).code == 0
+    return False
+
+
+def _once(argv: list[str], environment: dict[str, str], world: PrivateWorld | None) -> Ended:
+    if world is None:
+        return programs.run(argv, "", _SECONDS, environment)
+    return outside.run(world, argv, _SECONDS, environment)
 
 
 def start(at: Instance, arguments: tuple[str, ...], world: PrivateWorld | None = None) -> None:
@@ -97,7 +131,8 @@ def start(at: Instance, arguments: tuple[str, ...], world: PrivateWorld | None =
             advice=f"install the package {program.package}",
         )
     mark: str = call(_make_way, at)
-    done = _run(program, [found, *arguments, *program.last], lasting.environment(mark), world)
+    argv = [found, *arguments, *program.last]
+    done = _run(program, argv, retold.options(at), lasting.environment(mark), world)
     command = " ".join((program.name, *arguments))
     if done.code != 0:
         call(_forget_mark, at.mark)
@@ -114,18 +149,20 @@ def _make_way(at: Instance) -> str:
 
 
 def _run(
-    program: Program, argv: list[str], environment: dict[str, str], world: PrivateWorld | None
+    program: Program,
+    argv: list[str],
+    control: tuple[str, ...],
+    environment: dict[str, str],
+    world: PrivateWorld | None,
 ) -> Ended:
     """A program that is just being killed has its sockets for a moment longer than anything that
-    tells who it is: the port is tried again. So is an old version without what it does not know."""
+    tells who it is: the port is tried again. So is an old version without what it does not know;
+    and one that may not have a socket to be told by, without that."""
     deadline = time.monotonic() + DYING
     newer = program.newer
     while True:
         try:
-            if world is None:
-                done = programs.run([*argv, *newer], "", _SECONDS, environment)
-            else:
-                done = outside.run(world, [*argv, *newer], _SECONDS, environment)
+            done = _once([*argv, *newer, *control], environment, world)
         except TimeoutError as error:
             raise Uncertain(
                 program.name, errno.ETIMEDOUT, f"no answer in {_SECONDS} s", advice=_AGAIN
@@ -138,9 +175,14 @@ def _run(
             )
         known = tuple(word for word in newer if word not in done.stderr)
         if known == newer:
-            if os.strerror(errno.EADDRINUSE) not in done.stderr or time.monotonic() > deadline:
+            if os.strerror(errno.EADDRINUSE) in done.stderr:
+                if time.monotonic() > deadline:
+                    return done
+                time.sleep(PAUSE)
+            elif control:
+                control = ()
+            else:
                 return done
-            time.sleep(PAUSE)
         newer = known
 
 
@@ -179,6 +221,7 @@ def end(at: Instance) -> None:
     if at.program.noted:
         with suppress(FileNotFoundError):
             syscalls.unlink(at.note)
+    retold.forget(at)
     _forget_mark(at.mark)
 
 

@@ -126,6 +126,14 @@ class RunProcess(NamedTuple):
     arguments: tuple[str, ...]
 
 
+class TellProcess(NamedTuple):
+    """Tell the process of ``at`` that it is to go on with these arguments; one that can't be told
+    is ended, and another one started."""
+
+    at: Instance
+    arguments: tuple[str, ...]
+
+
 class EndProcess(NamedTuple):
     """End the processes of this instance."""
 
@@ -147,6 +155,7 @@ class DeleteUnfitFlows(NamedTuple):
 
 Effect = (
     RunProcess
+    | TellProcess
     | EndProcess
     | DropRule
     | DeleteFlows

@@ -8,23 +8,25 @@ the text, so that another text is another configuration. (:class:`bascule.kernel
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from posixpath import dirname
 
 from bascule.kernel.fact import Fact, Known, Op, Sought, WorldFact, WorldOp
-from bascule.kernel.op import Effect, EndProcess, Indexes, Key, RunProcess
+from bascule.kernel.op import Effect, EndProcess, Indexes, Key, RunProcess, TellProcess
 from bascule.kernel.program import Instance
 
 
 @dataclass(frozen=True, slots=True)
 class Process(WorldFact):
     """The program of ``at`` runs there with these arguments. ``deaf``: it could not read its files
-    when it was started, and does not look again. ``stopped`` (SIGSTOP): it answers nobody."""
+    when it was started, and does not look again. ``stopped`` (SIGSTOP): it answers nobody.
+    ``listens``: it can be told others while it runs."""
 
     at: Instance
     arguments: tuple[str, ...]
     deaf: bool = False
     stopped: bool = False
+    listens: bool = field(default=False, compare=False)
 
     @property
     def key(self) -> Key:
@@ -60,7 +62,14 @@ class Process(WorldFact):
             # ended before what it reads is put right: who is killed in between finds none, and
             # starts one
             return None
+        if isinstance(old, Process) and self._can_be_told(old):
+            return (ChangeProcess(self.at, self.arguments, old.arguments),)
         return (*old.remove(indexes), *self.create(indexes))
+
+    def _can_be_told(self, old: Process) -> bool:
+        kept = self.at.program.untold
+        same = self.arguments[:kept] == old.arguments[:kept]
+        return old.listens and not old.stopped and same
 
     def differences(self, old: Fact) -> tuple[str, ...]:
         if not isinstance(old, Process):
@@ -68,6 +77,8 @@ class Process(WorldFact):
         if old.deaf or old.stopped:
             return ("can't read its files" if old.deaf else "is stopped",)
         program = self.at.program
+        if self._can_be_told(old):
+            return ("other ports are published",)
         return (program.differs.format(program.configuration(old.arguments)),)
 
 
@@ -88,6 +99,27 @@ class StartProcess(WorldOp):
 
     def undo(self) -> Op | None:
         return StopProcess(self.at, self.arguments)
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeProcess(WorldOp):
+    """Which goes on, with other arguments than the ``old`` ones."""
+
+    at: Instance
+    arguments: tuple[str, ...]
+    old: tuple[str, ...]
+
+    def effect(self) -> Effect:
+        return TellProcess(self.at, self.arguments)
+
+    def shell(self) -> tuple[str, ...]:
+        program = self.at.program
+        told = self.arguments[program.untold :]
+        command = shlex.join((program.teller, *told, self.at.socket))
+        return (f"{command}  # from the world",)
+
+    def undo(self) -> Op | None:
+        return ChangeProcess(self.at, self.old, self.arguments)
 
 
 @dataclass(frozen=True, slots=True)

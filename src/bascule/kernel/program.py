@@ -16,6 +16,7 @@ from typing import NamedTuple
 from bascule.names import WORLD_NETWORK
 
 MARK, NOTE = ".mark", ".pid"
+SOCKET, TOLD = ".sock", ".told"
 LABS = "/run/bascule"  # where each lab of the machine has a folder
 
 
@@ -34,7 +35,11 @@ class Program(NamedTuple):
     private world, with the world's namespaces but that of the network, so that its sockets are the
     machine's. ``anywhere``: it is also looked for where the caller's PATH leads. ``unsure``: that
     it has gone into the background does not tell that it stays. ``aside``: a word of lines that it
-    says besides. ``unreadable``: what to do where it may not read its files."""
+    says besides. ``unreadable``: what to do where it may not read its files.
+
+    ``control``: the option before the path of a socket, of which ``teller``, a program of the same
+    package, tells it other arguments while it runs; all but the first ``untold`` ones, which it
+    keeps as long as it lives. Old versions do without."""
 
     name: str
     package: str
@@ -52,6 +57,9 @@ class Program(NamedTuple):
     unsure: bool = False
     aside: str = ""
     unreadable: str = ""
+    control: str = ""
+    teller: str = ""
+    untold: int = 0
 
     def configuration(self, arguments: tuple[str, ...]) -> str:
         """The name of its configuration or, where it has none, its arguments."""
@@ -86,6 +94,16 @@ class Instance(NamedTuple):
     def note(self) -> str:
         """The file with its number, where it writes one."""
         return f"{self.place}{NOTE}"
+
+    @property
+    def socket(self) -> str:
+        """Where it is told other arguments."""
+        return f"{self.place}{SOCKET}"
+
+    @property
+    def told(self) -> str:
+        """The file with what it was told last."""
+        return f"{self.place}{TOLD}"
 
     def runs_with(self, arguments: tuple[str, ...]) -> bool:
         """Whether a process that carries its mark, with these, is this one and no neighbour of
@@ -144,6 +162,9 @@ PASTA = Program(
     anywhere=True,
     unsure=True,
     aside="syslog",
+    control="--conf-path",  # since 2026_05
+    teller="pesto",
+    untold=3,
 )
 
 PROGRAMS = (DNSMASQ, PASTA)
