@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from bascule.plan.desired import networks_of
+from bascule.topology.links import ends_at
 from bascule.topology.model import Assigned
 
 
@@ -21,7 +22,8 @@ def part_of(before: Assigned, after: Assigned) -> frozenset[str] | None:
     for node in (*before.nodes, *after.nodes) if networks else ():
         if any(item.network in networks for item in node.attachments):
             nodes.add(node.name)
-    return frozenset(nodes)
+    # what is between two nodes is looked at with both
+    return None if not nodes.isdisjoint(ends_at(after.links)) else frozenset(nodes)
 
 
 def _different(before: Mapping[str, object], after: Mapping[str, object]) -> set[str]:

@@ -297,9 +297,14 @@ class AddVeth(Op):
 
     def effect(self) -> Effect:
         near, far = self.veth.pair
-        peer = rt.IFINFO.pack(0, 0, self.far_index, 0, 0) + rt.LINK.encode(
-            {"ifname": far.name, "mtu": far.mtu, "address": pack_mac(far.mac), "net_ns_fd": 0}
-        )
+        other: dict[str, object] = {
+            "ifname": far.name,
+            "mtu": far.mtu,
+            "address": pack_mac(far.mac),
+        }
+        if far.node != near.node:
+            other["net_ns_fd"] = 0
+        peer = rt.IFINFO.pack(0, 0, self.far_index, 0, 0) + rt.LINK.encode(other)
         values: dict[str, object] = {
             "ifname": near.name,
             "mtu": near.mtu,
@@ -315,6 +320,8 @@ class AddVeth(Op):
             + _link_info(peer)
         )
         request = Request(rt.NEWLINK, CREATE | EXCL, body)
+        if far.node == near.node:
+            return Netlink(near.node, request)
         return Netlink(near.node, request, len(body) - _NET_NS_FD_AT_END, far.node)
 
     def shell(self) -> tuple[str, ...]:
@@ -322,7 +329,8 @@ class AddVeth(Op):
         master = ("master", near.bridge) if self.master else ()
         up = ("up",) if near.up else ()
         one = ("dev", near.name, "address", near.mac, "mtu", str(near.mtu), *master, *up)
-        other = ("name", far.name, "address", far.mac, "mtu", str(far.mtu), "netns", far.node)
+        place = ("netns", far.node) if far.node != near.node else ()
+        other = ("name", far.name, "address", far.mac, "mtu", str(far.mtu), *place)
         return (ip(near.node, "link", "add", *one, "type", "veth", "peer", *other),)
 
     def undo(self) -> Op | None:

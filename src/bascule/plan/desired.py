@@ -7,7 +7,7 @@ spans nodes.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -17,7 +17,7 @@ from bascule.kernel.fact import Fact
 from bascule.kernel.forwarding import SWITCHES, Forwarding
 from bascule.kernel.link import Loopback
 from bascule.kernel.namespace import Namespace
-from bascule.kernel.op import WORLD
+from bascule.kernel.op import WORLD, Settings
 from bascule.kernel.port import HAIRPIN, ISOLATED, PortFlag
 from bascule.kernel.qdisc import Qdisc
 from bascule.kernel.route import Route
@@ -26,6 +26,7 @@ from bascule.kernel.sysctl import Sysctl
 from bascule.kernel.upstream import Upstream
 from bascule.kernel.veth import End, Veth
 from bascule.names import derived_mac
+from bascule.plan import links
 from bascule.plan.firewall import Surroundings, guarded
 from bascule.plan.names import Etc, names
 from bascule.plan.passage import needs_rules, outline, passage, rules
@@ -33,7 +34,17 @@ from bascule.plan.servers import serves_names
 from bascule.plan.uplink import world_uplink
 from bascule.topology.autoconf import own_versions
 from bascule.topology.check_addresses import INTERFACE_WORD
-from bascule.topology.model import Assigned, Attachment, IPAddress, Network, Node, Shape
+from bascule.topology.links import ends_at
+from bascule.topology.model import (
+    Assigned,
+    Attachment,
+    IPAddress,
+    Link,
+    LinkEnd,
+    Network,
+    Node,
+    Shape,
+)
 from bascule.topology.shaping import bucket
 from bascule.topology.ways import gateways, is_apart, ways_out
 from bascule.wire.netfilter import BaseChain
@@ -82,6 +93,7 @@ class Costly:
         self._lab = lab
         self._part = part
         self._networks = networks_of(lab)
+        self._ends = ends_at(lab.links)
         self._made: dict[tuple[bool, ...], list[Fact]] = {}
         self._rules: dict[Surroundings, list[Fact]] = {}
 
@@ -98,9 +110,20 @@ class Costly:
             part = self._lab.nodes
             if self._part is not None:
                 part = tuple(node for node in part if node.name in self._part)
-            rows = (_node(self._lab.name, node, self._networks, machine) for node in part)
-            self._made[key] = [fact for row in rows for fact in row]
+            rows = [self._node(node, machine) for node in part]
+            cables = _cables(self._lab, self._networks, machine) if self._ends else ()
+            later = [self._set(node, machine) for node in part if node.name in self._ends]
+            self._made[key] = [fact for row in (*rows, cables, *later) for fact in row]
         return self._made[key]
+
+    def _node(self, node: Node, machine: Machine) -> Iterator[Fact]:
+        yield from _node(self._lab.name, node, self._networks, machine)
+        if node.name not in self._ends:
+            yield from self._set(node, machine)
+
+    def _set(self, node: Node, machine: Machine) -> Iterator[Fact]:
+        """What its interfaces have: of one with links when these are there."""
+        return _inside(node, self._networks, machine, self._ends.get(node.name, ()))
 
 
 class OfNetwork(NamedTuple):
@@ -194,13 +217,34 @@ def _node(lab: str, node: Node, of: Mapping[str, OfNetwork], machine: Machine) -
             yield PortFlag(WORLD, attachment.host_interface, HAIRPIN)
     if not node.netns:
         yield Loopback(node.name)
+
+
+def _inside(
+    node: Node,
+    of: Mapping[str, OfNetwork],
+    machine: Machine,
+    ends: Sequence[tuple[LinkEnd, Link]],
+) -> Iterator[Fact]:
+    """Addresses, routes and settings."""
+    networks = {item.network: of[item.network].network for item in node.attachments}
     settings = [Sysctl(node.name, key, value) for key, value in _settings(node).items()]
     yield from filter(_lets_six_in, settings)
     for attachment in node.attachments:
         for address, prefix in _addresses(attachment, networks[attachment.network]):
             yield Address(node.name, attachment.interface, str(address), prefix)
-    yield from _routes(node, networks)
+    yield from links.addresses(ends)
+    yield from _routes(node, networks, ends)
     yield from _set(node, machine.settable)
+
+
+def _cables(lab: Assigned, of: Mapping[str, OfNetwork], machine: Machine) -> Iterator[Fact]:
+    given = {node.name: _settings(node) for node in lab.nodes}
+
+    def quiet(node: str, interface: str, six: bool) -> Settings:
+        rows = _quiet(interface, six) if _can_quiet(machine) else ()
+        return tuple(row for row in rows if row[0] not in given[node])
+
+    return links.cables(lab.links, {name: each.network for name, each in of.items()}, quiet)
 
 
 def _shaping(node: Node, item: Attachment, network: Network) -> Iterator[Fact]:
@@ -311,7 +355,9 @@ def _addresses(attachment: Attachment, network: Network) -> list[tuple[IPAddress
     ]
 
 
-def _routes(node: Node, networks: dict[str, Network]) -> Iterator[Route]:
+def _routes(
+    node: Node, networks: dict[str, Network], ends: Sequence[tuple[LinkEnd, Link]]
+) -> Iterator[Route]:
     """The routes that the file gives, and the default route of each family through the first
     network with a gateway."""
     given = set()
@@ -319,7 +365,7 @@ def _routes(node: Node, networks: dict[str, Network]) -> Iterator[Route]:
         if route.to.prefixlen == 0:
             given.add(route.to.version)
         ordinary = 0 if route.to.version == 4 else _IPV6_METRIC
-        device = route.interface or _device_towards(route.via, node, networks)
+        device = route.interface or _device_towards(route.via, node, networks, ends)
         via = str(route.via) if route.via else ""
         yield Route(node.name, str(route.to), via, device, route.metric or ordinary)
     for attachment, gateway in ways_out(node, networks):
@@ -330,13 +376,16 @@ def _routes(node: Node, networks: dict[str, Network]) -> Iterator[Route]:
             yield Route(node.name, everything, str(gateway), attachment.interface, metric)
 
 
-def _device_towards(via: IPAddress | None, node: Node, networks: dict[str, Network]) -> str:
+def _device_towards(
+    via: IPAddress | None,
+    node: Node,
+    networks: dict[str, Network],
+    ends: Sequence[tuple[LinkEnd, Link]],
+) -> str:
     """The interface whose subnet holds the next hop; checked topologies have one."""
-    return next(
-        item.interface
-        for item in node.attachments
-        if any(via in each for each in networks[item.network].subnets)
-    )
+    near = [(item.interface, networks[item.network].subnets) for item in node.attachments]
+    near += [(end.interface, link.subnets) for end, link in ends]
+    return next(name for name, subnets in near if any(via in each for each in subnets))
 
 
 def passing(lab: Assigned, bridged: bool) -> Iterator[tuple[str, str]]:

@@ -19,6 +19,7 @@ from bascule.kernel.upstream import Upstream
 from bascule.names import WORLD_NETNS
 from bascule.plan.servers import servers, serves_names
 from bascule.topology.entries import HOST_GATEWAY, MAX_SERVERS
+from bascule.topology.links import is_link, joined
 from bascule.topology.model import Assigned, Attachment, Network, Node
 from bascule.topology.ways import ways_out
 
@@ -69,21 +70,24 @@ def names(
     ``upstream``: whom the lab's servers ask. A file, and so a link, may be of several nodes, and be
     another when one of them changes: there are those of all nodes, whichever a look is about."""
     served = {network.name for network in lab.networks if serves_names(network, dnsmasq)}
-    usual = [_lines_of(node, frozenset()) for node in lab.nodes]
-    several = [(at, node) for at, node in enumerate(lab.nodes) if len(node.attachments) > 1]
+    nodes = joined(lab)
+    usual = [_lines_of(node, frozenset()) for node in nodes]
+    several = [(at, node) for at, node in enumerate(nodes) if len(node.attachments) > 1]
     networks = {network.name: network for network in lab.networks}
     views: dict[tuple[object, ...], str] = {}
     usual_views: set[tuple[str, ...]] = set()
     links: dict[str, Symlink] = {}
-    for node in lab.nodes:
+    for node, whole in zip(lab.nodes, nodes, strict=True):
         if node.netns == WORLD_NETNS:
             continue
-        near = tuple(sorted({item.network for item in node.attachments}))
+        near = tuple(sorted({item.network for item in whole.attachments}))
         extra, resolv = _extra(node, networks), _resolv_conf(node, networks, served, resolvers)
         key = (near, extra, resolv)
         if key not in views:
             own = bool(extra or node.dns or node.dns_search or node.dns_opt)
-            views[key] = _view_name(near, node.name if own or near in usual_views else "")
+            own |= any(map(is_link, near))  # nobody else has all of its links
+            bridged = tuple(sorted({item.network for item in node.attachments}))
+            views[key] = _view_name(bridged, node.name if own or near in usual_views else "")
             if not own:
                 usual_views.add(near)
             folder = f"{etc_folder(lab.name)}/{views[key]}"
@@ -144,7 +148,8 @@ def _lines_of(node: Node, near: frozenset[str]) -> str:
 def _names_of(node: Node, item: Attachment) -> tuple[str, ...]:
     """What stands first is its whole name to others (`hostname -f`); several may share a host
     name."""
-    names = (node.name, f"{node.name}.{item.network}", *item.aliases)
+    of_network = () if is_link(item.network) else (f"{node.name}.{item.network}",)
+    names = (node.name, *of_network, *item.aliases)
     if not node.hostname or node.hostname in names:
         return names
     return (node.hostname, *names) if "." in node.hostname else (*names, node.hostname)

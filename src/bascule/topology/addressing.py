@@ -18,6 +18,7 @@ from bascule.errors import InputError
 from bascule.topology.autoconf import is_slaac, slaac_address
 from bascule.topology.check_addresses import limits, merged
 from bascule.topology.defaults import attachment_mac, network_mac, with_attachments
+from bascule.topology.link_choices import choose_links, is_for_links
 from bascule.topology.model import (
     Assigned,
     Attachment,
@@ -29,6 +30,7 @@ from bascule.topology.model import (
     Topology,
 )
 from bascule.topology.ranges import Range, gateways_of, range_of
+from bascule.topology.space import Space, first_free, take
 
 # Docker takes 172.17/12 and 192.168/16, Podman 10.88 to 10.89, libvirt 192.168.122, Kubernetes
 # 10.42, 10.96, 10.244, offices 10.0 to 10.50 and 192.168. The last pool is for benchmarks (RFC
@@ -52,15 +54,16 @@ def assign(
     routes do not count. ``pools`` count where the topology has none. Raises :class:`InputError`
     where the pools or a subnet have nothing left.
     """
-    grounds = _subnets(topology, previous, list(busy), topology.pools or pools)
+    pools = topology.pools or pools
+    wide = [pool for pool in pools if not is_for_links(pool)] or DEFAULT_POOLS
+    space = Space()
+    grounds = _subnets(topology, previous, list(busy), wide, space)
     stay = _previous_addresses(previous)
     wanted = _fixed_and_kept(topology, grounds, stay)
     nodes = tuple(_node(topology.name, node, grounds, wanted) for node in topology.nodes)
-    return Assigned(
-        replace(
-            topology, networks=tuple(ground.network for ground in grounds.values()), nodes=nodes
-        )
-    )
+    networks = tuple(ground.network for ground in grounds.values())
+    made = replace(topology, networks=networks, nodes=nodes)
+    return Assigned(replace(made, links=choose_links(made, previous, space, pools)))
 
 
 @dataclass(slots=True)
@@ -115,39 +118,19 @@ class _Ground:
 # Subnets
 
 
-class _Space:
-    """The parts of the address space that are taken: merged ranges in order, for each family."""
-
-    def __init__(self) -> None:
-        self._starts: dict[int, list[int]] = {4: [], 6: []}
-        self._ends: dict[int, list[int]] = {4: [], 6: []}
-
-    def end_of_clash(self, version: int, low: int, high: int) -> int | None:
-        """The end of a taken range that overlaps this one; None where it is free."""
-        at = bisect_right(self._starts[version], high) - 1
-        return self._ends[version][at] if at >= 0 and self._ends[version][at] >= low else None
-
-    def take(self, version: int, low: int, high: int) -> None:
-        starts, ends = self._starts[version], self._ends[version]
-        # Merge with neighbours that touch, so that a search jumps over all of them at once.
-        begin = bisect_right(ends, low - 2)
-        stop = bisect_right(starts, high + 1)
-        if begin < stop:
-            low, high = min(low, starts[begin]), max(high, ends[stop - 1])
-        starts[begin:stop] = [low]
-        ends[begin:stop] = [high]
-
-
 def _subnets(
-    topology: Topology, previous: Assigned | None, busy: list[Prefix], pools: Sequence[Pool]
+    topology: Topology,
+    previous: Assigned | None,
+    busy: list[Prefix],
+    pools: Sequence[Pool],
+    space: Space,
 ) -> dict[str, _Ground]:
     """All networks with subnets, gateways and MAC, in the order of the file."""
     had = {network.name: network.subnets for network in previous.networks} if previous else {}
     used = Counter(item.network for node in topology.nodes for item in node.attachments)
-    space = _Space()
     for network in topology.networks:
         for subnet in network.subnets:
-            _take(space, range_of(subnet))
+            take(space, range_of(subnet))
     chosen: dict[str, tuple[Prefix, ...]] = {}
     for network in topology.networks:
         ranges = (
@@ -158,10 +141,10 @@ def _subnets(
         if ranges and all(_keeps(each, network, used[network.name], space) for each in ranges):
             chosen[network.name] = had[network.name]
             for each in ranges:
-                _take(space, each)
+                take(space, each)
     for prefix in busy:
         if prefix.prefixlen:
-            _take(space, range_of(prefix))
+            take(space, range_of(prefix))
     grounds: dict[str, _Ground] = {}
     for network in topology.networks:
         subnets = network.subnets or chosen.get(network.name)
@@ -177,33 +160,22 @@ def _subnets(
     return grounds
 
 
-def _take(space: _Space, each: Range) -> None:
-    space.take(each.version, each.low, each.high)
-
-
-def _keeps(each: Range, network: Network, nodes: int, space: _Space) -> bool:
+def _keeps(each: Range, network: Network, nodes: int, space: Space) -> bool:
     """Whether a network can stay on the subnet that it had: still free, and wide enough."""
     free = space.end_of_clash(each.version, each.low, each.high) is None
     return free and nodes + network.has_gateway <= each.last - each.first + 1
 
 
 def _free_subnet(
-    network: Network, nodes: int, space: _Space, pools: Sequence[Pool], busy: list[Prefix]
+    network: Network, nodes: int, space: Space, pools: Sequence[Pool], busy: list[Prefix]
 ) -> Prefix:
     """The first free subnet of the pools, which are of one family: of the pool's size, or wider
     where that many nodes need it."""
     for pool, usual in pools:
         bits = max(pool.max_prefixlen - usual, (nodes + network.has_gateway + 1).bit_length())
-        whole = range_of(pool)
-        size = 1 << bits
-        low = whole.low
-        while low + size - 1 <= whole.high:
-            clash = space.end_of_clash(pool.version, low, low + size - 1)
-            if clash is None:
-                space.take(pool.version, low, low + size - 1)
-                subnet: Prefix = type(pool)((low, pool.max_prefixlen - bits))
-                return subnet
-            low = (clash // size + 1) * size
+        found = first_free(space, pool, bits)
+        if found is not None:
+            return found
     taken = ", ".join(str(prefix) for prefix in busy[:8]) or "nothing"
     more = f" and {len(busy) - 8} more" if len(busy) > 8 else ""
     where = ", ".join(str(pool.base) for pool in pools)

@@ -7,7 +7,7 @@ do. Costs grow with the number of nodes, never with the size of a subnet.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from bascule.topology import shaping
@@ -15,11 +15,14 @@ from bascule.topology.autoconf import check_autoconf
 from bascule.topology.check_addresses import check_addresses
 from bascule.topology.check_names import check_names
 from bascule.topology.check_passage import check_passage
+from bascule.topology.links import check_links, ends_at
 from bascule.topology.model import (
     BRIDGE_PORTS,
     IPV6_MIN_MTU,
     Attachment,
     IPAddress,
+    Link,
+    LinkEnd,
     Network,
     Node,
     Route,
@@ -29,6 +32,8 @@ from bascule.topology.model import (
 from bascule.topology.ranges import Range, gateways_of, range_of
 from bascule.topology.tree import Path, Problem
 from bascule.topology.values import route_text
+
+_Ends = Sequence[tuple[LinkEnd, Link]]  # of links, in one node
 
 
 @dataclass(slots=True)
@@ -58,8 +63,10 @@ def check(topology: Topology, unreadable: frozenset[str] = frozenset()) -> list[
     problems += check_addresses(topology, unreadable)
     problems += check_autoconf(topology)
     problems += check_names(topology)
+    problems += check_links(topology)
+    ends = ends_at(topology.links)
     for node in topology.nodes:
-        problems += _node(node, grounds, unreadable)
+        problems += _node(node, grounds, unreadable, ends.get(node.name, ()))
     return problems
 
 
@@ -200,7 +207,9 @@ def _host_interfaces(topology: Topology, grounds: dict[str, _Ground]) -> Iterato
             owners.setdefault(name, node.name)
 
 
-def _node(node: Node, grounds: dict[str, _Ground], unreadable: frozenset[str]) -> Iterator[Problem]:
+def _node(
+    node: Node, grounds: dict[str, _Ground], unreadable: frozenset[str], ends: _Ends
+) -> Iterator[Problem]:
     interfaces: dict[str, str] = {}
     attached: set[str] = set()
     for item in node.attachments:
@@ -225,7 +234,7 @@ def _node(node: Node, grounds: dict[str, _Ground], unreadable: frozenset[str]) -
             if item.network not in unreadable:
                 yield from _addresses(node, item, ground, path)
     if node.routes and not attached & unreadable:
-        yield from _routes(node, grounds)
+        yield from _routes(node, grounds, ends)
 
 
 def _shapes(item: Attachment, network: Network, path: Path) -> Iterator[Problem]:
@@ -294,7 +303,7 @@ def _taken(address: IPAddress, ground: _Ground) -> str | None:
     return None
 
 
-def _routes(node: Node, grounds: dict[str, _Ground]) -> Iterator[Problem]:
+def _routes(node: Node, grounds: dict[str, _Ground], ends: _Ends) -> Iterator[Problem]:
     seen: set[tuple[object, int]] = set()
     for index, route in enumerate(node.routes):
         path: Path = ("nodes", node.name, "routes", index)
@@ -304,11 +313,14 @@ def _routes(node: Node, grounds: dict[str, _Ground]) -> Iterator[Problem]:
                 f"{route.to} is routed above already; keep one, or give them different metrics",
             )
         seen.add((route.to, route.metric))
-        yield from _route(node, route, grounds, path)
+        yield from _route(node, route, grounds, ends, path)
 
 
-def _route(node: Node, route: Route, grounds: dict[str, _Ground], path: Path) -> Iterator[Problem]:
+def _route(
+    node: Node, route: Route, grounds: dict[str, _Ground], ends: _Ends, path: Path
+) -> Iterator[Problem]:
     known = [item.interface for item in node.attachments]
+    known += [end.interface for end, _link in ends]
     if route.interface and route.interface not in known:
         names = (
             f"its interfaces are {', '.join(known)}"
@@ -325,6 +337,8 @@ def _route(node: Node, route: Route, grounds: dict[str, _Ground], path: Path) ->
     ranges = [
         each for item in through if item.network in grounds for each in grounds[item.network].ranges
     ]
+    cables = [row for row in ends if route.interface in ("", row[0].interface)]
+    ranges += [range_of(subnet) for _end, link in cables for subnet in link.subnets]
     if (
         not route.metric
         and route.to.version == 4
@@ -340,6 +354,8 @@ def _route(node: Node, route: Route, grounds: dict[str, _Ground], path: Path) ->
     via = route.via
     if via is None:
         return
+    own = {each for item in through for each in item.addresses}
+    own |= {each for end, _link in cables for each in end.addresses}
     if via.version != route.to.version:
         yield (
             (*path, "via"),
@@ -356,13 +372,13 @@ def _route(node: Node, route: Route, grounds: dict[str, _Ground], path: Path) ->
         )
         yield (*path, "via"), message
     elif via.version == 4 and any(
-        via in (each.subnet[0], each.subnet[-1]) for each in ranges if via in each
+        not each.first <= int(via) <= each.last for each in ranges if via in each
     ):
         yield (
             (*path, "via"),
             f"{via} is the first or last address of its subnet, which no node has; choose another",
         )
-    elif any(via in item.addresses for item in through):
+    elif via in own:
         yield (
             (*path, "via"),
             f"{via} is the node's own address; a next hop is another node or the bridge",

@@ -13,8 +13,10 @@ from typing import Any
 from bascule.names import host_interface_name
 from bascule.topology.autoconf import is_slaac
 from bascule.topology.defaults import attachment_mac, interface_name, network_mac
-from bascule.topology.model import Attachment, IPAddress, Network, Node, Topology
+from bascule.topology.link_choices import addressed
+from bascule.topology.model import Attachment, IPAddress, Link, Network, Node, Topology
 from bascule.topology.words.lab import LAB
+from bascule.topology.words.link import LINK
 from bascule.topology.words.network import NETWORK
 from bascule.topology.words.node import ATTACHMENT, NODE
 
@@ -31,7 +33,7 @@ def to_data(topology: Topology) -> dict[str, Any]:
 def to_yaml(topology: Topology) -> str:
     """The lab file that a person would write: defaults and derived names left out, short forms
     where they say it all."""
-    data = LAB.write(replace(topology, networks=(), nodes=()))
+    data = LAB.write(replace(topology, networks=(), nodes=(), links=()))
     data["networks"] = {
         network.name: _brief_network(topology.name, network) for network in topology.networks
     }
@@ -39,6 +41,8 @@ def to_yaml(topology: Topology) -> str:
         node.name: _brief_node(topology.name, node, _by_mac(topology, node))
         for node in topology.nodes
     }
+    if topology.links:
+        data["links"] = [_brief_link(topology.name, link) for link in topology.links]
     data = {key: value for key, value in data.items() if value}
     # Imported late, as in source.py: storing a lab needs only to_data.
     from bascule.topology.write_yaml import write
@@ -61,6 +65,17 @@ def _brief_network(lab: str, network: Network) -> dict[str, Any]:
     if network.mac == network_mac(lab, network.name):
         del out["mac"]
     return out
+
+
+def _brief_link(lab: str, link: Link) -> object:
+    plain = replace(link, ends=tuple(replace(end, addresses=(), mac="") for end in link.ends))  # type: ignore[arg-type] # two
+    usual = addressed(lab, plain, link.subnets)
+    out = LINK.write(link)
+    out["ends"] = [
+        f"{end.place}:{end.interface}" if end == made and not end.egress else written
+        for end, made, written in zip(link.ends, usual.ends, out["ends"], strict=True)
+    ]
+    return out["ends"] if out.keys() == {"ends"} else out
 
 
 def _without_six(item: Attachment) -> tuple[IPAddress, ...]:

@@ -83,9 +83,11 @@ def add_node_data(topology: Topology, name: str, fields: Mapping[str, object]) -
 
 
 def remove_node(topology: Topology, *names: str) -> Topology:
-    """The topology without these nodes. Raises :class:`NotFound`."""
+    """The topology without these nodes, and without their links. Raises :class:`NotFound`."""
     for name in names:
         _present("node", name, [each.name for each in topology.nodes])
+    links = tuple(each for each in topology.links if not any(e.node in names for e in each.ends))
+    topology = replace(topology, links=links)
     return _with(topology, (each for each in topology.nodes if each.name not in names), {})
 
 

@@ -140,13 +140,13 @@ def _pool(noun: Noun, scribe: Scribe, tree: Tree, path: Path) -> Pool | None:
     if base is None:
         return None
     size = got.get("size") or max(base.prefixlen, 24 if base.version == 4 else 64)
-    if not base.prefixlen <= size <= base.max_prefixlen - 2:
+    if not base.prefixlen <= size < base.max_prefixlen:
         scribe.wrong(
             tree,
             path,
             (
                 f"no subnet of size {size} is in {base}; write {base.prefixlen} to "
-                f"{base.max_prefixlen - 2}"
+                f"{base.max_prefixlen - 1}"
             ),
         )
         return None

@@ -227,7 +227,7 @@ AGEING = number(0, 2**31 // 100)
 PRIORITY = number(-(2**31), 2**31 - 1)
 METRIC = number(0, 2**32 - 1)  # RTA_PRIORITY is an unsigned 32-bit number
 COUNT = number(1, 100_000)
-POOL_SIZE = number(1, 126)
+POOL_SIZE = number(1, 127)
 
 PORT_SPAN = replace(
     TEXT, schema={"type": ["integer", "string"], "pattern": r"^[0-9]{1,5}(-[0-9]{1,5})?$"}

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from bascule.errors import Mistake, TopologyError
 from bascule.names import problem_with_interface_name
-from bascule.topology import source
+from bascule.topology import links, source
 from bascule.topology.check import check
 from bascule.topology.defaults import fill_interfaces
 from bascule.topology.forms import NAME_SHOWN
@@ -90,9 +90,10 @@ def _load(
     _resolve_networks(scribe, lab, "networks" in found)
     nodes = fill_interfaces(lab.networks, _expand(scribe, lab))
     name = found.get("name") or default_name or DEFAULT_NAME
-    topology: Topology = LAB.make(
-        {**found, "name": name, "networks": tuple(lab.networks.values()), "nodes": nodes}
-    )
+    found |= {"name": name, "networks": tuple(lab.networks.values()), "nodes": nodes}
+    known = links.resolve(scribe, found.get("links", ()), lab.origin, lab.networks)
+    found["links"] = links.fill_interfaces(known, nodes, lab.networks)
+    topology: Topology = LAB.make(found)
     for path, message in check(topology, frozenset(lab.unreadable)):
         scribe.wrong_at(_original(path, lab.origin), message)
     if scribe.mistakes:

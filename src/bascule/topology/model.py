@@ -174,15 +174,62 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True)
+class LinkEnd:
+    """One end of a link: an interface of ``node`` or, of an extra cable, a port of the bridge of
+    ``network``. ``addresses``, ``mac`` and ``egress`` are as those of an :class:`Attachment`."""
+
+    node: str = ""
+    network: str = ""
+    interface: str = ""
+    addresses: tuple[IPAddress, ...] = ()
+    mac: str = ""
+    egress: Shape | None = None
+
+    @property
+    def place(self) -> str:
+        """What it is an end at."""
+        return self.node or self.network
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A veth pair without a bridge. ``subnets`` empty: one is chosen where both ends are in nodes,
+    unless ``has_subnet`` is False (``subnet: none``). ``rate``, ``burst`` and ``latency`` are those
+    of a :class:`Shape`, for both directions."""
+
+    ends: tuple[LinkEnd, LinkEnd]
+    subnets: tuple[Prefix, ...] = ()
+    has_subnet: bool = True
+    mtu: int = DEFAULT_MTU
+    rate: int = 0
+    burst: int = 0
+    latency: int = 0
+    labels: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def name(self) -> str:
+        """For messages, and for who looks for it: its ends."""
+        return " -- ".join(
+            f"{end.place}:{end.interface}" if end.interface else end.place for end in self.ends
+        )
+
+    @property
+    def is_addressed(self) -> bool:
+        """Whether its ends have addresses."""
+        return self.has_subnet and bool(self.subnets or all(end.node for end in self.ends))
+
+
+@dataclass(frozen=True, slots=True)
 class Topology:
-    """One lab: its name, its networks and its nodes, in the order of the file. ``pools``: where
-    subnets are chosen from."""
+    """One lab: its name, its networks, its nodes and its links, in the order of the file.
+    ``pools``: where subnets are chosen from."""
 
     name: str
     networks: tuple[Network, ...] = field(default=())
     nodes: tuple[Node, ...] = field(default=())
     pools: tuple[Pool, ...] = field(default=())
     labels: tuple[tuple[str, str], ...] = field(default=())
+    links: tuple[Link, ...] = field(default=())
 
 
 Assigned = NewType("Assigned", Topology)

@@ -63,6 +63,10 @@ class Outline:
             for attachment in ((node or {}).get("networks") or {}).values():
                 if isinstance(attachment, dict) and "host_interface" in attachment:
                     yield str(attachment["host_interface"])
+        for link in self._data.get("links") or ():
+            for end in link.get("ends", ()) if isinstance(link, dict) else ():
+                if isinstance(end, dict) and end.get("network") and "interface" in end:
+                    yield str(end["interface"])
 
     def subnets(self) -> Iterator[tuple[str, Prefix]]:
         """Each subnet with its network's name."""

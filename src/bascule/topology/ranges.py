@@ -14,7 +14,8 @@ class Range:
     """A subnet: the integers ``low`` to ``high``, of which hosts may have ``first`` to ``last``.
 
     IPv4 keeps the network's and the broadcast address (RFC 1122 section 3.2.1.3); IPv6 only the
-    first one, the subnet-router anycast address (RFC 4291 section 2.6.1).
+    first one, the subnet-router anycast address (RFC 4291 section 2.6.1). A subnet of two addresses
+    keeps none (RFC 3021, RFC 6164).
     """
 
     subnet: Prefix
@@ -40,6 +41,8 @@ def range_of(subnet: Prefix) -> Range:
     """The range of a subnet."""
     low = int(subnet.network_address)
     high = low + (1 << (subnet.max_prefixlen - subnet.prefixlen)) - 1
+    if subnet.prefixlen == subnet.max_prefixlen - 1:
+        return Range(subnet, subnet.version, low, high, low, high)
     return Range(
         subnet, subnet.version, low, high, low + 1, high - 1 if subnet.version == 4 else high
     )

@@ -65,6 +65,25 @@ def address(text: str) -> IPAddress:
 def subnet(text: str) -> Prefix:
     """A subnet that nodes can live in: with prefix length, no host bits, wide enough, no special
     range."""
+    found = _subnet(text)
+    most = found.max_prefixlen - 2
+    if found.prefixlen > most:
+        raise Wrong(
+            f"{found} is too small for a network: a bridge and a node need /{most} or wider"
+        )
+    return found
+
+
+def link_subnet(text: str) -> Prefix:
+    """A subnet for the two ends of a link: two addresses are enough (RFC 3021, RFC 6164)."""
+    found = _subnet(text)
+    most = found.max_prefixlen - 1
+    if found.prefixlen > most:
+        raise Wrong(f"{found} is too small for a link: its two ends need /{most} or wider")
+    return found
+
+
+def _subnet(text: str) -> Prefix:
     bare, slash, _ = text.partition("/")
     if not slash:
         found = _bare(bare, text)
@@ -73,11 +92,6 @@ def subnet(text: str) -> Prefix:
             f"'{shown(text)}' has no prefix length; write a subnet like {_around(found, length)}"
         )
     found_prefix = _prefix(text)
-    most = found_prefix.max_prefixlen - 2
-    if found_prefix.prefixlen > most:
-        raise Wrong(
-            f"{found_prefix} is too small for a network: a bridge and a node need /{most} or wider"
-        )
     for special, range_text, name in _SPECIAL:
         if special.version == found_prefix.version and special.overlaps(found_prefix):
             like = "10.1.0.0/24" if special.version == 4 else "fd00:1::/64"

@@ -9,6 +9,7 @@ from bascule.topology import entries, forms, nouns
 from bascule.topology.forms import one_or_list, or_empty
 from bascule.topology.model import Pool, Topology
 from bascule.topology.word import Form, Noun, Word
+from bascule.topology.words.link import END, LINK, LINKS
 from bascule.topology.words.network import LABELS_DOC, NETWORK
 from bascule.topology.words.node import ATTACHMENT, NAMES_REF, NODE, PORT, ROUTE, SHAPE
 
@@ -56,7 +57,7 @@ _POOLS = Form(
 
 LAB = Noun(
     "a lab",
-    "A lab: networks (bridges) and nodes (network namespaces).",
+    "A lab: networks (bridges), nodes (network namespaces) and links between nodes.",
     Topology,
     (
         Word("name", forms.LAB_NAME, "The lab's name. The file's name where it is left out."),
@@ -70,6 +71,14 @@ LAB = Noun(
             empty=True,
         ),
         Word("nodes", _NODES, "The network namespaces, by name, or a list of names.", empty=True),
+        Word(
+            "links",
+            LINKS,
+            (
+                "Veth pairs between two nodes, without a bridge: [r1, r2], [r1:eth1, r2:eth1], or "
+                "{ends: [r1, r2], subnet: 10.9.0.0/31}."
+            ),
+        ),
         Word(
             "pools",
             _POOLS,
@@ -85,6 +94,8 @@ NOUNS = {  # by their names in the schema
     "node": NODE,
     "attachment": ATTACHMENT,
     "route": ROUTE,
+    "link": LINK,
+    "end": END,
     "pool": POOL,
     "port": PORT,
     "shape": SHAPE,

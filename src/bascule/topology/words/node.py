@@ -42,7 +42,8 @@ SHAPE = Noun(
     Shape,
     tuple(replace(word, option=None) for word in _SHAPING),
 )
-_SHAPE = Form(
+SHAPING = SHAPE.words
+SHAPE_FORM = Form(
     lambda scribe, tree, path: SHAPE.make(SHAPE.read(scribe, tree, path)),
     {"$ref": "#/$defs/shape"},
     SHAPE.write,
@@ -121,8 +122,8 @@ ATTACHMENT = Noun(
             option=Option("like net.ipv4.conf.IFNAME.rp_filter=2", "KEY=VALUE", ("--sysctl",)),
         ),
         *_SHAPING,
-        Word("egress", _SHAPE, "`rate`, `burst` and `latency` of what the node sends alone."),
-        Word("ingress", _SHAPE, "`rate`, `burst` and `latency` of what the node gets alone."),
+        Word("egress", SHAPE_FORM, "`rate`, `burst` and `latency` of what the node sends alone."),
+        Word("ingress", SHAPE_FORM, "`rate`, `burst` and `latency` of what the node gets alone."),
     ),
 )
 
