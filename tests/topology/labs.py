@@ -185,4 +185,42 @@ def labs(draw: st.DrawFn) -> dict[str, Any]:
         )
     if draw(st.integers(0, 5)) == 0:
         lab["labels"] = draw(LABELS)
+    lab |= draw(_linked(nodes, names))
     return lab
+
+
+@st.composite
+def _linked(draw: st.DrawFn, nodes: dict[str, Any], networks: list[str]) -> dict[str, Any]:
+    names = [
+        name for name, node in nodes.items() if name != "web" and node.get("network_mode") != "host"
+    ]
+    return (
+        {"links": draw(_links(names, networks))} if len(names) > 1 and draw(st.booleans()) else {}
+    )
+
+
+@st.composite
+def _links(draw: st.DrawFn, nodes: list[str], networks: list[str]) -> list[Any]:
+    """Subnets are of a block that networks do not have."""
+    out: list[Any] = []
+    for number in range(draw(st.integers(1, 5))):
+        ends: list[Any] = draw(st.lists(st.sampled_from(nodes), min_size=2, max_size=2))
+        if networks and draw(st.integers(0, 4)) == 0:
+            ends[1] = {"network": draw(st.sampled_from(networks))}
+            out.append(ends)
+            continue
+        if draw(st.booleans()):
+            ends[0] = f"{ends[0]}:x{number}"
+        subnet = draw(st.sampled_from([None, "none", "/31", "/30", "dual"]))
+        link: dict[str, Any] = {"ends": ends}
+        if subnet == "none":
+            link["subnet"] = subnet
+        elif subnet is not None:
+            v4, v6 = f"10.77.{number}.0", f"fd00:77:{number}::/127"
+            link["subnet"] = [f"{v4}/31", v6] if subnet == "dual" else v4 + subnet
+            if subnet == "/31" and draw(st.booleans()):
+                ends[1] = {"node": ends[1], "address": v4, "mac": f"02:00:00:77:00:{number:02x}"}
+        if draw(st.booleans()):
+            link |= {"mtu": draw(st.integers(1280, 9000)), "rate": "10mbit"}
+        out.append(link if link.keys() != {"ends"} else ends)
+    return out

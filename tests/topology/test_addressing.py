@@ -384,3 +384,88 @@ def test_a_range_and_what_is_reserved_in_it() -> None:
         ["10.0.0.5"],
         ["10.0.0.4"],
     ]
+
+
+def linked(*links: Any, **fields: Any) -> Topology:
+    return from_data({"nodes": ["a", "b", "c"], "links": list(links), **fields})
+
+
+def of_links(lab: Assigned) -> list[list[str]]:
+    """Subnets, and each end with its addresses."""
+    return [
+        [
+            *map(str, link.subnets),
+            *(
+                f"{end.place}:{end.interface} {' '.join(map(str, end.addresses))}".strip()
+                for end in link.ends
+            ),
+        ]
+        for link in lab.links
+    ]
+
+
+def test_links_get_subnets_of_two_addresses() -> None:
+    """Interfaces follow the order of the file, after those of networks."""
+    assert of_links(assign(linked(["a", "b"], ["b:up", "c"], ["c", "a"]))) == [
+        ["10.212.0.0/31", "a:eth0 10.212.0.0", "b:eth0 10.212.0.1"],
+        ["10.212.0.2/31", "b:up 10.212.0.2", "c:eth0 10.212.0.3"],
+        ["10.212.0.4/31", "c:eth1 10.212.0.4", "a:eth1 10.212.0.5"],
+    ]
+
+
+def test_links_of_a_lab_with_ipv6_have_both() -> None:
+    """Where one of its subnets is of IPv6; `none` and chosen ones stay as they are."""
+    topology = linked(
+        ["a", "b"],
+        {"ends": ["b", "c"], "subnet": "none"},
+        {"ends": ["c", "a"], "subnet": "fd00::/64"},
+    )
+    assert of_links(assign(topology)) == [
+        [
+            "10.212.0.0/31",
+            "fdb5:ca5c:1e0::/127",
+            "a:eth0 10.212.0.0 fdb5:ca5c:1e0::",
+            "b:eth0 10.212.0.1 fdb5:ca5c:1e0::1",
+        ],
+        ["b:eth1", "c:eth0"],
+        ["fd00::/64", "c:eth1 fd00::1", "a:eth1 fd00::2"],
+    ]
+
+
+def test_links_from_a_pool_of_the_file() -> None:
+    """One whose parts have two addresses is theirs, and networks choose from the others. What is
+    fixed is stepped over, and what the running lab has stays."""
+    fields = {
+        "pools": ["10.9.0.0/16", {"base": "10.8.0.0/30", "size": 31}],
+        "networks": {"lan": {}},
+    }
+    fixed = {"ends": ["b", "c"], "subnet": "10.8.0.0/31"}
+    first = assign(linked(["a", "b"], fixed, **fields))
+    assert of_links(first)[0] == ["10.8.0.2/31", "a:eth0 10.8.0.2", "b:eth0 10.8.0.3"]
+    assert got(first)["lan"][0] == "10.9.0.0/24"
+    again = assign(linked(["c:new", "a"], ["a:eth0", "b:eth0"], **fields), first)
+    assert of_links(again) == [
+        ["10.8.0.0/31", "c:new 10.8.0.0", "a:eth1 10.8.0.1"],
+        ["10.8.0.2/31", "a:eth0 10.8.0.2", "b:eth0 10.8.0.3"],
+    ]
+    with pytest.raises(
+        InputError, match=r"link a:eth1 -- c:eth1: no free subnet in 10\.8\.0\.0/30"
+    ):
+        assign(linked(["a", "b"], fixed, ["a", "c"], **fields))
+
+
+def test_ends_keep_what_the_file_gives_them() -> None:
+    """The other one gets what is left; a cable between bridges has no addresses."""
+    second = {"node": "b", "address": "10.8.0.0"}
+    cable = ["lan", "wan"]
+    topology = linked(
+        {"ends": ["a", second], "subnet": "10.8.0.0/31"},
+        {"ends": ["a", {"node": "c", "address": "10.8.1.1"}], "subnet": "10.8.1.0/29"},
+        cable,
+        networks={"lan": {}, "wan": {}},
+    )
+    assert of_links(assign(topology)) == [
+        ["10.8.0.0/31", "a:eth0 10.8.0.1", "b:eth0 10.8.0.0"],
+        ["10.8.1.0/29", "a:eth1 10.8.1.2", "c:eth0 10.8.1.1"],
+        ["lan:veth-lan", "wan:veth-wan"],
+    ]

@@ -28,6 +28,7 @@ def test_it_agrees_with_the_lab(data: dict[str, Any]) -> None:
     assert sorted(outline.links()) == sorted(
         [network.name for network in lab.networks]
         + [item.host_interface for node in lab.nodes for item in node.attachments]
+        + [end.interface for link in lab.links for end in link.ends if end.network]
     )
     assert outline.leases() == any(network.dhcp for network in lab.networks)
     for node in lab.nodes:

@@ -111,11 +111,11 @@ def subnets(scribe: Scribe, tree: Tree, path: Path) -> tuple[bool, tuple[Prefix,
 
 def resolve(
     scribe: Scribe, links: Iterable[Link], nodes: Iterable[str], networks: Iterable[str]
-) -> tuple[Link, ...]:
-    """The links with each end at the node or network that it names; without those whose ends are
-    unknown, which are noted."""
+) -> dict[int, Link]:
+    """The links with each end at the node or network that it names, by their places in the file;
+    without those whose ends are unknown, which are noted."""
     known, bridges = set(nodes), set(networks)
-    out: list[Link] = []
+    out: dict[int, Link] = {}
     for index, link in enumerate(links):
         found = []
         for position, end in enumerate(link.ends):
@@ -129,8 +129,8 @@ def resolve(
                 path: Path = ("links", index, "ends", position)
                 scribe.wrong_at(path, f"no node or network '{shown(name)}'{hint}")
         if len(found) == 2:
-            out.append(replace(link, ends=(found[0], found[1])))
-    return tuple(out)
+            out[index] = replace(link, ends=(found[0], found[1]))
+    return out
 
 
 def fill_interfaces(
@@ -230,11 +230,6 @@ def check_links(topology: Topology) -> Iterator[Problem]:
             yield from _addresses(end, link, here)
         if _same_place(link):
             yield (*path, "ends"), "both ends are at the same place; a link joins two"
-        if link.has_subnet and any(end.network for end in link.ends) and not link.subnets:
-            for position, end in enumerate(link.ends):
-                if end.addresses:
-                    message = "an end has an address where the link has a `subnet`; give it one"
-                    yield (*path, "ends", position, "address"), message
         yield from _subnets(link, path)
         yield from _shapes(link, path)
     yield from _overlaps(topology)

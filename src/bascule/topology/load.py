@@ -67,6 +67,7 @@ class _Lab:
     unreadable: set[str] = field(default_factory=set)
     groups: list[Group] = field(default_factory=list)
     origin: dict[str, Group] = field(default_factory=dict)  # node → entry of the file
+    links: tuple[int, ...] = ()  # which of the file's are read: others' ends are unknown
 
 
 def _load(
@@ -92,19 +93,23 @@ def _load(
     name = found.get("name") or default_name or DEFAULT_NAME
     found |= {"name": name, "networks": tuple(lab.networks.values()), "nodes": nodes}
     known = links.resolve(scribe, found.get("links", ()), lab.origin, lab.networks)
-    found["links"] = links.fill_interfaces(known, nodes, lab.networks)
+    found["links"] = links.fill_interfaces(known.values(), nodes, lab.networks)
+    lab.links = tuple(known)
     topology: Topology = LAB.make(found)
     for path, message in check(topology, frozenset(lab.unreadable)):
-        scribe.wrong_at(_original(path, lab.origin), message)
+        scribe.wrong_at(_original(path, lab), message)
     if scribe.mistakes:
         raise TopologyError(in_order(scribe.mistakes))
     return topology
 
 
-def _original(path: Path, origin: dict[str, Group]) -> Path:
+def _original(path: Path, lab: _Lab) -> Path:
     """The path in the file of a path in the topology: ``web7`` stands where ``web`` (with a count)
     does."""
+    origin = lab.origin
     match path:
+        case ("links", int(index), *rest):
+            return ("links", lab.links[index], *rest)
         case ("nodes", str(name), "routes", int(index), *rest):
             return ("nodes", origin[name].name, "routes", origin[name].routes[index], *rest)
         case ("nodes", str(name), *rest):
