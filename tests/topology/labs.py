@@ -162,10 +162,14 @@ def labs(draw: st.DrawFn) -> dict[str, Any]:
         if draw(st.integers(0, 5)) == 0:
             fields["labels"] = draw(LABELS)
         fields |= draw(_resolving(node))
+        fields |= draw(
+            st.sampled_from([{}, {"loopback": [f"10.78.0.{node + 1}/32", "fd00:78::1/64"]}])
+        )
         if not attached and draw(st.integers(0, 3)) == 0:
             fields = {"network_mode": draw(st.sampled_from(["none", "host"]))}
         elif draw(st.integers(0, 7)) == 0:
             fields["netns"] = f"/proc/{4000 + node}/ns/net"
+            fields.pop("loopback", None)
         static = (item for item in attachments.values() if item and "autoconf" not in item)
         interface = next((item["interface"] for item in static if "interface" in item), None)
         if interface:

@@ -8,13 +8,14 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from ipaddress import ip_interface
+from ipaddress import ip_address, ip_interface
 from typing import ClassVar
 
 from bascule.kernel.fact import Beside, Fact, Op, Sought
+from bascule.kernel.link import LOOPBACK, LOOPBACK_INDEX
 from bascule.kernel.look import Look
 from bascule.kernel.noun import Noun
-from bascule.kernel.op import Effect, Indexes, Key, Netlink, ip
+from bascule.kernel.op import WORLD, Effect, Indexes, Key, Netlink, ip
 from bascule.wire import route as rt
 from bascule.wire.inet import ADDRESS_BYTES, AF_INET6, family_of, pack_address
 from bascule.wire.message import CREATE, EXCL, Request
@@ -45,6 +46,8 @@ class Address(Fact):
 
     @property
     def within(self) -> tuple[Key, ...]:
+        if self.device == LOOPBACK:
+            return (("namespace", self.node),)
         return (("link", self.node, self.device),)
 
     @property
@@ -63,10 +66,13 @@ class Address(Fact):
         return f"address {self.address}/{self.prefix} on {self.device}{place}"
 
     def create(self, indexes: Indexes) -> tuple[Op, ...]:
-        return (ChangeAddress(self, indexes.of(self.node, self.device), add=True),)
+        return (ChangeAddress(self, self._index(indexes), add=True),)
 
     def remove(self, indexes: Indexes) -> tuple[Op, ...]:
-        return (ChangeAddress(self, indexes.of(self.node, self.device), add=False),)
+        return (ChangeAddress(self, self._index(indexes), add=False),)
+
+    def _index(self, indexes: Indexes) -> int:
+        return LOOPBACK_INDEX if self.device == LOOPBACK else indexes.of(self.node, self.device)
 
     def change_from(self, old: Fact, indexes: Indexes) -> tuple[Op, ...] | None:
         return None  # the kernel can't change a prefix length in place
@@ -131,21 +137,29 @@ class ChangeAddress(Op):
 def _read(look: Look) -> Iterator[Fact]:
     """Those that somebody gave, not those that the kernel makes (link-local) or learns
     (dynamic)."""
+    adopted = dict(look.scope.adopted)
     for node, space in look.spaces:
         ours = look.own[node]
         connected = {
             (each.oif, each.to) for each in look.routes[node] if each.protocol == rt.RTPROT_KERNEL
         }
         for found in space.addresses:
-            known = found.ifindex in ours and found.family in ADDRESS_BYTES
+            # lo is a node's own, unless the namespace is another program's
+            own_lo = found.ifindex == LOOPBACK_INDEX and node != WORLD and node not in adopted
+            known = (found.ifindex in ours or own_lo) and found.family in ADDRESS_BYTES
             if not known or not found.permanent or found.is_link_local:
+                continue
+            if own_lo and ip_address(found.text).is_loopback:
                 continue
             address, prefix, link = found.text, found.prefix, space.links[found.ifindex]
             version = 6 if found.family == AF_INET6 else 4
             if (node, link.name, version) in look.scope.autoconf:
                 continue
-            # The kernel takes the routes of a link that is down, and brings them back with it.
-            routed = not link.up or (link.ifindex, _network_of(address, prefix)) in connected
+            # The kernel takes the routes of a link that is down, and brings them back with it. One
+            # address alone has none but the local one.
+            alone = prefix == 8 * ADDRESS_BYTES[found.family]
+            place = link.ifindex, _network_of(address, prefix)
+            routed = not link.up or alone or place in connected
             yield Address(node, link.name, address, prefix, routed)
 
 

@@ -18,7 +18,7 @@ from bascule.wire import route as rt
 from bascule.wire.inet import pack_mac
 from bascule.wire.message import Request
 
-_LO = 1  # LOOPBACK_IFINDEX, net/flow.h
+LOOPBACK, LOOPBACK_INDEX = "lo", 1  # LOOPBACK_IFINDEX, net/flow.h
 ORDINARY_MTU = 1500
 
 
@@ -192,7 +192,7 @@ class ChangeLink(Op):
 def _read(look: Look) -> Iterator[Fact]:
     adopted = {name for name, _source in look.scope.adopted}  # whose lo is its owner's affair
     for node, space in look.nodes.items():
-        lo = space.links.get(_LO)
+        lo = space.links.get(LOOPBACK_INDEX)
         if lo is not None and lo.up and node not in adopted:
             yield Loopback(node)
 

@@ -15,7 +15,7 @@ from bascule.kernel.address import Address
 from bascule.kernel.bridge import AGEING, DEFAULTS, PROMISC, STP, Bridge, BridgeSetting, Uplink
 from bascule.kernel.fact import Fact
 from bascule.kernel.forwarding import SWITCHES, Forwarding
-from bascule.kernel.link import Loopback
+from bascule.kernel.link import LOOPBACK, Loopback
 from bascule.kernel.namespace import Namespace
 from bascule.kernel.op import WORLD, Settings
 from bascule.kernel.port import HAIRPIN, ISOLATED, PortFlag
@@ -233,6 +233,8 @@ def _inside(
         for address, prefix in _addresses(attachment, networks[attachment.network]):
             yield Address(node.name, attachment.interface, str(address), prefix)
     yield from links.addresses(ends)
+    for own in node.loopback:
+        yield Address(node.name, LOOPBACK, str(own.ip), own.network.prefixlen)
     yield from _routes(node, networks, ends)
     yield from _set(node, machine.settable)
 

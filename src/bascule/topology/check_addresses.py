@@ -43,6 +43,7 @@ def check_addresses(topology: Topology, unreadable: frozenset[str]) -> Iterator[
     yield from _uplinks(topology)
     yield from _adopted(topology)
     for node in topology.nodes:
+        yield from _own(node)
         for item in node.attachments:
             if item.network in networks and item.network not in unreadable:
                 yield from _attachment(node, item, networks[item.network])
@@ -189,6 +190,18 @@ def _attachment(node: Node, item: Attachment, network: Network) -> Iterator[Prob
                 f"move it to the node"
             )
             yield (*path, "sysctls"), message
+
+
+def _own(node: Node) -> Iterator[Problem]:
+    """Addresses of lo."""
+    path: Path = ("nodes", node.name, "loopback")
+    if node.loopback and node.netns:
+        yield path, "the namespace is another program's, and so is its lo; remove one of the two"
+    seen = set[IPAddress]()
+    for index, each in enumerate(node.loopback):
+        if each.ip in seen:
+            yield (*path, index), f"{each.ip} is given twice; keep one"
+        seen.add(each.ip)
 
 
 def _takes_six(key: str, value: str, interface: str) -> bool:

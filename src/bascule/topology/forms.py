@@ -198,6 +198,12 @@ ADDRESSES = Form(
 )
 ADDRESS4 = Form(_of_family(4), {"type": "string", "pattern": r"^[0-9.]+$"})
 ADDRESS6 = Form(_of_family(6), ADDRESS_TEXT)
+OWN_ADDRESSES = Form(
+    one_or_more("an address like 10.0.0.1/32", values.own_address),
+    one_or_list({"type": "string", "pattern": r"^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$"}),
+    texts,
+    Takes.SEVERAL,
+)
 SUBNET = Form(parsed("a subnet", values.subnet), SUBNET_TEXT, str)
 SUBNETS = Form(some("a subnet", values.subnet), one_or_list(SUBNET_TEXT), texts, Takes.SEVERAL)
 SPANS = Form(

@@ -185,14 +185,15 @@ def ends_at(links: Iterable[Link]) -> dict[str, list[tuple[LinkEnd, Link]]]:
 
 def joined(lab: Topology) -> tuple[Node, ...]:
     """The nodes, each with the ends of its links beside its attachments: as if each link were a
-    network of two, called by :attr:`Link.name`."""
-    if not lab.links:
+    network of two, called by :attr:`Link.name`, and its own addresses one of one."""
+    if not lab.links and not any(node.loopback for node in lab.nodes):
         return lab.nodes
     found = ends_at(lab.links)
     return tuple(
         replace(
             node,
             attachments=(
+                *_alone(node),
                 *node.attachments,
                 *(
                     Attachment(link.name, end.addresses, end.interface, mac=end.mac)
@@ -204,8 +205,13 @@ def joined(lab: Topology) -> tuple[Node, ...]:
     )
 
 
+def _alone(node: Node) -> Iterator[Attachment]:
+    if node.loopback:
+        yield Attachment(f"lo of {node.name}", tuple(each.ip for each in node.loopback))
+
+
 def is_link(network: str) -> bool:
-    """Whether that is what :func:`joined` calls a link."""
+    """Whether that is what :func:`joined` calls a link, or a node's own."""
     return " " in network
 
 

@@ -10,11 +10,19 @@ facts.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+)
 from typing import NamedTuple, NewType
 
 IPAddress = IPv4Address | IPv6Address
 Prefix = IPv4Network | IPv6Network
+IPInterface = IPv4Interface | IPv6Interface  # an address with its prefix length
 
 BRIDGE_PORTS = 1023  # BR_MAX_PORTS less the reserved port 0, net/bridge/br_private.h
 DEFAULT_MTU = 1500
@@ -155,6 +163,8 @@ class Node:
     ``hostname`` empty: it is called as the node. ``dns``, ``dns_search`` and ``dns_opt`` are the
     lines of its resolv.conf(5); without ``dns`` it asks the lab's servers.
 
+    ``loopback`` are addresses of its lo, beside those that each has.
+
     ``netns``: the path of a namespace that somebody else has made, which the node is then;
     ``/proc/self/ns/net`` is the world's own.
     """
@@ -171,6 +181,7 @@ class Node:
     dns: tuple[IPAddress, ...] = ()
     dns_search: tuple[str, ...] = ()
     dns_opt: tuple[str, ...] = ()
+    loopback: tuple[IPInterface, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

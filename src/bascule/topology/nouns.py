@@ -21,7 +21,7 @@ from bascule.topology.scribe import Scribe
 from bascule.topology.tree import Path, Tree, kind_of, shown
 from bascule.topology.word import Noun
 
-_OF_A_NAMESPACE = ("routes", "sysctls", "extra_hosts", "dns", "dns_search", "dns_opt")
+_OF_A_NAMESPACE = ("routes", "loopback", "sysctls", "extra_hosts", "dns", "dns_search", "dns_opt")
 
 
 @dataclass(slots=True)
@@ -144,6 +144,9 @@ def _not_with_count(scribe: Scribe, node: Node, path: Path) -> Node:
             (*path, "netns"),
             "a namespace can't be every node that `count` makes; write the nodes out",
         )
+    if node.loopback:
+        message = "an address can't be every node's that `count` makes; write the nodes out"
+        scribe.wrong_at((*path, "loopback"), message)
     if any(item.published for item in node.ports):
         message = (
             "a port of the host can't lead to every node that `count` makes; give only the "
@@ -155,7 +158,11 @@ def _not_with_count(scribe: Scribe, node: Node, path: Path) -> Node:
     )
     ports = tuple(replace(item, published=0) for item in node.ports)
     return replace(
-        node, attachments=plain, ports=ports, netns=node.netns if node.netns == WORLD_NETNS else ""
+        node,
+        attachments=plain,
+        ports=ports,
+        loopback=(),
+        netns=node.netns if node.netns == WORLD_NETNS else "",
     )
 
 

@@ -4,10 +4,18 @@ wrong, what to do."""
 from __future__ import annotations
 
 import re
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_address,
+    ip_interface,
+    ip_network,
+)
 
 from bascule.names import problem_with_mac, problem_with_node_name
-from bascule.topology.model import IPAddress, Prefix, Route, Span
+from bascule.topology.model import IPAddress, IPInterface, Prefix, Route, Span
 from bascule.topology.tree import nearest, shown
 
 _LONGEST = 100  # longer text is no address; what names.py echoes stays short
@@ -119,6 +127,18 @@ def span(text: str) -> Span:
     return Span(address(text), address(text))
 
 
+def own_address(text: str) -> IPInterface:
+    """An address with its prefix length; without one it is that address alone."""
+    bare, slash, length = text.partition("/")
+    found = address(bare)
+    if slash:
+        _length(text, length, found)
+    for special, range_text, name in _SPECIAL:
+        if special.version == found.version and found in special:
+            raise Wrong(f"'{shown(text)}' is one of the {name} addresses ({range_text})")
+    return ip_interface(text)
+
+
 def hostname(text: str) -> str:
     """A further name of a node: what could be a node's own. A node that is called by a number has
     NODE.NETWORK, too; these have nothing else."""
@@ -199,9 +219,7 @@ def _bare(bare: str, text: str) -> IPAddress:
         ) from None
 
 
-def _prefix(text: str) -> Prefix:
-    bare, _, length = text.partition("/")
-    found = _bare(bare, text)
+def _length(text: str, length: str, found: IPAddress) -> None:
     if not (
         length.isascii()
         and length.isdigit()
@@ -211,6 +229,12 @@ def _prefix(text: str) -> Prefix:
         raise Wrong(
             f"'{shown(text)}': the prefix length must be a number from 0 to {found.max_prefixlen}"
         )
+
+
+def _prefix(text: str) -> Prefix:
+    bare, _, length = text.partition("/")
+    found = _bare(bare, text)
+    _length(text, length, found)
     try:
         return ip_network(
             (int(found), int(length)) if found.version == 4 else f"{found}/{int(length)}"

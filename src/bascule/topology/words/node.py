@@ -241,6 +241,12 @@ NODE = Noun(
             option=Option("like '10.0.0.0/8 via 10.1.0.1'", "ROUTE", ("--route",)),
         ),
         Word(
+            "loopback",
+            forms.OWN_ADDRESSES,
+            "Addresses of its `lo`, like 10.0.0.1/32: one, or a list.",
+            option=Option("an address of its lo, like 10.0.0.1/32", "ADDRESS"),
+        ),
+        Word(
             "sysctls",
             forms.SYSCTLS,
             "Kernel settings below `net.`: a map, or a list of `key=value`.",
