@@ -107,6 +107,15 @@ def _port(noun: Noun, scribe: Scribe, tree: Tree, path: Path) -> Port | None:
         return None
 
 
+def routing(scribe: Scribe, tree: Tree, path: Path) -> str | None:
+    """Who sets the routes of nodes."""
+    given = scribe.text(tree, path, "`static` or `none`")
+    if given not in (None, "static", "none"):
+        scribe.wrong(tree, path, f"'{shown(given or '')}' must be `static` or `none`")
+        return None
+    return "" if given == "none" else given
+
+
 def text(scribe: Scribe, tree: Tree, path: Path) -> str | None:
     """Any text."""
     return scribe.text(tree, path, "text")

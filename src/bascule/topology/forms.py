@@ -233,6 +233,8 @@ AGEING = number(0, 2**31 // 100)
 PRIORITY = number(-(2**31), 2**31 - 1)
 METRIC = number(0, 2**32 - 1)  # RTA_PRIORITY is an unsigned 32-bit number
 COUNT = number(1, 100_000)
+COST = number(1, 65_535)
+ROUTING = Form(entries.routing, {"enum": ["static", "none"]})
 POOL_SIZE = number(1, 127)
 
 PORT_SPAN = replace(

@@ -84,6 +84,7 @@ class Network:
     dns: bool | None = None
     dhcp: bool = False
     ra: bool = False
+    cost: int = 1
     labels: tuple[tuple[str, str], ...] = ()
 
 
@@ -163,7 +164,8 @@ class Node:
     ``hostname`` empty: it is called as the node. ``dns``, ``dns_search`` and ``dns_opt`` are the
     lines of its resolv.conf(5); without ``dns`` it asks the lab's servers.
 
-    ``loopback`` are addresses of its lo, beside those that each has.
+    ``loopback`` are addresses of its lo, beside those that each has. ``forward``: it passes packets
+    on from one interface to another.
 
     ``netns``: the path of a namespace that somebody else has made, which the node is then;
     ``/proc/self/ns/net`` is the world's own.
@@ -182,6 +184,7 @@ class Node:
     dns_search: tuple[str, ...] = ()
     dns_opt: tuple[str, ...] = ()
     loopback: tuple[IPInterface, ...] = ()
+    forward: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +218,7 @@ class Link:
     rate: int = 0
     burst: int = 0
     latency: int = 0
+    cost: int = 1
     labels: tuple[tuple[str, str], ...] = ()
 
     @property
@@ -233,7 +237,8 @@ class Link:
 @dataclass(frozen=True, slots=True)
 class Topology:
     """One lab: its name, its networks, its nodes and its links, in the order of the file.
-    ``pools``: where subnets are chosen from."""
+    ``pools``: where subnets are chosen from. ``routing`` "static": each node gets its routes
+    (:mod:`.routing`), for which links and networks have a ``cost``."""
 
     name: str
     networks: tuple[Network, ...] = field(default=())
@@ -241,6 +246,7 @@ class Topology:
     pools: tuple[Pool, ...] = field(default=())
     labels: tuple[tuple[str, str], ...] = field(default=())
     links: tuple[Link, ...] = field(default=())
+    routing: str = field(default="")
 
 
 Assigned = NewType("Assigned", Topology)

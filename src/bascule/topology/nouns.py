@@ -21,7 +21,16 @@ from bascule.topology.scribe import Scribe
 from bascule.topology.tree import Path, Tree, kind_of, shown
 from bascule.topology.word import Noun
 
-_OF_A_NAMESPACE = ("routes", "loopback", "sysctls", "extra_hosts", "dns", "dns_search", "dns_opt")
+_OF_A_NAMESPACE = (
+    "routes",
+    "loopback",
+    "forward",
+    "sysctls",
+    "extra_hosts",
+    "dns",
+    "dns_search",
+    "dns_opt",
+)
 
 
 @dataclass(slots=True)

@@ -84,6 +84,11 @@ LAB = Noun(
             _POOLS,
             "Where subnets are chosen from: '10.9.0.0/16', or {base: 10.9.0.0/16, size: 28}.",
         ),
+        Word(
+            "routing",
+            forms.ROUTING,
+            "`static`: each node gets routes to all subnets of the lab, by the lowest cost.",
+        ),
         Word("labels", forms.LABELS, LABELS_DOC),
     ),
 )

@@ -8,7 +8,7 @@ from bascule.topology import forms, links
 from bascule.topology.forms import one_or_list
 from bascule.topology.model import Link, LinkEnd
 from bascule.topology.word import Form, Noun, Word
-from bascule.topology.words.network import LABELS_DOC
+from bascule.topology.words.network import COST_DOC, LABELS_DOC
 from bascule.topology.words.node import SHAPE_FORM, SHAPING
 
 END = Noun(
@@ -85,6 +85,7 @@ LINK = Noun(
         ),
         Word("mtu", forms.MTU, "The largest packet in bytes. 1500 if left out."),
         *SHAPING,
+        Word("cost", forms.COST, COST_DOC),
         Word("labels", forms.LABELS, LABELS_DOC),
     ),
     needs={"required": ["ends"]},

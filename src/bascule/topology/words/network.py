@@ -8,6 +8,7 @@ from bascule.topology.values import NO_GATEWAY
 from bascule.topology.word import Noun, Option, Takes, Word
 
 LABEL = Option("a word of your own, for --filter", "KEY=VALUE", ("--label",))
+COST_DOC = "What a way through it costs, for `routing: static`. 1 if left out."
 LABELS_DOC = "Words of your own, for --filter: a map, or a list of `key=value`."
 
 
@@ -165,6 +166,7 @@ NETWORK = Noun(
             "An interface of the machine that becomes a port of the bridge until the lab goes.",
             option=Option("an interface of the machine as a bridge port", "INTERFACE"),
         ),
+        Word("cost", forms.COST, COST_DOC, option=Option(COST_DOC.rstrip("."), "N")),
         Word("labels", forms.LABELS, LABELS_DOC, option=LABEL),
     ),
     foreign={

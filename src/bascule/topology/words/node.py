@@ -247,6 +247,12 @@ NODE = Noun(
             option=Option("an address of its lo, like 10.0.0.1/32", "ADDRESS"),
         ),
         Word(
+            "forward",
+            forms.FLAG,
+            "It is a router: it passes packets on from one interface to another.",
+            option=Option("it passes packets on from one interface to another"),
+        ),
+        Word(
             "sysctls",
             forms.SYSCTLS,
             "Kernel settings below `net.`: a map, or a list of `key=value`.",
