@@ -7,7 +7,7 @@ import errno
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from bascule.kernel.fact import Beside, Fact, Op, WorldFact, WorldOp
 from bascule.kernel.look import Look
@@ -15,13 +15,24 @@ from bascule.kernel.noun import Noun
 from bascule.kernel.op import WORLD, Effect, Indexes, Key, Netlink, ip
 from bascule.wire import route as rt
 from bascule.wire import rows
-from bascule.wire.inet import AF_INET, AF_INET6, family_of, pack_address
+from bascule.wire.inet import AF_INET, AF_INET6, family_of, pack_address, unpack_address
 from bascule.wire.message import CREATE, EXCL, REPLACE, Request
+
+IPV6_METRIC = 1024  # IP6_RT_PRIO_USER, linux/ipv6_route.h
+
+
+class Hop(NamedTuple):
+    """One of several next hops: the higher its ``weight`` (1 to 256), the more flows it gets."""
+
+    via: str
+    device: str
+    weight: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Route(Fact):
-    """``to`` (text, ``10.0.0.0/8``) is reached through ``via`` (empty: directly) on ``device``.
+    """``to`` (text, ``10.0.0.0/8``) is reached through ``via`` (empty: directly) on ``device``, or
+    through several ``hops``, in order; then there is no ``via`` and no ``device``.
 
     ``metric`` is the kernel's priority: 0 where none was given for IPv4, 1024 for IPv6
     (IP6_RT_PRIO_USER).
@@ -36,14 +47,20 @@ class Route(Fact):
     via: str
     device: str
     metric: int = 0
+    hops: tuple[Hop, ...] = ()
 
     @property
     def key(self) -> Key:
         return ("route", self.node, self.to, str(self.metric))
 
     @property
+    def devices(self) -> tuple[str, ...]:
+        """Those that it leads to."""
+        return tuple(hop.device for hop in self.hops) or (self.device,)
+
+    @property
     def within(self) -> tuple[Key, ...]:
-        return (("link", self.node, self.device),)
+        return tuple(("link", self.node, device) for device in self.devices)
 
     def words(self) -> tuple[str, ...]:
         """The route in ip(8)'s words."""
@@ -51,21 +68,27 @@ class Route(Fact):
         via = ("via", self.via) if self.via else ()
         ordinary = 0 if family_of(self.to) == AF_INET else 1024
         metric = ("metric", str(self.metric)) if self.metric != ordinary else ()
+        if self.hops:
+            return (to, *metric, *(word for hop in self.hops for word in _hop_words(hop)))
         return (to, *via, "dev", self.device, *metric)
 
     def describe(self) -> str:
         return f"route {' '.join(self.words())}" + (f" in {self.node}" if self.node else "")
 
     def create(self, indexes: Indexes) -> tuple[Op, ...]:
-        return (ChangeRoute("add", self, indexes.of(self.node, self.device)),)
+        return (ChangeRoute("add", self, self.indexes(indexes)),)
 
     def remove(self, indexes: Indexes) -> tuple[Op, ...]:
-        return (ChangeRoute("del", self, indexes.of(self.node, self.device)),)
+        return (ChangeRoute("del", self, self.indexes(indexes)),)
+
+    def indexes(self, indexes: Indexes) -> tuple[int, ...]:
+        """Of the interfaces that it leads to."""
+        return tuple(indexes.of(self.node, device) for device in self.devices)
 
     def change_from(self, old: Fact, indexes: Indexes) -> tuple[Op, ...] | None:
         if not isinstance(old, Route):
             return None
-        numbers = (indexes.of(self.node, self.device), indexes.of(old.node, old.device))
+        numbers = (self.indexes(indexes), old.indexes(indexes))
         return (ChangeRoute("replace", self, numbers[0], old, numbers[1]),)
 
     def differences(self, old: Fact) -> tuple[str, ...]:
@@ -73,12 +96,17 @@ class Route(Fact):
 
     def by_hand(self, lab: Beside) -> Iterator[str]:
         words = list(self.words())
-        if self.via and lab.interfaces.get(self.node, 0) < 2:
+        if self.via and not self.hops and lab.interfaces.get(self.node, 0) < 2:
             # By hand one leaves the device to the kernel, which finds it by the next hop.
             at = words.index("dev")
             del words[at : at + 2]
         six = " -6" if ":" in self.to else ""
         yield f"ip netns exec {shlex.quote(self.node)} ip{six} route add {shlex.join(words)}"
+
+
+def _hop_words(hop: Hop) -> tuple[str, ...]:
+    via = ("via", hop.via) if hop.via else ()
+    return ("nexthop", *via, "dev", hop.device, "weight", str(hop.weight))
 
 
 _KINDS = {
@@ -92,13 +120,14 @@ _REVERSE = {"add": "del", "del": "add"}
 
 @dataclass(frozen=True, slots=True)
 class ChangeRoute(Op):
-    """``ip route add|replace|del``. ``old`` is what a replacement takes the place of."""
+    """``ip route add|replace|del``, by the indexes of the interfaces that it leads to. ``old`` is
+    what a replacement takes the place of."""
 
     verb: str
     route: Route
-    index: int
+    indexes: tuple[int, ...]
     old: Route | None = None
-    old_index: int = 0
+    old_indexes: tuple[int, ...] = ()
 
     @property
     def node(self) -> str:
@@ -113,7 +142,7 @@ class ChangeRoute(Op):
             # what ip(8) sends: whatever protocol and scope it has
             protocol, scope = 0, rt.RT_SCOPE_NOWHERE
         else:
-            direct = family == AF_INET and not r.via
+            direct = family == AF_INET and not r.via and not r.hops
             protocol, scope = rt.RTPROT_BOOT, rt.RT_SCOPE_LINK if direct else rt.RT_SCOPE_UNIVERSE
         header = rt.RTMSG.pack(
             family, int(length), 0, 0, rt.RT_TABLE_MAIN, protocol, scope, rt.RTN_UNICAST, 0
@@ -123,9 +152,15 @@ class ChangeRoute(Op):
             values["dst"] = pack_address(network)
         if r.via:
             values["gateway"] = pack_address(r.via)
-        values["oif"] = self.index
+        if not r.hops:
+            (values["oif"],) = self.indexes
         if r.metric:
             values["priority"] = r.metric
+        if r.hops:
+            values["multipath"] = rt.pack_next_hops(
+                rt.NextHop(index, pack_address(hop.via) if hop.via else b"", hop.weight)
+                for index, hop in zip(self.indexes, r.hops, strict=True)
+            )
         gone = _GONE if kind == rt.DELROUTE else ()
         return Netlink(r.node, Request(kind, flags, header + rt.ROUTE.encode(values)), gone=gone)
 
@@ -136,8 +171,8 @@ class ChangeRoute(Op):
 
     def undo(self) -> Op | None:
         if self.old is not None:
-            return ChangeRoute("replace", self.old, self.old_index, self.route, self.index)
-        return ChangeRoute(_REVERSE[self.verb], self.route, self.index)
+            return ChangeRoute("replace", self.old, self.old_indexes, self.route, self.indexes)
+        return ChangeRoute(_REVERSE[self.verb], self.route, self.indexes)
 
 
 _LOOPBACK = "::1"
@@ -213,11 +248,21 @@ def _read(look: Look) -> Iterator[Fact]:
         for found in look.routes[node]:
             # Set by a person or a program like ip(8), not by the kernel, nor by a routing daemon.
             given = found.protocol in (rt.RTPROT_BOOT, rt.RTPROT_STATIC)
-            if given and found.oif in look.own[node]:
-                device = space.links[found.oif].name
-                version = 6 if found.family == AF_INET6 else 4
-                if (node, device, version) not in look.scope.autoconf:
-                    yield Route(node, found.to, found.via, device, found.priority)
+            if not given or not look.own[node].issuperset(found.interfaces):
+                continue
+            names = [space.links[index].name for index in found.interfaces]
+            version = 6 if found.family == AF_INET6 else 4
+            if any((node, name, version) in look.scope.autoconf for name in names):
+                continue
+            if found.multipath:
+                gateways = (
+                    unpack_address(hop.gateway) if hop.gateway else "" for hop in found.hops
+                )
+                weights = (hop.weight for hop in found.hops)
+                hops = tuple(Hop(*row) for row in zip(gateways, names, weights, strict=True))
+                yield Route(node, found.to, "", "", found.priority, hops)
+            elif names:
+                yield Route(node, found.to, found.via, names[0], found.priority)
 
 
 def _loopback(look: Look) -> Iterator[LoopbackRoute]:

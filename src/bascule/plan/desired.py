@@ -20,7 +20,7 @@ from bascule.kernel.namespace import Namespace
 from bascule.kernel.op import WORLD, Settings
 from bascule.kernel.port import HAIRPIN, ISOLATED, PortFlag
 from bascule.kernel.qdisc import Qdisc
-from bascule.kernel.route import Route
+from bascule.kernel.route import IPV6_METRIC, Route
 from bascule.kernel.ruleset import FROM, TO, WITHIN, ForwardAccept
 from bascule.kernel.sysctl import Sysctl
 from bascule.kernel.upstream import Upstream
@@ -32,6 +32,7 @@ from bascule.plan.names import Etc, names
 from bascule.plan.passage import needs_rules, outline, passage, rules
 from bascule.plan.servers import serves_names
 from bascule.plan.uplink import world_uplink
+from bascule.topology import routing
 from bascule.topology.autoconf import own_versions
 from bascule.topology.check_addresses import INTERFACE_WORD
 from bascule.topology.links import ends_at
@@ -45,6 +46,7 @@ from bascule.topology.model import (
     Node,
     Shape,
 )
+from bascule.topology.routing import Way
 from bascule.topology.shaping import bucket
 from bascule.topology.ways import gateways, is_apart, ways_out
 from bascule.wire.netfilter import BaseChain
@@ -53,7 +55,6 @@ from bascule.wire.netfilter import BaseChain
 # has its own setting). One of `all` and the interface is enough for the kernel to listen, but in
 # routers (IN_DEV_RX_REDIRECTS, linux/inetdevice.h).
 _DEAF = tuple((f"net.ipv4.conf.{place}.accept_redirects", "0") for place in ("all", "default"))
-_IPV6_METRIC = 1024  # IP6_RT_PRIO_USER, linux/ipv6_route.h
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,7 @@ class Costly:
         self._part = part
         self._networks = networks_of(lab)
         self._ends = ends_at(lab.links)
+        self._ways = routing.ways(lab)
         self._made: dict[tuple[bool, ...], list[Fact]] = {}
         self._rules: dict[Surroundings, list[Fact]] = {}
 
@@ -123,7 +125,8 @@ class Costly:
 
     def _set(self, node: Node, machine: Machine) -> Iterator[Fact]:
         """What its interfaces have: of one with links when these are there."""
-        return _inside(node, self._networks, machine, self._ends.get(node.name, ()))
+        ends = self._ends.get(node.name, ())
+        return _inside(node, self._networks, machine, ends, self._ways[node.name])
 
 
 class OfNetwork(NamedTuple):
@@ -224,6 +227,7 @@ def _inside(
     of: Mapping[str, OfNetwork],
     machine: Machine,
     ends: Sequence[tuple[LinkEnd, Link]],
+    ways: Sequence[Way],
 ) -> Iterator[Fact]:
     """Addresses, routes and settings."""
     networks = {item.network: of[item.network].network for item in node.attachments}
@@ -235,8 +239,8 @@ def _inside(
     yield from links.addresses(ends)
     for own in node.loopback:
         yield Address(node.name, LOOPBACK, str(own.ip), own.network.prefixlen)
-    yield from _routes(node, networks, ends)
-    yield from _set(node, machine.settable)
+    yield from _routes(node, networks, ends, ways)
+    yield from _set(node, machine)
 
 
 def _cables(lab: Assigned, of: Mapping[str, OfNetwork], machine: Machine) -> Iterator[Fact]:
@@ -310,17 +314,20 @@ def _quiet(interface: str, six: bool, announced: bool = False) -> tuple[tuple[st
     )
 
 
-def _set(node: Node, settable: bool) -> Iterator[Fact]:
+def _set(node: Node, machine: Machine) -> Iterator[Fact]:
     """The settings of the file: first whether packets are passed on, which changes others, where
     that can be changed."""
     settings = _settings(node)
-    found = settings if settable else ()
+    found = settings if machine.settable else ()
     switches = {
         key: SWITCHES[name]
         for key in found
         if (name := key.replace("/", ".")) in SWITCHES and settings[key] in "01"
     }
-    for version, on in {version: settings[key] == "1" for key, version in switches.items()}.items():
+    turned = {version: settings[key] == "1" for key, version in switches.items()}
+    if node.forward and machine.settable:
+        turned = {4: True, **({6: True} if machine.ipv6 else {}), **turned}
+    for version, on in turned.items():
         yield Forwarding(version, on, node.name)
     rest = {key: value for key, value in settings.items() if key not in switches}
     facts = (Sysctl(node.name, key, value) for key, value in rest.items())
@@ -358,7 +365,10 @@ def _addresses(attachment: Attachment, network: Network) -> list[tuple[IPAddress
 
 
 def _routes(
-    node: Node, networks: dict[str, Network], ends: Sequence[tuple[LinkEnd, Link]]
+    node: Node,
+    networks: dict[str, Network],
+    ends: Sequence[tuple[LinkEnd, Link]],
+    ways: Sequence[Way],
 ) -> Iterator[Route]:
     """The routes that the file gives, and the default route of each family through the first
     network with a gateway."""
@@ -366,15 +376,14 @@ def _routes(
     for route in node.routes:
         if route.to.prefixlen == 0:
             given.add(route.to.version)
-        ordinary = 0 if route.to.version == 4 else _IPV6_METRIC
+        ordinary = 0 if route.to.version == 4 else IPV6_METRIC
         device = route.interface or _device_towards(route.via, node, networks, ends)
         via = str(route.via) if route.via else ""
         yield Route(node.name, str(route.to), via, device, route.metric or ordinary)
+    yield from links.computed(node.name, ways)
     for attachment, gateway in ways_out(node, networks):
         if gateway.version not in (*given, *own_versions(attachment, networks[attachment.network])):
-            everything, metric = (
-                ("0.0.0.0/0", 0) if gateway.version == 4 else ("::/0", _IPV6_METRIC)
-            )
+            everything, metric = ("0.0.0.0/0", 0) if gateway.version == 4 else ("::/0", IPV6_METRIC)
             yield Route(node.name, everything, str(gateway), attachment.interface, metric)
 
 

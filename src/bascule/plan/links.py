@@ -8,8 +8,10 @@ from bascule.kernel.address import Address
 from bascule.kernel.fact import Fact
 from bascule.kernel.op import WORLD, Settings
 from bascule.kernel.qdisc import Qdisc
+from bascule.kernel.route import IPV6_METRIC, Hop, Route
 from bascule.kernel.veth import End, Veth
 from bascule.topology.model import Link, LinkEnd, Network, Prefix, Shape
+from bascule.topology.routing import Way
 from bascule.topology.shaping import bucket
 
 Quiet = Callable[[str, str, bool], Settings]  # node, interface, IPv6 → what it is made with
@@ -49,3 +51,14 @@ def addresses(ends: Sequence[tuple[LinkEnd, Link]]) -> Iterator[Address]:
 
 def _home(version: int, subnets: Sequence[Prefix]) -> Prefix:
     return next(subnet for subnet in subnets if subnet.version == version)
+
+
+def computed(node: str, ways: Sequence[Way]) -> Iterator[Route]:
+    """The routes that were computed for it."""
+    for way in ways:
+        metric = 0 if way.to.version == 4 else IPV6_METRIC
+        hops = tuple(Hop(str(hop.via), hop.interface) for hop in way.hops)
+        if len(hops) > 1:
+            yield Route(node, str(way.to), "", "", metric, hops)
+        else:
+            yield Route(node, str(way.to), hops[0].via, hops[0].device, metric)

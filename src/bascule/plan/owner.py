@@ -39,7 +39,7 @@ def conflicts(
     """One sentence for each wanted thing that somebody else has. ``owners`` names the lab by (kind,
     name)."""
     strange = {fact.key: fact for fact in foreign}
-    mine = {fact.key for fact in own}
+    mine = {mark for fact in own for mark in (fact.key, *fact.contains)}
     found = []
     for fact in want:
         there = strange.get(fact.key)
@@ -48,8 +48,9 @@ def conflicts(
             found.append(words)
         elif there is not None and fact.contains:
             found.append(_sentence(there.describe(), fact.key, owners))
-        elif fact.taken is not None and fact.key not in mine and fact.taken in seen:
-            found.append(_sentence(f"interface {fact.taken[1]}", fact.key, owners))
+        elif fact.taken is not None and fact.taken in seen:
+            if mine.isdisjoint((fact.key, ("link", *fact.taken))):
+                found.append(_sentence(f"interface {fact.taken[1]}", fact.key, owners))
     return found
 
 

@@ -6,7 +6,8 @@ Numbers are from linux/if_link.h, if_addr.h, rtnetlink.h and neighbour.h.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 from bascule.wire.attributes import (
     Table,
@@ -83,12 +84,35 @@ RULE = Table(table=(15, u32), l3mdev=(19, u8))
 NEIGHBOUR = Table(dst=(1, raw), lladdr=(2, raw))
 
 
-def next_hops(data: bytes) -> Iterator[int]:
-    """The interfaces of a route with several next hops (RTA_MULTIPATH). Raises
-    :class:`WireError`."""
+class NextHop(NamedTuple):
+    """One of a route's next hops (struct rtnexthop): its ``gateway`` as bytes, empty for what is on
+    the link; of several, the ``weight`` of this one."""
+
+    ifindex: int
+    gateway: bytes = b""
+    weight: int = 1
+
+
+_GATEWAY = ROUTE.numbers("gateway")
+
+
+def next_hops(data: bytes) -> Iterator[NextHop]:
+    """Those of a route with several (RTA_MULTIPATH). Raises :class:`WireError`."""
     while data:
-        size, _flags, _hops, index = unpack_from(_NEXT_HOP, data)
+        size, _flags, more, index = unpack_from(_NEXT_HOP, data)
         if not _NEXT_HOP.size <= size <= len(data):
             raise WireError(f"a next hop of {size} bytes in {len(data)}")
-        yield index
+        found = ROUTE.decode_only(data[:size], _NEXT_HOP.size, _GATEWAY)
+        yield NextHop(index, found.get("gateway", b""), more + 1)
         data = data[(size + 3) & ~3 :]
+
+
+def pack_next_hops(hops: Iterable[NextHop]) -> bytes:
+    """The way back."""
+    out = b""
+    for hop in hops:
+        gateway = ROUTE.encode({"gateway": hop.gateway}) if hop.gateway else b""
+        out += (
+            _NEXT_HOP.pack(_NEXT_HOP.size + len(gateway), 0, hop.weight - 1, hop.ifindex) + gateway
+        )
+    return out

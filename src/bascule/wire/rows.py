@@ -123,7 +123,12 @@ class Route(NamedTuple):
     @property
     def interfaces(self) -> tuple[int, ...]:
         """The indexes of all interfaces that it leads to."""
-        return (self.oif,) if self.oif else tuple(rt.next_hops(self.multipath))
+        return (self.oif,) if self.oif else tuple(hop.ifindex for hop in self.hops)
+
+    @property
+    def hops(self) -> tuple[rt.NextHop, ...]:
+        """Of a route with several."""
+        return tuple(rt.next_hops(self.multipath))
 
 
 def link_index(reply: Reply) -> int:
