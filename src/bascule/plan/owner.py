@@ -9,9 +9,10 @@ to.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from bascule.kernel.fact import Claim, Fact, Place
+from bascule.kernel.op import Key
 
 
 def split(claim: Claim, facts: Iterable[Fact]) -> tuple[list[Fact], list[Fact]]:
@@ -39,7 +40,7 @@ def conflicts(
     """One sentence for each wanted thing that somebody else has. ``owners`` names the lab by (kind,
     name)."""
     strange = {fact.key: fact for fact in foreign}
-    mine = {mark for fact in own for mark in (fact.key, *fact.contains)}
+    mine = {mark for fact in own for mark in fact.contains}
     found = []
     for fact in want:
         there = strange.get(fact.key)
@@ -48,10 +49,14 @@ def conflicts(
             found.append(words)
         elif there is not None and fact.contains:
             found.append(_sentence(there.describe(), fact.key, owners))
-        elif fact.taken is not None and fact.taken in seen:
-            if mine.isdisjoint((fact.key, ("link", *fact.taken))):
-                found.append(_sentence(f"interface {fact.taken[1]}", fact.key, owners))
+        elif fact.taken is not None and _is_in_the_way(fact.taken, seen, mine):
+            found.append(_sentence(f"interface {fact.taken[1]}", fact.key, owners))
     return found
+
+
+def _is_in_the_way(taken: Place, seen: Mapping[Place, int], mine: Collection[Key]) -> bool:
+    """Whether there is an interface in a place that is to be taken, and no end of ours."""
+    return taken in seen and ("link", *taken) not in mine
 
 
 def _sentence(what: str, key: tuple[str, ...], owners: Mapping[tuple[str, str], str]) -> str:
