@@ -94,11 +94,14 @@ EchoDocument = TypedDict(
         "milliseconds": float | None,
         "why": str,
         "lost": int,
+        "meant": bool,
+        "failed": bool,
     },
 )
 EchoDocument.__doc__ = (
     "What came of it: the time from an echo to its own answer, or null and why not; lost are the "
-    "echoes before it that nobody answered."
+    "echoes before it that nobody answered. An answer is meant to come, or the lab says that none "
+    "does (icc: false, networks apart): then why tells it. It failed where it is not so."
 )
 
 
@@ -195,8 +198,10 @@ def _echo(echo: Echo) -> EchoDocument:
         "to": echo.target.node,
         "address": echo.target.address,
         "milliseconds": None if echo.seconds is None else round(echo.seconds * 1000, 4),
-        "why": echo.why,
+        "why": f"not meant to, as {echo.barred}" if echo.barred else echo.why,
         "lost": echo.lost,
+        "meant": not echo.barred,
+        "failed": echo.failed,
     }
 
 

@@ -14,16 +14,15 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any, Self
 
-from bascule.engine import asked, choosing, commands, find, known, look, rescue, run, scripts
+from bascule.engine import asked, choosing, commands, find, known, look, pairs, rescue, run, scripts
 from bascule.engine.asked import Asked
 from bascule.engine.following import Following
 from bascule.engine.options import Listener, Options, Outcome
-from bascule.engine.pairs import all_pairs, chosen, targets
+from bascule.engine.pairs import targets
 from bascule.engine.prepare import stored_topology
 from bascule.engine.views import LabView, NetworkView
 from bascule.engine.watch import Event, events
-from bascule.errors import InputError, KernelError, NotFound
-from bascule.host import icmp
+from bascule.errors import InputError, NotFound
 from bascule.host.icmp import Echo
 from bascule.names import shown
 from bascule.plan.diff import Plan
@@ -36,7 +35,6 @@ from bascule.topology.model import Assigned, Topology
 
 TopologyEdit = Callable[[Topology], Topology]
 Command = Sequence[str]
-_LONGEST_PING = 3600  # seconds
 
 
 class Node:
@@ -376,22 +374,20 @@ class Lab:
         return to_yaml(self.assigned)
 
     def ping(
-        self, source: str | None = None, target: str | None = None, *, timeout: float = 2.0
+        self,
+        source: str | None = None,
+        target: str | None = None,
+        *,
+        timeout: float = 2.0,
+        strangers: bool = False,
     ) -> list[Echo]:
         """ICMP echo between nodes: all ordered pairs that share a network, or from one node to
-        another, or to an address.
+        another, or to an address; with ``strangers`` also those that share none and that the lab
+        says something of. IPv4 and IPv6. Of each its ``failed`` tells whether it is as the lab
+        says: pairs that are ``barred`` are to get no answer.
 
-        IPv4 and IPv6. Raises :class:`NotFound` for an unknown node, :class:`InputError` for a
-        target that is neither.
+        Raises :class:`NotFound` for an unknown node, :class:`InputError` for a target that is
+        neither.
         """
-        if not 0 <= timeout <= _LONGEST_PING:
-            raise InputError(f"a timeout of {timeout:g} s; give a number from 0 to {_LONGEST_PING}")
-        lab = self.assigned
-        pairs = all_pairs(lab) if source is None else chosen(lab, source, target)
         world = find.world_of(self.record)
-        try:
-            return world.call(icmp.ping, pairs, timeout)
-        except OSError as error:
-            number = error.errno or 0
-            advice = icmp.ADVICE.get(number, "")
-            raise KernelError("ping", number, os.strerror(number), advice=advice) from error
+        return pairs.ping(self.assigned, world, source, target, timeout, strangers)

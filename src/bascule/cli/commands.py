@@ -60,7 +60,7 @@ ROWS = (
             FILE,
             NAME,
             WORLD,
-            flag("--exit-code", "end with 3 where there is something to do"),
+                    flag("--exit-code", "end with 3 where there is something to do"),
             JSON,
         ),
         examples=("plan", "plan lab.yaml --exit-code"),
@@ -73,7 +73,7 @@ ROWS = (
         (
             FILE,
             NAME,
-            flag("--classic", "by hand: brctl, one step a line"),
+                    flag("--classic", "by hand: brctl, one step a line"),
             flag("--teardown", "the way back"),
         ),
         examples=("script > up.sh", "script lab.yaml --classic"),
@@ -117,7 +117,7 @@ ROWS = (
             JSON,
         ),
         examples=("ping", "ping ns1 ns2"),
-        codes="1: an echo was not answered",
+        codes="1: an echo was not answered, or one was that the lab says no answer comes to",
     ),
     Row(
         "port",
