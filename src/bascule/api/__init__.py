@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from bascule.plan.render import text as plan_text
     from bascule.topology import edit
     from bascule.topology.model import Attachment, Topology
+    from bascule.topology.six import left_out
 
 # name → where it stands, and what it is called there if that is another name (nothing: the module)
 _PLACES = {
@@ -76,6 +77,7 @@ _PLACES = {
     "is_kept": "engine.boot",
     "json_schema": "api.documents:schema",
     "labs": "engine.look",
+    "left_out": "topology.six",
     "listed": "engine.boot",
     "matching": "engine.views",
     "meant": "engine.choosing",
@@ -121,6 +123,7 @@ __all__ = [
     "is_kept",
     "json_schema",
     "labs",
+    "left_out",
     "listed",
     "matching",
     "meant",

@@ -122,6 +122,7 @@ class Lab:
         self.source = ""
         self._given = ""  # its file's path, as it was given
         self._named = False  # beside its file
+        self._without_ipv6 = False  # whatever its file says
         self._hold: Hold | None = None  # as a context
         self._holder = 0
         self.topology = Topology(name)
@@ -140,6 +141,7 @@ class Lab:
         *,
         world: str | None = None,
         name: str = "",
+        without_ipv6: bool = False,
     ) -> Lab:
         """A lab from its file: YAML, and so JSON; without a path, the lab file of the current
         folder; the name of a lab that is there stands for its file. Raises
@@ -147,8 +149,9 @@ class Lab:
         read. ``name`` counts before the ``name:`` in
         the file; without either, the file's stem is the lab's name. A lab of that name which is up
         must be of this file, unless ``name`` is given: :meth:`plan` and :meth:`up` raise
-        :class:`InputError` then."""
-        return cls._of(choosing.load(path, world, name))
+        :class:`InputError` then. ``without_ipv6``: what the file says of IPv6 is left out,
+        and the plan's notes tell it."""
+        return cls._of(choosing.load(path, world, name, without_ipv6))
 
     @classmethod
     def from_text(
@@ -173,7 +176,7 @@ class Lab:
     def _of(cls, found: Asked) -> Lab:
         lab = cls(found.name, world=found.world)
         lab.topology, lab.source = found.topology, found.source
-        lab._given, lab._named = found.given, found.named
+        lab._given, lab._named, lab._without_ipv6 = found.given, found.named, found.without_ipv6
         return lab
 
     # Building in code: nothing is done before up().
@@ -284,7 +287,9 @@ class Lab:
 
     @property
     def _asked(self) -> Asked:
-        return Asked(self.topology, self.world, self.source, self._named, self._given)
+        return Asked(
+            self.topology, self.world, self.source, self._named, self._given, self._without_ipv6
+        )
 
     def _options(
         self, command: str, wait: bool = True, kill: bool = False, partial: bool = False

@@ -160,8 +160,8 @@ def _impossible_six(want: list[Fact], seen: Observation) -> Iterator[BasculeErro
             else f"`{inside}sysctl -w {key}=0`"
         )
         yield InputError(
-            f"{addresses[0]}{more}: IPv6 is disabled {where}, as {key} is 1; {how}, or take "
-            f"the IPv6 subnets out of the lab"
+            f"{addresses[0]}{more}: IPv6 is disabled {where}, as {key} is 1; {how}, or leave "
+            f"IPv6 out of the lab: --without-ipv6, or `ipv6: false` in its file"
         )
 
 

@@ -37,7 +37,7 @@ def limits() -> Iterator[Finding]:
 
 def six() -> Iterator[Finding]:
     """IPv6."""
-    refused = "labs with IPv6 subnets are refused; take these out of the lab, or"
+    refused = "labs with IPv6 subnets are refused; use --without-ipv6, or"
     if not ipv6.is_known():
         yield Finding(
             "IPv6", "note", "not known to this kernel", f"{refused} start without ipv6.disable=1"

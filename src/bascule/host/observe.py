@@ -48,7 +48,7 @@ def observe(scope: Scope, paths: Paths) -> Observation:
         with Netlink() as socket:
             world = look(socket)
             world.tables = routes.tables(socket)
-        seen.without_ipv6.update(ipv6.off_here(WORLD, scope.six.get(WORLD, ())))
+        ipv6.look(WORLD, scope.six.get(WORLD, ()), seen)
         scope = _with_links_by_index(scope, world)
         surroundings.settings(seen, scope)
         interfaces = {
@@ -129,9 +129,7 @@ def _enter_node(
             if node == name and scope.inside:
                 with suppress(OSError):
                     seen.facts.append(Sysctl(name, key, read_sysctl(key)))
-        seen.without_ipv6.update(
-            ipv6.off_here(name, scope.six.get(name, ()) if scope.inside else ())
-        )
+        ipv6.look(name, scope.six.get(name, ()) if scope.inside else (), seen)
         if scope.inside and name in nodes:
             seen.facts.extend(_passing_on(name, scope, nodes[name]))
     finally:
