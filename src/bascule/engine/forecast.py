@@ -251,6 +251,8 @@ def _impossible_uplink(network: Network, seen: Observation, had: str) -> Iterato
             f"network {network.name}: {name} is a port of {there.master} already; choose "
             f"another uplink"
         )
+    elif there is not None and there.unfit and there.master != network.name:
+        yield InputError(f"network {network.name}: {name} {there.unfit}; choose another uplink")
     elif there is not None and there.way_out and there.master != network.name:
         way = "default route" if there.way_out.endswith("/0") else f"way out, {there.way_out},"
         yield Conflict(

@@ -288,5 +288,6 @@ _ADVICE = {
     errno.EPERM: "run as root, or with `--world private`",
     errno.EEXIST: "something that bascule did not make is in the way; rename or remove it",
     errno.EXFULL: "a bridge has 1,023 ports; spread the nodes over several networks",
+    errno.EBUSY: "another interface may stand on it, a macvlan or ipvlan in another namespace",
     errno.EOPNOTSUPP: "this kernel lacks the feature; see `bascule doctor`",
 }

@@ -35,6 +35,7 @@ from bascule.kernel.op import WORLD, Indexes
 from bascule.kernel.program import DNSMASQ, WAY_OUT
 from bascule.kernel.sysctl import Sysctl
 from bascule.kernel.table import FAMILY, Table
+from bascule.kernel.uplink import unfit
 from bascule.names import WORLD_NETNS
 
 _LO = 1  # LOOPBACK_IFINDEX, net/flow.h
@@ -199,4 +200,6 @@ def _foreign(scope: Scope, world: Space, ways: list[Way]) -> Iterator[tuple[str,
         if link.name in scope.uplinks:
             master = world.links.get(link.master)
             bridge, way_out = master.name if master else "", leaving.get(link.ifindex, "")
-            yield link.name, Foreign(link.up, bridge, link.ifindex in addressed, link.mtu, way_out)
+            why_not = unfit(link, world.links.values())
+            addresses = link.ifindex in addressed
+            yield link.name, Foreign(link.up, bridge, addresses, link.mtu, way_out, why_not)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from bascule.kernel.address import Address
-from bascule.kernel.bridge import AGEING, DEFAULTS, PROMISC, STP, Bridge, BridgeSetting, Uplink
+from bascule.kernel.bridge import AGEING, DEFAULTS, PROMISC, STP, Bridge, BridgeSetting
 from bascule.kernel.fact import Fact
 from bascule.kernel.forwarding import SWITCHES, Forwarding
 from bascule.kernel.link import Loopback
@@ -23,6 +23,7 @@ from bascule.kernel.qdisc import Qdisc
 from bascule.kernel.route import Route
 from bascule.kernel.ruleset import FROM, TO, WITHIN, ForwardAccept
 from bascule.kernel.sysctl import Sysctl
+from bascule.kernel.uplink import Uplink
 from bascule.kernel.upstream import Upstream
 from bascule.kernel.veth import End, Veth
 from bascule.kernel.without_ipv6 import IPv6Off
