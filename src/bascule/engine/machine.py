@@ -55,7 +55,7 @@ def managers() -> Iterator[Finding]:
     """network managers."""
     if os.path.exists("/run/NetworkManager"):
         advice = (
-            "it leaves interfaces named veth* alone; name host interfaces veth… or mark them "
-            "unmanaged"
+            "it leaves alone what it did not make, until it is told to (`nmcli networking off`, "
+            "`device disconnect`): `bascule up` puts that back, and `up --watch` at once"
         )
         yield Finding("NetworkManager", "note", "runs", advice)

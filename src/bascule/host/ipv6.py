@@ -14,9 +14,11 @@ from collections.abc import Collection, Iterator
 from contextlib import suppress
 
 from bascule.host.seen import Observation
-from bascule.kernel.without_ipv6 import IPv6Off
+from bascule.kernel.op import WORLD
+from bascule.kernel.without_ipv6 import IPv6Off, LinkLocalOff
 
 _OF_DEFAULT = "net.ipv6.conf.default.disable_ipv6"
+_MODE, _NONE = "/proc/sys/net/ipv6/conf/{}/addr_gen_mode", "1"  # IN6_ADDR_GEN_MODE_NONE
 _OF_MODULE = "/sys/module/ipv6/parameters/disable_ipv6"
 
 
@@ -49,6 +51,10 @@ def look(node: str, interfaces: Collection[str], seen: Observation) -> None:
             seen.facts.append(IPv6Off(*place, usual))
         if usual or not own:
             seen.without_ipv6[place] = key
+    mode = _value(_MODE.format("default"))
+    for name in interfaces if node == WORLD and mode != _NONE else ():
+        if _value(_MODE.format(name)) == _NONE:
+            seen.facts.append(LinkLocalOff(node, name, mode))
 
 
 def off_in_new(node: str, interfaces: Collection[str]) -> Iterator[tuple[tuple[str, str], str]]:

@@ -1,4 +1,5 @@
-"""Interfaces on which IPv6 is turned off (disable_ipv6, ip-sysctl.rst).
+"""Interfaces on which IPv6 is turned off, or half of it (disable_ipv6, addr_gen_mode,
+ip-sysctl.rst).
 
 A lab without IPv6 wants it so on all of its own. On an interface that is to have IPv6 addresses it
 is a change by somebody else (NetworkManager does that to what it takes over), and is put back: as
@@ -58,6 +59,35 @@ class IPv6Off(Fact):
         return ()
 
     def _set(self, value: str, old: str) -> SetSysctl:
-        mark = "/" if "." in self.name else "."  # as in sysctl(8)
-        key = mark.join(("net", "ipv6", "conf", self.name, "disable_ipv6"))
-        return SetSysctl(self.node, key, value, old, own=True)
+        return _setting(self.node, self.name, "disable_ipv6", value, old)
+
+
+@dataclass(frozen=True, slots=True)
+class LinkLocalOff(Fact):
+    """The interface ``name`` makes itself no link-local address (addr_gen_mode 1), as one that is
+    made beside it now would, in the mode ``usual``. Nobody ever wants that: without it a bridge
+    announces itself to nobody."""
+
+    node: str
+    name: str
+    usual: str = field(default="0", compare=False)
+
+    @property
+    def key(self) -> Key:
+        return ("link-local", self.node, self.name)
+
+    @property
+    def within(self) -> tuple[Key, ...]:
+        return (("link", self.node, self.name),)
+
+    def describe(self) -> str:
+        return f"no link-local address on {self.name}"
+
+    def remove(self, indexes: Indexes) -> tuple[Op, ...]:
+        return (_setting(self.node, self.name, "addr_gen_mode", self.usual, "1"),)
+
+
+def _setting(node: str, interface: str, name: str, value: str, old: str) -> SetSysctl:
+    mark = "/" if "." in interface else "."  # as in sysctl(8)
+    key = mark.join(("net", "ipv6", "conf", interface, name))
+    return SetSysctl(node, key, value, old, own=True)
