@@ -170,4 +170,10 @@ class StateError(BasculeError):
 
 
 class WorldError(BasculeError):
-    """The world (the namespace that plays the host) can't be made or joined."""
+    """The world (the namespace that plays the host) can't be made or joined: what was ``found``,
+    and ``advice``, which may be empty."""
+
+    def __init__(self, found: str, advice: str = "") -> None:
+        super().__init__(f"{found}; {advice}" if advice else found)
+        self.found = found
+        self.advice = advice

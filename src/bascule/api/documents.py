@@ -24,6 +24,7 @@ from bascule.errors import (
     Mistake,
     PlanFailed,
     TopologyError,
+    WorldError,
 )
 from bascule.host.icmp import Echo
 from bascule.names import shown
@@ -159,7 +160,7 @@ def failed(error: BaseException) -> FailedDocument:
             "kind": kind,
             "code": error.exit_code if isinstance(error, BasculeError) else 130,
             "message": str(error) or kind,
-            "advice": kernel.advice if kernel else "",
+            "advice": cause.advice if isinstance(cause, (KernelError, WorldError)) else "",
             "place": kernel.place if kernel else mistakes[0].file if mistakes else "",
             "mistakes": [each._asdict() for each in mistakes],  # type: ignore[misc]
         }

@@ -89,7 +89,8 @@ def can_change_user() -> bool:
     return all(_has(number) for number in _OF_A_SERVER)
 
 
-def _status(key: str) -> str:
+def status(key: str) -> str:
+    """A line of /proc/thread-self/status (proc_pid_status(5)); empty where it is not there."""
     with suppress(OSError), open("/proc/thread-self/status") as file:
         for line in file:
             name, _, value = line.partition(":")
@@ -99,7 +100,7 @@ def _status(key: str) -> str:
 
 
 def _has(capability: int) -> bool:
-    return bool(int(_status("CapEff") or "0", 16) >> capability & 1)
+    return bool(int(status("CapEff") or "0", 16) >> capability & 1)
 
 
 def _capabilities() -> Iterator[Lack]:
@@ -113,7 +114,7 @@ def _capabilities() -> Iterator[Lack]:
 
 def _is_restricted() -> bool:
     """Whether there are rules beside the capabilities."""
-    if _status("Seccomp") not in ("", "0"):
+    if status("Seccomp") not in ("", "0"):
         return True
     with suppress(OSError), open("/proc/thread-self/attr/current") as file:
         label = file.read().strip(" \0\n")
