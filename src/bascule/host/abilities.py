@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from bascule import syscalls
 from bascule.host import namespaces
+from bascule.host.descriptors import kept
 from bascule.host.paths import ETC
 from bascule.syscalls import CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWUTS, MS_BIND, MS_REC, MS_SLAVE
 
@@ -127,7 +128,8 @@ def _calls() -> Iterator[Lack]:
     if not _is_restricted():
         return
     reading, writing = os.pipe()
-    child = syscalls.fork()
+    with kept(reading, writing):
+        child = syscalls.fork()
     if child == 0:
         with suppress(BaseException):
             os.write(writing, pickle.dumps(list(_refused())))

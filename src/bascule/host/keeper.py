@@ -25,6 +25,7 @@ from typing import NoReturn, Self
 from bascule import syscalls
 from bascule.errors import WorldError
 from bascule.host import ids, inner, lasting, userns
+from bascule.host.descriptors import kept
 from bascule.host.lasting import Process
 from bascule.names import WORLD_NETWORK
 from bascule.syscalls import (
@@ -64,12 +65,19 @@ class Starting:
 
     def __enter__(self) -> Self:
         said, tell = socket.socketpair()
-        heard, self._go = os.pipe()
-        stem = syscalls.fork()
+        try:
+            heard, go = os.pipe()
+            with kept(heard, go):
+                stem = syscalls.fork()
+        except OSError:
+            said.close()
+            tell.close()
+            raise
         if stem == 0:
             said.close()
-            os.close(self._go)
+            os.close(go)
             _stem(tell, heard, self._hidden)
+        self._go = go
         tell.close()
         os.close(heard)
         try:
