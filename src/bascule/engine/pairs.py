@@ -2,7 +2,8 @@
 
 A lab says of some pairs that they do not reach each other: by `icc: false`, by networks that are
 apart. Of these silence is right, and an answer is a hole. Where nodes may lead packets another way
-(routes of their own, another network's router), a lab says nothing of the pair, and nobody sends.
+(routes of their own, a node that passes packets on), a lab says nothing of the pair, and nobody
+sends.
 """
 
 from __future__ import annotations
@@ -105,18 +106,33 @@ def all_pairs(lab: Assigned, strangers: bool = False) -> list[Pair]:
     as well, as far as the lab says something of them."""
     networks = {network.name: network for network in lab.networks}
     known = {node.name: {item.network for item in node.attachments} for node in lab.nodes}
-    sample = _Sample(lab)
+    sample, routed = _Sample(lab), _routed(lab)
     found = []
     for source, target in permutations(lab.nodes, 2):
         common = known[source.name] & known[target.name]
         if common:
             rows = _near(source, target, networks, common)
-        elif strangers:
+        elif strangers and not routed & (known[source.name] | known[target.name]):
             rows = _far(source, target, networks)
         else:
             continue
         found += [pair for pair in rows if not pair.barred or sample.takes(pair, bool(common))]
     return found
+
+
+def _routed(lab: Assigned) -> set[str]:
+    """The networks from which nodes may lead packets further, also by routes that they learn: those
+    with a node that passes packets on, and those without the machine."""
+    found = {network.name for network in lab.networks if not network.has_gateway}
+    for node in lab.nodes:
+        if any(_passes_on(*row) for row in node.sysctls):
+            found.update(item.network for item in node.attachments)
+    return found
+
+
+def _passes_on(key: str, value: str) -> bool:
+    word = key.replace("/", ".").rpartition(".")[2]
+    return word in ("ip_forward", "forwarding") and value.strip() != "0"
 
 
 class _Sample:
@@ -190,8 +206,6 @@ def _why_not(
     for network in (networks[name], there):
         if network.internal:
             return f"{network.name} is internal"
-    if near is None:
-        return f"{name} has no gateway"
     return f"{name} does not reach {there.name}"
 
 
@@ -236,11 +250,12 @@ def _to_node(lab: Assigned, source: str, target: str) -> list[Pair]:
     barred = {}
     if source != target:
         common = near & {item.network for item in ends[target].attachments}
-        rows = (
-            _near(ends[source], ends[target], networks, set(common))
-            if common
-            else _far(ends[source], ends[target], networks)
-        )
+        touched = near | {item.network for item in ends[target].attachments}
+        rows: Iterator[Pair] = iter(())
+        if common:
+            rows = _near(ends[source], ends[target], networks, set(common))
+        elif not touched & _routed(lab):
+            rows = _far(ends[source], ends[target], networks)
         barred = {pair.target: pair for pair in rows}
         if common and barred:  # those that :func:`all_pairs` takes
             return list(barred.values())
