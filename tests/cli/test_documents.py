@@ -132,10 +132,12 @@ FORMS: dict[str, list[tuple[Any, Any]]] = {
     ],
     "ping": [
         (
-            [Echo("a", Target("b", "10.1.0.3", 2), 0.00012345678, lost=1), Echo("a", Target("b", "::1", 10), None, "no answer")],  # noqa: E501
+            [Echo("a", Target("b", "10.1.0.3", 2), 0.00012345678, lost=1), Echo("a", Target("b", "::1", 10), None, "no answer"),  # noqa: E501
+                Echo("b", Target("a", "10.1.0.2", 2), None, "no answer", barred="icc is false on lan")],  # noqa: E501
             [
-                {"from": "a", "to": "b", "address": "10.1.0.3", "milliseconds": 0.1235, "why": "", "lost": 1},  # noqa: E501
-                {"from": "a", "to": "b", "address": "::1", "milliseconds": None, "why": "no answer", "lost": 0},  # noqa: E501
+                {"from": "a", "to": "b", "address": "10.1.0.3", "milliseconds": 0.1235, "why": "", "lost": 1, "meant": True, "failed": False},  # noqa: E501
+                {"from": "a", "to": "b", "address": "::1", "milliseconds": None, "why": "no answer", "lost": 0, "meant": True, "failed": True},  # noqa: E501
+                {"from": "b", "to": "a", "address": "10.1.0.2", "milliseconds": None, "why": "not meant to, as icc is false on lan", "lost": 0, "meant": False, "failed": False},  # noqa: E501
             ],
         ),
     ],

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from bascule.plan.render import text as plan_text
     from bascule.topology import edit
     from bascule.topology.model import Attachment, Topology
+    from bascule.topology.six import left_out
 
 # name → where it stands, and what it is called there if that is another name (nothing: the module)
 _PLACES = {
@@ -81,6 +82,7 @@ _PLACES = {
     "json_schema": "api.documents:schema",
     "labs": "engine.look",
     "leftovers": "engine.leftovers",
+    "left_out": "topology.six",
     "listed": "engine.boot",
     "matching": "engine.views",
     "meant": "engine.choosing",
@@ -130,6 +132,7 @@ __all__ = [
     "is_kept",
     "json_schema",
     "labs",
+    "left_out",
     "leftovers",
     "listed",
     "matching",

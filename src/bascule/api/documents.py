@@ -24,6 +24,7 @@ from bascule.errors import (
     Mistake,
     PlanFailed,
     TopologyError,
+    WorldError,
 )
 from bascule.host.icmp import Echo
 from bascule.names import shown
@@ -94,11 +95,14 @@ EchoDocument = TypedDict(
         "milliseconds": float | None,
         "why": str,
         "lost": int,
+        "meant": bool,
+        "failed": bool,
     },
 )
 EchoDocument.__doc__ = (
     "What came of it: the time from an echo to its own answer, or null and why not; lost are the "
-    "echoes before it that nobody answered."
+    "echoes before it that nobody answered. An answer is meant to come, or the lab says that none "
+    "does (icc: false, networks apart): then why tells it. It failed where it is not so."
 )
 
 
@@ -156,7 +160,7 @@ def failed(error: BaseException) -> FailedDocument:
             "kind": kind,
             "code": error.exit_code if isinstance(error, BasculeError) else 130,
             "message": str(error) or kind,
-            "advice": kernel.advice if kernel else "",
+            "advice": cause.advice if isinstance(cause, (KernelError, WorldError)) else "",
             "place": kernel.place if kernel else mistakes[0].file if mistakes else "",
             "mistakes": [each._asdict() for each in mistakes],  # type: ignore[misc]
         }
@@ -195,8 +199,10 @@ def _echo(echo: Echo) -> EchoDocument:
         "to": echo.target.node,
         "address": echo.target.address,
         "milliseconds": None if echo.seconds is None else round(echo.seconds * 1000, 4),
-        "why": echo.why,
+        "why": f"not meant to, as {echo.barred}" if echo.barred else echo.why,
         "lost": echo.lost,
+        "meant": not echo.barred,
+        "failed": echo.failed,
     }
 
 

@@ -14,16 +14,15 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any, Self
 
-from bascule.engine import asked, choosing, commands, find, known, look, rescue, run, scripts
+from bascule.engine import asked, choosing, commands, find, known, look, pairs, rescue, run, scripts
 from bascule.engine.asked import Asked
 from bascule.engine.following import Following
 from bascule.engine.options import Listener, Options, Outcome
-from bascule.engine.pairs import all_pairs, chosen, targets
+from bascule.engine.pairs import targets
 from bascule.engine.prepare import stored_topology
 from bascule.engine.views import LabView, NetworkView
 from bascule.engine.watch import Event, events
-from bascule.errors import InputError, KernelError, NotFound
-from bascule.host import icmp
+from bascule.errors import InputError, NotFound
 from bascule.host.icmp import Echo
 from bascule.names import shown
 from bascule.plan.diff import Plan
@@ -36,7 +35,6 @@ from bascule.topology.model import Assigned, Topology
 
 TopologyEdit = Callable[[Topology], Topology]
 Command = Sequence[str]
-_LONGEST_PING = 3600  # seconds
 
 
 class Node:
@@ -124,6 +122,7 @@ class Lab:
         self.source = ""
         self._given = ""  # its file's path, as it was given
         self._named = False  # beside its file
+        self._without_ipv6 = False  # whatever its file says
         self._hold: Hold | None = None  # as a context
         self._holder = 0
         self.topology = Topology(name)
@@ -142,6 +141,7 @@ class Lab:
         *,
         world: str | None = None,
         name: str = "",
+        without_ipv6: bool = False,
     ) -> Lab:
         """A lab from its file: YAML, and so JSON; without a path, the lab file of the current
         folder; the name of a lab that is there stands for its file. Raises
@@ -149,8 +149,9 @@ class Lab:
         read. ``name`` counts before the ``name:`` in
         the file; without either, the file's stem is the lab's name. A lab of that name which is up
         must be of this file, unless ``name`` is given: :meth:`plan` and :meth:`up` raise
-        :class:`InputError` then."""
-        return cls._of(choosing.load(path, world, name))
+        :class:`InputError` then. ``without_ipv6``: what the file says of IPv6 is left out,
+        and the plan's notes tell it."""
+        return cls._of(choosing.load(path, world, name, without_ipv6))
 
     @classmethod
     def from_text(
@@ -175,7 +176,7 @@ class Lab:
     def _of(cls, found: Asked) -> Lab:
         lab = cls(found.name, world=found.world)
         lab.topology, lab.source = found.topology, found.source
-        lab._given, lab._named = found.given, found.named
+        lab._given, lab._named, lab._without_ipv6 = found.given, found.named, found.without_ipv6
         return lab
 
     # Building in code: nothing is done before up().
@@ -286,7 +287,9 @@ class Lab:
 
     @property
     def _asked(self) -> Asked:
-        return Asked(self.topology, self.world, self.source, self._named, self._given)
+        return Asked(
+            self.topology, self.world, self.source, self._named, self._given, self._without_ipv6
+        )
 
     def _options(
         self, command: str, wait: bool = True, kill: bool = False, partial: bool = False
@@ -376,22 +379,20 @@ class Lab:
         return to_yaml(self.assigned)
 
     def ping(
-        self, source: str | None = None, target: str | None = None, *, timeout: float = 2.0
+        self,
+        source: str | None = None,
+        target: str | None = None,
+        *,
+        timeout: float = 2.0,
+        strangers: bool = False,
     ) -> list[Echo]:
         """ICMP echo between nodes: all ordered pairs that share a network, or from one node to
-        another, or to an address.
+        another, or to an address; with ``strangers`` also those that share none and that the lab
+        says something of. IPv4 and IPv6. Of each its ``failed`` tells whether it is as the lab
+        says: pairs that are ``barred`` are to get no answer.
 
-        IPv4 and IPv6. Raises :class:`NotFound` for an unknown node, :class:`InputError` for a
-        target that is neither.
+        Raises :class:`NotFound` for an unknown node, :class:`InputError` for a target that is
+        neither.
         """
-        if not 0 <= timeout <= _LONGEST_PING:
-            raise InputError(f"a timeout of {timeout:g} s; give a number from 0 to {_LONGEST_PING}")
-        lab = self.assigned
-        pairs = all_pairs(lab) if source is None else chosen(lab, source, target)
         world = find.world_of(self.record)
-        try:
-            return world.call(icmp.ping, pairs, timeout)
-        except OSError as error:
-            number = error.errno or 0
-            advice = icmp.ADVICE.get(number, "")
-            raise KernelError("ping", number, os.strerror(number), advice=advice) from error
+        return pairs.ping(self.assigned, world, source, target, timeout, strangers)

@@ -80,6 +80,7 @@ WATCH = flag(
 KILL = flag("--kill", "end what runs in nodes that go: SIGTERM, and SIGKILL after three seconds")
 RUN = (EXPLAIN, DRY_RUN, NO_WAIT, JSON)
 NAME = argument("--name", metavar="LAB", help="the lab's name, instead of the file's")
+WITHOUT_IPV6 = flag("--without-ipv6", "leave out what the file says of IPv6, and tell what it was")
 NODE = argument("node", metavar="NODE", help="a node, or LAB/NODE")
 NETWORKS = argument("names", nargs="+", metavar="NETWORK")
 NODES = argument("names", nargs="+", metavar="NODE")

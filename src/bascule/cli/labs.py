@@ -35,7 +35,12 @@ def up(arguments: Arguments) -> int:
 
 
 def _load(arguments: Arguments) -> Lab:
-    return Lab.load(arguments.file, world=arguments.world, name=arguments.name or "")
+    return Lab.load(
+        arguments.file,
+        world=arguments.world,
+        name=arguments.name or "",
+        without_ipv6=arguments.without_ipv6,
+    )
 
 
 def down(arguments: Arguments) -> int:
@@ -110,9 +115,15 @@ def plan(arguments: Arguments) -> int:
 
 def script(arguments: Arguments) -> int:
     """``bascule script``"""
-    lab = Lab.load(arguments.file, name=arguments.name or "")
+    lab = Lab.load(arguments.file, name=arguments.name or "", without_ipv6=arguments.without_ipv6)
+    _tell_left_out(lab)
     output.document(lab.script(classic=arguments.classic, teardown=arguments.teardown))
     return 0
+
+
+def _tell_left_out(lab: Lab) -> None:
+    for remark in api.left_out(lab.topology):
+        output.warn(remark)
 
 
 def ls(arguments: Arguments) -> int:
@@ -223,7 +234,8 @@ def inspect(arguments: Arguments) -> int:
 def check(arguments: Arguments) -> int:
     """``bascule check``: all mistakes, each with its place."""
     try:
-        lab = Lab.load(arguments.file)
+        lab = Lab.load(arguments.file, without_ipv6=arguments.without_ipv6)
+        _tell_left_out(lab)
     except TopologyError as error:
         if arguments.json:
             output.as_json(error.mistakes)

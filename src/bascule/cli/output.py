@@ -172,7 +172,10 @@ def _shortened(word: str, width: int) -> str:
     return f"…{word[1 - width :]}" if word.startswith("/") else f"{word[: width - 1]}…"
 
 
-_RED, _YELLOW = ("GONE", "DOWN", "FAIL", "lost", "damaged"), ("unfinished", "elsewhere", "kept")
+_RED, _YELLOW = (
+    ("GONE", "DOWN", "FAIL", "OPEN", "lost", "damaged"),
+    ("unfinished", "elsewhere", "kept"),
+)
 _ALARMING = dict.fromkeys(_RED, "31") | dict.fromkeys(_YELLOW, "33")
 
 

@@ -8,19 +8,17 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
 
-from bascule.engine import asked, boot, look, run
+from bascule.engine import asked, boot, look, pairs, run
 from bascule.engine.leftovers import leftovers
 from bascule.engine.options import Options
-from bascule.engine.pairs import all_pairs
 from bascule.engine.views import Finding, LabInfo, Verdict
 from bascule.errors import BasculeError, NotFound
-from bascule.host import icmp
 from bascule.names import few, shown
 from bascule.plan.diff import Plan
 from bascule.topology.model import Assigned
 
 _SHOWN = 3  # changes that are told one by one
-_PAIRS = 400  # that are tried; the first of a larger lab
+_NODES = 40  # of a larger lab not every pair is tried
 _SECONDS = 2.0
 
 # what a state of `ls` means: how bad it is, and the command that mends it ({} is the lab)
@@ -123,21 +121,22 @@ def _told(plan: Plan) -> str:
 
 
 def _reach(lab: Assigned) -> Iterator[Finding]:
-    """Whether nodes on a common network answer each other."""
-    pairs = all_pairs(lab)[:_PAIRS]
-    if not pairs:
-        return
+    """Whether nodes answer each other as the lab says."""
     _lab, world, _record = look.running(lab.name)
+    if len(lab.nodes) > _NODES:
+        return
     try:
-        echoes = world.call(icmp.ping, pairs, _SECONDS)
+        echoes = pairs.ping(lab, world, None, None, _SECONDS, strangers=True)
     except (BasculeError, OSError) as error:
         yield Finding("reach", "no", f"can't be tried: {error}")
         return
-    silent = [echo for echo in echoes if echo.seconds is None]
-    if not silent:
-        yield Finding("reach", "ok", f"{len(echoes)} of {len(echoes)} echoes were answered")
-        return
-    why = Counter(echo.why for echo in silent).most_common(1)[0][0]
-    who = few([f"{echo.source} → {echo.target.node}" for echo in silent])
-    found = f"{len(silent)} of {len(echoes)} echoes were not answered: {who} ({why})"
-    yield Finding("reach", "no", found)
+    failed = [echo for echo in echoes if echo.failed]
+    if echoes and not failed:
+        yield Finding("reach", "ok", f"{len(echoes)} pairs of nodes are as the lab says")
+    for barred in (False, True):
+        of_kind = [echo for echo in failed if bool(echo.barred) == barred]
+        if of_kind:
+            why = Counter(echo.barred or echo.why for echo in of_kind).most_common(1)[0][0]
+            who = few([f"{echo.source} → {echo.target.node}" for echo in of_kind])
+            what = "answer, though not meant to" if barred else "do not answer"
+            yield Finding("reach", "no", f"{len(of_kind)} of {len(echoes)} {what}: {who} ({why})")

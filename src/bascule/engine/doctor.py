@@ -15,8 +15,8 @@ from bascule.engine import checkup, legacy, mending
 from bascule.engine.machine import limits, managers, six
 from bascule.engine.prepare import stored_topology
 from bascule.engine.views import Finding, Verdict
-from bascule.errors import BasculeError, KernelError
-from bascule.host import abilities, dnsmasq, flows, ids, keeper, nft, pasta, process
+from bascule.errors import BasculeError, KernelError, WorldError
+from bascule.host import abilities, dnsmasq, flows, ids, nft, pasta, process
 from bascule.host.keeper import Starting
 from bascule.host.legacy import PROGRAM
 from bascule.host.netlink import Netlink
@@ -107,8 +107,8 @@ def _private_world() -> Iterator[Finding]:
                 "the kernel refuses fresh ones here",
                 "nodes see the host's; harmless",
             )
-    except BasculeError as error:
-        yield Finding("private world", "no", str(error), keeper.why_forbidden())
+    except WorldError as error:
+        yield Finding("private world", "no", error.found, error.advice)
 
 
 def _ids(count: int) -> Finding:
@@ -277,6 +277,8 @@ def _programs() -> Iterator[Finding]:
 
 def _forwarding() -> Iterator[Finding]:
     """bridged frames."""
+    if os.geteuid() != 0:
+        return  # of labs on the machine; and only root sees other programs' rules
     seen = observe(Scope(), Paths())
     what = "bridged frames"
     if not seen.bridge_nf:
@@ -308,6 +310,8 @@ def _forwarding() -> Iterator[Finding]:
 
 def _legacy() -> Iterator[Finding]:
     """legacy iptables."""
+    if os.geteuid() != 0:
+        return
     seen = observe(Scope(), Paths())
     labs = [lab for name in folder.labs() if (lab := _on_the_machine(name)) is not None]
     bridged = {4: seen.bridge_nf, 6: seen.bridge_nf6}

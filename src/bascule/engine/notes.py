@@ -17,8 +17,9 @@ from bascule.names import few
 from bascule.plan.firewall import on_loopback
 from bascule.plan.servers import serves_names
 from bascule.plan.uplink import wants_uplink
-from bascule.topology.model import Assigned, Network
+from bascule.topology.model import Assigned, Network, Topology
 from bascule.topology.ports import bound_to, families, port_text
+from bascule.topology.six import has_ipv6, left_out
 
 _COUNTS = {
     "hosts": "the lab's names are not in it",
@@ -55,6 +56,18 @@ def notes(lab: Assigned | None, seen: Observation, want: list[Fact]) -> Iterator
         )
     for network in lab.networks:
         yield from _network(network, seen)
+
+
+def of_ipv6(asked: Topology | None, current: Assigned | None) -> Iterator[str]:
+    """What a lab without IPv6 is made without; and that it is to have some again."""
+    if asked is None:
+        return
+    yield from left_out(asked)
+    if asked.ipv6 and current is not None and not current.ipv6 and has_ipv6(asked):
+        yield (
+            f"{asked.name} was made without IPv6, and gets it now: --without-ipv6, or `ipv6: "
+            f"false` in its file, leaves it out again"
+        )
 
 
 def _resolving(lab: Assigned, seen: Observation) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from ipaddress import ip_network
@@ -41,6 +41,7 @@ from bascule.topology.addressing import assign
 from bascule.topology.load import from_data, judge
 from bascule.topology.model import Assigned, Topology
 from bascule.topology.ports import Taken, publish
+from bascule.topology.six import stripped, without_ipv6
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,10 @@ class Prepared:
     seen: Observation = field(default_factory=Observation)
     have: list[Fact] = field(default_factory=list)
     part: frozenset[str] | None = None
+
+    def with_notes(self, more: Iterable[str]) -> Prepared:
+        """The same, with what is to be told first."""
+        return replace(self, plan=replace(self.plan, notes=(*more, *self.plan.notes)))
 
 
 def stored_topology(record: Record | None) -> Assigned | None:
@@ -73,8 +78,12 @@ def stored_topology(record: Record | None) -> Assigned | None:
 def choose_all(
     topology: Topology, previous: Assigned | None, world: World | None, claims: Claims
 ) -> Assigned:
-    """Every choice made that the file leaves open; what the running lab has stays. Raises
-    :class:`TopologyError` where what was chosen does not fit the rest."""
+    """Every choice made that the file leaves open, and that of :mod:`bascule.topology.six`; what
+    the running lab has stays. Raises :class:`TopologyError` where what was chosen does not fit the
+    rest, and :class:`InputError` where nothing is left to choose from."""
+    topology = without_ipv6(topology)
+    if previous is not None and not topology.ipv6:
+        previous = Assigned(stripped(previous))
     kept = {network.name for network in previous.networks} if previous else set()
     open_ones = [
         network for network in topology.networks if not network.subnets and network.name not in kept

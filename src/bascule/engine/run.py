@@ -14,6 +14,7 @@ from bascule.engine import known, unseen, worlds
 from bascule.engine.forecast import refuse_incapable
 from bascule.engine.keeping import tidy
 from bascule.engine.leaving import Leaving
+from bascule.engine.notes import of_ipv6
 from bascule.engine.options import Listener, Options, Outcome
 from bascule.engine.prepare import Prepared, choose_all, prepare, stored_topology
 from bascule.engine.work import Work, file_of
@@ -64,7 +65,8 @@ def _preview(name: str, edit: Edit, options: Options, stored: Stored) -> Prepare
     slot = (
         stored.newest.slot if stored.newest else others.free_slot(target) if kind == "host" else 0
     )
-    return prepare(name, target, stored, current, world, Indexes(slot), others)
+    found = prepare(name, target, stored, current, world, Indexes(slot), others)
+    return found.with_notes(of_ipv6(asked, current))
 
 
 @translated

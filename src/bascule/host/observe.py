@@ -35,6 +35,7 @@ from bascule.kernel.op import WORLD, Indexes
 from bascule.kernel.program import DNSMASQ, WAY_OUT
 from bascule.kernel.sysctl import Sysctl
 from bascule.kernel.table import FAMILY, Table
+from bascule.kernel.uplink import unfit
 from bascule.names import WORLD_NETNS
 
 _LO = 1  # LOOPBACK_IFINDEX, net/flow.h
@@ -48,7 +49,7 @@ def observe(scope: Scope, paths: Paths) -> Observation:
         with Netlink() as socket:
             world = look(socket)
             world.tables = routes.tables(socket)
-        seen.without_ipv6.update(ipv6.off_here(WORLD, scope.six.get(WORLD, ())))
+        ipv6.look(WORLD, scope.six.get(WORLD, ()), seen)
         scope = _with_links_by_index(scope, world)
         surroundings.settings(seen, scope)
         interfaces = {
@@ -129,9 +130,7 @@ def _enter_node(
             if node == name and scope.inside:
                 with suppress(OSError):
                     seen.facts.append(Sysctl(name, key, read_sysctl(key)))
-        seen.without_ipv6.update(
-            ipv6.off_here(name, scope.six.get(name, ()) if scope.inside else ())
-        )
+        ipv6.look(name, scope.six.get(name, ()) if scope.inside else (), seen)
         if scope.inside and name in nodes:
             seen.facts.extend(_passing_on(name, scope, nodes[name]))
     finally:
@@ -201,4 +200,6 @@ def _foreign(scope: Scope, world: Space, ways: list[Way]) -> Iterator[tuple[str,
         if link.name in scope.uplinks:
             master = world.links.get(link.master)
             bridge, way_out = master.name if master else "", leaving.get(link.ifindex, "")
-            yield link.name, Foreign(link.up, bridge, link.ifindex in addressed, link.mtu, way_out)
+            why_not = unfit(link, world.links.values())
+            addresses = link.ifindex in addressed
+            yield link.name, Foreign(link.up, bridge, addresses, link.mtu, way_out, why_not)

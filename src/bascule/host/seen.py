@@ -79,13 +79,14 @@ class OldFirewall:
 class Foreign:
     """An interface of the machine that is to be a bridge port: whether it is up, its present
     bridge, whether it has addresses of its own, its MTU, and the first route by which the machine's
-    way out goes through it (``way_out``)."""
+    way out goes through it (``way_out``); why it can't be one, if so (``unfit``)."""
 
     up: bool
     master: str
     addressed: bool
     mtu: int
     way_out: str
+    unfit: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from bascule.kernel.address import Address
-from bascule.kernel.bridge import AGEING, DEFAULTS, PROMISC, STP, Bridge, BridgeSetting, Uplink
+from bascule.kernel.bridge import AGEING, DEFAULTS, PROMISC, STP, Bridge, BridgeSetting
 from bascule.kernel.fact import Fact
 from bascule.kernel.forwarding import SWITCHES, Forwarding
 from bascule.kernel.link import Loopback
@@ -23,8 +23,10 @@ from bascule.kernel.qdisc import Qdisc
 from bascule.kernel.route import Route
 from bascule.kernel.ruleset import FROM, TO, WITHIN, ForwardAccept
 from bascule.kernel.sysctl import Sysctl
+from bascule.kernel.uplink import Uplink
 from bascule.kernel.upstream import Upstream
 from bascule.kernel.veth import End, Veth
+from bascule.kernel.without_ipv6 import IPv6Off
 from bascule.names import derived_mac
 from bascule.plan.firewall import Surroundings, guarded
 from bascule.plan.names import Etc, names
@@ -98,8 +100,11 @@ class Costly:
             part = self._lab.nodes
             if self._part is not None:
                 part = tuple(node for node in part if node.name in self._part)
-            rows = (_node(self._lab.name, node, self._networks, machine) for node in part)
-            self._made[key] = [fact for row in rows for fact in row]
+            made: list[Fact] = []
+            for node in part:
+                made += _node(self._lab.name, node, self._networks, machine)
+                made += _off(node) if _turns_off(self._lab, machine) else ()
+            self._made[key] = made
         return self._made[key]
 
 
@@ -130,6 +135,8 @@ def desired(
     facts: list[Fact] = []
     for network in lab.networks:
         facts.extend(_network(network, machine))
+        if _turns_off(lab, machine):
+            facts.append(IPv6Off(WORLD, network.name))
     narrow = any(0 < machine.least_mtu < network.mtu for network in lab.networks)
     around = Surroundings(
         machine.own_forwarding, machine.routers, machine.private, machine.bridged, narrow
@@ -201,6 +208,16 @@ def _node(lab: str, node: Node, of: Mapping[str, OfNetwork], machine: Machine) -
             yield Address(node.name, attachment.interface, str(address), prefix)
     yield from _routes(node, networks)
     yield from _set(node, machine.settable)
+
+
+def _turns_off(lab: Assigned, machine: Machine) -> bool:
+    """Whether the kernel is to be told that the lab has no IPv6."""
+    return not lab.ipv6 and _can_quiet(machine)
+
+
+def _off(node: Node) -> Iterator[Fact]:
+    for item in node.attachments:
+        yield from (IPv6Off(WORLD, item.host_interface), IPv6Off(node.name, item.interface))
 
 
 def _shaping(node: Node, item: Attachment, network: Network) -> Iterator[Fact]:

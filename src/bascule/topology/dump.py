@@ -39,7 +39,7 @@ def to_yaml(topology: Topology) -> str:
         node.name: _brief_node(topology.name, node, _by_mac(topology, node))
         for node in topology.nodes
     }
-    data = {key: value for key, value in data.items() if value}
+    data = {key: value for key, value in data.items() if value or value is False}
     # Imported late, as in source.py: storing a lab needs only to_data.
     from bascule.topology.write_yaml import write
 

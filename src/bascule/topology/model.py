@@ -176,13 +176,14 @@ class Node:
 @dataclass(frozen=True, slots=True)
 class Topology:
     """One lab: its name, its networks and its nodes, in the order of the file. ``pools``: where
-    subnets are chosen from."""
+    subnets are chosen from. ``ipv6`` False: what it says of IPv6 is left out (:mod:`.six`)."""
 
     name: str
     networks: tuple[Network, ...] = field(default=())
     nodes: tuple[Node, ...] = field(default=())
     pools: tuple[Pool, ...] = field(default=())
     labels: tuple[tuple[str, str], ...] = field(default=())
+    ipv6: bool = True
 
 
 Assigned = NewType("Assigned", Topology)

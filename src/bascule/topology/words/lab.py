@@ -75,6 +75,14 @@ LAB = Noun(
             _POOLS,
             "Where subnets are chosen from: '10.9.0.0/16', or {base: 10.9.0.0/16, size: 28}.",
         ),
+        Word(
+            "ipv6",
+            forms.FLAG,
+            (
+                "`false` leaves out what the file says of IPv6, as `up --without-ipv6` does. "
+                "`true` if left out."
+            ),
+        ),
         Word("labels", forms.LABELS, LABELS_DOC),
     ),
 )
