@@ -27,7 +27,8 @@ from bascule.cli.verbs import NETWORK_VERBS, NODE_VERBS
 # those of bascule.api.documents
 _DOCUMENTS = (
     *("lab", "ls", "show", "node", "nodes", "network", "networks"),
-    *("port", "plan", "check", "ping", "doctor", "events", "done", "dones", "failed", "all"),
+    *("port", "plan", "check", "ping", "doctor", "events", "done", "dones", "failed"),
+    *("exec", "call", "reply", "all"),
 )
 
 ROWS = (
@@ -65,6 +66,7 @@ ROWS = (
         ),
         examples=("plan", "plan lab.yaml --exit-code"),
         codes="3: there is something to do (with --exit-code)",
+        served="reads",
     ),
     Row(
         "script",
@@ -77,6 +79,7 @@ ROWS = (
             flag("--teardown", "the way back"),
         ),
         examples=("script > up.sh", "script lab.yaml --classic"),
+        served="reads",
     ),
     Row(
         "check",
@@ -84,14 +87,23 @@ ROWS = (
         "labs:check",
         (FILE, JSON),
         examples=("check", "check lab.yaml --json"),
+        served="reads",
     ),
-    Row("ls", "list the labs", "labs:ls", (FILTER, *LISTED), examples=("ls", "ls -q")),
+    Row(
+        "ls",
+        "list the labs",
+        "labs:ls",
+        (FILTER, *LISTED),
+        examples=("ls", "ls -q"),
+        served="reads",
+    ),
     Row(
         "show",
         "show a lab as the kernel has it",
         "labs:show",
         (OPTIONAL_LAB, AS_OPTION, JSON),
         examples=("show", "show home --json"),
+        served="reads",
     ),
     Row(
         "inspect",
@@ -104,6 +116,7 @@ ROWS = (
             JSON,
         ),
         examples=("inspect web", "inspect home --yaml > home.yaml"),
+        served="reads",
     ),
     Row(
         "ping",
@@ -125,6 +138,7 @@ ROWS = (
         "live:port",
         (NODE, LAB, JSON),
         examples=("port web", "port home/web --json"),
+        served="reads",
     ),
     Row(
         "events",
@@ -135,6 +149,7 @@ ROWS = (
             flag("--json", "print a JSON object a line"),
         ),
         examples=("events", "events home --json"),
+        served="streams",
     ),
     Row(
         "exec",
@@ -149,6 +164,7 @@ ROWS = (
         ),
         examples=("exec ns1 -- ip address", "exec home/ns1 -- ping -c1 ns2"),
         codes="the command's own; 126, 127 it can't be run, or found; 125 else",
+        served="runs",
     ),
     Row(
         "shell",
@@ -157,6 +173,7 @@ ROWS = (
         (LAB, NODE),
         examples=("shell ns1", "shell home/ns1"),
         codes="the shell's own; 125 bascule itself failed",
+        served="alone",
     ),
     Row("network", "Docker's verbs for networks, live", children=NETWORK_VERBS),
     Row("node", "verbs for nodes, live", children=NODE_VERBS),
@@ -191,6 +208,21 @@ ROWS = (
         "boot:install_unit",
         (flag("--print", "print the unit and do nothing"), flag("--remove", "remove it")),
         examples=("install-unit", "install-unit --print"),
+        served="alone",
+    ),
+    Row(
+        "serve",
+        "carry out the commands that come through a Unix socket, until interrupted",
+        "serving:serve",
+        (
+            argument(
+                "--socket",
+                metavar="PATH",
+                help="where it is made; default: the one that systemd has opened",
+            ),
+        ),
+        examples=("serve --socket /run/bascule.sock", "serve --socket ~/.bascule.sock"),
+        served="alone",
     ),
     Row(
         "schema",
@@ -207,6 +239,7 @@ ROWS = (
             ),
         ),
         examples=("schema > lab.schema.json", "schema show"),
+        served="reads",
     ),
     Row(
         "completion",
@@ -214,6 +247,7 @@ ROWS = (
         "machine:completion",
         (argument("shell", choices=("bash", "zsh", "fish")),),
         examples=("completion bash > ~/.local/share/bash-completion/completions/bascule",),
+        served="alone",
     ),
 )
 GROUPS = (
@@ -222,5 +256,5 @@ GROUPS = (
     ("Work inside a node", ("exec", "shell")),
     ("Change a lab that is up", ("network", "node")),
     ("The machine", ("doctor", "restore", "install-unit")),
-    ("For programs", ("schema", "completion")),
+    ("For programs", ("serve", "schema", "completion")),
 )

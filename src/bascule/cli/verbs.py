@@ -43,6 +43,7 @@ NETWORK_VERBS = (
         "live:network_ls",
         (LAB, FILTER, *LISTED),
         examples=("network ls", "network ls --filter label=tier=front -q"),
+        served="reads",
     ),
     Row(
         "inspect",
@@ -50,6 +51,7 @@ NETWORK_VERBS = (
         "live:network_inspect",
         (argument("name", metavar="NETWORK"), LAB, JSON),
         examples=("network inspect lan", "network inspect lan --lab home"),
+        served="reads",
     ),
     Row(
         "connect",
@@ -96,5 +98,6 @@ NODE_VERBS = (
         "live:node_ls",
         (LAB, FILTER, *LISTED),
         examples=("node ls", "node ls --format json"),
+        served="reads",
     ),
 )
