@@ -212,7 +212,7 @@ ROWS = (
     ),
     Row(
         "serve",
-        "carry out the commands that come through a Unix socket, until interrupted",
+        "carry out commands that come through a Unix socket",
         "serving:serve",
         (
             argument(

@@ -94,7 +94,7 @@ def running(name: str) -> tuple[Assigned, World, Record]:
 def show(name: str) -> LabView:
     """One lab as the kernel has it. Raises :class:`NotFound` where it is not up."""
     lab, world, record = running(name)
-    seen: Observation = world.call(observe, scope_of(desired(lab)), world.paths)
+    seen: Observation = world.call(observe, scope_of(desired(lab, texts=False)), world.paths)
     facts, asked = _Sorted(seen.facts), to_data(lab)
     return LabView(
         name,

@@ -89,7 +89,8 @@ def read(line: bytes) -> Call | Cancel:
     of = _id(said.get("id"), None)
     if unknown := [key for key in said if key not in _KEYS]:
         near = get_close_matches(unknown[0], _KEYS, 1)
-        raise Refused(f"no key {shown(unknown[0])}; there are: {', '.join(near or _KEYS)}", of)
+        meant = f"did you mean {near[0]}?" if near else f"there are: {', '.join(_KEYS)}"
+        raise Refused(f"no key {shown(unknown[0])}; {meant}", of)
     if "cancel" in said:
         if {"command", "cwd", "input"} & said.keys():
             raise Refused("cancel stands alone, beside an id", of)
