@@ -24,7 +24,7 @@ SEED ?= 1
 export PATH := $(PATH):/usr/sbin:/sbin
 
 RUN_TOOLS = ip:iproute2 nft:nftables ping:iputils-ping venv:python3-venv
-TEST_TOOLS = brctl:bridge-utils conntrack:conntrack dig:bind9-dnsutils dnsmasq:dnsmasq-base fish:fish pasta:passt ifconfig:net-tools iptables-nft:iptables modprobe:kmod newuidmap:uidmap setpriv:util-linux strace:strace sysctl:procps udhcpc:udhcpc zsh:zsh
+TEST_TOOLS = brctl:bridge-utils conntrack:conntrack dig:bind9-dnsutils dnsmasq:dnsmasq-base fish:fish pasta:passt ifconfig:net-tools iptables-nft:iptables modprobe:kmod nc:netcat-openbsd newuidmap:uidmap setpriv:util-linux socat:socat strace:strace sysctl:procps udhcpc:udhcpc zsh:zsh
 
 ifeq ($(VENV),.venv)
 STAMP = .venv/.installed
