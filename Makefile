@@ -76,6 +76,7 @@ golden: setup
 	$(VENV)/bin/python tests/broken/test_broken.py
 	$(VENV)/bin/bascule schema > tests/topology/schema.json
 	$(VENV)/bin/python tools/reference.py
+	$(VENV)/bin/python tools/api.py
 	BASCULE_WRITE=1 $(VENV)/bin/pytest -q tests/live/test_firewall_manual.py
 	git diff --stat
 

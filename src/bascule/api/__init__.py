@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from bascule.api.calls import ExecDocument, ReplyDocument
     from bascule.api.documents import as_data, as_yaml, done, failed, inspected
     from bascule.api.documents import schema as json_schema
-    from bascule.api.lab import Lab, Node
+    from bascule.api.lab import Lab
+    from bascule.api.node import Node
     from bascule.engine.boot import Restored, is_kept, listed, missing, restore
     from bascule.engine.boot import install as install_unit
     from bascule.engine.boot import remove as remove_unit
@@ -64,7 +65,7 @@ _PLACES = {
     "Listener": "engine.options",
     "Network": "engine.views:NetworkView",
     "NetworkView": "engine.views",
-    "Node": "api.lab",
+    "Node": "api.node",
     "NodeView": "engine.views",
     "Outcome": "engine.options",
     "Plan": "plan.diff",

@@ -35,7 +35,12 @@ from bascule.topology.model import Assigned
 
 
 def examine() -> list[Finding]:
-    """Look at everything. Never raises: what can't be found out is a finding too."""
+    """What this machine can do, and what to do about what it can't. Never raises: what can't be
+    found out is a finding too.
+
+    >>> [finding.verdict for finding in bascule.doctor() if finding.what == "kernel"]
+    ['ok']
+    """
     return [finding for look in _LOOKS for finding in _safely(look)]
 
 

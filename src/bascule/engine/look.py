@@ -37,7 +37,12 @@ K = TypeVar("K")
 
 @translated
 def labs() -> list[LabInfo]:
-    """All labs of this user."""
+    """All labs of this user.
+
+    >>> with bascule.Lab.from_data({"nodes": {"a": {}}}, name="demo", world="private"):
+    ...     [(lab.name, lab.state, lab.nodes) for lab in bascule.labs()]
+    [('demo', 'up', 1)]
+    """
     found = []
     here = identity.netns()
     for name in folder.labs():
