@@ -107,12 +107,13 @@ def captured(become: Callable[[], None], given: int, most: int) -> Captured:
         _become(become, given, [writing for _reading, writing in pipes])
     for _reading, writing in pipes:
         os.close(writing)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     # one byte more than is kept tells that there was more
     out, error = _read_until_end(child, [reading for reading, _writing in pipes], most + 1)
     for reading, _writing in pipes:
         os.close(reading)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    signal.signal(signal.SIGINT, before)
     cut = max(len(out), len(error)) > most
     return Captured(code, bytes(out[:most]), bytes(error[:most]), cut)
 

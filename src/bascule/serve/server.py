@@ -293,13 +293,15 @@ class Server:
         if job.caller is None:
             return
         job.caller.tell(line)
-        if kind != working.EVENT:
-            self._finish(job)
+        if kind == working.EVENT:
+            return
         if kind == working.READY:
-            if len(self._idle) < _MOST_IDLE and self._deadline is None:
+            keeps = len(self._idle) < _MOST_IDLE and self._deadline is None
+            if keeps and not job.interrupted:
                 self._idle.append(job)
             else:
                 job.worker.channel.shutdown(socket.SHUT_WR)
+        self._finish(job)
 
     def _finish(self, job: _Job) -> None:
         caller, job.caller, job.call = job.caller, None, None

@@ -26,7 +26,7 @@ class Manner(Enum):
     READS = "changes nothing: its worker is used again"
     CHANGES = "is finished, whoever goes away"
     STREAMS = "goes on until it is not wanted any more, beside other calls"
-    RUNS = "becomes another program, which is hung up on with its caller"
+    RUNS = "another program runs, which is hung up on with its caller"
 
 
 class Done(NamedTuple):
@@ -74,7 +74,7 @@ def work(channel: socket.socket, service: Service) -> None:
             assert isinstance(call, Call)  # noqa: S101 (nothing else is handed to workers)
             done = service.perform(call, Events(channel, call))
             again = (
-                service.manner(call.command) is Manner.READS
+                service.manner(call.command) in (Manner.READS, Manner.RUNS)
                 and done.as_before
                 and count < _MOST_CALLS
                 and _places() == places
