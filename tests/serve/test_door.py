@@ -23,7 +23,6 @@ ASK = (
     "import socket, sys\n"
     "s = socket.socket(socket.AF_UNIX)\n"
     "s.connect(sys.argv[1])\n"
-    's.sendall(b\'{"command": ["ls"]}\\n\')\n'
     "print(s.makefile().readline())\n"
 )
 

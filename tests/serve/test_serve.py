@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -266,3 +267,14 @@ def test_what_is_cancelled_is_interrupted(lab: Server) -> None:
             reply = other.line()
         assert (reply["code"], reply["error"]["kind"]) == (130, "interrupted")
         assert [each["name"] for each in connection.call("ls")["answer"]] == ["home"]
+
+
+def test_an_interrupt_is_never_lost(lab: Server) -> None:
+    """However early it comes: no command goes on that was cancelled."""
+    with Connection(lab) as connection:
+        for pause in range(30):
+            connection.send({"id": pause, "command": ["exec", "web", "--", "sleep", "3456789"]})
+            time.sleep(pause / 2000)
+            connection.send({"id": "c", "cancel": pause})
+            told = [connection.line() for _ in range(2)]
+            assert {line["id"]: line["code"] for line in told} == {"c": 0, pause: 130}

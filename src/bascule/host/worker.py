@@ -14,7 +14,6 @@ import signal
 import socket
 import traceback
 from collections.abc import Callable
-from contextlib import suppress
 from typing import NamedTuple
 
 from bascule import syscalls
@@ -36,8 +35,10 @@ class Worker:
 
     def signal(self, number: int) -> None:
         """To it and to what it has started."""
-        with suppress(ProcessLookupError):
+        try:
             os.killpg(self.pid, number)
+        except ProcessLookupError:  # it leads no group yet, or has ended and is not buried
+            os.kill(self.pid, number)
 
     def bury(self, patience: bool = True) -> int | None:
         """Its exit code, negative for a signal, once it has ended; None where it has not, and
@@ -49,15 +50,18 @@ class Worker:
 def started(work: Callable[[socket.socket], None]) -> Worker:
     """A worker that does this with its end of the channel, and ends. Raises OSError."""
     ours, its = socket.socketpair()
+    # What comes at once is not for our handlers, in its copy of us.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
         pid = syscalls.fork()
+        if pid == 0:
+            _begin(its, work)
     except OSError:
         ours.close()
-        its.close()
         raise
-    if pid == 0:
-        _begin(its, work)
-    its.close()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        its.close()
     return Worker(pid, ours)
 
 
@@ -102,12 +106,15 @@ def captured(become: Callable[[], None], given: int, most: int) -> Captured:
     to its end. Of each of its outputs the first ``most`` bytes are kept, and all is read. What it
     leaves running is not waited for. An interrupt is the command's affair."""
     pipes = os.pipe(), os.pipe()
+    # In the midst of execve(2) Python would note an interrupt and forget it.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
     child = syscalls.fork()
     if child == 0:
-        _become(become, given, [writing for _reading, writing in pipes])
+        _become(become, given, [writing for _reading, writing in pipes], mask)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     for _reading, writing in pipes:
         os.close(writing)
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     # one byte more than is kept tells that there was more
     out, error = _read_until_end(child, [reading for reading, _writing in pipes], most + 1)
     for reading, _writing in pipes:
@@ -118,17 +125,19 @@ def captured(become: Callable[[], None], given: int, most: int) -> Captured:
     return Captured(code, bytes(out[:most]), bytes(error[:most]), cut)
 
 
-def _become(become: Callable[[], None], given: int, writing: list[int]) -> None:
+def _become(
+    become: Callable[[], None], given: int, writing: list[int], mask: set[signal.Signals | int]
+) -> None:
     code = _FAILED
     try:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         for number, descriptor in enumerate((given, *writing)):
             os.dup2(descriptor, number)  # and is inherited
         become()
         code = 0
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1
-    except KeyboardInterrupt:
-        code = 128 + signal.SIGINT
     except BaseException:  # noqa: BLE001 (a copy of the caller is not to go on)
         traceback.print_exc()
     finally:

@@ -275,7 +275,9 @@ class Server:
         return job
 
     def _hear(self, job: _Job) -> None:
-        data = job.worker.channel.recv(_PART)
+        data = b""
+        with suppress(ConnectionResetError):  # it has ended before it read what it was handed
+            data = job.worker.channel.recv(_PART)
         if not data:
             self._forget(job.worker.channel.fileno())
             return
