@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import socket
 import time
@@ -54,6 +55,11 @@ def _begun(world: World) -> bool:
 def _workers(server: Server) -> list[int]:
     children = Path(f"/proc/{server.pid}/task/{server.pid}/children")
     return [int(pid) for pid in children.read_text().split()]
+
+
+def _open(server: Server) -> int:
+    """How many descriptors it has."""
+    return len(os.listdir(f"/proc/{server.pid}/fd"))
 
 
 def _runs(word: str) -> bool:
@@ -247,3 +253,37 @@ def test_only_half_is_closed(server: Server) -> None:
         connection.socket.shutdown(socket.SHUT_WR)
         assert connection.line()["id"] == 1
         assert connection.line() == {}
+
+
+def test_nothing_is_left_of_who_has_gone(server: Server) -> None:
+    """Whatever was sent, in whatever pieces, and however it was closed."""
+    lines = [
+        b'{"command": ["ls"]}',
+        b'{"id": 1, "command": ["events"]}',
+        b'{"cancel": 1}',
+        b'{"command": ["exec", "web", "--", "sleep", "0.1"]}',
+        b'{"command": ["exec", "web", "--", "yes"]}',
+        b'{"command": ["nonsense"]}',
+        b"x",
+    ]
+    chosen = random.Random(7)
+    assert server.call("ls")["code"] == 0
+    before = _open(server)
+    for _ in range(100):  # a refusal that can't be told any more
+        with Connection(server) as connection, suppress(OSError):
+            connection.socket.sendall(b"x\n" * 20)
+    _until(lambda: _open(server) == before)
+    for number in range(60):
+        sent = [chosen.choice(lines) for _ in range(chosen.randrange(8))]
+        data = chosen.randbytes(500) if number % 4 == 0 else b"\n".join(sent) + b"\n"
+        with Connection(server) as connection, suppress(OSError):
+            connection.socket.sendall(data[:-1] if number % 5 == 0 else data)
+            if number % 3 == 0:
+                connection.socket.shutdown(socket.SHUT_WR)
+            if number % 7 == 0:
+                connection.socket.settimeout(0.05)
+                connection.socket.recv(100)
+    _until(lambda: not _runs("yes"))
+    # idle workers, two descriptors each, come and go
+    _until(lambda: _open(server) <= before + 8)
+    assert server.call("ls")["code"] == 0

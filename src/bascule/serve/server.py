@@ -217,10 +217,10 @@ class Server:
         nothing is left."""
         if caller not in self._callers:
             return
+        self._begin_waiting(caller)
         if caller.gone and not caller.ended:
             self._take(caller, caller.leave())
-        while caller.waiting and not caller.busy and (caller.reads or caller.gone):
-            self._begin(caller, caller.waiting.popleft())
+            self._begin_waiting(caller)
         jobs = [job for job in self._jobs if job.caller is caller]
         if caller.gone:
             self._forget(caller.socket.fileno())
@@ -235,6 +235,10 @@ class Server:
             self._epoll.modify(caller.socket, caller.wants())
             for job in jobs:
                 self._hold(job, job.is_stream and not caller.reads)
+
+    def _begin_waiting(self, caller: Caller) -> None:
+        while caller.waiting and not caller.busy and (caller.reads or caller.gone):
+            self._begin(caller, caller.waiting.popleft())
 
     def _hold(self, job: _Job, holds: bool) -> None:
         """Whether its words are left where they are, for a while."""
