@@ -34,11 +34,11 @@ _INTERRUPTED = 130
 
 def serve(arguments: Arguments) -> int:
     """``bascule serve``: ends with 130 by an interrupt, with 0 by SIGTERM."""
+    _read_all()  # takes its time, and who finds the socket is not to wait for it
     door = api.opened_door(arguments.socket) if arguments.socket else api.handed_door()
     if door is None:
         raise InputError("no socket; name one with --socket PATH")
     with door:
-        _read_all()
         server = Server(door, Service(manner, perform), output.say)
         ended = []
 

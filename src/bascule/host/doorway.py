@@ -79,6 +79,8 @@ def opened(path: str) -> Doorway:
         listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             syscalls.bind(listening.fileno(), listening.bind, place, 0o600)
+            if stat.S_IMODE(os.lstat(place).st_mode) != 0o600:  # by an umask that leaves less
+                syscalls.chmod(place, 0o600)
             listening.listen(_WAITING)
         except OSError as error:
             listening.close()
@@ -145,6 +147,6 @@ def _refused(peer: Peer) -> str:
         return ""  # sees and does all that we may, anyway
     try:
         same = os.path.samestat(*(os.stat(f"/proc/{pid}/ns/user") for pid in (peer.pid, "self")))
-    except OSError:  # it has ended, or is hidden from us
-        same = False
+    except OSError as error:
+        return f"the process that connected has ended, or is hidden: {error.strerror}"
     return "" if same else "a process of another user namespace may not call"
