@@ -24,7 +24,7 @@ SEED ?= 1
 export PATH := $(PATH):/usr/sbin:/sbin
 
 RUN_TOOLS = ip:iproute2 nft:nftables ping:iputils-ping venv:python3-venv
-TEST_TOOLS = brctl:bridge-utils conntrack:conntrack dig:bind9-dnsutils dnsmasq:dnsmasq-base fish:fish pasta:passt ifconfig:net-tools iptables-nft:iptables modprobe:kmod newuidmap:uidmap setpriv:util-linux strace:strace sysctl:procps udhcpc:udhcpc zsh:zsh
+TEST_TOOLS = brctl:bridge-utils conntrack:conntrack dig:bind9-dnsutils dnsmasq:dnsmasq-base fish:fish pasta:passt ifconfig:net-tools iptables-nft:iptables modprobe:kmod nc:netcat-openbsd newuidmap:uidmap setpriv:util-linux socat:socat strace:strace sysctl:procps udhcpc:udhcpc zsh:zsh
 
 ifeq ($(VENV),.venv)
 STAMP = .venv/.installed
@@ -76,6 +76,7 @@ golden: setup
 	$(VENV)/bin/python tests/broken/test_broken.py
 	$(VENV)/bin/bascule schema > tests/topology/schema.json
 	$(VENV)/bin/python tools/reference.py
+	$(VENV)/bin/python tools/api.py
 	BASCULE_WRITE=1 $(VENV)/bin/pytest -q tests/live/test_firewall_manual.py
 	git diff --stat
 

@@ -26,19 +26,14 @@ from typing import Protocol
 
 from bascule.libc import check, holding_the_gil, libc, syscall
 
-CLONE_NEWNS = 0x00020000
-CLONE_NEWUTS = 0x04000000
-CLONE_NEWIPC = 0x08000000
-CLONE_NEWUSER = 0x10000000
-CLONE_NEWPID = 0x20000000
-CLONE_NEWNET = 0x40000000
+CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC = 0x00020000, 0x04000000, 0x08000000
+CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x10000000, 0x20000000, 0x40000000
 
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 0x1, 0x2, 0x4, 0x8
 MS_BIND, MS_REC, MS_PRIVATE, MS_SLAVE, MS_SHARED = 0x1000, 0x4000, 1 << 18, 1 << 19, 1 << 20
 MNT_DETACH = 0x2
 
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38
-
 _CLONE_PARENT = 0x00008000
 # The same numbers on every architecture; Linux 5.2 and 5.3, the last one 5.9 (linux/mount.h).
 _SYS_OPEN_TREE, _SYS_MOVE_MOUNT, _SYS_FSOPEN, _SYS_FSCONFIG, _SYS_FSMOUNT = 428, 429, 430, 431, 432
@@ -388,6 +383,13 @@ class Sender(Protocol):
     """The sending half of a socket."""
 
     def send(self, data: bytes, /) -> int: ...
+
+
+def bind(fd: int, bind: Callable[[str], object], path: str, mode: int) -> None:
+    """bind(2) of a Unix socket: its file has at most this mode from its first moment."""
+    _pass("bind", path)
+    os.fchmod(fd, mode)
+    bind(path)
 
 
 def send(socket: Sender, data: bytes) -> None:

@@ -205,6 +205,23 @@ FORMS: dict[str, list[tuple[Any, Any]]] = {
             },
         ),
     ],
+    "exec": [
+        (
+            {"stdout": "x", "stderr": "", "encoding": "utf-8", "cut": False},
+            {"stdout": "x", "stderr": "", "encoding": "utf-8", "cut": False},
+        ),
+    ],
+    "call": [
+        ({"id": 1, "command": ["ls"]}, {"id": 1, "command": ["ls"]}),
+        ({"cancel": "a"}, {"cancel": "a"}),
+    ],
+    "reply": [
+        (
+            {"id": 1, "code": 0, "answer": [], "error": None, "said": ["so"]},
+            {"id": 1, "code": 0, "answer": [], "error": None, "said": ["so"]},
+        ),
+        ({"id": None, "event": {}}, {"id": None, "event": {}}),
+    ],
     "events": [
         (
             Event(MOMENT, "demo", "-", "namespace", "namespace a", "a", "is missing", True),

@@ -15,6 +15,14 @@ from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, TypedDict, Union
 
+from bascule.api.calls import (
+    CallDocument,
+    CancelDocument,
+    EventDocument,
+    ExecDocument,
+    FailedDocument,
+    ReplyDocument,
+)
 from bascule.engine.options import Outcome
 from bascule.engine.views import Finding, InterfaceView, LabInfo, LabView, NetworkView, NodeView
 from bascule.errors import (
@@ -65,25 +73,6 @@ class DoneDocument(TypedDict):
     changes: list[ChangeDocument]
     remarks: list[str]
     topology: Mapping[str, Any] | None
-
-
-class ErrorDocument(TypedDict):
-    """Why a command failed: what kind of error, the exit code, the message (the same as on standard
-    error), what to do about it where that is told apart, the node or file that it is about, and of
-    a lab file all mistakes."""
-
-    kind: str
-    code: int
-    message: str
-    advice: str
-    place: str
-    mistakes: list[Mistake]
-
-
-class FailedDocument(TypedDict):
-    """What a command prints with --json in the place of its answer where it failed."""
-
-    error: ErrorDocument
 
 
 EchoDocument = TypedDict(
@@ -264,6 +253,9 @@ def documents() -> dict[str, tuple[str, Any]]:
             list[DoneDocument | FailedDocument],
         ),
         "failed": ("any command with --json that fails", FailedDocument),
+        "exec": ("exec by way of bascule serve", ExecDocument),
+        "call": ("a line to bascule serve", CallDocument | CancelDocument),
+        "reply": ("a line of bascule serve", ReplyDocument | EventDocument),
     }
 
 
@@ -326,7 +318,9 @@ class _Maker:
                 "type": "object",
                 "description": _described(found),
                 "properties": {key: self.of(hint) for key, hint in hints.items()},
-                "required": list(hints),
+                "required": [
+                    key for key in hints if key not in getattr(found, "__optional_keys__", ())
+                ],
                 "additionalProperties": False,
             }
         return {"$ref": f"#/$defs/{name}"}

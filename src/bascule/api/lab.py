@@ -8,17 +8,16 @@ program that built it, unless used as a context.
 from __future__ import annotations
 
 import os
-import subprocess
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import closing
 from dataclasses import replace
-from typing import Any, Self
+from typing import Self
 
-from bascule.engine import asked, choosing, commands, find, known, look, pairs, rescue, run, scripts
+from bascule.api.node import Node
+from bascule.engine import asked, choosing, find, known, look, pairs, rescue, run, scripts
 from bascule.engine.asked import Asked
 from bascule.engine.following import Following
 from bascule.engine.options import Listener, Options, Outcome
-from bascule.engine.pairs import targets
 from bascule.engine.prepare import stored_topology
 from bascule.engine.views import LabView, NetworkView
 from bascule.engine.watch import Event, events
@@ -34,84 +33,22 @@ from bascule.topology.load import from_data
 from bascule.topology.model import Assigned, Topology
 
 TopologyEdit = Callable[[Topology], Topology]
-Command = Sequence[str]
-
-
-class Node:
-    """A node of a lab that is up."""
-
-    def __init__(self, lab: Lab, name: str) -> None:
-        self.lab = lab
-        self.name = name
-
-    def __repr__(self) -> str:
-        return f"<Node {self.name} of lab {self.lab.name}>"
-
-    @property
-    def addresses(self) -> tuple[str, ...]:
-        """The node's addresses, without prefix lengths, in the order of its interfaces."""
-        return tuple(target.address for target in targets(self.lab.assigned, self.name))
-
-    def popen(self, command: Command, **options: Any) -> subprocess.Popen[Any]:
-        """Start a command in the node; takes the options of :class:`subprocess.Popen`, without
-        ``shell`` and ``preexec_fn``.
-
-        Raises FileNotFoundError for an unknown command, like Popen, and :class:`NotFound` where the
-        lab is not up.
-        """
-        refused = {"preexec_fn", "shell"}.intersection(options)
-        if refused:
-            raise InputError(
-                f'popen() does not take {", ".join(sorted(refused))}; run ["sh", "-c", …] for '
-                f"a shell"
-            )
-        return commands.start(self.lab.record, self.name, command, **options)
-
-    def run(
-        self,
-        command: Command,
-        *,
-        check: bool = False,
-        capture_output: bool = False,
-        input: str | bytes | None = None,
-        timeout: float | None = None,
-        text: bool = True,
-        **options: Any,
-    ) -> subprocess.CompletedProcess[Any]:
-        """Run a command in the node and wait for it; :func:`subprocess.run` in every respect, but
-        that text is the default.
-
-        Raises subprocess.CalledProcessError (with ``check``) and subprocess.TimeoutExpired; then
-        the command is killed.
-        """
-        if capture_output:
-            options |= {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        if input is not None:
-            options["stdin"] = subprocess.PIPE
-        with self.popen(command, text=text, **options) as process:
-            try:
-                out, error = process.communicate(input, timeout)
-            except BaseException:
-                process.kill()
-                process.wait()
-                raise
-        done: subprocess.CompletedProcess[Any] = subprocess.CompletedProcess(
-            command, process.returncode, out, error
-        )
-        if check:
-            done.check_returncode()
-        return done
 
 
 class Lab:
     """One lab. Made by :meth:`load`, :meth:`from_data`, :meth:`attach`, or empty by its name and
     filled in code.
 
+    As a context it is up in the block, and this program's own:
+
     >>> lab = Lab("demo", world="private")
     >>> lab.add_network("lan", subnet="10.1.0.0/24")
     >>> lab.add_node("a", networks=["lan"])
-    >>> [node.name for node in lab.topology.nodes]
-    ['a']
+    >>> lab.add_node("b", networks=["lan"])
+    >>> with lab:
+    ...     done = lab.node("a").run(["ping", "-c1", "-W5", "b"], capture_output=True)
+    >>> done.returncode
+    0
     """
 
     def __init__(self, name: str = "lab", *, world: str | None = None) -> None:
@@ -163,7 +100,12 @@ class Lab:
     @classmethod
     def from_data(cls, data: object, *, world: str | None = None, name: str = "lab") -> Lab:
         """A lab from the same data as the file's, as a dictionary. Raises
-        :class:`TopologyError`."""
+        :class:`TopologyError`.
+
+        >>> lab = Lab.from_data({"networks": {"lan": {}}, "nodes": {"a": ["lan"]}}, name="demo")
+        >>> lab
+        <Lab demo: 1 nodes, 1 networks>
+        """
         return cls._of(Asked(from_data(data, "<data>", name), world))
 
     @classmethod
@@ -210,7 +152,12 @@ class Lab:
 
     def script(self, *, classic: bool = False, teardown: bool = False) -> str:
         """A shell script that does on an empty machine what :meth:`up` does, or with ``teardown``
-        the way back; ``classic`` as by hand, with brctl and one step a line."""
+        the way back; ``classic`` as by hand, with brctl and one step a line. Touches nothing.
+
+        >>> lab = Lab.from_data({"nodes": {"a": {}}}, name="demo")
+        >>> "ip netns add a" in lab.script(), "ip netns del a" in lab.script(teardown=True)
+        (True, True)
+        """
         return scripts.script(self.topology, classic, teardown)
 
     def up(self, listener: Listener | None = None, *, wait: bool = True) -> Outcome:
@@ -249,7 +196,15 @@ class Lab:
     ) -> Outcome:
         """Change the lab that is up (or an empty one) by a pure function of its topology, and make
         that so. Only what changes is looked at: other drift stays for :meth:`up`. What runs in
-        nodes that go is treated as by :meth:`down`."""
+        nodes that go is treated as by :meth:`down`.
+
+        >>> lab = Lab("demo", world="private")
+        >>> outcome = lab.change(lambda topology: edit.add_node_data(topology, "a", {}))
+        >>> [node.name for node in lab.nodes]
+        ['a']
+        >>> bool(lab.down().plan)
+        True
+        """
 
         outcome = run.apply(
             self.name,
@@ -371,7 +326,16 @@ class Lab:
 
     def events(self, listener: Listener | None = None) -> Generator[Event, None, None]:
         """What changes in the lab, by whomever, until the iterator is closed. ``listener`` hears of
-        what can't be looked at."""
+        what can't be looked at.
+
+        >>> lab = Lab.from_data({"nodes": {"a": {}}}, name="demo", world="private")
+        >>> def grow(labs):
+        ...     lab.change(lambda topology: edit.add_node_data(topology, "b", {}))
+        >>> with lab, closing(lab.events(Listener(watching=grow))) as told:
+        ...     event = next(told)
+        >>> event.sign, event.what, event.foreign
+        ('+', 'namespace b', False)
+        """
         return events((self.name,), listener)
 
     def yaml(self) -> str:
@@ -391,8 +355,14 @@ class Lab:
         says something of. IPv4 and IPv6. Of each its ``failed`` tells whether it is as the lab
         says: pairs that are ``barred`` are to get no answer.
 
-        Raises :class:`NotFound` for an unknown node, :class:`InputError` for a target that is
-        neither.
+        ``timeout`` is in seconds. Raises :class:`NotFound` for an unknown node,
+        :class:`InputError` for a target that is neither.
+
+        >>> data = {"networks": {"lan": {}}, "nodes": {"a": ["lan"], "b": ["lan"]}}
+        >>> with Lab.from_data(data, name="demo", world="private") as lab:
+        ...     echoes = lab.ping("a", "b")
+        >>> [(echo.source, echo.target.node, echo.seconds < 2) for echo in echoes]
+        [('a', 'b', True)]
         """
         world = find.world_of(self.record)
         return pairs.ping(self.assigned, world, source, target, timeout, strangers)

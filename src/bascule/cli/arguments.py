@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
+# "reads": changes nothing; "alone": nothing that a program calls
+Served = Literal["changes", "reads", "streams", "runs", "alone"]
 Argument = tuple[tuple[str, ...], dict[str, Any]]
 
 
 class Row(NamedTuple):
     """One command; one with ``children`` (verbs) has neither arguments nor a handler of its own.
     ``noun``: the words of this noun of the lab file are options, too. ``examples`` stand below its
-    help, with what its exit ``codes`` say beside the usual ones."""
+    help, with what its exit ``codes`` say beside the usual ones. ``served``: what it is to
+    `bascule serve`."""
 
     name: str
     help: str
@@ -20,6 +23,7 @@ class Row(NamedTuple):
     noun: str = ""
     examples: tuple[str, ...] = ()
     codes: str = ""
+    served: Served = "changes"
 
     def all_arguments(self) -> tuple[Argument, ...]:
         """The options of the noun's words, and the command's own arguments."""

@@ -28,7 +28,8 @@ from bascule.cli.verbs import NETWORK_VERBS, NODE_VERBS, SYSTEM_VERBS
 # those of bascule.api.documents
 _DOCUMENTS = (
     *("lab", "ls", "show", "node", "nodes", "network", "networks", "port", "plan", "check"),
-    *("ping", "doctor", "events", "done", "leftovers", "dones", "failed", "all"),
+    *("ping", "doctor", "events", "done", "leftovers", "dones", "failed", "exec", "call", "reply"),
+    "all",
 )
 
 ROWS = (
@@ -67,6 +68,7 @@ ROWS = (
         ),
         examples=("plan", "plan lab.yaml --exit-code"),
         codes="3: there is something to do (with --exit-code)",
+        served="reads",
     ),
     Row(
         "script",
@@ -80,6 +82,7 @@ ROWS = (
             flag("--teardown", "the way back"),
         ),
         examples=("script > up.sh", "script lab.yaml --classic"),
+        served="reads",
     ),
     Row(
         "check",
@@ -87,14 +90,23 @@ ROWS = (
         "labs:check",
         (FILE, WITHOUT_IPV6, JSON),
         examples=("check", "check lab.yaml --json"),
+        served="reads",
     ),
-    Row("ls", "list the labs", "labs:ls", (FILTER, *LISTED), examples=("ls", "ls -q")),
+    Row(
+        "ls",
+        "list the labs",
+        "labs:ls",
+        (FILTER, *LISTED),
+        examples=("ls", "ls -q"),
+        served="reads",
+    ),
     Row(
         "show",
         "show a lab as the kernel has it",
         "labs:show",
         (OPTIONAL_LAB, AS_OPTION, JSON),
         examples=("show", "show home --json"),
+        served="reads",
     ),
     Row(
         "inspect",
@@ -107,6 +119,7 @@ ROWS = (
             JSON,
         ),
         examples=("inspect web", "inspect home --yaml > home.yaml"),
+        served="reads",
     ),
     Row(
         "ping",
@@ -128,6 +141,7 @@ ROWS = (
         "live:port",
         (NODE, LAB, JSON),
         examples=("port web", "port home/web --json"),
+        served="reads",
     ),
     Row(
         "events",
@@ -138,6 +152,7 @@ ROWS = (
             flag("--json", "print a JSON object a line"),
         ),
         examples=("events", "events home --json"),
+        served="streams",
     ),
     Row(
         "exec",
@@ -152,6 +167,7 @@ ROWS = (
         ),
         examples=("exec ns1 -- ip address", "exec home/ns1 -- ping -c1 ns2"),
         codes="the command's own; 126, 127 it can't be run, or found; 125 else",
+        served="runs",
     ),
     Row(
         "shell",
@@ -160,6 +176,7 @@ ROWS = (
         (LAB, NODE),
         examples=("shell ns1", "shell home/ns1"),
         codes="the shell's own; 125 bascule itself failed",
+        served="alone",
     ),
     Row("network", "Docker's verbs for networks, live", children=NETWORK_VERBS),
     Row("node", "verbs for nodes, live", children=NODE_VERBS),
@@ -200,6 +217,21 @@ ROWS = (
         "boot:install_unit",
         (flag("--print", "print the unit and do nothing"), flag("--remove", "remove it")),
         examples=("install-unit", "install-unit --print"),
+        served="alone",
+    ),
+    Row(
+        "serve",
+        "carry out commands that come through a Unix socket",
+        "serving:serve",
+        (
+            argument(
+                "--socket",
+                metavar="PATH",
+                help="where it is made; default: the one that systemd has opened",
+            ),
+        ),
+        examples=("serve --socket /run/bascule.sock", "serve --socket ~/.bascule.sock"),
+        served="alone",
     ),
     Row(
         "schema",
@@ -216,6 +248,7 @@ ROWS = (
             ),
         ),
         examples=("schema > lab.schema.json", "schema show"),
+        served="reads",
     ),
     Row(
         "completion",
@@ -223,6 +256,7 @@ ROWS = (
         "machine:completion",
         (argument("shell", choices=("bash", "zsh", "fish")),),
         examples=("completion bash > ~/.local/share/bash-completion/completions/bascule",),
+        served="alone",
     ),
 )
 GROUPS = (
@@ -231,5 +265,5 @@ GROUPS = (
     ("Work inside a node", ("exec", "shell")),
     ("Change a lab that is up", ("network", "node")),
     ("The machine", ("doctor", "system", "restore", "install-unit")),
-    ("For programs", ("schema", "completion")),
+    ("For programs", ("serve", "schema", "completion")),
 )

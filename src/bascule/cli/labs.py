@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from argparse import Namespace as Arguments
@@ -254,5 +253,4 @@ def check(arguments: Arguments) -> int:
 
 def schema(arguments: Arguments) -> int:
     """``bascule schema``"""
-    print(json.dumps(api.json_schema(arguments.document), indent=2))
-    return 0
+    return output.as_json(api.json_schema(arguments.document))

@@ -34,13 +34,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with streams.ours():
         code = _answer(lambda: _run(given), _wants_json(given))
         unwritten = _answer(streams.finish)
+    return _code(given, code) or unwritten
+
+
+def called(given: Sequence[str]) -> int:
+    """Run one command as with ``--json``, for a program that takes what is told."""
+    return _code(given, _answer(lambda: _run(given, json=True), json=True))
+
+
+def _code(given: Sequence[str], code: int) -> int:
     if code in (1, 2) and given[:1] in (["exec"], ["shell"]):
         return _OWN_FAILURE  # what the command itself ends with never comes here
-    return code or unwritten
+    return code
 
 
-def _run(given: Sequence[str]) -> int:
+def _run(given: Sequence[str], json: bool = False) -> int:
     parsed = parse(given)
+    if json:
+        for name, value in (("json", True), ("format", "json")):
+            if hasattr(parsed, name):
+                setattr(parsed, name, value)
     if os.environ.get("BASCULE_DEBUG"):
         from bascule import debug
 

@@ -7,7 +7,8 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
@@ -27,6 +28,8 @@ class Named(Protocol):
 
 _COLOURS = {"+": "32", "~": "33", "-": "31", "!": "36"}
 _NODES_FOR_A_BAR = 50
+
+_taken: list[Any] | None = None
 
 
 def is_terminal(stream: TextIO) -> bool:
@@ -57,8 +60,23 @@ def as_json(value: object) -> int:
     """Print a value of the API as JSON; exit code 0."""
     from bascule.api import as_data
 
-    print(json.dumps(as_data(value), indent=2, default=str))
+    data = as_data(value)
+    if _taken is None:
+        print(json.dumps(data, indent=2, default=str))
+    else:
+        _taken.append(data)
     return 0
+
+
+@contextmanager
+def taken() -> Iterator[list[Any]]:
+    """What is told as JSON meanwhile, as values: it is not printed."""
+    global _taken
+    before, _taken = _taken, []
+    try:
+        yield _taken
+    finally:
+        _taken = before
 
 
 def plan(found: Plan, json: bool) -> int:

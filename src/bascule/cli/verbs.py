@@ -45,6 +45,7 @@ NETWORK_VERBS = (
         "live:network_ls",
         (LAB, FILTER, *LISTED),
         examples=("network ls", "network ls --filter label=tier=front -q"),
+        served="reads",
     ),
     Row(
         "inspect",
@@ -52,6 +53,7 @@ NETWORK_VERBS = (
         "live:network_inspect",
         (argument("name", metavar="NETWORK"), LAB, JSON),
         examples=("network inspect lan", "network inspect lan --lab home"),
+        served="reads",
     ),
     Row(
         "connect",
@@ -98,6 +100,7 @@ NODE_VERBS = (
         "live:node_ls",
         (LAB, FILTER, *LISTED),
         examples=("node ls", "node ls --format json"),
+        served="reads",
     ),
 )
 SYSTEM_VERBS = (

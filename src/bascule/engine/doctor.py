@@ -35,8 +35,12 @@ from bascule.topology.model import Assigned
 
 
 def examine(lab: str = "") -> list[Finding]:
-    """Look at everything, or at this lab. What can't be found out is a finding too. Raises
-    :class:`NotFound` for a lab that `ls` does not know."""
+    """What this machine can do, and what to do about what it can't; or how this lab is. What can't
+    be found out is a finding too. Raises :class:`NotFound` for a lab that `ls` does not know.
+
+    >>> [finding.verdict for finding in bascule.doctor() if finding.what == "kernel"]
+    ['ok']
+    """
     if lab:
         return list(checkup.examine(lab))
     return [finding for look in _LOOKS for finding in _safely(look)]

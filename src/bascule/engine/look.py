@@ -37,7 +37,12 @@ K = TypeVar("K")
 
 @translated
 def labs() -> list[LabInfo]:
-    """All labs of this user."""
+    """All labs of this user.
+
+    >>> with bascule.Lab.from_data({"nodes": {"a": {}}}, name="demo", world="private"):
+    ...     [(lab.name, lab.state, lab.nodes) for lab in bascule.labs()]
+    [('demo', 'up', 1)]
+    """
     found = []
     here = identity.netns()
     for name in folder.labs():
@@ -94,7 +99,7 @@ def running(name: str) -> tuple[Assigned, World, Record]:
 def show(name: str) -> LabView:
     """One lab as the kernel has it. Raises :class:`NotFound` where it is not up."""
     lab, world, record = running(name)
-    seen: Observation = world.call(observe, scope_of(desired(lab)), world.paths)
+    seen: Observation = world.call(observe, scope_of(desired(lab, texts=False)), world.paths)
     facts, asked = _Sorted(seen.facts), to_data(lab)
     return LabView(
         name,
