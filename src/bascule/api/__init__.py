@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from bascule.api.documents import as_data, as_yaml, done, failed, inspected
     from bascule.api.documents import schema as json_schema
     from bascule.api.lab import Lab, Node
-    from bascule.engine.boot import Restored, is_kept, listed, missing, restore
+    from bascule.engine.boot import UNIT, Restored, is_kept, listed, missing, restore
     from bascule.engine.boot import install as install_unit
     from bascule.engine.boot import remove as remove_unit
     from bascule.engine.boot import unit as unit_text
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from bascule.engine.look import labs
     from bascule.engine.options import Listener, Outcome
     from bascule.engine.views import (
+        Event,
         Finding,
         InterfaceView,
         LabInfo,
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
         matching,
     )
     from bascule.engine.views import NetworkView as Network
-    from bascule.engine.watch import Event, events
+    from bascule.engine.watch import events
     from bascule.host.icmp import Echo, Target
     from bascule.plan.diff import Change, Plan
     from bascule.plan.render import text as plan_text
@@ -46,7 +47,7 @@ _PLACES = {
     "Attachment": "topology.model",
     "Change": "plan.diff",
     "Echo": "host.icmp",
-    "Event": "engine.watch",
+    "Event": "engine.views",
     "Finding": "engine.views",
     "InterfaceView": "engine.views",
     "Lab": "api.lab",
@@ -62,6 +63,7 @@ _PLACES = {
     "Restored": "engine.boot",
     "Target": "host.icmp",
     "Topology": "topology.model",
+    "UNIT": "engine.boot",
     "as_data": "api.documents",
     "as_yaml": "api.documents",
     "become": "engine.commands",
@@ -88,6 +90,7 @@ _PLACES = {
 }
 
 __all__ = [
+    "UNIT",
     "Attachment",
     "Change",
     "Echo",

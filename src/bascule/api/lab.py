@@ -20,8 +20,8 @@ from bascule.engine.following import Following
 from bascule.engine.options import Listener, Options, Outcome
 from bascule.engine.pairs import all_pairs, chosen, targets
 from bascule.engine.prepare import stored_topology
-from bascule.engine.views import LabView, NetworkView
-from bascule.engine.watch import Event, events
+from bascule.engine.views import Event, LabView, NetworkView
+from bascule.engine.watch import events
 from bascule.errors import InputError, KernelError, NotFound
 from bascule.host import icmp
 from bascule.host.icmp import Echo

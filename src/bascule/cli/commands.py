@@ -27,7 +27,8 @@ from bascule.cli.verbs import NETWORK_VERBS, NODE_VERBS
 # those of bascule.api.documents
 _DOCUMENTS = (
     *("lab", "ls", "show", "node", "nodes", "network", "networks"),
-    *("port", "plan", "check", "ping", "doctor", "events", "done", "dones", "failed", "all"),
+    *("port", "plan", "plans", "check", "ping", "doctor", "events", "done", "dones", "unit"),
+    *("failed", "all"),
 )
 
 ROWS = (
@@ -189,7 +190,7 @@ ROWS = (
         "install-unit",
         "have systemd run `restore` when the machine starts",
         "boot:install_unit",
-        (flag("--print", "print the unit and do nothing"), flag("--remove", "remove it")),
+        (flag("--print", "print the unit and do nothing"), flag("--remove", "remove it"), JSON),
         examples=("install-unit", "install-unit --print"),
     ),
     Row(
@@ -205,8 +206,9 @@ ROWS = (
                 metavar="DOCUMENT",
                 help=f"one of {', '.join(_DOCUMENTS)}; default: lab",
             ),
+            flag("--output", "of all that is printed with --json: the same as `all`"),
         ),
-        examples=("schema > lab.schema.json", "schema show"),
+        examples=("schema > lab.schema.json", "schema --output", "schema show"),
     ),
     Row(
         "completion",

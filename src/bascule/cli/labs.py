@@ -60,8 +60,10 @@ def down(arguments: Arguments) -> int:
 def _take_away(name: str, arguments: Arguments) -> object:
     """What was done, as data."""
     lab = Lab(name)
+    remarks: tuple[str, ...] = ()
     if arguments.force and not arguments.dry_run:
-        for remark in lab.rescue(wait=not arguments.no_wait):
+        remarks = lab.rescue(wait=not arguments.no_wait)
+        for remark in remarks:
             output.warn(remark)
     is_up = name in {info.name for info in api.labs()}
     if arguments.dry_run and is_up:
@@ -70,7 +72,7 @@ def _take_away(name: str, arguments: Arguments) -> object:
             print(api.plan_text(plan, output.paint))
         return plan
     if not is_up:
-        return _not_up(name, lab, arguments)
+        return _not_up(name, lab, arguments, remarks)
     outcome = lab.down(
         output.listener(arguments.explain and not arguments.json),
         wait=not arguments.no_wait,
@@ -78,10 +80,10 @@ def _take_away(name: str, arguments: Arguments) -> object:
     )
     if not arguments.json:
         output.report(name, outcome, "down")
-    return api.done(name, outcome)
+    return api.done(name, outcome, remarks)
 
 
-def _not_up(name: str, lab: Lab, arguments: Arguments) -> object:
+def _not_up(name: str, lab: Lab, arguments: Arguments, remarks: tuple[str, ...]) -> object:
     was_kept = api.is_kept(name)
     outcome = None if arguments.dry_run else lab.down(wait=not arguments.no_wait)
     if outcome is not None and not arguments.json:
@@ -93,7 +95,7 @@ def _not_up(name: str, lab: Lab, arguments: Arguments) -> object:
     forgets = "; `bascule down` forgets that it was up before a reboot"
     kept = forgets if arguments.dry_run and was_kept else ""
     output.say(f"{name} is not up: nothing to do{kept}")
-    return api.done(name, outcome) if outcome is not None else api.Plan(())
+    return api.done(name, outcome, remarks) if outcome is not None else api.Plan((), lab=name)
 
 
 def _known() -> str:
@@ -140,7 +142,13 @@ def show(arguments: Arguments) -> int:
 
 def _tables(lab: LabView) -> None:
     networks = [
-        (n.name, _state(n), n.mtu or "", ", ".join(n.addresses) or "-", " ".join(n.ports) or "-")
+        (
+            n.name,
+            _state(n),
+            n.mtu or "",
+            ", ".join(n.addresses) or "-",
+            " ".join(n.bridge_ports) or "-",
+        )
         for n in lab.networks
     ]
     output.table(("NETWORK", "STATE", "MTU", "ADDRESSES", "PORTS"), networks)
@@ -151,7 +159,7 @@ def _tables(lab: LabView) -> None:
 
 def _rows(node: NodeView) -> Iterator[tuple[str, ...]]:
     """A row an interface; the node's routes stand in the first."""
-    routes = "; ".join(node.routes) or "-"
+    routes = "; ".join(route.text for route in node.routes) or "-"
     if not node.interfaces:
         yield (node.name, "up" if node.exists else "GONE", "-", "-", "-", "-", routes)
     for number, item in enumerate(node.interfaces):
@@ -196,7 +204,7 @@ def _tree(lab: LabView) -> None:
             f"[bold]{_shown(node.name)}[/]" + ("" if node.exists else "  [red]GONE[/]")
         )
         for route in node.routes:
-            branch.add(f"route {_shown(route)}")
+            branch.add(f"route {_shown(route.text)}")
     Console().print(tree)
 
 
@@ -242,5 +250,6 @@ def check(arguments: Arguments) -> int:
 
 def schema(arguments: Arguments) -> int:
     """``bascule schema``"""
-    print(json.dumps(api.json_schema(arguments.document), indent=2))
+    document = "all" if arguments.output else arguments.document
+    print(json.dumps(api.json_schema(document), indent=2))
     return 0

@@ -49,7 +49,9 @@ def network_rm(arguments: Arguments) -> int:
 def network_ls(arguments: Arguments) -> int:
     """``bascule network ls``"""
     found = api.matching(_show(arguments).networks, arguments.filter)
-    rows = [(n.name, ", ".join(n.addresses) or "-", n.mtu or "", len(n.ports)) for n in found]
+    rows = [
+        (n.name, ", ".join(n.addresses) or "-", n.mtu or "", len(n.bridge_ports)) for n in found
+    ]
     headings = ("NETWORK", "ADDRESSES", "MTU", "PORTS")
     return output.listing(found, arguments.format, headings, rows)
 
@@ -104,8 +106,8 @@ def port(arguments: Arguments) -> int:
         )
     if arguments.json:
         return output.as_json(node.ports)
-    for text in node.ports:
-        print(text)
+    for each in node.ports:
+        print(each.text)
     return 0
 
 

@@ -53,11 +53,11 @@ def document(text: str) -> None:
         print(text, end="")
 
 
-def as_json(value: object) -> int:
-    """Print a value of the API as JSON; exit code 0."""
+def as_json(value: object, indent: int | None = 2) -> int:
+    """Print a value of the API as JSON, in one line without ``indent``; exit code 0."""
     from bascule.api import as_data
 
-    print(json.dumps(as_data(value), indent=2, default=str))
+    print(json.dumps(as_data(value), indent=indent, default=str), flush=indent is None)
     return 0
 
 

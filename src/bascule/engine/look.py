@@ -4,20 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from bascule import identity
 from bascule.engine import known, worlds
 from bascule.engine.prepare import stored_topology
 from bascule.engine.scope import scope_of
-from bascule.engine.views import InterfaceView, LabInfo, LabView, NetworkView, NodeView, State
+from bascule.engine.views import (
+    InterfaceView,
+    LabInfo,
+    LabView,
+    NetworkView,
+    NodeView,
+    PortView,
+    RouteView,
+    State,
+)
 from bascule.errors import NotFound, StateError, translated
+from bascule.host import namespaces
 from bascule.host.observe import observe
 from bascule.host.seen import Observation
 from bascule.host.world import World
 from bascule.kernel.address import Address
 from bascule.kernel.bridge import Bridge
-from bascule.kernel.fact import Fact, only
+from bascule.kernel.fact import only
 from bascule.kernel.namespace import Namespace
 from bascule.kernel.op import WORLD
 from bascule.kernel.route import Route
@@ -27,7 +37,7 @@ from bascule.plan.desired import desired
 from bascule.state import folder, store
 from bascule.state.record import Record
 from bascule.topology.dump import to_data
-from bascule.topology.model import Assigned, Network, Node
+from bascule.topology.model import Assigned, Network, Node, Port
 from bascule.topology.outline import Outline
 from bascule.topology.ports import port_text
 
@@ -65,12 +75,12 @@ def _info(record: Record, state: State) -> LabInfo:
     return LabInfo(
         record.name,
         state,
-        record.world,
+        worlds.kind_of(record),
         len(outline.nodes),
         len(outline.networks),
         record.source,
         (*outline.nodes, *outline.networks),
-        record.keeper.pid if record.keeper and state != "lost" else 0,
+        record.keeper.pid if record.keeper and state != "lost" else None,
         labels=outline.labels,
     )
 
@@ -95,12 +105,13 @@ def show(name: str) -> LabView:
     """One lab as the kernel has it. Raises :class:`NotFound` where it is not up."""
     lab, world, record = running(name)
     seen: Observation = world.call(observe, scope_of(desired(lab)), world.paths)
-    facts, asked = _Sorted(seen.facts), to_data(lab)
+    keeper = record.keeper.pid if record.keeper else None
+    facts, asked = _Sorted(seen, keeper), to_data(lab)
     return LabView(
         name,
-        record.world,
+        worlds.kind_of(record),
         record.source,
-        record.keeper.pid if record.keeper else None,
+        keeper,
         dict(lab.labels),
         tuple(_network(each, facts, asked["networks"][each.name]) for each in lab.networks),
         tuple(_node(each, facts, asked["nodes"][each.name]) for each in lab.nodes),
@@ -110,9 +121,12 @@ def show(name: str) -> LabView:
 class _Sorted:
     """What was seen, by where it is."""
 
-    def __init__(self, facts: list[Fact]) -> None:
+    def __init__(self, seen: Observation, keeper: int | None) -> None:
+        facts = seen.facts
+        self.indexes, self.inodes = seen.indexes, seen.inodes
+        self.root = f"/proc/{keeper}/root" if keeper else ""
         self.bridges = {fact.name: fact for fact in only(facts, Bridge) if fact.node == WORLD}
-        self.nodes = {fact.name for fact in only(facts, Namespace) if fact.alive}
+        self.nodes = {fact.name: fact for fact in only(facts, Namespace) if fact.alive}
         ends = (pair for veth in only(facts, Veth) for pair in veth.seen_from_nodes())
         self.ends = _grouped(ends, lambda pair: pair[0].node)
         self.routes = _grouped(only(facts, Route), lambda fact: fact.node)
@@ -145,10 +159,13 @@ def _network(network: Network, facts: _Sorted, asked: dict[str, Any]) -> Network
         name,
         exists=bridge is not None,
         up=bool(bridge and bridge.up),
+        ifindex=facts.indexes.get((WORLD, name)) if bridge else None,
         mtu=bridge.mtu if bridge else None,
-        mac=bridge.mac if bridge else None,
+        mac=bridge.mac if bridge else "",
+        subnets=tuple(map(str, network.subnets)),
+        gateways=tuple(map(str, network.gateways)),
         addresses=facts.addresses_of("", name),
-        ports=tuple(port for _bridge, port in facts.ports.get((WORLD, name), ())),
+        bridge_ports=tuple(port for _bridge, port in facts.ports.get((WORLD, name), ())),
         labels=dict(network.labels),
         asked=asked,
     )
@@ -156,26 +173,46 @@ def _network(network: Network, facts: _Sorted, asked: dict[str, Any]) -> Network
 
 def _node(node: Node, facts: _Sorted, asked: dict[str, Any]) -> NodeView:
     name = node.name
+    namespace = facts.nodes.get(name)
     return NodeView(
         name,
-        name in facts.nodes,
-        tuple(_interface(*ends, facts) for ends in facts.ends.get(name, ())),
-        tuple(" ".join(route.words()) for route in facts.routes.get(name, ())),
-        tuple(port_text(port) for port in node.ports),
-        dict(node.labels),
-        asked,
+        exists=namespace is not None,
+        netns=f"{facts.root}{namespaces.pin_path(name)}" if namespace else "",
+        netns_inode=facts.inodes.get(name) if namespace else None,
+        netns_cookie=(namespace.cookie or None) if namespace else None,
+        interfaces=tuple(_interface(*ends, facts) for ends in facts.ends.get(name, ())),
+        routes=tuple(map(_route, facts.routes.get(name, ()))),
+        ports=tuple(_port(name, port) for port in node.ports),
+        labels=dict(node.labels),
+        asked=asked,
     )
 
 
+def _route(route: Route) -> RouteView:
+    family: Literal[4, 6] = 6 if ":" in route.to else 4
+    text = " ".join(route.words())
+    return RouteView(route.to, route.via, route.device, route.metric, family, text)
+
+
+def _port(node: str, port: Port) -> PortView:
+    address = "" if port.host is None else str(port.host)
+    ends = (address, port.published, node, port.target)
+    return PortView(*ends, port.count, port.protocol, port_text(port))
+
+
 def _interface(end: End, other: End, facts: _Sorted) -> InterfaceView:
+    ways = (route for route in facts.routes.get(end.node, ()) if route.device == end.name)
     return InterfaceView(
         name=end.name,
+        ifindex=facts.indexes.get(end.place),
         up=end.up and other.up,
         mac=end.mac,
         mtu=end.mtu,
         network=other.bridge,
         host_interface=other.name,
+        host_ifindex=facts.indexes.get(other.place),
         addresses=facts.addresses_of(*end.place),
+        gateways=tuple(way.via for way in ways if way.via and way.to.endswith("/0")),
         egress=facts.more_of(*end.place),
         ingress=facts.more_of(*other.place),
     )

@@ -83,9 +83,7 @@ def apply(name: str, edit: Edit, options: Options, listener: Listener | None = N
         asked = edit(current)
         if asked is None and stored.newest is None:
             store.forget(name)  # a private lab whose keeper has ended
-            return Outcome(
-                Plan(()), Report(), None, "none", tidy(name) if os.geteuid() == 0 else ()
-            )
+            return Outcome(Plan(()), Report(), None, "", tidy(name) if os.geteuid() == 0 else ())
         if asked is None:
             return Leaving(name, stored, options, heard).take_away(current)
         return Work(name, stored, options, heard).make(asked, current)

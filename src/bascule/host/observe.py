@@ -118,6 +118,7 @@ def _enter_node(
         return
     try:
         source = _source(descriptor, dict(scope.adopted).get(name, ""))
+        seen.inodes[name] = os.fstat(descriptor).st_ino
         if not namespaces.enter(descriptor):
             seen.facts.append(Namespace(name, alive=False))
             return

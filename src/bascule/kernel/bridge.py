@@ -31,6 +31,7 @@ from bascule.kernel.link import (
 from bascule.kernel.look import Look
 from bascule.kernel.noun import Noun, Probe
 from bascule.kernel.op import WORLD, Effect, Indexes, Key, Netlink, Settings, ip
+from bascule.kernel.told import Kind
 from bascule.wire import route as rt
 from bascule.wire import rows
 from bascule.wire.inet import pack_mac
@@ -47,6 +48,8 @@ class BridgeSetting(Fact):
     """A setting of a bridge that is not as the kernel makes it. The ageing time is UNKNOWN as long
     as the spanning tree changes: the kernel then counts with twice the forward delay and tells that
     (__br_set_topology_change, net/bridge/br_stp.c)."""
+
+    noun: ClassVar[Kind] = "bridge_setting"
 
     node: str
     bridge: str
@@ -134,6 +137,8 @@ class Uplink(WorldFact):
     is only lent. ``mtu`` is the bridge's: the kernel adapts it to the new port (br_mtu_auto_adjust,
     net/bridge/br_if.c), unless it was set once more."""
 
+    noun: ClassVar[Kind] = "uplink"
+
     name: str
     bridge: str
     mtu: int = field(default=0, compare=False)
@@ -206,6 +211,7 @@ class Bridge(Fact):
     """A bridge. ``settings`` are sysctls that it is made with; whoever changes them
     later has his reasons."""
 
+    noun: ClassVar[Kind] = "bridge"
     late: ClassVar[bool] = True
     section: ClassVar[tuple[int, int]] = (2, 0)
     order: ClassVar[int] = 1

@@ -8,12 +8,14 @@ the text, so that another text is another configuration. (:class:`bascule.kernel
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from posixpath import dirname
+from typing import ClassVar
 
 from bascule.kernel.fact import Fact, Known, Op, Sought, WorldFact, WorldOp
 from bascule.kernel.op import Effect, EndProcess, Indexes, Key, RunProcess
 from bascule.kernel.program import Instance
+from bascule.kernel.told import UNTOLD, Kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +23,9 @@ class Process(WorldFact):
     """The program of ``at`` runs there with these arguments. ``deaf``: it could not read its files
     when it was started, and does not look again. ``stopped`` (SIGSTOP): it answers nobody."""
 
-    at: Instance
+    noun: ClassVar[Kind] = "process"
+
+    at: Instance = field(metadata=UNTOLD)
     arguments: tuple[str, ...]
     deaf: bool = False
     stopped: bool = False
