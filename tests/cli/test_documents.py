@@ -202,11 +202,11 @@ MOMENT = datetime(2026, 1, 2, 3, 4, 5, 678901, UTC)
 FORMS: dict[str, list[tuple[Any, Any]]] = {
     "ls": [
         (
-            [LabInfo("demo", "up", "host", 1, 2, "", ("a", "lan", "wan"), labels={"a": "b"})],
+            [LabInfo("demo", "up", "host", 1, 2, "", ("a", "lan"), user="root", labels={"a": "b"})],
             [{
                 "name": "demo", "state": "up", "world": "host", "nodes": 1, "networks": 2,
-                "source": "", "names": ["a", "lan", "wan"], "keeper": None, "problem": "",
-                "labels": {"a": "b"},
+                "source": "", "names": ["a", "lan"], "keeper": None, "problem": "",
+                "user": "root", "labels": {"a": "b"},
             }],
         ),
     ],
@@ -214,7 +214,7 @@ FORMS: dict[str, list[tuple[Any, Any]]] = {
         (
             LAB,
             {
-                "lab": "demo", "world": "private", "source": "/lab.yaml", "keeper": 77,
+                "name": "demo", "world": "private", "source": "/lab.yaml", "keeper": 77,
                 "labels": {"tier": "x"}, "networks": [LAN_DATA, GONE_DATA], "nodes": [NODE_DATA],
             },
         ),
@@ -222,8 +222,8 @@ FORMS: dict[str, list[tuple[Any, Any]]] = {
     "node": [(NODE, NODE_DATA)],
     "nodes": [((NODE,), [NODE_DATA])],
     "network": [
-        (GONE, GONE_DATA),
-        (inspected(LAN, LAB), {**LAN_DATA, "attached": [{"node": "a", **PORT_DATA}]}),
+        (inspected(GONE, LAB), {**GONE_DATA, "attached": []}),
+        (inspected(LAN, LAB), {**LAN_DATA, "attached": [{**PORT_DATA, "node": "a"}]}),
     ],
     "networks": [((LAN,), [LAN_DATA])],
     "port": [((PUBLISHED,), [PUBLISHED_DATA])],
@@ -348,11 +348,12 @@ def test_the_form_of_each_document(document: str) -> None:
         assert json.dumps(as_data(value)) == json.dumps(data)
         published.validate(data)
         wrong = [*data, {"x": 1}] if isinstance(data, list) else {**data, "mtu": "wide", "sign": 1}
-        if "lab" in wrong:
-            del wrong["lab"]
+        for key in ("lab", "name"):
+            if key in wrong:
+                del wrong[key]
         with pytest.raises(jsonschema.ValidationError):
             published.validate(wrong)
-        if "attached" in data:
+        if data and "attached" in data and data["attached"]:
             for attached in ({}, [{"node": 1}], [{**data["attached"][0], "mtu": "wide"}]):
                 with pytest.raises(jsonschema.ValidationError):
                     published.validate({**data, "attached": attached})

@@ -108,7 +108,7 @@ def test_events_from_a_program(lab: bascule.Lab) -> None:
 
     with closing(lab.events(api.Listener(watching=cut))) as events:
         event = next(event for event in events if event.sign == "~")
-        assert (event.lab, event.kind, event.foreign) == ("watched", "link", True)
+        assert (event.lab, event.kind, event.foreign) == ("watched", "veth", True)
         assert event.time.utcoffset() is not None
         jsonschema.validate(api.as_data(event), api.json_schema("events"))
         lab.down()

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from bascule.api.documents import as_data, as_yaml, done, failed, inspected
     from bascule.api.documents import schema as json_schema
     from bascule.api.lab import Lab, Node
-    from bascule.engine.boot import UNIT, Restored, is_kept, listed, missing, restore
+    from bascule.engine.boot import UNIT, Restored, is_kept, missing, restore
     from bascule.engine.boot import install as install_unit
     from bascule.engine.boot import remove as remove_unit
     from bascule.engine.boot import unit as unit_text
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from bascule.engine.choosing import running as running_lab
     from bascule.engine.commands import become
     from bascule.engine.doctor import examine as doctor
+    from bascule.engine.listing import listed
     from bascule.engine.look import labs
     from bascule.engine.options import Listener, Outcome
     from bascule.engine.views import (
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
         LabView,
         NetworkView,
         NodeView,
+        PortView,
+        RouteView,
         matching,
     )
     from bascule.engine.views import NetworkView as Network
@@ -60,7 +63,9 @@ _PLACES = {
     "NodeView": "engine.views",
     "Outcome": "engine.options",
     "Plan": "plan.diff",
+    "PortView": "engine.views",
     "Restored": "engine.boot",
+    "RouteView": "engine.views",
     "Target": "host.icmp",
     "Topology": "topology.model",
     "UNIT": "engine.boot",
@@ -78,7 +83,7 @@ _PLACES = {
     "is_kept": "engine.boot",
     "json_schema": "api.documents:schema",
     "labs": "engine.look",
-    "listed": "engine.boot",
+    "listed": "engine.listing",
     "matching": "engine.views",
     "meant": "engine.choosing",
     "missing": "engine.boot",
@@ -107,7 +112,9 @@ __all__ = [
     "NodeView",
     "Outcome",
     "Plan",
+    "PortView",
     "Restored",
+    "RouteView",
     "Target",
     "Topology",
     "as_data",

@@ -19,7 +19,15 @@ from bascule.api.forms import (
     failed,
     inspected,
 )
-from bascule.engine.views import Finding, LabInfo, LabView, NetworkView, NodeView, PortView
+from bascule.engine.views import (
+    Finding,
+    InspectedNetwork,
+    LabInfo,
+    LabView,
+    NetworkView,
+    NodeView,
+    PortView,
+)
 from bascule.errors import InputError, Mistake
 from bascule.names import shown
 
@@ -48,17 +56,12 @@ def schema(document: str = "lab") -> dict[str, Any]:
         raise InputError(f"no document {shown(document)}; there are: {there}")
     title, hint = known[document]
     maker = Maker()
-    body = maker.of(hint)
-    if document == "network":
-        body = maker.inspected(body)
-    return {"$schema": _DRAFT, "title": title, **body, "$defs": maker.defined}
+    return {"$schema": _DRAFT, "title": title, **maker.of(hint), "$defs": maker.defined}
 
 
 def _all(known: Mapping[str, tuple[str, Any]], maker: Any) -> dict[str, Any]:
     """One schema for all that is printed: each document is a definition of that name."""
     bodies = {name: {"title": title, **maker.of(hint)} for name, (title, hint) in known.items()}
-    body = maker.inspected(bodies["network"])
-    bodies["network"] = {"title": known["network"][0], **body}
     any_of = [{"$ref": f"#/$defs/{name}"} for name in bodies]
     about = {"title": "what bascule prints with --json", "version": VERSION, "anyOf": any_of}
     return {"$schema": _DRAFT, **about, "$defs": {**maker.defined, **bodies}}
@@ -71,7 +74,7 @@ def documents() -> dict[str, tuple[str, Any]]:
         "show": ("bascule show --json, bascule inspect LAB", LabView),
         "node": ("bascule inspect NODE", NodeView),
         "nodes": ("bascule node ls --json", list[NodeView]),
-        "network": ("bascule inspect NETWORK, bascule network inspect NETWORK", NetworkView),
+        "network": ("bascule inspect NETWORK, bascule network inspect NETWORK", InspectedNetwork),
         "networks": ("bascule network ls --json", list[NetworkView]),
         "port": ("bascule port NODE --json", list[PortView]),
         "plan": ("bascule plan --json, and what changes a lab with --dry-run", PlanDocument),

@@ -18,7 +18,14 @@ from datetime import UTC, datetime
 from typing import Any, Literal, TypedDict, get_args
 
 from bascule.engine.options import Outcome
-from bascule.engine.views import Event, LabView, NetworkView
+from bascule.engine.views import (
+    AttachedView,
+    Event,
+    InspectedNetwork,
+    InterfaceView,
+    LabView,
+    NetworkView,
+)
 from bascule.engine.views import Kind as WorldKind
 from bascule.errors import (
     BasculeError,
@@ -221,13 +228,18 @@ def _kind(error: BaseException) -> ErrorKind:
     return "interrupted" if isinstance(error, KeyboardInterrupt) else "bascule"
 
 
-def inspected(network: NetworkView, lab: LabView) -> dict[str, Any]:
+def inspected(network: NetworkView, lab: LabView) -> InspectedNetwork:
     """A network of a lab with the interfaces on it, each with its node's name: what `network
     inspect` tells."""
-    attached = [
-        {"node": node.name, **as_data(interface)} for node, interface in lab.attached(network.name)
-    ]
-    return {**as_data(network), "attached": attached}
+    attached = (
+        AttachedView(**_fields(interface), node=node.name)
+        for node, interface in lab.attached(network.name)
+    )
+    return InspectedNetwork(**_fields(network), attached=tuple(attached))
+
+
+def _fields(view: InterfaceView | NetworkView) -> dict[str, Any]:
+    return {field.name: getattr(view, field.name) for field in fields(view)}
 
 
 def _plan(plan: Plan) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, Literal, Union
 
-from bascule.engine.views import InterfaceView
 from bascule.kernel import file, flow, nouns, process, sysctl  # noqa: F401 (all facts are known)
 from bascule.kernel.fact import Fact
 from bascule.kernel.told import told_fields
@@ -42,15 +41,6 @@ class Maker:
             return self._class(hint)
         make: Callable[..., Schema] = _MAKERS[origin]
         return make(self, *typing.get_args(hint))
-
-    def inspected(self, network: Schema) -> Schema:
-        """As :func:`bascule.api.forms.inspected` makes it; the network alone is `inspect`'s."""
-        interface = self.of(InterfaceView)
-        node = {"type": "object", "properties": {"node": _PLAIN[str]}, "required": ["node"]}
-        self.defined["InterfaceView"].pop("additionalProperties")
-        self.defined["NetworkView"].pop("additionalProperties")
-        attached = {"type": "array", "items": {"allOf": [node, interface]}}
-        return {"allOf": [network], "properties": {"attached": attached}}
 
     def array(self, item: Any, *_more: Any) -> Schema:
         """A list of such items."""

@@ -119,20 +119,28 @@ def script(arguments: Arguments) -> int:
 
 def ls(arguments: Arguments) -> int:
     """``bascule ls``"""
-    found = api.matching(api.listed(), arguments.filter)
+    listener = output.listener(False)
+    listed = api.listed(check=arguments.check, everyone=arguments.all, listener=listener)
+    found = api.matching(listed, arguments.filter)
+    headings = ["USER", "LAB", "STATE", "WORLD", "NODES", "NETWORKS", "KEEPER", "FILE"]
     rows = [
-        (i.name, i.state, i.world, i.nodes, i.networks, i.keeper or "", i.source or i.problem)
+        (i.user, i.name, i.state, i.world, i.nodes, i.networks, i.keeper or "", i.source or "-")
         for i in found
     ]
-    headings = ("LAB", "STATE", "WORLD", "NODES", "NETWORKS", "KEEPER", "FILE")
-    return output.listing(found, arguments.format, headings, rows)
+    first = 0 if arguments.all else 1
+    rest = [row[first:] for row in rows]
+    code = output.listing(found, api.LabInfo, arguments.format, headings[first:], rest)
+    for info in found:
+        if info.problem and arguments.format == "table":
+            output.warn(f"{info.name}: {info.problem}")
+    return code
 
 
 def show(arguments: Arguments) -> int:
     """``bascule show``: a tree on a terminal, tables in a pipe."""
     lab = Lab(api.running_lab(arguments.lab)).show()
-    if arguments.json:
-        return output.as_json(lab)
+    if arguments.json or arguments.format:
+        return output.shown(lab, "" if arguments.json else arguments.format)
     if output.is_terminal(sys.stdout):
         _tree(lab)
     else:
@@ -186,7 +194,7 @@ def _tree(lab: LabView) -> None:
     from rich.console import Console
     from rich.tree import Tree
 
-    tree = Tree(f"[bold]{_shown(lab.lab)}[/] ({lab.world} world)")
+    tree = Tree(f"[bold]{_shown(lab.name)}[/] ({lab.world} world)")
     for network in lab.networks:
         colour = "green" if network.up else "red"
         addresses = ", ".join(network.addresses) or "no address"
@@ -222,10 +230,11 @@ def inspect(arguments: Arguments) -> int:
         output.document(Lab.attach(name).yaml())
         return 0
     lab = Lab(name).show()
-    found = lab if noun is None else lab.node(noun) or lab.network(noun)
+    network = lab.network(noun) if noun is not None else None
+    found = lab if noun is None else lab.node(noun) or (network and api.inspected(network, lab))
     if found is None:
         raise NotFound(f"no node or network {shown(noun or '')} in lab {name}")
-    return output.as_json(found)
+    return output.shown(found, "" if arguments.json else arguments.format)
 
 
 def check(arguments: Arguments) -> int:

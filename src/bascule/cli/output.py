@@ -95,12 +95,19 @@ def _done(name: str, outcome: Outcome, verb: str) -> str:
 
 
 def listing(
-    found: Sequence[Named], form: str, headings: Sequence[str], rows: Sequence[Sequence[object]]
+    found: Sequence[Named],
+    kind: type,
+    form: str,
+    headings: Sequence[str],
+    rows: Sequence[Sequence[object]],
 ) -> int:
-    """A list in one of the forms of ``--format``; exit code 0."""
-    if form == "json":
-        return as_json(found)
-    if form == "yaml":
+    """A list of what is of this ``kind`` in one of the forms of ``--format``; exit code 0. Raises
+    :class:`InputError` for a template that is not understood."""
+    if "{{" in form:
+        _by_template(found, kind, form)
+    elif form == "json":
+        as_json(found)
+    elif form == "yaml":
         from bascule.api import as_yaml
 
         document(as_yaml(found))
@@ -110,6 +117,38 @@ def listing(
     else:
         table(headings, rows)
     return 0
+
+
+def shown(value: object, form: str) -> int:
+    """One thing in a form of ``--format``, as JSON where none is asked for; exit code 0. Raises
+    :class:`InputError` for a template that is not understood."""
+    if "{{" in form:
+        _by_template([value], type(value), form)
+    elif form == "yaml":
+        from bascule.api import as_yaml
+
+        document(as_yaml(value))
+    else:
+        return as_json(value)
+    return 0
+
+
+def _by_template(found: Sequence[object], kind: type, form: str) -> None:
+    """A line for each; after the word ``table`` columns, which tabs part, with headings."""
+    from bascule.cli.template import Template
+
+    text = form.removeprefix("table ")
+    if text == form:
+        template = Template(form)
+        template.check(kind)
+        for each in found:
+            print(template.of(each))
+        return
+    columns = [Template(part) for part in text.replace(r"\t", "\t").split("\t")]
+    for column in columns:
+        column.check(kind)
+    rows = [[column.of(each) for column in columns] for each in found]
+    table([column.heading for column in columns], rows)
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

@@ -13,6 +13,7 @@ from bascule.cli.arguments import (
     NODE,
     NODES,
     RUN,
+    SHOWN,
     WORLD,
     Row,
     argument,
@@ -48,7 +49,7 @@ NETWORK_VERBS = (
         "inspect",
         "show one network",
         "live:network_inspect",
-        (argument("name", metavar="NETWORK"), LAB, JSON),
+        (argument("name", metavar="NETWORK"), LAB, SHOWN, JSON),
         examples=("network inspect lan", "network inspect lan --lab home"),
     ),
     Row(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from typing import Any, Literal, TypeVar
 
 from bascule import identity
-from bascule.engine import known, worlds
+from bascule.engine import known, others, worlds
+from bascule.engine.judge import Judge
 from bascule.engine.prepare import stored_topology
 from bascule.engine.scope import scope_of
 from bascule.engine.views import (
@@ -21,7 +22,7 @@ from bascule.engine.views import (
     State,
 )
 from bascule.errors import NotFound, StateError, translated
-from bascule.host import namespaces
+from bascule.host import namespaces, users
 from bascule.host.observe import observe
 from bascule.host.seen import Observation
 from bascule.host.world import World
@@ -34,8 +35,8 @@ from bascule.kernel.route import Route
 from bascule.kernel.veth import End, Veth
 from bascule.names import shown
 from bascule.plan.desired import desired
-from bascule.state import folder, store
-from bascule.state.record import Record
+from bascule.state import folder, lock, store
+from bascule.state.record import Record, Stored
 from bascule.topology.dump import to_data
 from bascule.topology.model import Assigned, Network, Node, Port
 from bascule.topology.outline import Outline
@@ -46,31 +47,61 @@ K = TypeVar("K")
 
 
 @translated
-def labs() -> list[LabInfo]:
-    """All labs of this user."""
-    found = []
+def labs(judge: Judge | None = None) -> list[LabInfo]:
+    """All labs of this user, by their records; with a ``judge``, by what the kernel has of those
+    that are up."""
+    found, user = [], me()
     here = identity.netns()
     for name in folder.labs():
         try:
             stored = store.load(name)
         except StateError as error:
-            found.append(LabInfo(name, "damaged", "", 0, 0, "", problem=str(error)))
+            found.append(LabInfo(name, "damaged", "", 0, 0, "", problem=str(error), user=user))
             continue
-        record = stored.newest
-        if record is not None:
-            state: State = "unfinished" if stored.journal else "up"
-            if not worlds.is_here(record, here):
-                state = "elsewhere"
-            found.append(_info(record, state if worlds.has_world(record) else "lost"))
+        if stored.newest is not None:
+            found.append(told(stored.newest, *_state(stored, here, judge), user))
     for record in known.unrecorded():
+        state, _problem = _state(Stored(record, None), here, judge)
         problem = f"its record has gone from {folder.root()}; `bascule up` writes it anew"
-        found.append(
-            replace(_info(record, "up" if worlds.has_world(record) else "lost"), problem=problem)
-        )
+        found.append(told(record, state, problem, user))
     return sorted(found, key=lambda info: info.name)
 
 
-def _info(record: Record, state: State) -> LabInfo:
+def me() -> str:
+    """The name of the calling user."""
+    return users.user(os.geteuid()).name
+
+
+def foreign(judge: Judge | None = None) -> list[tuple[LabInfo, str]]:
+    """The labs of this user that run and are of another state directory, with that."""
+    here, user = identity.netns(), me()
+    return [
+        (told(record, *_state(Stored(record, None), here, judge), user), directory)
+        for record, directory in known.foreign()
+    ]
+
+
+def _state(stored: Stored, here: identity.Netns, judge: Judge | None) -> tuple[State, str]:
+    """State and problem of a lab that has a record."""
+    record = stored.newest
+    assert record is not None  # noqa: S101 (the caller has looked)
+    if not worlds.has_world(record):
+        return "lost", "its world has ended; `bascule up` builds it anew"
+    if not worlds.is_here(record, here):
+        return "elsewhere", f"in {record.host or (record.keeper and record.keeper.numbering)}"
+    if stored.journal:
+        return "unfinished", _UNFINISHED[lock.is_held(record.name)]
+    return judge.of(record) if judge is not None else ("up", "")
+
+
+_UNFINISHED = {
+    True: "a command works on it now",
+    False: "a run did not come to its end; `bascule up` finishes it, `bascule down` takes it away",
+}
+
+
+def told(record: Record, state: State, problem: str, user: str) -> LabInfo:
+    """One line of `ls`."""
     outline = Outline(record.topology)
     return LabInfo(
         record.name,
@@ -81,7 +112,9 @@ def _info(record: Record, state: State) -> LabInfo:
         record.source,
         (*outline.nodes, *outline.networks),
         record.keeper.pid if record.keeper and state != "lost" else None,
-        labels=outline.labels,
+        problem,
+        user,
+        outline.labels,
     )
 
 
@@ -96,7 +129,8 @@ def running(name: str) -> tuple[Assigned, World, Record]:
         names = (
             ", ".join(info.name for info in labs() if info.state in ("up", "unfinished")) or "none"
         )
-        raise NotFound(f"lab {shown(name)} is not up (running: {names}); `bascule up` builds it")
+        whose = others.advice(name) or "`bascule up` builds it"
+        raise NotFound(f"lab {shown(name)} is not up (running: {names}); {whose}")
     return lab, world, record
 
 

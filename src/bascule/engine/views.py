@@ -17,7 +17,17 @@ from bascule.kernel.fact import Fact
 from bascule.names import shown
 from bascule.plan.diff import Sign
 
-State = Literal["up", "unfinished", "lost", "elsewhere", "damaged", "kept"]
+State = Literal[
+    "up",
+    "drifted",
+    "broken",
+    "unfinished",
+    "lost",
+    "elsewhere",
+    "damaged",
+    "kept",
+    "foreign",
+]
 Kind = Literal["host", "private", ""]  # of a world; "": not known, or there is none
 Verdict = Literal["ok", "note", "no"]
 
@@ -34,11 +44,13 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class LabInfo:
-    """One line of `ls`. ``state`` is ``up``, ``unfinished`` (a run was killed), ``lost`` (a private
-    world has ended), ``elsewhere`` (in another network namespace, or a private world in another PID
-    namespace), ``kept`` (up before a reboot, not yet restored) or ``damaged``; then ``problem``
-    says how. ``nodes`` and ``networks`` are counted, ``names`` are theirs. ``keeper`` is the
-    process that keeps a private world."""
+    """One line of `ls`. ``state`` is ``up``, ``drifted`` (all is there, and something is other than
+    it was made: a link is down), ``broken`` (a bridge, a node or a cable is gone), ``unfinished``
+    (a run was killed, or goes on), ``lost`` (a private world has ended), ``elsewhere`` (in another
+    network namespace, or a private world in another PID namespace), ``kept`` (up before a reboot,
+    not yet restored), ``damaged`` (its record) or ``foreign`` (of another state directory);
+    ``problem`` says how, in words. ``nodes`` and ``networks`` are counted, ``names`` are theirs.
+    ``keeper`` is the process that keeps a private world, ``user`` whose lab it is."""
 
     name: str
     state: State
@@ -49,6 +61,7 @@ class LabInfo:
     names: tuple[str, ...] = ()
     keeper: int | None = None
     problem: str = ""
+    user: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -79,6 +92,11 @@ class PortView:
     count: int
     protocol: str
     text: str
+
+    @property
+    def name(self) -> str:
+        """What it is called in a list."""
+        return self.text
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +143,20 @@ class NetworkView:
 
 
 @dataclass(frozen=True, slots=True)
+class AttachedView(InterfaceView):
+    """An interface on a network, and the ``node`` that it is in."""
+
+    node: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class InspectedNetwork(NetworkView):
+    """A network, and the interfaces on it."""
+
+    attached: tuple[AttachedView, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class NodeView:
     """A node as the kernel has it: its namespace, where it ``exists``. ``netns`` is the path of
     that, for ``nsenter --net=``; in a private world by way of its keeper, and to go there one has
@@ -146,10 +178,10 @@ class NodeView:
 
 @dataclass(frozen=True, slots=True)
 class LabView:
-    """The lab called ``lab`` as the kernel has it. ``source`` is its file, "" for none; ``keeper``
+    """A lab as the kernel has it. ``source`` is its file, "" for none; ``keeper``
     the process that keeps its private world."""
 
-    lab: str
+    name: str
     world: Kind
     source: str
     keeper: int | None
