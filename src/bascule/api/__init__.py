@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from bascule.engine.listing import listed
     from bascule.engine.look import labs
     from bascule.engine.options import Listener, Outcome
+    from bascule.engine.others import advice as whose
     from bascule.engine.views import (
         Event,
         Finding,
@@ -92,6 +93,7 @@ _PLACES = {
     "restore": "engine.boot",
     "running_lab": "engine.choosing:running",
     "unit_text": "engine.boot:unit",
+    "whose": "engine.others:advice",
 }
 
 __all__ = [
@@ -140,6 +142,7 @@ __all__ = [
     "restore",
     "running_lab",
     "unit_text",
+    "whose",
 ]
 
 

@@ -91,7 +91,7 @@ def _not_up(name: str, lab: Lab, arguments: Arguments, remarks: tuple[str, ...])
             output.warn(remark)
     known = was_kept or arguments.force or os.path.exists(arguments.lab or "")
     if arguments.lab and not known:
-        raise NotFound(f"no lab {shown(name)}; {_known()}")
+        raise NotFound(f"no lab {shown(name)}; {api.whose(name) or _known()}")
     forgets = "; `bascule down` forgets that it was up before a reboot"
     kept = forgets if arguments.dry_run and was_kept else ""
     output.say(f"{name} is not up: nothing to do{kept}")
@@ -130,6 +130,7 @@ def ls(arguments: Arguments) -> int:
     first = 0 if arguments.all else 1
     rest = [row[first:] for row in rows]
     code = output.listing(found, api.LabInfo, arguments.format, headings[first:], rest)
+    sys.stdout.flush()
     for info in found:
         if info.problem and arguments.format == "table":
             output.warn(f"{info.name}: {info.problem}")

@@ -85,7 +85,9 @@ def _believed(answer: bytes, user: str) -> list[LabInfo]:
 
 def _info(row: Mapping[str, Any], user: str) -> LabInfo:
     given = {field.name: row[field.name] for field in fields(LabInfo)}
-    return LabInfo(**{**given, "names": tuple(row["names"]), "user": user})
+    # what one does about it, that user does
+    problem = row["problem"].replace("`bascule ", f"`sudo -u {user} bascule ")
+    return LabInfo(**{**given, "names": tuple(row["names"]), "problem": problem, "user": user})
 
 
 def _is_good(row: Mapping[str, Any]) -> bool:

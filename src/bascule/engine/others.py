@@ -9,12 +9,11 @@ from contextlib import suppress
 from bascule.engine import known
 from bascule.errors import WorldError
 from bascule.host import users
-from bascule.names import few
 from bascule.state import folder
 
 
 def advice(name: str) -> str:
-    """Where root names a lab that other users have: what to do. Empty else."""
+    """Where root names a lab that other users have: what to do. Empty else, and for others."""
     having = []
     for one in _all():
         with suppress(WorldError):
@@ -22,10 +21,8 @@ def advice(name: str) -> str:
                 having.append(one.name)
     if not having:
         return ""
-    return (
-        f"{few(having)} {'have' if having[1:] else 'has'} a lab of that name: "
-        f"`sudo -u {having[0]} bascule …` works on it"
-    )
+    one = having[0]
+    return f"user {one} has a lab of that name: `sudo -u {one} bascule …` works on it"
 
 
 def each(look: Callable[[], bytes], problem: Callable[[str], None]) -> list[tuple[str, bytes]]:
@@ -34,7 +31,7 @@ def each(look: Callable[[], bytes], problem: Callable[[str], None]) -> list[tupl
     found = []
     for one in _all():
         try:
-            found.append((one.name, users.seen_by(one, look).rstrip(b"\n")))
+            found.append((one.name, users.seen_by(one, look)))
         except (WorldError, OSError) as error:
             problem(str(error))
     return found

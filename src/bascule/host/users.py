@@ -95,7 +95,7 @@ def seen_by(one: User, look: Callable[[], bytes]) -> bytes:
     if answer is None or not answer.endswith(b"\n"):
         why = f"ended with {code}" if answer is not None and code > 0 else "gave no whole answer"
         raise WorldError(f"labs of user {one.name}: a process of that user {why}")
-    return answer
+    return answer.removesuffix(b"\n")
 
 
 def _end(child: int) -> None:
