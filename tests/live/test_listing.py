@@ -62,10 +62,11 @@ def test_what_is_gone_or_amiss_is_told(folder: World, kind: str) -> None:
         (info,) = listed()
         assert info.state == state, (command, info)
         assert problem in info.problem, command
-        (info,) = listed(check=True)
-        assert info.state == (state if state != "up" else "drifted"), (command, info)
+        if state == "up":
+            (info,) = listed(check=True)
+            assert (info.state, "+ address 10.1.0.2/24" in info.problem) == ("drifted", True)
         Lab.load("lab.yaml", world=kind).up()
-        (info,) = listed(check=True)
+        (info,) = listed(check=state == "up")
         assert (info.state, info.problem) == ("up", ""), command
     Lab("lab").down()
 
@@ -99,15 +100,20 @@ def test_an_unfinished_run(folder: World) -> None:
     bascule(folder, "down", "lab")
 
 
-def test_another_state_directory(folder: World, tmp_path: Path) -> None:
+def test_another_state_directory(
+    folder: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its labs are foreign here, and `ls --all` says where they belong."""
-    there = {**os.environ, "BASCULE_STATE_DIR": str(tmp_path / "state")}
-    bascule(folder, "up", "lab.yaml", "--world", "private", env=there)
+    monkeypatch.setenv("BASCULE_STATE_DIR", str(tmp_path / "state"))
+    bascule(folder, "up", "lab.yaml", "--world", "private")
+    monkeypatch.delenv("BASCULE_STATE_DIR")
     assert as_json(folder, "ls") == []
     (line,) = as_json(folder, "ls", "--all")
     assert (line["name"], line["state"]) == ("lab", "foreign")
     assert f"BASCULE_STATE_DIR={tmp_path}/state" in line["problem"]
-    bascule(folder, "down", "lab", env=there)
+    monkeypatch.setenv("BASCULE_STATE_DIR", str(tmp_path / "state"))
+    bascule(folder, "down", "lab")
+    monkeypatch.delenv("BASCULE_STATE_DIR")
     assert as_json(folder, "ls", "--all") == []
 
 

@@ -30,6 +30,7 @@ _TOKEN = re.compile(
     r"|(?P<path>\$?(?:\.[A-Za-z_][\w-]*)+|\$|\.)|(?P<word>[A-Za-z]+))"
 )
 _LONGEST = 10_000
+_MOST_WORDS, _MOST_BLOCKS = 100, 50  # of one action; one in the other
 
 
 class _Text(NamedTuple):
@@ -104,7 +105,7 @@ class _Reader:
 
     def __init__(self, text: str) -> None:
         self._parts = list(_parts(text))
-        self._at = 0
+        self._at = self._depth = 0
 
     def nodes(self) -> tuple[tuple[Any, ...], str]:
         """As far as an ``end`` or ``else`` that belongs to what is around, and that word."""
@@ -125,12 +126,16 @@ class _Reader:
 
     def _block(self, word: str, rest: str) -> _Block:
         subject = _expression(rest)
+        self._depth += 1
+        if self._depth > _MOST_BLOCKS:
+            raise InputError(f"--format: too deep: {_MOST_BLOCKS} blocks one in the other")
         body, ended_by = self.nodes()
         otherwise: tuple[Any, ...] = ()
         if ended_by == "else":
             otherwise, ended_by = self.nodes()
         if ended_by != "end":
             raise InputError(f"--format: {{{{{word}}}}} lacks its {{{{end}}}}")
+        self._depth -= 1
         return _Block(word, subject, body, otherwise)
 
 
@@ -157,6 +162,8 @@ def _expression(text: str) -> Any:
             raise InputError(f"--format: {shown(text[at:].strip())} is not understood")
         tokens.append((str(token.lastgroup), token[0].strip()))
         at = token.end()
+    if len(tokens) > _MOST_WORDS:
+        raise InputError(f"--format: too deep: {len(tokens)} words in one action")
     found = _pipeline(tokens)
     if tokens:
         raise InputError("--format: ) without (")

@@ -21,8 +21,8 @@ def advice(name: str) -> str:
                 having.append(one.name)
     if not having:
         return ""
-    one = having[0]
-    return f"user {one} has a lab of that name: `sudo -u {one} bascule …` works on it"
+    whose = having[0]
+    return f"user {whose} has a lab of that name: `sudo -u {whose} bascule …` works on it"
 
 
 def each(look: Callable[[], bytes], problem: Callable[[str], None]) -> list[tuple[str, bytes]]:
