@@ -48,7 +48,7 @@ def ping(arguments: Arguments) -> int:
         output.as_json(found)
     elif arguments.source and arguments.target:
         for echo in found:
-            print(_line(echo))
+            print(output.paragraph("", _line(echo)))
     else:
         _print_all(found, failed)
     return 1 if failed else 0
@@ -80,7 +80,7 @@ def _print_all(found: list[Echo], failed: list[Echo]) -> None:
         ]
         output.table(("from \\ to (ms)", *names), rows)
     for echo in failed:
-        print(_line(echo))
+        print(output.paragraph("", _line(echo)))
     lost = sum(echo.lost for echo in found if echo.seconds is not None)
     also = f", {lost} echoes lost" if lost else ""
     print(f"{len(found)} pairs, {len(found) - len(failed)} answered, {len(failed)} failed{also}")

@@ -6,11 +6,10 @@ import json
 import os
 import sys
 from argparse import Namespace as Arguments
-from collections.abc import Iterator
 
 from bascule import api
-from bascule.api import InterfaceView, Lab, LabView, NetworkView, NodeView
-from bascule.cli import output
+from bascule.api import Lab
+from bascule.cli import output, showing
 from bascule.errors import BasculeError, InputError, NotFound, TopologyError
 from bascule.names import printable, shown
 
@@ -69,7 +68,7 @@ def _take_away(name: str, arguments: Arguments) -> object:
     if arguments.dry_run and is_up:
         plan = lab.plan_down()
         if not arguments.json:
-            print(api.plan_text(plan, output.paint))
+            print(api.plan_text(plan, output.paragraph))
         return plan
     if not is_up:
         return _not_up(name, lab, arguments, remarks)
@@ -122,14 +121,22 @@ def ls(arguments: Arguments) -> int:
     listener = output.listener(False)
     listed = api.listed(check=arguments.check, everyone=arguments.all, listener=listener)
     found = api.matching(listed, arguments.filter)
-    headings = ["USER", "LAB", "STATE", "WORLD", "NODES", "NETWORKS", "KEEPER", "FILE"]
-    rows = [
-        (i.user, i.name, i.state, i.world, i.nodes, i.networks, i.keeper or "", i.source or "-")
-        for i in found
-    ]
-    first = 0 if arguments.all else 1
-    rest = [row[first:] for row in rows]
-    code = output.listing(found, api.LabInfo, arguments.format, headings[first:], rest)
+    columns: dict[str, list[object]] = {
+        "USER": [info.user for info in found],
+        "LAB": [info.name for info in found],
+        "STATE": [info.state for info in found],
+        "WORLD": [info.world for info in found],
+        "NODES": [info.nodes for info in found],
+        "NETWORKS": [info.networks for info in found],
+        "KEEPER": [info.keeper or "" for info in found],
+        "FILE": [info.source or "-" for info in found],
+    }
+    people = output.is_terminal(sys.stdout)
+    without = {"USER"} if not arguments.all else set[str]()
+    without |= {"KEEPER"} if people and not any(columns["KEEPER"]) else set()
+    told = {heading: cells for heading, cells in columns.items() if heading not in without}
+    rows = list(zip(*told.values(), strict=True))
+    code = output.listing(found, api.LabInfo, arguments.format, list(told), rows)
     sys.stdout.flush()
     for info in found:
         if info.problem and arguments.format == "table":
@@ -143,85 +150,10 @@ def show(arguments: Arguments) -> int:
     if arguments.json or arguments.format:
         return output.shown(lab, "" if arguments.json else arguments.format)
     if output.is_terminal(sys.stdout):
-        _tree(lab)
+        showing.tree(lab)
     else:
-        _tables(lab)
+        showing.tables(lab)
     return 0
-
-
-def _tables(lab: LabView) -> None:
-    networks = [
-        (
-            n.name,
-            _state(n),
-            n.mtu or "",
-            ", ".join(n.addresses) or "-",
-            " ".join(n.bridge_ports) or "-",
-        )
-        for n in lab.networks
-    ]
-    output.table(("NETWORK", "STATE", "MTU", "ADDRESSES", "PORTS"), networks)
-    print()
-    rows = [row for node in lab.nodes for row in _rows(node)]
-    output.table(("NODE", "STATE", "INTERFACE", "ADDRESSES", "MAC", "NETWORK", "ROUTES"), rows)
-
-
-def _rows(node: NodeView) -> Iterator[tuple[str, ...]]:
-    """A row an interface; the node's routes stand in the first."""
-    routes = "; ".join(route.text for route in node.routes) or "-"
-    if not node.interfaces:
-        yield (node.name, "up" if node.exists else "GONE", "-", "-", "-", "-", routes)
-    for number, item in enumerate(node.interfaces):
-        state = "up" if item.up else "DOWN"
-        addresses = (", ".join(item.addresses) or "-") + _ways(item)
-        network = item.network or "-"
-        here = routes if number == 0 else ""
-        yield (node.name, state, item.name, addresses, item.mac, network, here)
-
-
-def _ways(item: InterfaceView) -> str:
-    """What packets have to pass, out of the node and into it."""
-    out, come = ", ".join(item.egress), ", ".join(item.ingress)
-    if out == come:
-        return f"  {out}" if out else ""
-    return f"  out: {out or '-'}, in: {come or '-'}"
-
-
-def _state(network: NetworkView) -> str:
-    return "GONE" if not network.exists else "up" if network.up else "DOWN"
-
-
-def _tree(lab: LabView) -> None:
-    from rich.console import Console
-    from rich.tree import Tree
-
-    tree = Tree(f"[bold]{_shown(lab.name)}[/] ({lab.world} world)")
-    for network in lab.networks:
-        colour = "green" if network.up else "red"
-        addresses = ", ".join(network.addresses) or "no address"
-        branch = tree.add(
-            f"[{colour}]{_shown(network.name)}[/]  {_shown(addresses)}  mtu "
-            f"{network.mtu}  {_state(network)}"
-        )
-        for node, item in lab.attached(network.name):
-            state = "" if item.up else "  [red]DOWN[/]"
-            mine = ", ".join(item.addresses) or "no address"
-            ends = f"{_shown(item.name)} ← {_shown(item.host_interface)}"
-            branch.add(f"[bold]{_shown(node.name)}[/]  {ends}  {_shown(mine)}{state}{_ways(item)}")
-    for node in lab.nodes:
-        branch = tree.add(
-            f"[bold]{_shown(node.name)}[/]" + ("" if node.exists else "  [red]GONE[/]")
-        )
-        for route in node.routes:
-            branch.add(f"route {_shown(route.text)}")
-    Console().print(tree)
-
-
-def _shown(text: str) -> str:
-    """For rich: no markup, and nothing that a terminal would obey."""
-    from rich.markup import escape
-
-    return escape(printable(text))
 
 
 def inspect(arguments: Arguments) -> int:

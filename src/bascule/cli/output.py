@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Sequence
@@ -43,6 +44,23 @@ def paint(sign: str, text: str, stream: TextIO | None = None) -> str:
     )
 
 
+def paragraph(sign: str, text: str, stream: TextIO | None = None) -> str:
+    """A line coloured by its sign, on a terminal in several if it is too long: broken between words
+    and not in what is quoted, which a person may copy."""
+    stream = stream or sys.stdout
+    if not is_terminal(stream):
+        return text
+    width = shutil.get_terminal_size().columns
+    if len(text) > width:
+        import textwrap
+
+        held = re.sub("`[^`]*`", lambda quoted: quoted[0].replace(" ", "\0"), text)
+        options = {"break_long_words": False, "break_on_hyphens": False}
+        lines = textwrap.wrap(held, width, subsequent_indent="    ", **options)  # type: ignore[arg-type]
+        text = "\n".join(lines).replace("\0", " ")
+    return "\n".join(paint(sign, line, stream) for line in text.split("\n"))
+
+
 def document(text: str) -> None:
     """Print what is a file: in UTF-8, as bascule reads it, whatever the terminal's characters
     are."""
@@ -67,7 +85,7 @@ def plan(found: Plan, json: bool) -> int:
         return as_json(found)
     from bascule.api import plan_text
 
-    print(plan_text(found, paint))
+    print(plan_text(found, paragraph))
     return 0
 
 
@@ -197,21 +215,22 @@ def _wrapped(cell: str, width: int) -> list[str]:
     if len(cell) <= width:
         return [cell]
     lines = [""]
-    for word in (_shortened(word, width) for word in cell.split()):
+    for word in (shortened(word, width) for word in cell.split()):
         if lines[-1] and len(lines[-1]) + 1 + len(word) > width:
             lines.append("")
         lines[-1] += f" {word}" if lines[-1] else word
     return lines
 
 
-def _shortened(word: str, width: int) -> str:
+def shortened(word: str, width: int) -> str:
     """Of a path the end says most, of a name the beginning."""
     if len(word) <= width:
         return word
     return f"…{word[1 - width :]}" if word.startswith("/") else f"{word[: width - 1]}…"
 
 
-_RED, _YELLOW = ("GONE", "DOWN", "FAIL", "lost", "damaged"), ("unfinished", "elsewhere", "kept")
+_RED = ("GONE", "DOWN", "FAIL", "broken", "lost", "damaged")
+_YELLOW = ("drifted", "unfinished", "elsewhere", "kept", "foreign")
 _ALARMING = dict.fromkeys(_RED, "31") | dict.fromkeys(_YELLOW, "33")
 
 
@@ -222,8 +241,7 @@ def _coloured(cell: str, width: int) -> str:
 
 def say(text: str, sign: str = "") -> None:
     """A word to the person, beside the output: ``~`` a warning, ``-`` an error."""
-    line = f"bascule: {printable(text)}"
-    print(paint(sign, line, sys.stderr) if sign else line, file=sys.stderr)
+    print(paragraph(sign, f"bascule: {printable(text)}", sys.stderr), file=sys.stderr)
 
 
 def warn(text: str) -> None:
