@@ -401,6 +401,13 @@ def test_no_key_changes_its_shape() -> None:
     assert met > 10
 
 
+def test_the_schema_is_the_published_one() -> None:
+    """What programs rely on changes only where somebody has read the difference: `make golden`
+    writes it, and what changes its shape or goes raises the version."""
+    golden = Path(__file__).with_name("output.schema.json")
+    assert json.loads(golden.read_text()) == schema("all")
+
+
 def test_every_fact_has_its_kind() -> None:
     """One that is added is told of, by its own name; a kind that goes is another form."""
     found = {fact.noun: fact for fact in facts()}
