@@ -37,8 +37,10 @@ class Judge:
         """State and problem of a lab whose world is here."""
         try:
             faults = list(self._faults(record))
-        except OSError:  # the keeper ends just now
-            return "lost", "its world has ended"
+        except OSError:
+            if record.keeper is None:
+                raise
+            return "lost", "its world has ended just now"
         gone = [text for text, is_gone in faults if is_gone]
         if faults:
             texts = gone or [text for text, _is_gone in faults]
