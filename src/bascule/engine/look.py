@@ -42,6 +42,7 @@ from bascule.topology.model import Assigned, Network, Node, Port
 from bascule.topology.outline import Outline
 from bascule.topology.ports import port_text
 
+_TRIES = 3
 F = TypeVar("F")
 K = TypeVar("K")
 
@@ -54,17 +55,28 @@ def labs(judge: Judge | None = None) -> list[LabInfo]:
     here = identity.netns()
     for name in folder.labs():
         try:
-            stored = store.load(name)
+            info = _recorded(name, here, judge, user)
         except StateError as error:
-            found.append(LabInfo(name, "damaged", "", 0, 0, "", problem=str(error), user=user))
-            continue
-        if stored.newest is not None:
-            found.append(told(stored.newest, *_state(stored, here, judge), user))
+            info = LabInfo(name, "damaged", "", 0, 0, "", problem=str(error), user=user)
+        found += [info] if info is not None else []
     for record in known.unrecorded():
         state, _problem = _state(Stored(record, None), here, judge)
         problem = f"its record has gone from {folder.root()}; `bascule up` writes it anew"
         found.append(told(record, state, problem, user))
     return sorted(found, key=lambda info: info.name)
+
+
+def _recorded(name: str, here: identity.Netns, judge: Judge | None, user: str) -> LabInfo | None:
+    """A lab that has a record; None where it has none any more. What is amiss is believed if no
+    command has changed the lab meanwhile. Raises :class:`StateError`."""
+    for _try in range(_TRIES):
+        stored = store.load(name)
+        if stored.newest is None:
+            return None
+        info = told(stored.newest, *_state(stored, here, judge), user)
+        if judge is None or info.state == "up" or store.load(name) == stored:
+            break
+    return info
 
 
 def me() -> str:

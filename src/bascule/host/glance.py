@@ -70,8 +70,12 @@ def _read(path: str) -> str:
 
 
 def is_pinned(name: str, keeper: int | None = None) -> bool:
-    """Whether there is a namespace of this name, on the machine or in the world of this keeper."""
+    """Whether there is a namespace of this name, on the machine or in the world of this keeper; yes
+    where that may not be known."""
     root = f"/proc/{keeper}/root" if keeper else ""
-    with suppress(OSError):
+    try:
         return os.stat(f"{root}{namespaces.pin_path(name)}").st_dev == identity.netns().device
-    return False
+    except PermissionError:
+        return True
+    except OSError:
+        return False
