@@ -75,6 +75,7 @@ golden: setup
 	$(VENV)/bin/python tests/topology/test_mistakes.py
 	$(VENV)/bin/python tests/broken/test_broken.py
 	$(VENV)/bin/bascule schema > tests/topology/schema.json
+	$(VENV)/bin/bascule schema --output > tests/cli/output.schema.json
 	$(VENV)/bin/python tools/reference.py
 	$(VENV)/bin/python tools/api.py
 	BASCULE_WRITE=1 $(VENV)/bin/pytest -q tests/live/test_firewall_manual.py

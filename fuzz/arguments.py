@@ -257,7 +257,7 @@ class _Closed:
     def close(self) -> None: ...
 
 
-def _failed(error: BasculeError, json: bool) -> int:
+def _failed(error: BasculeError, json: bool, indent: int | None) -> int:
     """One line for each thing that is wrong, whatever the words are made of."""
     lines = str(error).split("\n")
     promise(
@@ -267,7 +267,7 @@ def _failed(error: BasculeError, json: bool) -> int:
     promise(
         all(0 < len(line) < 20_000 and line.isprintable() for line in lines), f"bad words: {lines}"
     )
-    return _report(error, json)
+    return _report(error, json, indent)
 
 
 _report = cli._failed

@@ -22,7 +22,7 @@ from unittest.mock import patch
 from rich.cells import cell_len
 
 from bascule.cli import main as cli
-from bascule.cli import output
+from bascule.cli import output, showing
 from bascule.engine import doctor, look, prepare, scripts
 from bascule.host import nft
 from bascule.host.observe import Observation
@@ -250,6 +250,8 @@ def _print(argv: list[str], seen: Observation, terminal: bool) -> None:
         stack.enter_context(patch.object(doctor, "_LOOKS", (doctor._forwarding,)))
         stack.enter_context(patch.object(nft, "program", lambda: "/usr/sbin/nft"))
         stack.enter_context(patch.object(output, "is_terminal", lambda _stream: terminal))
+        for colour in ("_BOLD", "_GREEN", "_RED", "_YELLOW"):
+            stack.enter_context(patch.object(showing, colour, ""))
         stack.enter_context(redirect_stdout(out))
         stack.enter_context(redirect_stderr(errors))
         with GUARD:

@@ -98,3 +98,13 @@ def changes(world: World, *arguments: object) -> list[str]:
         f"{change['sign']} {change['what']}"
         for change in as_json(world, "plan", *arguments)["changes"]
     ]
+
+
+_OF_ONE_LIFE = ("keeper", "netns", "netns_inode", "netns_cookie", "ifindex", "host_ifindex")
+
+
+def lasting(shown: Any) -> Any:
+    """What `show --json` tells, without what is another one when the lab is built anew."""
+    if isinstance(shown, dict):
+        return {key: lasting(each) for key, each in shown.items() if key not in _OF_ONE_LIFE}
+    return [lasting(each) for each in shown] if isinstance(shown, list) else shown

@@ -71,6 +71,8 @@ def _all(module: ModuleType, names: Iterable[str]) -> Iterator[str]:
             yield f"\n### `{name}`\n\nThe same as `{value.__name__}`."
         elif isinstance(value, type):
             yield from _class(name, value)
+        elif not callable(value):
+            yield f"\n### `{name} = {value!r}`\n"
         else:
             yield f"\n### `{_signature(name, value)}`\n"
             yield from _text(value)

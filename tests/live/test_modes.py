@@ -106,7 +106,8 @@ def test_what_is_no_namespace_is_refused(world: World) -> None:
 def test_the_machines_own_namespace_as_a_node(world: World, kind: str) -> None:
     """Commands run where the bridges are; `down` leaves all that was there."""
     before = machine.state()
-    nodes = {"here": {"network_mode": "host"}, "alone": {"network_mode": "none"}, "a": ["lan"]}
+    own = {"here": {"network_mode": "host"}, "alone": {"network_mode": "none"}}
+    nodes = {"before": ["lan"], **own, "a": ["lan"]}
     lab = Lab.from_data({"networks": {"lan": LAN}, "nodes": nodes}, world=kind)
     lab.up()
     assert not lab.plan()

@@ -357,13 +357,19 @@ def test_a_free_port_is_chosen_and_kept(outside: Outside, ears: Ears) -> None:
         "2, networks: [lan], ports: ['80']}\n"
     )
     bascule(world, "up", "lab.yaml")
-    first = {node["name"]: node["ports"] for node in as_json(world, "show")["nodes"]}
+    first = {
+        node["name"]: [port["text"] for port in node["ports"]]
+        for node in as_json(world, "show")["nodes"]
+    }
     assert first == {"a": ["49152:80", "49152:53/udp"], "web1": ["49153:80"], "web2": ["49154:80"]}
     assert bascule(world, "port", "a").stdout == "49152:80\n49152:53/udp\n"
     bascule(world, "node", "rm", "web1")
     bascule(world, "node", "add", "z", "--network", "lan", "-p", "127.0.0.1::80", "-p", "443:443")
-    assert as_json(world, "port", "z") == ["127.0.0.1:49153:80", "443:443"]
-    assert as_json(world, "port", "web2") == ["49154:80"]
+    assert [
+        (port["host_address"], port["host_port"], port["node"], port["node_port"])
+        for port in as_json(world, "port", "z")
+    ] == [("127.0.0.1", 49153, "z", 80), ("", 443, "z", 443)]
+    assert bascule(world, "port", "web2").stdout == "49154:80\n"
     assert reach("elsewhere", HOST[0], 49154, ears.on("web2", 80)[0]) == ELSEWHERE[0]
     bascule(world, "down")
 

@@ -14,7 +14,7 @@ import pytest
 import machine
 from bascule import syscalls
 from bascule.api import Lab
-from helpers import as_json, bascule
+from helpers import as_json, bascule, lasting
 from sandbox import BASCULE, World, own_folder
 
 KEPT = Path("/var/lib/bascule")
@@ -53,7 +53,7 @@ def test_what_was_up_comes_back(world: World) -> None:
     assert (line["name"], line["state"], line["names"]) == ("back", "kept", ["b", "c", "lan"])
     done = bascule(world, "restore")
     assert "back is up" in done.stderr
-    assert as_json(world, "show", "back") == shown
+    assert lasting(as_json(world, "show", "back")) == lasting(shown)
     assert not Lab.attach("back").plan()
     assert all(echo.seconds is not None for echo in Lab.attach("back").ping())
     assert "nothing to restore" in bascule(world, "restore").stderr

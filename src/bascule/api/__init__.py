@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from bascule.api.documents import schema as json_schema
     from bascule.api.lab import Lab
     from bascule.api.node import Node
-    from bascule.engine.boot import Restored, is_kept, listed, missing, restore
+    from bascule.engine.boot import UNIT, Restored, is_kept, missing, restore
     from bascule.engine.boot import install as install_unit
     from bascule.engine.boot import remove as remove_unit
     from bascule.engine.boot import unit as unit_text
@@ -25,20 +25,25 @@ if TYPE_CHECKING:
     from bascule.engine.commands import become
     from bascule.engine.doctor import examine as doctor
     from bascule.engine.leftovers import Leftover, leftovers, prune
+    from bascule.engine.listing import listed
     from bascule.engine.look import labs
     from bascule.engine.mending import Mended, mend
     from bascule.engine.options import Listener, Outcome
+    from bascule.engine.others import advice as whose
     from bascule.engine.views import (
+        Event,
         Finding,
         InterfaceView,
         LabInfo,
         LabView,
         NetworkView,
         NodeView,
+        PortView,
+        RouteView,
         matching,
     )
     from bascule.engine.views import NetworkView as Network
-    from bascule.engine.watch import Event, events
+    from bascule.engine.watch import events
     from bascule.host.doorway import Doorway
     from bascule.host.doorway import handed as handed_door
     from bascule.host.doorway import opened as opened_door
@@ -58,7 +63,7 @@ _PLACES = {
     "Change": "plan.diff",
     "Doorway": "host.doorway",
     "Echo": "host.icmp",
-    "Event": "engine.watch",
+    "Event": "engine.views",
     "ExecDocument": "api.calls",
     "Finding": "engine.views",
     "InterfaceView": "engine.views",
@@ -74,10 +79,13 @@ _PLACES = {
     "NodeView": "engine.views",
     "Outcome": "engine.options",
     "Plan": "plan.diff",
+    "PortView": "engine.views",
     "ReplyDocument": "api.calls",
     "Restored": "engine.boot",
+    "RouteView": "engine.views",
     "Target": "host.icmp",
     "Topology": "topology.model",
+    "UNIT": "engine.boot",
     "Worker": "host.worker",
     "as_data": "api.documents",
     "as_yaml": "api.documents",
@@ -97,7 +105,7 @@ _PLACES = {
     "labs": "engine.look",
     "leftovers": "engine.leftovers",
     "left_out": "topology.six",
-    "listed": "engine.boot",
+    "listed": "engine.listing",
     "matching": "engine.views",
     "meant": "engine.choosing",
     "mend": "engine.mending",
@@ -110,9 +118,11 @@ _PLACES = {
     "running_lab": "engine.choosing:running",
     "started_worker": "host.worker:started",
     "unit_text": "engine.boot:unit",
+    "whose": "engine.others:advice",
 }
 
 __all__ = [
+    "UNIT",
     "Attachment",
     "Captured",
     "Change",
@@ -134,8 +144,10 @@ __all__ = [
     "NodeView",
     "Outcome",
     "Plan",
+    "PortView",
     "ReplyDocument",
     "Restored",
+    "RouteView",
     "Target",
     "Topology",
     "Worker",
@@ -170,6 +182,7 @@ __all__ = [
     "running_lab",
     "started_worker",
     "unit_text",
+    "whose",
 ]
 
 

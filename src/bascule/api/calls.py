@@ -1,30 +1,10 @@
-"""Errors as JSON, and what goes over the socket of `bascule serve`: types, of which the schema is
-made."""
+"""What goes over the socket of `bascule serve`: types, of which the schema is made."""
 
 from __future__ import annotations
 
 from typing import Any, Literal, TypedDict
 
-from bascule.errors import Mistake
-
-
-class ErrorDocument(TypedDict):
-    """Why a command failed: what kind of error, the exit code, the message (the same as on standard
-    error), what to do about it where that is told apart, the node or file that it is about, and of
-    a lab file all mistakes."""
-
-    kind: str
-    code: int
-    message: str
-    advice: str
-    place: str
-    mistakes: list[Mistake]
-
-
-class FailedDocument(TypedDict):
-    """What a command prints with --json in the place of its answer where it failed."""
-
-    error: ErrorDocument
+from bascule.api.forms import ErrorDocument
 
 
 class _Optional(TypedDict, total=False):
@@ -61,7 +41,7 @@ class ReplyDocument(TypedDict):
     said: list[str]
 
 
-class EventDocument(TypedDict):
+class ToldDocument(TypedDict):
     """What is told while a call of `events` goes on: a line of what `bascule events --json`
     prints."""
 

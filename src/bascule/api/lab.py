@@ -19,8 +19,8 @@ from bascule.engine.asked import Asked
 from bascule.engine.following import Following
 from bascule.engine.options import Listener, Options, Outcome
 from bascule.engine.prepare import stored_topology
-from bascule.engine.views import LabView, NetworkView
-from bascule.engine.watch import Event, events
+from bascule.engine.views import Event, LabView, NetworkView
+from bascule.engine.watch import events
 from bascule.errors import InputError, NotFound
 from bascule.host.icmp import Echo
 from bascule.names import shown

@@ -55,10 +55,28 @@ JSON = flag("--json", "print JSON")
 LAB = argument(
     "--lab", "-l", metavar="LAB", help="the lab; default: $BASCULE_LAB, else the only one there is"
 )
-FORMATS = ("table", "json", "yaml", "name")
+
+
+class _Forms(tuple[str, ...]):
+    """Forms of printing, and templates beside them."""
+
+    __slots__ = ()
+
+    def __contains__(self, word: object) -> bool:
+        return super().__contains__(word) or (isinstance(word, str) and "{{" in word)
+
+
+_TEMPLATE = "'{{.Name}}' is a template in Docker's look, 'table {{.Name}}' with headings"
+FORMATS = _Forms(("table", "json", "yaml", "name"))
 # how a list is printed, the same wherever there is one
 LISTED = (
-    argument("--format", choices=FORMATS, default="table", help="how it is printed"),
+    argument(
+        "--format",
+        choices=FORMATS,
+        default="table",
+        metavar="FORM",
+        help=f"table, json, yaml or name; {_TEMPLATE}".replace("%", "%%"),
+    ),
     argument(
         "--json", dest="format", action="store_const", const="json", help="short for --format json"
     ),
@@ -69,6 +87,14 @@ LISTED = (
         const="name",
         help="short for --format name: names alone",
     ),
+)
+# how one thing is printed
+SHOWN = argument(
+    *("--format", "-f"),
+    choices=_Forms(("json", "yaml")),
+    default="",
+    metavar="FORM",
+    help="json, yaml, or a template in Docker's look: '{{.Name}}'",
 )
 WORLD = argument(
     "--world",

@@ -16,6 +16,7 @@ from bascule.cli.arguments import (
     NODE,
     OPTIONAL_LAB,
     RUN,
+    SHOWN,
     WATCH,
     WITHOUT_IPV6,
     WORLD,
@@ -27,9 +28,9 @@ from bascule.cli.verbs import NETWORK_VERBS, NODE_VERBS, SYSTEM_VERBS
 
 # those of bascule.api.documents
 _DOCUMENTS = (
-    *("lab", "ls", "show", "node", "nodes", "network", "networks", "port", "plan", "check"),
-    *("ping", "doctor", "events", "done", "leftovers", "dones", "failed", "exec", "call", "reply"),
-    "all",
+    *("lab", "ls", "show", "node", "nodes", "network", "networks", "port", "plan", "plans"),
+    *("check", "ping", "doctor", "events", "done", "leftovers", "dones", "unit", "failed"),
+    *("exec", "call", "reply", "all"),
 )
 
 ROWS = (
@@ -96,16 +97,21 @@ ROWS = (
         "ls",
         "list the labs",
         "labs:ls",
-        (FILTER, *LISTED),
-        examples=("ls", "ls -q"),
+        (
+            flag("--all", "also those of other state directories and, as root, of other users"),
+            flag("--check", "look at all of each lab, as `plan` does, which takes longer"),
+            FILTER,
+            *LISTED,
+        ),
+        examples=("ls", "ls --format '{{.Name}}\\t{{.State}}'", "ls --all --check"),
         served="reads",
     ),
     Row(
         "show",
         "show a lab as the kernel has it",
         "labs:show",
-        (OPTIONAL_LAB, AS_OPTION, JSON),
-        examples=("show", "show home --json"),
+        (OPTIONAL_LAB, AS_OPTION, SHOWN, JSON),
+        examples=("show", "show home --json", "show --format '{{json .Nodes}}'"),
         served="reads",
     ),
     Row(
@@ -116,9 +122,14 @@ ROWS = (
             argument("name", nargs="?", metavar="LAB|NODE|NETWORK"),
             LAB,
             flag("--yaml", "print the lab as a file that `up` accepts"),
+            SHOWN,
             JSON,
         ),
-        examples=("inspect web", "inspect home --yaml > home.yaml"),
+        examples=(
+            "inspect web",
+            "inspect home --yaml > home.yaml",
+            "inspect web -f '{{range .Interfaces}}{{.Name}} {{join .Addresses \",\"}} {{end}}'",
+        ),
         served="reads",
     ),
     Row(
@@ -139,7 +150,7 @@ ROWS = (
         "port",
         "show which ports of the host lead to a node",
         "live:port",
-        (NODE, LAB, JSON),
+        (NODE, LAB, *LISTED),
         examples=("port web", "port home/web --json"),
         served="reads",
     ),
@@ -215,7 +226,7 @@ ROWS = (
         "install-unit",
         "have systemd run `restore` when the machine starts",
         "boot:install_unit",
-        (flag("--print", "print the unit and do nothing"), flag("--remove", "remove it")),
+        (flag("--print", "print the unit and do nothing"), flag("--remove", "remove it"), JSON),
         examples=("install-unit", "install-unit --print"),
         served="alone",
     ),
@@ -246,8 +257,9 @@ ROWS = (
                 metavar="DOCUMENT",
                 help=f"one of {', '.join(_DOCUMENTS)}; default: lab",
             ),
+            flag("--output", "of all that is printed with --json: the same as `all`"),
         ),
-        examples=("schema > lab.schema.json", "schema show"),
+        examples=("schema > lab.schema.json", "schema --output", "schema show"),
         served="reads",
     ),
     Row(

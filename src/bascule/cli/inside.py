@@ -50,7 +50,7 @@ def ping(arguments: Arguments) -> int:
         output.as_json(found)
     elif arguments.source and arguments.target:
         for echo in found:
-            print(_line(echo))
+            print(output.paragraph("", _line(echo)))
     else:
         _print_all(found, failed)
     return 1 if failed else 0
@@ -85,7 +85,7 @@ def _print_all(found: list[Echo], failed: list[Echo]) -> None:
     for why, count in Counter(echo.barred for echo in barred).items():
         print(f"{_NOT_MEANT} not meant to, as {why}: {count} pair{'s' * (count > 1)}")
     for echo in failed:
-        print(_line(echo))
+        print(output.paragraph("", _line(echo)))
     lost = sum(echo.lost for echo in found if echo.seconds is not None)
     also = f", {lost} echoes lost" if lost else ""
     apart = f", {len(barred)} not meant to" if barred else ""

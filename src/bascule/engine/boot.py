@@ -14,13 +14,11 @@ from bascule import syscalls
 from bascule.engine import look, run, worlds
 from bascule.engine.asked import Asked
 from bascule.engine.options import Listener, Outcome
-from bascule.engine.views import LabInfo
 from bascule.errors import BasculeError, Elsewhere, InputError, NotFound, StateError
 from bascule.host import programs
 from bascule.names import shown
 from bascule.state import kept
 from bascule.topology.load import from_data
-from bascule.topology.outline import Outline
 
 UNIT = "/etc/systemd/system/bascule.service"
 _MARK = "# Made by bascule install-unit."
@@ -123,27 +121,6 @@ def missing() -> list[str]:
     """The kept labs that are not up."""
     there = {info.name for info in look.labs() if info.state == "up"}
     return [name for name in kept.names() if name not in there]
-
-
-def listed() -> list[LabInfo]:
-    """All labs, and behind them the kept ones that are not there: what `ls` shows. What is kept by
-    other users, or can't be read, is not."""
-    found = look.labs()
-    there = {info.name for info in found}
-    with suppress(StateError):
-        found += [_kept(name) for name in kept.names() if name not in there]
-    return found
-
-
-def _kept(name: str) -> LabInfo:
-    try:
-        topology, source = kept.load(name)
-    except StateError as error:
-        return LabInfo(name, "damaged", "host", 0, 0, "", problem=str(error))
-    outline = Outline(topology)
-    names = (*outline.nodes, *outline.networks)
-    count = len(outline.nodes), len(outline.networks)
-    return LabInfo(name, "kept", "host", *count, source, names, labels=outline.labels)
 
 
 def unit(program: str) -> str:

@@ -8,8 +8,9 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
 
-from bascule.engine import asked, boot, look, pairs, run
+from bascule.engine import asked, look, pairs, run
 from bascule.engine.leftovers import leftovers
+from bascule.engine.listing import listed
 from bascule.engine.options import Options
 from bascule.engine.views import Finding, LabInfo, Verdict
 from bascule.errors import BasculeError, NotFound
@@ -24,6 +25,8 @@ _SECONDS = 2.0
 # what a state of `ls` means: how bad it is, and the command that mends it ({} is the lab)
 _STATES: dict[str, tuple[Verdict, str, str]] = {
     "up": ("ok", "up", ""),
+    "drifted": ("no", "it is not as it was built", "bascule up {}"),
+    "broken": ("no", "some of it is gone", "bascule up {}"),
     "unfinished": ("no", "its last run was killed before its end", "bascule up {}"),
     "lost": ("no", "its private world has ended", "bascule up {}"),
     "kept": ("note", "it was up before a reboot", "bascule restore {}"),
@@ -32,7 +35,7 @@ _STATES: dict[str, tuple[Verdict, str, str]] = {
 
 def labs() -> Iterator[Finding]:
     """labs."""
-    found = boot.listed()
+    found = listed()
     well = [info.name for info in found if info.state == "up" and not info.problem]
     if well:
         yield Finding("labs", "ok", f"up: {few(well)}")
@@ -59,13 +62,13 @@ def _state(info: LabInfo) -> Finding:
 def examine(name: str) -> Iterator[Finding]:
     """One lab: its state, its file, whether all is as it was built, and who reaches whom. Raises
     :class:`NotFound` for a lab that `ls` does not know."""
-    infos = boot.listed()
+    infos = listed()
     info = next((each for each in infos if each.name == name), None)
     if info is None:
         known = ", ".join(each.name for each in infos) or "none"
         raise NotFound(f"no lab {shown(name)}; there are: {known}")
     yield _state(info)
-    if info.state not in ("up", "unfinished"):
+    if info.state not in ("up", "drifted", "broken", "unfinished"):
         return
     try:
         lab = look.running(name)[0]

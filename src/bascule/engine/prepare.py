@@ -172,7 +172,7 @@ def prepare(
         refuse_settings(plan, world)
     return Prepared(
         lab,
-        replace(plan, notes=tuple(notes(lab, found.seen, found.want))),
+        replace(plan, notes=tuple(notes(lab, found.seen, found.want)), lab=name),
         found.want,
         found.seen,
         found.own,

@@ -85,9 +85,7 @@ def apply(name: str, edit: Edit, options: Options, listener: Listener | None = N
         asked = edit(current)
         if asked is None and stored.newest is None:
             store.forget(name)  # a private lab whose keeper has ended
-            return Outcome(
-                Plan(()), Report(), None, "none", tidy(name) if os.geteuid() == 0 else ()
-            )
+            return Outcome(Plan(()), Report(), None, "", tidy(name) if os.geteuid() == 0 else ())
         if asked is None:
             leaving = Leaving(name, stored, options, heard)
             return leaving.log.follow(lambda: leaving.take_away(current))

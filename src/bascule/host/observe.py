@@ -45,7 +45,9 @@ def observe(scope: Scope, paths: Paths) -> Observation:
     """Look at the world and at each node of the scope."""
     seen = Observation()
     seen.sources = adopted.sources(scope.adopted)
-    with namespaces.coming_back():
+    with namespaces.coming_back() as home:
+        status = os.fstat(home)
+        here = status.st_dev, status.st_ino
         with Netlink() as socket:
             world = look(socket)
             world.tables = routes.tables(socket)
@@ -65,7 +67,7 @@ def observe(scope: Scope, paths: Paths) -> Observation:
             if any(cable.other not in there for cable in cables)
         }
         for name in scope.nodes:
-            _enter_node(name, scope, seen, nodes, name in doubtful)
+            _enter_node(name, scope, seen, nodes, name in doubtful, here)
     ends = {(link.peer, link.ifindex) for link in world.links.values()}
     for name, links in seen.strangers.items():
         seen.strangers[name] = [link for link in links if (link.ifindex, link.peer) not in ends]
@@ -109,7 +111,12 @@ def _conclude(seen: Observation, found: Look) -> None:
 
 
 def _enter_node(
-    name: str, scope: Scope, seen: Observation, nodes: dict[str, Space], doubtful: bool
+    name: str,
+    scope: Scope,
+    seen: Observation,
+    nodes: dict[str, Space],
+    doubtful: bool,
+    here: tuple[int, int],
 ) -> None:
     descriptor = namespaces.open_pin(name)
     if descriptor is None:
@@ -118,7 +125,8 @@ def _enter_node(
         _before_adoption(name, scope, seen)
         return
     try:
-        source = _source(descriptor, dict(scope.adopted).get(name, ""))
+        source = _source(descriptor, dict(scope.adopted).get(name, ""), here)
+        seen.inodes[name] = os.fstat(descriptor).st_ino
         if not namespaces.enter(descriptor):
             seen.facts.append(Namespace(name, alive=False))
             return
@@ -172,15 +180,16 @@ def _before_adoption(name: str, scope: Scope, seen: Observation) -> None:
         os.close(descriptor)
 
 
-def _source(descriptor: int, path: str) -> str:
+def _source(descriptor: int, path: str, here: tuple[int, int]) -> str:
     """The path that a node was adopted from, as long as the namespace of the pin is the one there,
-    or there is none any more."""
+    or there is none any more. ``here`` is the world, whose path leads elsewhere from a node."""
     if not path:
         return ""
     status = os.fstat(descriptor)
     return (
         path
-        if namespaces.place(path) in (None, (status.st_dev, status.st_ino))
+        if (here if path == WORLD_NETNS else namespaces.place(path))
+        in (None, (status.st_dev, status.st_ino))
         else "another namespace"
     )
 

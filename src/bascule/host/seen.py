@@ -13,7 +13,8 @@ from bascule.wire import netfilter, rows
 
 @dataclass(slots=True)
 class Observation:
-    """Facts, and what a plan has to know besides: indexes in use, prefixes that the world routes,
+    """Facts, and what a plan has to know besides: indexes in use, the inodes of nodes' namespaces
+    (namespaces(7)), prefixes that the world routes,
     chains on the way of what is forwarded, and those that drop what comes in, the filter tables of
     the old iptables; the IP versions whose packets the world passes on, all of its addresses, and
     the smallest MTU of its own interfaces; what is at the paths of nodes to adopt (``sources``),
@@ -31,6 +32,7 @@ class Observation:
 
     facts: list[Fact] = field(default_factory=list)
     indexes: dict[tuple[str, str], int] = field(default_factory=dict)
+    inodes: dict[str, int] = field(default_factory=dict)
     prefixes: list[str] = field(default_factory=list)
     forward_chains: list[netfilter.BaseChain] = field(default_factory=list)
     input_chains: list[netfilter.BaseChain] = field(default_factory=list)

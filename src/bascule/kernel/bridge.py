@@ -29,6 +29,7 @@ from bascule.kernel.link import (
 from bascule.kernel.look import Look
 from bascule.kernel.noun import Noun, Probe
 from bascule.kernel.op import WORLD, Effect, Indexes, Key, Netlink, Settings, ip
+from bascule.kernel.told import Kind
 from bascule.kernel.uplink import Uplink
 from bascule.wire import route as rt
 from bascule.wire import rows
@@ -49,6 +50,8 @@ class BridgeSetting(Fact):
     """A setting of a bridge that is not as the kernel makes it. The ageing time is UNKNOWN as long
     as the spanning tree changes: the kernel then counts with twice the forward delay and tells that
     (__br_set_topology_change, net/bridge/br_stp.c)."""
+
+    noun: ClassVar[Kind] = "bridge_setting"
 
     node: str
     bridge: str
@@ -139,6 +142,7 @@ class Bridge(Fact):
     later has his reasons. ``master``: what it is in, a VRF, where it is in none: it would have the
     machine's routes no more."""
 
+    noun: ClassVar[Kind] = "bridge"
     late: ClassVar[bool] = True
     section: ClassVar[tuple[int, int]] = (2, 0)
     order: ClassVar[int] = 1

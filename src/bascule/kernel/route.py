@@ -13,6 +13,7 @@ from bascule.kernel.fact import Beside, Fact, Op, WorldFact, WorldOp
 from bascule.kernel.look import Look
 from bascule.kernel.noun import Noun
 from bascule.kernel.op import WORLD, Effect, Indexes, Key, Netlink, ip
+from bascule.kernel.told import Kind
 from bascule.wire import route as rt
 from bascule.wire import rows
 from bascule.wire.inet import AF_INET, AF_INET6, family_of, pack_address
@@ -27,6 +28,7 @@ class Route(Fact):
     (IP6_RT_PRIO_USER).
     """
 
+    noun: ClassVar[Kind] = "route"
     section: ClassVar[tuple[int, int]] = (4, 0)
     order: ClassVar[int] = 4
     disturbs: ClassVar[str] = "~-"
@@ -40,6 +42,10 @@ class Route(Fact):
     @property
     def key(self) -> Key:
         return ("route", self.node, self.to, str(self.metric))
+
+    @property
+    def called(self) -> str:
+        return self.to
 
     @property
     def within(self) -> tuple[Key, ...]:
@@ -151,6 +157,8 @@ class LoopbackRoute(WorldFact):
 
     Two routes to one address need two metrics, and the interface's index is one that no other has;
     all are higher than that of the kernel's own on lo, which stays the way to it."""
+
+    noun: ClassVar[Kind] = "loopback_route"
 
     device: str
 

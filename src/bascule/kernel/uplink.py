@@ -5,10 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from bascule.kernel.fact import Fact, Known, Op, Place, Sought, WorldFact
 from bascule.kernel.link import ChangeLink
 from bascule.kernel.op import WORLD, Indexes, Key
+from bascule.kernel.told import Kind
 from bascule.wire import route as rt
 from bascule.wire import rows
 
@@ -53,6 +55,8 @@ class Uplink(WorldFact):
     """The machine's interface ``name`` is a port of ``bridge``. It was made by somebody else, and
     is only lent. ``mtu`` is the bridge's: the kernel adapts it to the new port (br_mtu_auto_adjust,
     net/bridge/br_if.c), unless it was set once more."""
+
+    noun: ClassVar[Kind] = "uplink"
 
     name: str
     bridge: str

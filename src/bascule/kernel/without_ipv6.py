@@ -15,12 +15,14 @@ from typing import ClassVar
 from bascule.kernel.fact import Fact, Known, Op, Sought
 from bascule.kernel.op import Indexes, Key
 from bascule.kernel.sysctl import SetSysctl
+from bascule.kernel.told import Kind
 
 
 @dataclass(frozen=True, slots=True)
 class IPv6Off(Fact):
     """The interface ``name`` has no IPv6. ``usual``: nor has one that is made beside it now."""
 
+    noun: ClassVar[Kind] = "ipv6_off"
     section: ClassVar[tuple[int, int]] = (0, 0)  # with its interface
 
     node: str
@@ -67,6 +69,8 @@ class LinkLocalOff(Fact):
     """The interface ``name`` makes itself no link-local address (addr_gen_mode 1), as one that is
     made beside it now would, in the mode ``usual``. Nobody ever wants that: without it a bridge
     announces itself to nobody."""
+
+    noun: ClassVar[Kind] = "link_local_off"
 
     node: str
     name: str
