@@ -1,6 +1,7 @@
 # make demo         the network of the tutorial, up and down again (root: on this machine; others: in a private world)
 # make install      bascule for all users (root: /usr/local) or for oneself (~/.local), with completion; make uninstall
 # make pyz          one file that runs with any Python from 3.11 on: build/bascule.pyz
+# make deb          a package for Debian and Ubuntu: build/bascule_VERSION_all.deb
 # make test         all tests; JOBS=12 for more at a time
 # make quick        the tests that need nothing of the kernel: twenty seconds
 # make golden       write the files anew that tests compare with; read the diff before it is committed
@@ -24,7 +25,7 @@ SEED ?= 1
 export PATH := $(PATH):/usr/sbin:/sbin
 
 RUN_TOOLS = ip:iproute2 nft:nftables ping:iputils-ping venv:python3-venv
-TEST_TOOLS = brctl:bridge-utils conntrack:conntrack dig:bind9-dnsutils dnsmasq:dnsmasq-base fish:fish pasta:passt ifconfig:net-tools iptables-nft:iptables modprobe:kmod newuidmap:uidmap setpriv:util-linux strace:strace sysctl:procps udhcpc:udhcpc zsh:zsh
+TEST_TOOLS = brctl:bridge-utils conntrack:conntrack dig:bind9-dnsutils dnsmasq:dnsmasq-base fish:fish pasta:passt ifconfig:net-tools iptables-nft:iptables mandoc:mandoc modprobe:kmod newuidmap:uidmap setpriv:util-linux strace:strace sysctl:procps udhcpc:udhcpc zsh:zsh
 
 ifeq ($(VENV),.venv)
 STAMP = .venv/.installed
@@ -34,7 +35,7 @@ TESTS ?= tests
 DISTROS ?= bookworm trixie sid
 
 .DELETE_ON_ERROR:
-.PHONY: install uninstall pyz demo test quick golden test-python test-distros test-crash fuzz mutation lint bench bench-peers setup clean
+.PHONY: install uninstall pyz deb demo test quick golden test-python test-distros test-crash fuzz mutation lint bench bench-peers setup clean
 
 demo: run-tools $(RUN_STAMP)
 	@tools/demo.sh $(VENV)/bin/bascule
@@ -45,7 +46,7 @@ install: run-tools
 	tools/install.sh $(PREFIX)
 
 uninstall:
-	tools/install.sh --remove $(PREFIX)
+	tools/install.sh --remove $(if $(LEAVE),--leave) $(PREFIX)
 
 # PyYAML's compiled part can't be loaded out of an archive; it has the same in Python.
 pyz: run-tools
@@ -56,6 +57,11 @@ pyz: run-tools
 	find build/pyz -name '*.so' -delete
 	build/venv/bin/python -m zipapp build/pyz -c -m bascule.__main__:run -p '/usr/bin/env python3' -o build/bascule.pyz
 	rm -rf build/pyz build/venv
+
+# On whatever Debian or Ubuntu, as whoever: nothing of it is this machine's.
+deb:
+	@tools/need.sh venv:python3-venv dpkg-deb:dpkg
+	tools/deb.sh build
 
 # Compiled once: where PYTHONDONTWRITEBYTECODE is set, each of a thousand commands would compile all modules for itself, and each
 # worker of pytest all tests.
@@ -76,6 +82,7 @@ golden: setup
 	$(VENV)/bin/python tests/broken/test_broken.py
 	$(VENV)/bin/bascule schema > tests/topology/schema.json
 	$(VENV)/bin/python tools/reference.py
+	$(VENV)/bin/python tools/man.py
 	BASCULE_WRITE=1 $(VENV)/bin/pytest -q tests/live/test_firewall_manual.py
 	git diff --stat
 

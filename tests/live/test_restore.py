@@ -14,6 +14,7 @@ import pytest
 import machine
 from bascule import syscalls
 from bascule.api import Lab
+from bascule.engine import boot
 from helpers import as_json, bascule
 from sandbox import BASCULE, World, own_folder
 
@@ -178,6 +179,25 @@ def test_the_unit(world: World) -> None:
     assert unit.read_text() == "[Unit]\n"
     unit.unlink()
     assert machine.difference(before, machine.state()) == ""
+
+
+def test_the_unit_of_a_package(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is enabled as it is, by the program that it starts; another program writes its own."""
+    own_folder("/etc/systemd")
+    os.mkdir("/etc/systemd/system")
+    unit = Path("/etc/systemd/system/bascule.service")
+    packaged = Path("packaged.service").absolute()
+    monkeypatch.setattr(boot, "PACKAGED", str(packaged))
+    printed = bascule(world, "install-unit", "--print").stdout
+    packaged.write_text(printed)
+    assert f"{packaged} is there" in bascule(world, "install-unit").stderr
+    assert not unit.exists()
+    assert "there is no unit" not in bascule(world, "install-unit", "--remove").stderr
+    packaged.write_text("[Service]\nExecStart=/usr/bin/another restore --wait 60\n")
+    bascule(world, "install-unit")
+    assert unit.read_text() == printed
+    bascule(world, "install-unit", "--remove")
+    assert not unit.exists()
 
 
 OUT = """\
