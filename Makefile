@@ -68,6 +68,7 @@ deb:
 test: export PYTHONDONTWRITEBYTECODE =
 test: setup
 	if [ -d src ]; then $(VENV)/bin/python -m compileall -q src; fi
+	@if [ "$(TESTS)" = tests ]; then echo "all tests: about four minutes on two processors, and here are $$(nproc); $(JOBS) at a time (JOBS=…)"; fi
 	$(VENV)/bin/pytest -n $(JOBS) --maxschedchunk=1 -q $(TESTS)
 
 # What needs nothing of the kernel.
@@ -95,8 +96,8 @@ test-python: setup-tools
 		$$venv/bin/pytest -n $(JOBS) --maxschedchunk=1 -q tests; \
 	done
 
-# A test of an hour's run is not stuck after two minutes.
-LONG = -q -o faulthandler_timeout=1800
+# A test of an hour's run is not stuck after ten minutes.
+LONG = -q -o faulthandler_timeout=1800 -o faulthandler_exit_on_timeout=false
 
 # First what can share the machine (the longest single tests at the head, so that none is left running alone at the end),
 # then what weighs memory and counts processes, alone. 5: all had been done before.

@@ -231,7 +231,7 @@ def _systemctl(*commands: tuple[str, ...]) -> list[str]:
     if found is None or not os.path.isdir("/run/systemd/system"):
         return (
             ["systemd does not run here: enable bascule.service where it does"]
-            if commands[0] != ("daemon-reload",)
+            if commands != (("daemon-reload",),)
             else []
         )
     said = []
