@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import machine
 from bascule import syscalls
 from bascule.api import Lab
 from bascule.engine import boot
-from helpers import as_json, bascule
+from helpers import as_json, bascule, reboot
 from sandbox import BASCULE, World, own_folder
 
 KEPT = Path("/var/lib/bascule")
@@ -24,19 +23,6 @@ name: back
 networks: {lan: {subnet: 10.1.0.0/24}}
 nodes: {a: [lan], b: [lan]}
 """
-
-
-def _reboot(world: World) -> None:
-    """What a reboot leaves of the machine: the kernel's state and /run are gone, /etc and /var are
-    not."""
-    for name in os.listdir("/run/netns"):
-        world.run("ip", "netns", "del", name)
-    for row in world.ip_json("link", "show"):
-        if row["ifname"] != "lo":
-            world.run("ip", "link", "del", row["ifname"], check=False)
-    world.run("umount", "/run/netns")
-    shutil.rmtree("/run/netns")
-    shutil.rmtree("/run/bascule")
 
 
 def test_what_was_up_comes_back(world: World) -> None:
@@ -49,7 +35,7 @@ def test_what_was_up_comes_back(world: World) -> None:
     bascule(world, "down", "gone")
     shown = as_json(world, "show", "back")
     Path("lab.yaml").unlink()
-    _reboot(world)
+    reboot(world)
     (line,) = as_json(world, "ls")
     assert (line["name"], line["state"], line["names"]) == ("back", "kept", ["b", "c", "lan"])
     done = bascule(world, "restore")
@@ -79,7 +65,7 @@ def test_a_damaged_one_is_told_and_the_others_come(world: World, damage: str) ->
     """With the file's name."""
     Path("lab.yaml").write_text(LAB)
     bascule(world, "up", "lab.yaml")
-    _reboot(world)
+    reboot(world)
     (KEPT / "a-bad-one.json").write_text(damage)
     done = bascule(world, "restore", check=False)
     assert done.returncode in (1, 2)
@@ -214,7 +200,7 @@ def test_what_comes_later_than_we_is_waited_for(world: World) -> None:
     world.run("ip", "address", "add", *address)
     Path("lab.yaml").write_text(OUT)
     bascule(world, "up", "lab.yaml")
-    _reboot(world)
+    reboot(world)
     world.run("ip", "address", "del", *address)
     done = bascule(world, "restore", check=False)
     said = (
