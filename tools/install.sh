@@ -23,7 +23,7 @@ if [ -n "$remove" ]; then
         echo "take them down first: bascule down --all. To leave them as they are: make uninstall LEAVE=1" >&2
         exit 1
     fi
-    rm -rf "$home" "$home.before" "$program" "$bash" "$zsh" "$fish" "$man1" "$man5"
+    rm -rf "$home" "$program" "$program.new" "$bash" "$zsh" "$fish" "$man1" "$man5"
     echo "bascule is gone from $prefix"
     [ -z "$up" ] || echo "left as they are: $up- installed again, bascule takes them away: bascule down --all"
     exit 0
@@ -36,35 +36,28 @@ case $home in "$here"/*)
 esac
 umask 022
 python=$("$here/tools/python.sh")
-echo "installing bascule into $home, which takes some seconds …"
-
-# What was there before comes back where the new one does not get ready.
-come_back() {
-    status=$?
-    trap - EXIT INT TERM
-    rm -rf "$home"
-    [ ! -d "$home.before" ] || mv "$home.before" "$home"
-    echo "bascule is not installed; what was there before still is" >&2
-    exit "$status"
-}
-[ -d "$home.before" ] || [ ! -d "$home" ] || mv "$home" "$home.before"
-trap come_back EXIT
+# Each installation has a folder of its own: until the new one is ready, the command is the old one.
+new=$home/$(date +%s).$$
+echo "installing bascule into $new, which takes some seconds …"
+trap 'rm -rf "$new"; echo "bascule is not installed; what was there before still is" >&2' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
-rm -rf "$home"
-"$python" -m venv "$home"
-"$home/bin/pip" install -q --disable-pip-version-check "$here"
-"$home/bin/bascule" --version
+mkdir -p "$home"
+"$python" -m venv "$new"
+"$new/bin/pip" install -q --disable-pip-version-check "$here"
+"$new/bin/bascule" --version
 trap - EXIT INT TERM
-rm -rf "$home.before"
 
 for file in "$program" "$bash" "$zsh" "$fish" "$man1" "$man5"; do
     mkdir -p "$(dirname "$file")"
 done
-ln -sf ../lib/bascule/bin/bascule "$program"
+inner=lib/bascule/${new##*/}
+ln -sfn "../$inner/bin/bascule" "$program.new"
+mv -T "$program.new" "$program"
 "$program" completion bash >"$bash"
 "$program" completion zsh >"$zsh"
 "$program" completion fish >"$fish"
-ln -sf ../../../lib/bascule/share/man/man1/bascule.1 "$man1"
-ln -sf ../../../lib/bascule/share/man/man5/bascule.yaml.5 "$man5"
+ln -sf "../../../$inner/share/man/man1/bascule.1" "$man1"
+ln -sf "../../../$inner/share/man/man5/bascule.yaml.5" "$man5"
+find "$home" -mindepth 1 -maxdepth 1 ! -path "$new" -exec rm -rf {} +
 case ":$PATH:" in *":$prefix/bin:"*) ;; *) echo "put it on your PATH: export PATH=\"$prefix/bin:\$PATH\"" ;; esac
