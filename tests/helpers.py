@@ -8,6 +8,7 @@ import os
 import pkgutil
 import select
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -108,3 +109,16 @@ def lasting(shown: Any) -> Any:
     if isinstance(shown, dict):
         return {key: lasting(each) for key, each in shown.items() if key not in _OF_ONE_LIFE}
     return [lasting(each) for each in shown] if isinstance(shown, list) else shown
+
+
+def reboot(world: World) -> None:
+    """What a reboot leaves of the machine: the kernel's state and /run are gone, /etc and /var are
+    not."""
+    for name in os.listdir("/run/netns"):
+        world.run("ip", "netns", "del", name)
+    for row in world.ip_json("link", "show"):
+        if row["ifname"] != "lo":
+            world.run("ip", "link", "del", row["ifname"], check=False)
+    world.run("umount", "/run/netns")
+    shutil.rmtree("/run/netns")
+    shutil.rmtree("/run/bascule")

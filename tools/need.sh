@@ -6,7 +6,9 @@ tools='' packages=''
 for pair in "$@"; do
     tool=${pair%%:*}
     if [ "$tool" = venv ]; then
-        "$here/python.sh" >/dev/null 2>&1 && continue
+        said=$("$here/python.sh" 2>&1 >/dev/null) && continue
+        # A package would bring a Python that is too old, as the one that is here.
+        [ $? = 1 ] || { echo "$said" >&2 && exit 1; }
     else
         command -v "$tool" >/dev/null && continue
     fi

@@ -34,7 +34,9 @@ def restore(arguments: Arguments) -> int:
 
 def install_unit(arguments: Arguments) -> int:
     """``bascule install-unit``"""
-    program = os.path.realpath(shutil.which(sys.argv[0]) or sys.argv[0])
+    # The name that it is called by stays; where that leads to changes with an upgrade.
+    folder, name = os.path.split(os.path.abspath(shutil.which(sys.argv[0]) or sys.argv[0]))
+    program = os.path.join(os.path.realpath(folder), name)
     text = api.unit_text(program) if arguments.print else ""
     done = []
     if not arguments.print:

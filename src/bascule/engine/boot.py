@@ -21,7 +21,9 @@ from bascule.state import kept
 from bascule.topology.load import from_data
 
 UNIT = "/etc/systemd/system/bascule.service"
+PACKAGED = "/usr/lib/systemd/system/bascule.service"  # where a distribution's package has it
 _MARK = "# Made by bascule install-unit."
+_ENABLE = (("daemon-reload",), ("enable", "bascule.service"))
 _SECONDS = 60
 _PATIENCE = 60  # seconds for addresses and interfaces that come after the network counts as up
 
@@ -162,6 +164,8 @@ def install(program: str) -> list[str]:
         )
     _refuse_foreign()
     text = unit(program)
+    if _is_packaged(program) and not os.path.lexists(UNIT):
+        return [f"{PACKAGED} is there", *_systemctl(*_ENABLE)]
     try:
         descriptor = syscalls.create(UNIT, os.O_WRONLY | os.O_TRUNC, 0o644)
         try:
@@ -170,7 +174,7 @@ def install(program: str) -> list[str]:
             os.close(descriptor)
     except OSError as error:
         raise StateError(f"{UNIT}: {error.strerror}") from error
-    return [f"wrote {UNIT}", *_systemctl(("daemon-reload",), ("enable", "bascule.service"))]
+    return [f"wrote {UNIT}", *_systemctl(*_ENABLE)]
 
 
 def remove() -> list[str]:
@@ -178,10 +182,18 @@ def remove() -> list[str]:
     _only_root("install-unit")
     _refuse_foreign()
     if not os.path.exists(UNIT):
-        return ["there is no unit"]
+        packaged = os.path.exists(PACKAGED)
+        return _systemctl(("disable", "bascule.service")) if packaged else ["there is no unit"]
     done = _systemctl(("disable", "bascule.service"))
     syscalls.unlink(UNIT)
     return [*done, f"removed {UNIT}", *_systemctl(("daemon-reload",))]
+
+
+def _is_packaged(program: str) -> bool:
+    """Whether the package that this program is of brought the unit along."""
+    with suppress(OSError), open(PACKAGED, encoding="utf-8", errors="replace") as file:
+        return f"ExecStart={program} restore" in file.read()
+    return False
 
 
 def _refuse_foreign() -> None:
@@ -196,7 +208,7 @@ def _systemctl(*commands: tuple[str, ...]) -> list[str]:
     if found is None or not os.path.isdir("/run/systemd/system"):
         return (
             ["systemd does not run here: enable bascule.service where it does"]
-            if commands[0] != ("daemon-reload",)
+            if commands != (("daemon-reload",),)
             else []
         )
     said = []

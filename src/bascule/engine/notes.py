@@ -27,10 +27,8 @@ _COUNTS = {
 }
 
 
-def notes(lab: Assigned | None, seen: Observation, want: list[Fact]) -> Iterator[str]:
+def notes(lab: Assigned, seen: Observation, want: list[Fact]) -> Iterator[str]:
     """What is not refused, and yet not as one might think."""
-    if lab is None:
-        return
     yield from _way_out(lab, seen)
     yield from _forwarding(lab, want, seen)
     for node, port in hosts_of_others(lab, seen):

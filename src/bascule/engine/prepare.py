@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from ipaddress import ip_network
@@ -170,14 +170,22 @@ def prepare(
     plan = _difference(found, indexes)
     if lab is not None and world is not None and not found.seen.settable:
         refuse_settings(plan, world)
+    said = notes(lab, found.seen, found.want) if lab is not None else _left(found)
     return Prepared(
         lab,
-        replace(plan, notes=tuple(notes(lab, found.seen, found.want)), lab=name),
+        replace(plan, notes=tuple(said), lab=name),
         found.want,
         found.seen,
         found.own,
         part,
     )
+
+
+def _left(found: _Compared) -> Iterator[str]:
+    """What stands where the lab had something, is not the lab's, and so stays when that goes."""
+    for fact in found.foreign:
+        if fact.contains and fact.key in found.known:
+            yield f"{fact.describe()} stays: it is not the lab's, by what it is known by"
 
 
 def drift(
