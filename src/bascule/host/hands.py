@@ -16,7 +16,7 @@ from bascule.errors import (
     Uncertain,
     as_kernel_error,
 )
-from bascule.host import files, flows, inner, namespaces, nft, process
+from bascule.host import files, firewalld, flows, inner, namespaces, nft, process
 from bascule.host.netlink import Netlink
 from bascule.host.paths import Paths
 from bascule.host.sysctls import NodeSettings, read_sysctl, settle, sysctl_path
@@ -24,6 +24,7 @@ from bascule.kernel.fact import Op
 from bascule.kernel.forwarding import SWITCH
 from bascule.kernel.op import (
     ChangeMode,
+    ChangeZone,
     DeleteFlows,
     DeleteUnfitFlows,
     DropNamespace,
@@ -161,14 +162,19 @@ class Hands:
                 if isinstance(effect, WriteFile) and effect.server is not None:
                     self._go_home()
                     process.tell(effect.server)
-            case RunProcess() | EndProcess():
+            case _:
                 self._go_home()
+                self._do_at_home(effect)
+
+    def _do_at_home(self, effect: Effect) -> None:
+        match effect:
+            case RunProcess() | EndProcess():
                 process.carry_out([effect])
             case RunNft() | DropRule():
-                self._go_home()
                 self._report.tables.update(nft.carry_out(effect))
+            case ChangeZone():
+                firewalld.change(effect)
             case DeleteFlows() | DeleteUnfitFlows():
-                self._go_home()
                 flows.carry_out(effect)
 
     def _send(self, group: list[Op], effects: list[Effect], acknowledged: list[Op]) -> None:

@@ -160,6 +160,17 @@ def _without_dynamic(listing: str) -> str:
     return re.sub(r"(\tflags dynamic\n)\t\telements = \{[^}]*\}\n", r"\1", listing)
 
 
+def rules(chain: netfilter.BaseChain) -> tuple[str, ...]:
+    """The rules of a chain as nft prints them; empty where they can't be had."""
+    if program() is None:
+        return ()
+    try:
+        listed = _call(["list", "chain", chain.family, chain.table, chain.name])
+    except KernelError:
+        return ()
+    return tuple(line.strip() for line in listed.splitlines())
+
+
 def forward_rules(family: str, table: str, chain: str) -> list[ForwardAccept]:
     """Our rules in this chain: those that say no more than ours do, and are not another's by their
     comment. Saving and loading rules, which firewalls do all day, takes nft's comments off or makes
