@@ -186,7 +186,9 @@ def _rules() -> Iterator[Finding]:
         try:
             nft.run(text)
         except KernelError as error:
-            yield Finding(what, "no", error.said, f"labs on the machine need {lacking}")
+            needed = f"labs on the machine need {lacking}"
+            advice = f"{error.advice}; {needed}" if error.advice != nft.UNKNOWN else needed
+            yield Finding(what, "no", error.said, advice)
         else:
             yield Finding(what, "ok", "tried in a world of its own")
 
