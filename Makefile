@@ -27,6 +27,12 @@ export PATH := $(PATH):/usr/sbin:/sbin
 RUN_TOOLS = ip:iproute2 nft:nftables ping:iputils-ping venv:python3-venv
 TEST_TOOLS = brctl:bridge-utils conntrack:conntrack dig:bind9-dnsutils dnsmasq:dnsmasq-base fish:fish pasta:passt ifconfig:net-tools iptables-nft:iptables mandoc:mandoc modprobe:kmod nc:netcat-openbsd newuidmap:uidmap setpriv:util-linux socat:socat strace:strace sysctl:procps udhcpc:udhcpc zsh:zsh
 
+# Firewalls of others, which nobody wants to find on his own machine after a test: there, tests do without. Not even
+# there is firewalld started (tools/need.sh).
+ifeq ($(CI),true)
+TEST_TOOLS += dbus-daemon:dbus firewalld:firewalld ufw:ufw
+endif
+
 ifeq ($(VENV),.venv)
 STAMP = .venv/.installed
 RUN_STAMP = .venv/.run

@@ -6,8 +6,7 @@ is called here and nowhere else (a test reads the sources and says where not). S
 puts itself into the gate (:func:`gated`) meets each effect of every command, those that are written
 later too: it can count them, stop the process there, or answer with an error.
 
-Each function raises OSError with the call's errno. Calls that Python 3.11 has no names for are made
-through ctypes.
+Each function raises OSError with the call's errno. What Python 3.11 has no name for goes by ctypes.
 """
 
 from __future__ import annotations
@@ -44,9 +43,7 @@ _FSOPEN_CLOEXEC, _FSMOUNT_CLOEXEC, _FSCONFIG_CMD_CREATE = 1, 1, 6
 
 UNFINISHED = ".new"  # what the name of a file ends with that is being written
 _PAUSE = 0.002  # seconds between two tries of a lock
-# descriptors: after stdin, stdout, stderr; and all that there can be
-_AFTER_STANDARD, _LAST = 3, (1 << 32) - 1
-
+_AFTER_STANDARD, _LAST = 3, (1 << 32) - 1  # descriptors after stdin, stdout, stderr
 # Where programs that we start ourselves are looked for, before $PATH: that may be anybody's.
 SYSTEM_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -83,8 +80,7 @@ def unshare(flags: int) -> None:
 
 
 def setns(fd: int, flags: int) -> None:
-    """Put the calling thread into the namespaces of ``fd``: an nsfs file, or a pidfd with several
-    flags (Linux 5.8)."""
+    """Put the calling thread into the namespaces of ``fd``: an nsfs file or (Linux 5.8) a pidfd."""
     _pass("setns", fd)
     check(libc.setns(fd, flags), "setns(2)")
 
@@ -396,3 +392,9 @@ def send(socket: Sender, data: bytes) -> None:
     """send(2) of what changes something: netlink messages, lines for the log."""
     _pass("send", data)
     socket.send(data)
+
+
+def ask(call: Callable[[], object], words: str) -> None:
+    """A call over D-Bus that changes something, in ``words``."""
+    _pass("ask", words)
+    call()

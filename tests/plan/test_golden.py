@@ -28,7 +28,7 @@ PLANS, SCRIPTS, SERVERS = (
 )
 NOTHING = "# nothing"  # in place of a lab file: an empty machine, or a lab that is taken away
 MACHINE = Machine(
-    rules=False, chains=(BaseChain("ip", "filter", "FORWARD", 2, "drop"),), bridged=True
+    rules=False, chains=(BaseChain("ip", "filter", "FORWARD", 2, drops=True),), bridged=True
 )
 SERVING = {
     "alone": Machine(dnsmasq=True, alone=True),

@@ -377,8 +377,8 @@ def test_ways_past_a_firewall_that_drops(
     """In each chain of others whose policy is to drop: for what the lab's own rules let through,
     and for frames within a bridge where they come by there."""
     chains = (
-        BaseChain("ip", "filter", "FORWARD", 2, "drop"),
-        BaseChain("inet", "fw", "f", 2, "drop"),
+        BaseChain("ip", "filter", "FORWARD", 2, drops=True),
+        BaseChain("inet", "fw", "f", 2, drops=True),
     )
     facts = [
         each

@@ -319,9 +319,7 @@ def _look_outside(seen: Observation, world: World | None) -> None:
 def machine_of(seen: Observation, known: Mapping[int, Memory]) -> Machine:
     """What a lab's facts depend on, of what was seen. ``known`` is what labs remember, by IP
     version, from before the world passed packets on for them."""
-    dropping = (
-        [chain for chain in seen.forward_chains if chain.policy == "drop"] if nft.program() else []
-    )
+    dropping = [chain for chain in seen.forward_chains if chain.drops] if nft.program() else []
     usable = [chain for chain in dropping if is_plain(chain.table) and is_plain(chain.name)]
     return Machine(
         nft.program() is not None,
@@ -339,6 +337,8 @@ def machine_of(seen: Observation, known: Mapping[int, Memory]) -> Machine:
         routers=routers(seen, known.get(4)),
         etc=Etc(seen.users, seen.etc_writable),
         settable=seen.settable,
+        firewalld=seen.firewalld is not None and not seen.firewalld.silent,
+        placed=seen.firewalld.placed if seen.firewalld is not None else frozenset(),
     )
 
 

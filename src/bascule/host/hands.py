@@ -16,7 +16,7 @@ from bascule.errors import (
     Uncertain,
     as_kernel_error,
 )
-from bascule.host import files, flows, inner, namespaces, nft, process
+from bascule.host import files, firewalld, flows, inner, namespaces, nft, process
 from bascule.host.descriptors import kept
 from bascule.host.netlink import Netlink
 from bascule.host.paths import Paths
@@ -25,6 +25,7 @@ from bascule.kernel.fact import Op
 from bascule.kernel.forwarding import SWITCH
 from bascule.kernel.op import (
     ChangeMode,
+    ChangeZone,
     DeleteFlows,
     DeleteUnfitFlows,
     DropNamespace,
@@ -169,14 +170,19 @@ class Hands:
                 if isinstance(effect, WriteFile) and effect.server is not None:
                     self._go_home()
                     process.tell(effect.server)
-            case RunProcess() | TellProcess() | EndProcess():
+            case _:
                 self._go_home()
+                self._do_at_home(effect)
+
+    def _do_at_home(self, effect: Effect) -> None:
+        match effect:
+            case RunProcess() | TellProcess() | EndProcess():
                 process.carry_out([effect])
             case RunNft() | DropRule():
-                self._go_home()
                 self._report.tables.update(nft.carry_out(effect))
+            case ChangeZone():
+                firewalld.change(effect)
             case DeleteFlows() | DeleteUnfitFlows():
-                self._go_home()
                 flows.carry_out(effect)
 
     def _send(self, group: list[Op], effects: list[Effect], acknowledged: list[Op]) -> None:

@@ -36,6 +36,7 @@ Kind = Literal[
     "table",
     "uplink",
     "veth",
+    "zone",
 ]
 UNTOLD: Mapping[str, bool] = {"told": False}  # the metadata of a field
 

@@ -27,6 +27,7 @@ from bascule.kernel.uplink import Uplink
 from bascule.kernel.upstream import Upstream
 from bascule.kernel.veth import End, Veth
 from bascule.kernel.without_ipv6 import IPv6Off
+from bascule.kernel.zone import Zone
 from bascule.names import derived_mac
 from bascule.plan.firewall import Surroundings, guarded
 from bascule.plan.names import Etc, names
@@ -57,7 +58,8 @@ class Machine:
     name servers that a node could reach; ``upstream``: whom the lab's own ask. ``private``: it is a
     private world, for which there is a way out (``pasta``). ``alone``: there is one user id only.
     ``least_mtu``: of the interfaces of its own, 0 where there are none. ``etc``: what is there of
-    nodes' files. ``settable``: settings of the kernel can be changed."""
+    nodes' files. ``settable``: settings of the kernel can be changed. ``firewalld`` runs; bridges
+    that others have ``placed`` in a zone of its."""
 
     rules: bool = True
     chains: tuple[BaseChain, ...] = ()
@@ -74,6 +76,8 @@ class Machine:
     routers: tuple[str, ...] = ()
     etc: Etc = field(default_factory=Etc)
     settable: bool = True
+    firewalld: bool = False
+    placed: frozenset[str] = frozenset()
 
 
 class Costly:
@@ -124,7 +128,7 @@ def networks_of(lab: Assigned) -> dict[str, OfNetwork]:
 def places(lab: Assigned, made: Costly | None = None) -> list[Fact]:
     """All facts that a lab could have, with every tool and setting that a machine may have: to know
     where to look. Its rules have no text."""
-    return desired(lab, Machine(dnsmasq=True), made, texts=False)
+    return desired(lab, Machine(dnsmasq=True, firewalld=True), made, texts=False)
 
 
 def desired(
@@ -147,7 +151,7 @@ def desired(
     facts.extend(made.nodes(machine))
     servers = (machine.dnsmasq, machine.resolvers, machine.alone, machine.upstream)
     facts.extend(names(lab, *servers, machine.etc))
-    facts.extend(_accepted(lab, machine))
+    facts.extend(past_firewalls(lab, machine))
     if machine.private and machine.pasta:
         asks = any(
             serves_names(network, machine.dnsmasq) and not network.internal
@@ -367,8 +371,11 @@ def passing(lab: Assigned, bridged: bool) -> Iterator[tuple[str, str]]:
         yield from ((network.name, way) for way in (*within, *out_and_in))
 
 
-def _accepted(lab: Assigned, machine: Machine) -> Iterator[Fact]:
+def past_firewalls(lab: Assigned, machine: Machine) -> Iterator[Fact]:
     """Ways past other programs' chains that drop."""
+    for network in lab.networks if machine.firewalld else ():
+        if network.name not in machine.placed:
+            yield Zone(network.name)
     for chain in machine.chains:
         for bridge, way in passing(lab, machine.bridged):
             yield ForwardAccept(chain.family, chain.table, chain.name, bridge, way)
