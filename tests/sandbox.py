@@ -212,6 +212,12 @@ class World:
                 self.notes.append(f"/etc is a copy: {error}")
         cover_etc_by_copy()
 
+    @property
+    def etc_has_mounts(self) -> bool:
+        """As where /etc is a copy, or in a container."""
+        rows = Path("/proc/thread-self/mountinfo").read_text().splitlines()
+        return any(row.split()[4].startswith("/etc/") for row in rows)
+
     def _go_back(self) -> None:
         for descriptor, kind in self._outside:
             _join(descriptor, kind)

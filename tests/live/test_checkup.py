@@ -97,7 +97,7 @@ def test_labs_that_are_not_up(world: World) -> None:
     os.kill(told["keeper"]["pid"], signal.SIGKILL)
     while _all().get("lab web", ("", ""))[0] != "no":
         pass
-    assert _found() == {"lab web": ("no", "its private world has ended")}
+    assert _found() == {"lab web": ("no", "its world has ended; `bascule up` builds it anew")}
     Path("/run/bascule/other").mkdir()
     Path("/run/bascule/other/lab.json").write_text("{")
     (damaged,) = (each for each in doctor() if each.what == "lab other")
