@@ -16,6 +16,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import fnmatch
+import functools
 import hashlib
 import json
 import os
@@ -453,6 +454,7 @@ _VOLATILE = {
         "expires",
     ),
     *("handle", "refcnt", "packets", "bytes", "nhid", "metrics_cacheinfo"),
+    "permaddr",  # nobody can set it; drawn anew for tunnels that come with each namespace
 }
 # What is set of a bridge and of its ports. All else there counts or waits (timers, what was
 # learned); newer tools tell ever more of it.
@@ -465,7 +467,7 @@ _OF_BRIDGES = {
         "|bcast_flood|neigh_suppress|vlan_|isolated|locked|mab|group_fwd_mask|backup_)"
     ),
 }
-_FROM_MAC = {"address", "permaddr", "bridge_id", "root_id", "lladdr"}
+_FROM_MAC = {"address", "bridge_id", "root_id", "lladdr"}
 _SYSCTL_FOLDERS = ("/proc/sys/net/ipv4", "/proc/sys/net/ipv6")
 _SYSCTL_VOLATILE = (
     "*/stable_secret",
@@ -740,6 +742,16 @@ def has(what: str) -> bool:
         ).returncode
         == 0
     )
+
+
+@functools.cache
+def links_of_a_new_one() -> list[str]:
+    """The links that every new network namespace begins with, sorted: lo, and where modules for
+    tunnels are loaded sit0, gre0, ip6tnl0 and others."""
+    told = subprocess.run(
+        ["unshare", "--net", "ip", "-j", "link"], capture_output=True, check=True, text=True
+    ).stdout
+    return sorted(row["ifname"] for row in json.loads(told))
 
 
 def require(*needs: str, allowed: Mapping[str, str] | None = None) -> None:
