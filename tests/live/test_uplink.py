@@ -23,6 +23,7 @@ from bascule.host import pasta, process
 from bascule.kernel.program import PASTA
 from bascule.names import WORLD_NETWORK
 from impostor import impostor
+from questions import names
 from sandbox import BASCULE, World, require
 from traffic import Caller, Ears, Outside, reach
 
@@ -39,7 +40,8 @@ def _data(ports: list[str]) -> dict[str, Any]:
 
 @pytest.fixture
 def machine(world: World) -> Iterator[Outside]:
-    """The machine has an address, a default route, and another machine beside its router."""
+    """The machine has an address, a default route, another machine beside its router, and a name
+    server that nobody asks here."""
     require("pasta", "nft")
     _tun_for_everybody()
     with Outside(
@@ -47,6 +49,7 @@ def machine(world: World) -> Iterator[Outside]:
     ) as outside:
         world.run("ip", "route", "add", "default", "via", "192.0.2.2")
         world.run("ip", "-6", "route", "add", "default", "via", "2001:db8::2")
+        names("nameserver 192.0.2.2\n")
         if pasta.why_not():
             pytest.skip(pasta.why_not())
         yield outside
