@@ -44,8 +44,8 @@ run() {
         chown -R me: /opt/bascule
         become='setpriv --reuid=1000 --regid=1000 --clear-groups --inh-caps=-all env HOME=/home/me'
     fi
-    # A test of a slow machine is not stuck after two minutes.
-    $become timeout -k 10 "$LIMIT" pytest -n 2 --maxschedchunk=1 -p no:cacheprovider -q -o faulthandler_timeout=600 "$@"
+    # A test of a slow machine is not stuck after two minutes. pytest that is interrupted tells what has failed so far.
+    $become timeout -s INT -k 60 "$LIMIT" pytest -n 2 --maxschedchunk=1 -p no:cacheprovider -q -o faulthandler_timeout=600 "$@"
 }
 
 tr -d '\0' </dev/vdb >/run/job

@@ -19,8 +19,9 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 suite=${SUITE:-bookworm} kernel=${KERNEL:-6.1} flavour=${FLAVOUR:-amd64} who=${WHO:-root user} limit=${LIMIT:-1800}
 modules=${MODULES-br_netfilter}
+told=${modules:-none}
 [ "$modules" != all ] ||
-    modules='br_netfilter sit ip_gre ipip ip_vti ip6_gre ip6_tunnel ip6_vti erspan dummy ifb bonding vrf 8021q macvlan ipvlan vxlan wireguard'
+    modules='br_netfilter sit ip_gre ipip ip_vti ip6_gre ip6_tunnel ip6_vti dummy ifb bonding vrf 8021q macvlan ipvlan vxlan wireguard'
 tests=${TESTS:-"tests/host tests/kernel tests/test_sandbox.py $(cd "$here" && echo tests/live/test_{seed,passage,names,modes,uplink,addresses,undisturbed,autoconf}.py)"}
 accel=${ACCEL:-tcg}
 for one in $who; do
@@ -138,7 +139,7 @@ boot() {
     } >"$work/job"
     truncate -s 64K "$work/job"
     : >"$work/log"
-    timeout -k 5 $((limit + 60)) qemu-system-x86_64 -machine q35 -accel "$accel" -cpu max,la57=off -smp 2 -m 4G \
+    timeout -k 5 $((limit + 120)) qemu-system-x86_64 -machine q35 -accel "$accel" -cpu max,la57=off -smp 2 -m 4G \
         -nodefaults -display none -no-reboot -kernel "$work"/kernel/boot/vmlinuz-* -initrd "$work/initramfs" \
         -append 'console=ttyS0 quiet panic=-1 mitigations=off random.trust_cpu=on tsc=reliable nokaslr' \
         -drive "file=$work/disk,if=virtio,format=raw,snapshot=on,cache=unsafe" -drive "file=$work/job,if=virtio,format=raw" \
@@ -160,10 +161,10 @@ make_initramfs
 make_image
 failed=0
 for one in $who; do
-    step "Linux $release ($accel), as $one, modules: ${modules:-none}${PROFILES:+, profiles: $PROFILES}"
+    step "Linux $release ($accel), as $one, modules: $told${PROFILES:+, profiles: $PROFILES}"
     SECONDS=0
     boot "$one"
-    echo "$release, ${modules:-no modules}, $one: $(grep -E '[0-9]+ (passed|failed|skipped|error)' "$work/log" | tail -n 1 | tr -d '=\r'); $SECONDS s with boot" >>"$work/summary"
+    echo "$release, modules: $told, $one: $(grep -E '[0-9]+ (passed|failed|skipped|error)' "$work/log" | tail -n 1 | tr -d '=\r'); $SECONDS s with boot" >>"$work/summary"
     [ "$code" = 0 ] || failed=$code
 done
 step "done"

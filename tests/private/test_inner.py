@@ -250,7 +250,7 @@ def test_root_of_a_node_can_do_its_work(world: World) -> None:
     unshare --user --map-root-user --pid --fork --mount-proc sh -c 'test "$$" = 1 && test -e /proc/1/stat'
     unshare --net ip link set lo up
     echo 127.0.0.9 nine >> /etc/hosts && getent hosts nine
-    ls /sys/class/net
+    cd /sys/class/net && ls -d -- */ | tr -d /
     """  # noqa: E501
     with Lab.load(SEED, world="private") as lab:
         done = lab.node("ns1").run(["sh", "-c", script], capture_output=True)
