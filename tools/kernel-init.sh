@@ -52,7 +52,7 @@ tr -d '\0' </dev/vdb >/run/job
 {
     run
     echo $? >/run/code
-    dmesg | grep -E 'BUG:|WARNING:|Oops|unregister_netdevice|apparmor="DENIED"'
+    dmesg | grep -E 'Out of memory|BUG:|WARNING:|Oops|unregister_netdevice|apparmor="DENIED"'
 } </dev/null 2>&1 | cat >/dev/ttyS1
 dd if=/run/code of=/dev/vdb bs=512 conv=sync,fsync 2>/dev/null
 echo o >/proc/sysrq-trigger
