@@ -212,6 +212,13 @@ def test_etc_by_copy(world: World) -> None:
     assert world.network == os.readlink("/proc/self/ns/net")
 
 
+def test_modules_are_there_before_the_first_test() -> None:
+    """What a lab's rules need is no change that a test could find."""
+    sandbox.require("nft")
+    assert sandbox.load_modules() == ""
+    assert Path("/proc/sys/net/netfilter/nf_conntrack_max").exists()
+
+
 def test_missing_tool(monkeypatch: pytest.MonkeyPatch) -> None:
     """It skips at home; in CI it fails unless the table gives a reason."""
     monkeypatch.delenv("CI", raising=False)
