@@ -6,7 +6,10 @@
 # make quick        the tests that need nothing of the kernel: twenty seconds
 # make golden       write the files anew that tests compare with; read the diff before it is committed
 # make test-python  all tests with each Python from 3.11 on that is installed
-# make test-distros  demo, tests, the README's first lines and the package on fresh minimal roots: DISTROS="bookworm trixie sid"
+# make test-distros  demo, tests, the README's lines that install it and the package on fresh minimal roots: DISTROS="bookworm trixie sid"
+# make test-kernel  tests on a kernel of Debian's, in a machine that qemu emulates: KERNEL=6.12 FLAVOUR=cloud-amd64 MODULES="…" WHO=user
+#                   TESTS="…"; ten minutes for the usual ones as root, as much as user (tools/kernel.sh says the rest); needs root
+# make test-apparmor  the same with AppArmor's profiles for passt and dnsmasq in force: five minutes
 # make test-crash   the whole crash sweep, races, random lives, leaks: an hour and a half on two processors (JOBS=8 helps); writes its figures into docs/reliability.md
 #                   (CARRY_ON=1 goes on with one that was cut short)
 # make mutation     change plan/, topology/ and state/ in eight thousand places and see whether the tests notice: half an hour
@@ -41,7 +44,7 @@ TESTS ?= tests
 DISTROS ?= bookworm trixie sid
 
 .DELETE_ON_ERROR:
-.PHONY: install uninstall pyz deb demo test quick golden test-python test-distros test-crash fuzz mutation lint bench bench-peers setup clean
+.PHONY: install uninstall pyz deb demo test quick golden test-python test-distros test-kernel test-apparmor test-crash fuzz mutation lint bench bench-peers setup clean
 
 demo: run-tools $(RUN_STAMP)
 	@tools/demo.sh $(VENV)/bin/bascule
@@ -169,6 +172,18 @@ setup-tools: run-tools
 test-distros:
 	@tools/need.sh mmdebstrap:mmdebstrap setpriv:util-linux
 	tools/distros.sh $(DISTROS)
+
+# On another kernel, without a network. What is given to make (KERNEL, MODULES, …) is in the script's environment.
+test-kernel: kernel-tools
+	tools/kernel.sh
+
+test-apparmor: kernel-tools
+	PROFILES='usr.bin.passt usr.sbin.dnsmasq' TESTS='tests/live/test_apparmor.py' tools/kernel.sh
+	PROFILES='usr.bin.passt' TESTS='tests/live/test_apparmor.py tests/live/test_uplink.py' tools/kernel.sh
+
+.PHONY: kernel-tools
+kernel-tools:
+	@tools/need.sh mke2fs:e2fsprogs mmdebstrap:mmdebstrap qemu-system-x86_64:qemu-system-x86
 
 clean:
 	rm -rf .venv .venv-* build dist mutants .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache fuzz/found

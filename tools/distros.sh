@@ -20,57 +20,13 @@ trap 'exit 143' TERM
 keep=${KEEP:-$work}
 mkdir -p "$keep"
 
-step() { printf '\n== %s\n' "$*"; }
-
-# Archives may be copies that stand still: their dates say nothing.
-make_root() {
-    mmdebstrap --quiet --variant=minbase --include=make,ca-certificates,passwd,util-linux \
-        --aptopt='Acquire::Check-Valid-Until "false"' "$1" "$keep/$1.tar" ${MIRROR:+"$MIRROR"}
-}
+# shellcheck source=tools/roots.sh
+. "$here/tools/roots.sh"
 
 # fresh FOLDER: a root as the suite has it, with the sources in /opt/bascule.
 fresh() {
     mkdir "$1"
     tar -C "$1" -xf "$keep/$suite.tar" && take_along "$1"
-}
-
-# What this machine needs to reach its package indexes, the root needs, too.
-take_along() {
-    for file in /etc/resolv.conf /etc/hosts /etc/pip.conf /etc/ssl/certs/ca-certificates.crt; do
-        [ -e "$file" ] && cat "$file" >"$1$file"
-    done
-    mkdir "$1/opt/bascule"
-    tar -C "$here" -c --exclude=./.git --exclude='./.venv*' --exclude=__pycache__ --exclude='./.*_cache' . | tar -C "$1/opt/bascule" -x
-}
-
-# inside ROOT NETWORK COMMAND: as root of a machine with this root; NETWORK is "outside", or "own". Not by chroot(2): there nobody
-# may make a user namespace.
-inside() {
-    local network=()
-    [ "$2" = own ] && network=(--net)
-    unshare --mount --pid --fork --kill-child --ipc --uts "${network[@]}" bash -euc '
-        root=$1
-        mount --make-rprivate /
-        mount --bind "$root" "$root"
-        mount -t proc proc "$root/proc"
-        mount -t sysfs sysfs "$root/sys" 2>/dev/null || mount --rbind /sys "$root/sys"
-        mount --rbind /dev "$root/dev"
-        mount -t tmpfs -o mode=755 tmpfs "$root/run"
-        mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
-        cd "$root"
-        mkdir -p .old
-        pivot_root . .old
-        cd /
-        umount -l /.old
-        rmdir /.old
-        mount --make-rshared /
-        hostname fresh
-        [ "$2" = outside ] || ip link set lo up
-        export HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8
-        export DEBIAN_FRONTEND=noninteractive PIP_ROOT_USER_ACTION=ignore
-        unset XDG_RUNTIME_DIR TMPDIR
-        exec bash -euc "$3"
-    ' - "$1" "$2" "$3"
 }
 
 me='setpriv --reuid=1000 --regid=1000 --clear-groups --inh-caps=-all env HOME=/home/me'
@@ -79,7 +35,7 @@ me='setpriv --reuid=1000 --regid=1000 --clear-groups --inh-caps=-all env HOME=/h
 one() {
     suite=$1 root=$work/$1
     step "$suite: a fresh root"
-    if ! [ -s "$keep/$suite.tar" ] && ! make_root "$suite"; then
+    if ! [ -s "$keep/$suite.tar" ] && ! make_root "$suite" "$keep/$suite.tar"; then
         echo "$suite: its packages are not to be had from here"
         [ -n "${OPTIONAL:-}" ]
         return

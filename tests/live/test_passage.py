@@ -16,6 +16,7 @@ from bascule.engine import worlds
 from bascule.errors import BasculeError, Conflict, InputError
 from bascule.host import nft
 from bascule.state import store
+from frames import bridge_nf
 from helpers import as_json, bascule
 from sandbox import World, difference, require
 from traffic import Ears, Outside, bound, comes, inside, reach, sctp_init
@@ -87,9 +88,7 @@ NOBODY = (None, None)
 def test_who_reaches_whom(outside: Outside, ears: Ears, bridged: str, forward: str) -> None:
     """Everything at once, as it is on a machine where nothing else filters, and where Docker's
     FORWARD policy drops."""
-    for family in ("ip", "ip6"):
-        with inside(""):
-            Path(f"/proc/sys/net/bridge/bridge-nf-call-{family}tables").write_text(bridged)
+    bridge_nf(bridged)
     if forward == "drop":
         outside.world.run("nft", "-f", "-", input=DROPS)
     before = outside.world.run("nft", "list", "ruleset").stdout
