@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from bascule import syscalls
@@ -173,6 +174,44 @@ def execute(_count: int) -> dict[str, float]:
 def private(_count: int) -> dict[str, float]:
     """The same in a private world."""
     return _calls("private")
+
+
+def serve(count: int) -> dict[str, float]:
+    """Calls of a server, and the same as commands: medians, by their words."""
+    import bascule
+
+    looks = ("ls", "show bench", "port bench/n1", "network ls -l bench", "exec bench/n1 -- true")
+    lab = bascule.Lab.from_data(_data(count), world="host", name="bench")
+    lab.up()
+    argv = [BASCULE, "serve", "--socket", "/run/s"]
+    with (
+        subprocess.Popen(argv, stderr=subprocess.PIPE) as server,
+        socket.socket(socket.AF_UNIX) as connection,
+    ):
+        os.read(server.stderr.fileno(), 1)  # type: ignore[union-attr]
+        connection.connect("/run/s")
+        lines = connection.makefile("rw")
+
+        def call(words: str) -> None:
+            print(json.dumps({"command": words.split()}), file=lines, flush=True)
+            if json.loads(lines.readline())["code"] != 0:
+                raise SystemExit(words)
+
+        def command(words: str) -> None:
+            subprocess.run([BASCULE, *words.split()], check=True, capture_output=True)
+
+        found = {words: _median(call, [words] * 50) for words in looks}
+        found |= {f"command {words}": _median(command, [words] * 7) for words in looks}
+        for name, run in (("add", call), ("command add", command)):
+            nodes = [f"node add {name[0]}{at} -l bench --network lan" for at in range(7)]
+            found[name] = _median(run, nodes)
+        server.terminate()
+    lab.down()
+    return found
+
+
+def _median(run: Callable[[str], None], each: list[str]) -> float:
+    return statistics.median(_timed(partial(run, words)) for words in each)
 
 
 def version(_count: int) -> dict[str, float]:
@@ -527,6 +566,7 @@ MEASURES: dict[str, Callable[[int], dict[str, float]]] = {
     "exec": execute,
     "private": private,
     "version": version,
+    "serve": serve,
     "networks": networks,
     "ports": ports,
     "latency": latency,

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -70,6 +71,17 @@ def _rows(floor: str, rounds: int) -> list[tuple[str, Callable[[], Row]]]:
     def absolute(name: str, what: list[str], key: str, target: float, unit: str = "ms") -> Row:
         found = statistics.median(_run(what)[key] for _ in range(rounds))
         return (name, f"{found:.3g} {unit}", "", "", f"<= {target:g} {unit}")
+
+    def called(name: str, words: str, target: float) -> Row:
+        """A call of a server beside the same command, in one run."""
+        pairs = [(run[words], run[f"command {words}"]) for run in served()]
+        mine, other = (statistics.median(pair[i] for pair in pairs) for i in (0, 1))
+        ratio = statistics.median(a / b for a, b in pairs)
+        return (name, f"{mine:.1f} ms", f"{other:.1f} ms", f"{ratio:.3f} x", f"<= {target:g} ms")
+
+    @lru_cache(1)
+    def served() -> list[dict[str, float]]:
+        return [_run(_python("serve", 3)) for _ in range(rounds)]
 
     def whole(count: int) -> Row:
         pairs = [
@@ -226,6 +238,12 @@ def _rows(floor: str, rounds: int) -> list[tuple[str, Callable[[], Row]]]:
             "call private",
             lambda: absolute("node.run as a call, private world", _python("private", 2), "call", 4),
         ),
+        ("call ls", lambda: called("ls as a call of a server, and as a command", "ls", 3)),
+        ("call show", lambda: called("show, the same, 3 nodes", "show bench", 3)),
+        ("call port", lambda: called("port, the same", "port bench/n1", 3)),
+        ("call networks", lambda: called("network ls, the same", "network ls -l bench", 3)),
+        ("call exec", lambda: called("exec, the same", "exec bench/n1 -- true", 10)),
+        ("call add", lambda: called("node add, the same", "add", 40)),
         ("version", lambda: absolute("bascule --version", _python("version", 1), "version", 35)),
         (
             "memory",

@@ -12,7 +12,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from importlib import import_module
 from random import Random
@@ -236,7 +236,7 @@ def _stubs() -> Iterator[None]:
         patch.object(scripts, "observe", _nothing),
         patch.object(spawn, "replace", _replace),
         patch.object(icmp, "ping", _ping),
-        patch.object(doctor, "examine", list),
+        patch.object(doctor, "examine", lambda _lab="": []),
         patch.object(watch, "_events", lambda *_: iter(())),
         patch.object(following, "Watcher", _Closed),
         patch.object(following, "Files", _Closed),
@@ -257,7 +257,7 @@ class _Closed:
     def close(self) -> None: ...
 
 
-def _failed(error: BasculeError, json: bool) -> int:
+def _failed(error: BasculeError, json: bool, indent: int | None) -> int:
     """One line for each thing that is wrong, whatever the words are made of."""
     lines = str(error).split("\n")
     promise(
@@ -267,7 +267,7 @@ def _failed(error: BasculeError, json: bool) -> int:
     promise(
         all(0 < len(line) < 20_000 and line.isprintable() for line in lines), f"bad words: {lines}"
     )
-    return _report(error, json)
+    return _report(error, json, indent)
 
 
 _report = cli._failed
@@ -305,10 +305,15 @@ def _replace(_world: object, node: str, argv: list[str], _last: object, hostname
     sys.exit(0)
 
 
-def _ping(_pairs: object, timeout: float) -> list[icmp.Echo]:
+def _ping(
+    pairs: Sequence[tuple[str, icmp.Target]], timeout: float, _attempts: int
+) -> list[icmp.Echo]:
     promise(0 <= timeout <= 1e6, f"a timeout of {timeout}")
-    where = icmp.Target("ns1", "fe80::1%\x1b[31m", 10)
-    return [icmp.Echo("ns1", where, None, "no answer"), icmp.Echo("ns1", where, 0.1, "")]
+    odd = [(source, target, number % 2) for number, (source, target) in enumerate(pairs)]
+    return [
+        icmp.Echo(source, target, 0.1 if answered else None, "" if answered else "no answer")
+        for source, target, answered in odd
+    ]
 
 
 def _all_rows(

@@ -162,7 +162,7 @@ def _route(data: bytes) -> None:
 
 def _chain(data: bytes) -> None:
     chain = netfilter.base_chain(Reply(netfilter.GETCHAIN, 0, 1, data))
-    promise(chain is None or chain.policy in ("drop", "accept"), f"{chain}")
+    promise(chain is None or chain.drops in (True, False), f"{chain}")
     rule = netfilter.accept(Reply(netfilter.GETRULE, 0, 1, data))
     promise(rule is None or bool(rule.come or rule.go), f"{rule}")
 

@@ -22,8 +22,8 @@ from unittest.mock import patch
 from rich.cells import cell_len
 
 from bascule.cli import main as cli
-from bascule.cli import output
-from bascule.engine import doctor, look, prepare, scripts
+from bascule.cli import output, showing
+from bascule.engine import doctor, doctor_firewalls, look, prepare, scripts
 from bascule.host import nft
 from bascule.host.observe import Observation
 from bascule.kernel.fact import Fact
@@ -245,11 +245,13 @@ def _print(argv: list[str], seen: Observation, terminal: bool) -> None:
     errors = io.TextIOWrapper(io.BytesIO(), "utf-8", errors="backslashreplace")
     GUARD.readable = ("",)
     with ExitStack() as stack:
-        for module in (prepare, look, scripts, doctor):
+        for module in (prepare, look, scripts, doctor_firewalls):
             stack.enter_context(patch.object(module, "observe", lambda *_: seen))
-        stack.enter_context(patch.object(doctor, "_LOOKS", (doctor._forwarding,)))
+        stack.enter_context(patch.object(doctor, "_LOOKS", (doctor_firewalls.bridged_frames,)))
         stack.enter_context(patch.object(nft, "program", lambda: "/usr/sbin/nft"))
         stack.enter_context(patch.object(output, "is_terminal", lambda _stream: terminal))
+        for colour in ("_BOLD", "_GREEN", "_RED", "_YELLOW"):
+            stack.enter_context(patch.object(showing, colour, ""))
         stack.enter_context(redirect_stdout(out))
         stack.enter_context(redirect_stderr(errors))
         with GUARD:

@@ -31,6 +31,8 @@ LEFT_OUT: dict[str, dict[str, str]] = {
         # IFLA_TSO_MAX_SIZE, _SEGS: nobody can set them
         "59": "what the hardware is able to; a bridge takes it from its ports, and keeps it",
         "60": "the same",
+        # IFLA_PERM_ADDRESS
+        "54": "nobody can set it; drawn for tunnels that come with each namespace",
         "18/3": COUNTS,  # IFLA_INFO_XSTATS
         "26/10/1": CARRIER,  # IFLA_INET6_FLAGS: IF_READY, IF_RA_RCVD
         "26/10/3": COUNTS,  # IFLA_INET6_STATS

@@ -33,8 +33,8 @@ from bascule.state import folder
 How = Literal["done", "killed", "error", "traceback", "hang"]
 # a machine with ten such tests at once has stood still for half of that
 _SECONDS, _PATIENCE = 60, 0.2
-# keepers, name servers, ways out: what outlives a run
-_LIVING = ("sleep", "dnsmasq", "pasta", "pasta.avx2")
+# keepers, name servers, ways out: what outlives a run; and what a test has started itself
+_LIVING = ("sleep", "dnsmasq", "pasta", "pasta.avx2", "dbus-daemon", "firewalld")
 _HEAD = struct.Struct("=IIII")  # calls met, messages met, hit, length of the text
 _HIT_AT, _ASKS = 8, 2
 # where the calls' kinds stand, a byte each, behind the text; the size of it all
@@ -64,6 +64,7 @@ ERRNOS: dict[str, tuple[str, ...]] = {
     "run": ("EAGAIN", "ENOMEM"),
     "send": ("ENOBUFS", "EPERM"),
     "sethostname": ("EPERM",),
+    "ask": ("ECONNRESET", "ETIMEDOUT"),
 }
 _KINDS = tuple(ERRNOS)
 # What rtnetlink answers to a message (net/core/rtnetlink.c and what it calls).

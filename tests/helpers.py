@@ -8,6 +8,7 @@ import os
 import pkgutil
 import select
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -98,3 +99,26 @@ def changes(world: World, *arguments: object) -> list[str]:
         f"{change['sign']} {change['what']}"
         for change in as_json(world, "plan", *arguments)["changes"]
     ]
+
+
+_OF_ONE_LIFE = ("keeper", "netns", "netns_inode", "netns_cookie", "ifindex", "host_ifindex")
+
+
+def lasting(shown: Any) -> Any:
+    """What `show --json` tells, without what is another one when the lab is built anew."""
+    if isinstance(shown, dict):
+        return {key: lasting(each) for key, each in shown.items() if key not in _OF_ONE_LIFE}
+    return [lasting(each) for each in shown] if isinstance(shown, list) else shown
+
+
+def reboot(world: World) -> None:
+    """What a reboot leaves of the machine: the kernel's state and /run are gone, /etc and /var are
+    not."""
+    for name in os.listdir("/run/netns"):
+        world.run("ip", "netns", "del", name)
+    for row in world.ip_json("link", "show"):
+        if row["ifname"] != "lo":
+            world.run("ip", "link", "del", row["ifname"], check=False)
+    world.run("umount", "/run/netns")
+    shutil.rmtree("/run/netns")
+    shutil.rmtree("/run/bascule")

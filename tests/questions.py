@@ -67,7 +67,7 @@ def _name(message: bytes, at: int) -> str:
 
 
 def ask(
-    node: str, server: str, name: str, kind: int = A, tcp: bool = False, seconds: float = 4
+    node: str, server: str, name: str, kind: int = A, tcp: bool = False, seconds: float = 20
 ) -> tuple[int, set[str]] | None:
     """What the server tells a node; None where it says nothing."""
     with inside(node):

@@ -16,6 +16,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import fnmatch
+import functools
 import hashlib
 import json
 import os
@@ -106,6 +107,34 @@ def enter_sandbox() -> None:
     _mount("none", "/", "none", MS_REC | MS_PRIVATE)
     os.environ[UID] = str(user)
     os.environ[SANDBOX] = os.readlink(OWN_NETWORK)
+    load_modules()
+
+
+_USUAL = """
+table inet usual {
+    chain leaving { type nat hook postrouting priority 0; masquerade; }
+    chain way { type filter hook forward priority 0; ct state new fib daddr type local accept; }
+    chain in { type filter hook ingress device lo priority 0; }
+}
+table bridge usual {
+    chain in { type filter hook input priority 0; }
+}
+"""
+
+
+def load_modules() -> str:
+    """Have the kernel load what it loads when rules of labs are first used: the settings of
+    connection tracking come with that, and no test is to find them as a change. What went wrong."""
+    try:
+        return subprocess.run(
+            ["unshare", "--net", "nft", "-f", "-"],
+            input=_USUAL,
+            text=True,
+            capture_output=True,
+            check=False,
+        ).stderr
+    except FileNotFoundError:
+        return "there is no nft"
 
 
 def _name_of(user: int) -> str:
@@ -211,6 +240,12 @@ class World:
             except OSError as error:
                 self.notes.append(f"/etc is a copy: {error}")
         cover_etc_by_copy()
+
+    @property
+    def etc_has_mounts(self) -> bool:
+        """As where /etc is a copy, or in a container."""
+        rows = Path("/proc/thread-self/mountinfo").read_text().splitlines()
+        return any(row.split()[4].startswith("/etc/") for row in rows)
 
     def _go_back(self) -> None:
         for descriptor, kind in self._outside:
@@ -453,6 +488,7 @@ _VOLATILE = {
         "expires",
     ),
     *("handle", "refcnt", "packets", "bytes", "nhid", "metrics_cacheinfo"),
+    "permaddr",  # nobody can set it; drawn anew for tunnels that come with each namespace
 }
 # What is set of a bridge and of its ports. All else there counts or waits (timers, what was
 # learned); newer tools tell ever more of it.
@@ -465,7 +501,7 @@ _OF_BRIDGES = {
         "|bcast_flood|neigh_suppress|vlan_|isolated|locked|mab|group_fwd_mask|backup_)"
     ),
 }
-_FROM_MAC = {"address", "permaddr", "bridge_id", "root_id", "lladdr"}
+_FROM_MAC = {"address", "bridge_id", "root_id", "lladdr"}
 _SYSCTL_FOLDERS = ("/proc/sys/net/ipv4", "/proc/sys/net/ipv6")
 _SYSCTL_VOLATILE = (
     "*/stable_secret",
@@ -740,6 +776,16 @@ def has(what: str) -> bool:
         ).returncode
         == 0
     )
+
+
+@functools.cache
+def links_of_a_new_one() -> list[str]:
+    """The links that every new network namespace begins with, sorted: lo, and where modules for
+    tunnels are loaded sit0, gre0, ip6tnl0 and others."""
+    told = subprocess.run(
+        ["unshare", "--net", "ip", "-j", "link"], capture_output=True, check=True, text=True
+    ).stdout
+    return sorted(row["ifname"] for row in json.loads(told))
 
 
 def require(*needs: str, allowed: Mapping[str, str] | None = None) -> None:

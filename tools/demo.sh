@@ -13,12 +13,14 @@ come_down() {
     status=$?
     trap - EXIT INT TERM
     say down bascule-demo || status=1
-    [ "$status" != 0 ] || printf '%s\n' '' \
-        "All is as it was before. What you may type next:" \
-        "  export PATH=\"$(dirname "$(readlink -f "$bascule")"):\$PATH\"" \
-        "  bascule up examples/docker-bridge.yaml && bascule show" \
-        "  bascule exec ns1 -- ping -c3 ns2" \
-        "  bascule plan --help        and README.md for all the rest"
+    [ "$status" != 0 ] || {
+        printf '\n%s\n' "All is as it was before. What you may type next:"
+        command -v bascule >/dev/null || echo "  export PATH=\"$(dirname "$(readlink -f "$bascule")"):\$PATH\""
+        printf '%s\n' \
+            "  bascule up examples/docker-bridge.yaml && bascule show" \
+            "  bascule exec ns1 -- ping -c3 ns2" \
+            "  bascule plan --help        and README.md for all the rest"
+    }
     exit "$status"
 }
 

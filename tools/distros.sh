@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # distros.sh SUITE...  On a fresh minimal root of each of these Debian or Ubuntu suites (bookworm, trixie, sid, jammy, noble) do
-# what the README says: `make demo` and `make test`, as root and as an ordinary user. Needs root, and mmdebstrap.
+# what the README says: `make demo` and `make test`, as root and as an ordinary user; the lines that install it, word for word, as somebody
+# who has only git, make and sudo; and the .deb, from its making to its purge. Needs root, and mmdebstrap.
 #
-#   WHO="root user"   as whom
+#   WHO="..."         some of: root user newcomer package (default: all)
 #   KEEP=DIR          where the roots are kept, so that the next run need not make them (default: made anew each time)
 #   MIRROR=URL        where the suite comes from (default: what mmdebstrap knows)
 #   TESTS="..."       what of the tests (default: tests)
@@ -11,7 +12,7 @@
 # The roots are installed from the network of this machine; demo and tests run in a network namespace of their own.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-who=${WHO:-root user}
+who=${WHO:-root user newcomer package}
 work=$(mktemp -d /var/tmp/distros.XXXXXX)
 trap 'rm -rf --one-file-system "$work"' EXIT
 trap 'exit 130' INT
@@ -19,51 +20,13 @@ trap 'exit 143' TERM
 keep=${KEEP:-$work}
 mkdir -p "$keep"
 
-step() { printf '\n== %s\n' "$*"; }
+# shellcheck source=tools/roots.sh
+. "$here/tools/roots.sh"
 
-# Archives may be copies that stand still: their dates say nothing.
-make_root() {
-    mmdebstrap --quiet --variant=minbase --include=make,ca-certificates,passwd,util-linux \
-        --aptopt='Acquire::Check-Valid-Until "false"' "$1" "$keep/$1.tar" ${MIRROR:+"$MIRROR"}
-}
-
-# What this machine needs to reach its package indexes, the root needs, too.
-take_along() {
-    for file in /etc/resolv.conf /etc/hosts /etc/pip.conf /etc/ssl/certs/ca-certificates.crt; do
-        [ -e "$file" ] && cat "$file" >"$1$file"
-    done
-    mkdir "$1/opt/bascule"
-    tar -C "$here" -c --exclude=./.git --exclude='./.venv*' --exclude=__pycache__ --exclude='./.*_cache' . | tar -C "$1/opt/bascule" -x
-}
-
-# inside ROOT NETWORK COMMAND: as root of a machine with this root; NETWORK is "outside", or "own". Not by chroot(2): there nobody
-# may make a user namespace.
-inside() {
-    local network=()
-    [ "$2" = own ] && network=(--net)
-    unshare --mount --pid --fork --kill-child --ipc --uts "${network[@]}" bash -euc '
-        root=$1
-        mount --make-rprivate /
-        mount --bind "$root" "$root"
-        mount -t proc proc "$root/proc"
-        mount -t sysfs sysfs "$root/sys" 2>/dev/null || mount --rbind /sys "$root/sys"
-        mount --rbind /dev "$root/dev"
-        mount -t tmpfs -o mode=755 tmpfs "$root/run"
-        mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
-        cd "$root"
-        mkdir -p .old
-        pivot_root . .old
-        cd /
-        umount -l /.old
-        rmdir /.old
-        mount --make-rshared /
-        hostname fresh
-        [ "$2" = outside ] || ip link set lo up
-        export HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8
-        export DEBIAN_FRONTEND=noninteractive PIP_ROOT_USER_ACTION=ignore
-        unset XDG_RUNTIME_DIR TMPDIR
-        exec bash -euc "$3"
-    ' - "$1" "$2" "$3"
+# fresh FOLDER: a root as the suite has it, with the sources in /opt/bascule.
+fresh() {
+    mkdir "$1"
+    tar -C "$1" -xf "$keep/$suite.tar" && take_along "$1"
 }
 
 me='setpriv --reuid=1000 --regid=1000 --clear-groups --inh-caps=-all env HOME=/home/me'
@@ -72,19 +35,17 @@ me='setpriv --reuid=1000 --regid=1000 --clear-groups --inh-caps=-all env HOME=/h
 one() {
     suite=$1 root=$work/$1
     step "$suite: a fresh root"
-    if ! [ -s "$keep/$suite.tar" ] && ! make_root "$suite"; then
+    if ! [ -s "$keep/$suite.tar" ] && ! make_root "$suite" "$keep/$suite.tar"; then
         echo "$suite: its packages are not to be had from here"
         [ -n "${OPTIONAL:-}" ]
         return
     fi
-    mkdir "$root"
-    tar -C "$root" -xf "$keep/$suite.tar" || return 1
-    take_along "$root"
+    fresh "$root" || return 1
     inside "$root" outside 'apt-get update -q >/dev/null; make -s -C /opt/bascule run-tools .venv/.run' || return 1
     failed_as=''
     for one in $who; do
-        step "$suite: make demo, make test as $one"
-        "as_$one" "$root" || failed_as="$failed_as $one"
+        step "$suite: $one"
+        if "as_$one" "$root"; then echo "$suite: $one passed"; else failed_as="$failed_as $one"; fi
     done
     [ -z "$failed_as" ]
 }
@@ -103,12 +64,34 @@ as_user() {
         inside "$1" own "$me make -C /home/me/bascule test TESTS='${TESTS:-tests}'"
 }
 
+# The lines of the README that install it; then the network in it, and the way out.
+as_newcomer() {
+    local lines
+    lines=$(sed -n '/^## Install/,/^## /p' "$here/README.md" | sed -n '/^```sh$/,/^```$/p' | sed '1d; /^```$/,$d; s|REPOSITORY bascule|/opt/bascule bascule|')
+    fresh "$1.newcomer" &&
+        inside "$1.newcomer" outside "apt-get update -q >/dev/null; apt-get install -y -q --no-install-recommends git sudo >/dev/null
+            useradd -m -u 1000 -s /bin/bash me; echo 'me ALL=(ALL) NOPASSWD: ALL' >/etc/sudoers.d/me; chown -R me: /opt/bascule
+            $me git -C /opt/bascule init -q; $me git -C /opt/bascule add -A
+            $me git -C /opt/bascule -c user.name=me -c user.email=me@fresh commit -qm all
+            cat >/home/me/lines; cd /home/me; $me bash -euxc '. ./lines
+                bascule up examples/docker-bridge.yaml; bascule ping; bascule exec ns1 -- ping -c1 ns2; bascule down
+                sudo bascule --version; bascule help | grep -q restore; sudo make uninstall; test ! -e /usr/local/bin/bascule'" <<<"$lines"
+}
+
+as_package() {
+    fresh "$1.package" &&
+        inside "$1" outside 'make -s -C /opt/bascule deb' && cp "$1"/opt/bascule/build/*.deb "$1.package/opt/" &&
+        inside "$1.package" outside 'useradd -m -u 1000 me; apt-get update -q >/dev/null
+            /opt/bascule/tools/package.sh install /opt/bascule_*.deb' &&
+        inside "$1.package" own '/opt/bascule/tools/package.sh use /opt/bascule_*.deb'
+}
+
 # Each to its end, whatever the others say.
 failed=''
 for suite in "$@"; do
     one "$suite" 2>&1 | tee "$work/$suite.log" || failed="$failed $suite"
-    rm -rf --one-file-system "${work:?}/$suite"
-    printf '%s: %s\n' "$suite" "$(grep -E '[0-9]+ passed' "$work/$suite.log" | tr '\n' ';')" >>"$work/summary"
+    rm -rf --one-file-system "${work:?}/$suite" "$work/$suite".*/
+    printf '%s: %s\n' "$suite" "$(grep -E '([0-9]+|newcomer|package) passed' "$work/$suite.log" | tr '\n' ';')" >>"$work/summary"
 done
 step "${failed:+failed:$failed; }done"
 cat "$work/summary"

@@ -6,7 +6,9 @@ tools='' packages=''
 for pair in "$@"; do
     tool=${pair%%:*}
     if [ "$tool" = venv ]; then
-        "$here/python.sh" >/dev/null 2>&1 && continue
+        said=$("$here/python.sh" 2>&1 >/dev/null) && continue
+        # A package would bring a Python that is too old, as the one that is here.
+        [ $? = 1 ] || { echo "$said" >&2 && exit 1; }
     else
         command -v "$tool" >/dev/null && continue
     fi
@@ -23,7 +25,9 @@ if [ "$(id -u)" != 0 ]; then
 fi
 export DEBIAN_FRONTEND=noninteractive
 echo "installing$packages …"
-# Word splitting of the names is meant.
+# A firewall that tests start in namespaces of their own is not to run on this machine: it comes without its service.
+inert="-o Dpkg::Options::=--path-exclude=*/firewalld.service -o Dpkg::Options::=--path-exclude=*FirewallD1.service"
+# Word splitting of the names and the options is meant.
 # shellcheck disable=SC2086
-apt-get install -y -q --no-install-recommends $packages >/dev/null 2>&1 && exit 0
-apt-get update -q && apt-get install -y -q --no-install-recommends $packages
+apt-get install -y -q --no-install-recommends $inert $packages >/dev/null 2>&1 && exit 0
+apt-get update -q && apt-get install -y -q --no-install-recommends $inert $packages

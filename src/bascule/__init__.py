@@ -1,8 +1,11 @@
 """bascule: networks of Linux network namespaces, from one file.
 
 >>> import bascule
->>> with bascule.Lab.load("lab.yaml") as lab:                     # doctest: +SKIP
-...     lab.node("ns1").run(["ping", "-c1", "ns2"])
+>>> nodes = {"ns1": ["lan"], "ns2": ["lan"]}
+>>> with bascule.Lab.from_data({"networks": {"lan": {}}, "nodes": nodes}, world="private") as lab:
+...     done = lab.node("ns1").run(["ping", "-c1", "-W5", "ns2"], capture_output=True)
+>>> done.returncode
+0
 
 The names below are imported when they are first used, so that ``import bascule`` costs next to
 nothing.
@@ -13,7 +16,29 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bascule.api import Lab, Network, Node
+    from bascule.api import (
+        Change,
+        Echo,
+        Event,
+        Finding,
+        InterfaceView,
+        Lab,
+        LabInfo,
+        LabView,
+        Listener,
+        Network,
+        Node,
+        NodeView,
+        Outcome,
+        Plan,
+        Restored,
+        Target,
+        doctor,
+        edit,
+        events,
+        labs,
+        restore,
+    )
     from bascule.errors import (
         BasculeError,
         Conflict,
@@ -30,24 +55,40 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_FROM_API = ("Lab", "Network", "Node")
-
 __all__ = [
     "BasculeError",
+    "Change",
     "Conflict",
+    "Echo",
     "Elsewhere",
+    "Event",
+    "Finding",
     "InputError",
+    "InterfaceView",
     "KernelError",
     "Lab",
+    "LabInfo",
+    "LabView",
+    "Listener",
     "Locked",
     "Network",
     "Node",
+    "NodeView",
     "NotFound",
+    "Outcome",
+    "Plan",
     "PlanFailed",
+    "Restored",
     "StateError",
+    "Target",
     "TopologyError",
     "WorldError",
     "__version__",
+    "doctor",
+    "edit",
+    "events",
+    "labs",
+    "restore",
 ]
 
 
@@ -55,5 +96,5 @@ def __getattr__(name: str) -> object:
     if name in __all__:
         from bascule import api, errors
 
-        return getattr(api if name in _FROM_API else errors, name)
+        return getattr(errors if hasattr(errors, name) else api, name)
     raise AttributeError(f"module 'bascule' has no attribute {name!r}")

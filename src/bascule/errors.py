@@ -8,7 +8,7 @@ wrong.
 from __future__ import annotations
 
 from collections.abc import Callable
-from errno import EACCES, EPERM, EROFS
+from errno import EACCES, EMFILE, EPERM, EROFS
 from functools import wraps
 from typing import NamedTuple, ParamSpec, TypeVar
 
@@ -120,6 +120,8 @@ def translated(function: Callable[P, R]) -> Callable[P, R]:
 def as_kernel_error(error: OSError) -> KernelError:
     """What a system call said, in one line."""
     advice = _FORBIDDEN if error.errno in (EPERM, EACCES, EROFS) else ""
+    if error.errno == EMFILE:
+        advice = "raise the limit (ulimit -n)"
     return KernelError(
         str(error.filename or "a system call"),
         error.errno or 0,
@@ -170,4 +172,10 @@ class StateError(BasculeError):
 
 
 class WorldError(BasculeError):
-    """The world (the namespace that plays the host) can't be made or joined."""
+    """The world (the namespace that plays the host) can't be made or joined: what was ``found``,
+    and ``advice``, which may be empty."""
+
+    def __init__(self, found: str, advice: str = "") -> None:
+        super().__init__(f"{found}; {advice}" if advice else found)
+        self.found = found
+        self.advice = advice

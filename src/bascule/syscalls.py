@@ -6,8 +6,7 @@ is called here and nowhere else (a test reads the sources and says where not). S
 puts itself into the gate (:func:`gated`) meets each effect of every command, those that are written
 later too: it can count them, stop the process there, or answer with an error.
 
-Each function raises OSError with the call's errno. Calls that Python 3.11 has no names for are made
-through ctypes.
+Each function raises OSError with the call's errno. What Python 3.11 has no name for goes by ctypes.
 """
 
 from __future__ import annotations
@@ -26,19 +25,14 @@ from typing import Protocol
 
 from bascule.libc import check, holding_the_gil, libc, syscall
 
-CLONE_NEWNS = 0x00020000
-CLONE_NEWUTS = 0x04000000
-CLONE_NEWIPC = 0x08000000
-CLONE_NEWUSER = 0x10000000
-CLONE_NEWPID = 0x20000000
-CLONE_NEWNET = 0x40000000
+CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC = 0x00020000, 0x04000000, 0x08000000
+CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x10000000, 0x20000000, 0x40000000
 
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 0x1, 0x2, 0x4, 0x8
 MS_BIND, MS_REC, MS_PRIVATE, MS_SLAVE, MS_SHARED = 0x1000, 0x4000, 1 << 18, 1 << 19, 1 << 20
-MNT_DETACH, UMOUNT_NOFOLLOW = 0x2, 0x8
+MNT_DETACH = 0x2
 
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38
-
 _CLONE_PARENT = 0x00008000
 # The same numbers on every architecture; Linux 5.2 and 5.3, the last one 5.9 (linux/mount.h).
 _SYS_OPEN_TREE, _SYS_MOVE_MOUNT, _SYS_FSOPEN, _SYS_FSCONFIG, _SYS_FSMOUNT = 428, 429, 430, 431, 432
@@ -49,9 +43,7 @@ _FSOPEN_CLOEXEC, _FSMOUNT_CLOEXEC, _FSCONFIG_CMD_CREATE = 1, 1, 6
 
 UNFINISHED = ".new"  # what the name of a file ends with that is being written
 _PAUSE = 0.002  # seconds between two tries of a lock
-# descriptors: after stdin, stdout, stderr; and all that there can be
-_AFTER_STANDARD, _LAST = 3, (1 << 32) - 1
-
+_AFTER_STANDARD, _LAST = 3, (1 << 32) - 1  # descriptors after stdin, stdout, stderr
 # Where programs that we start ourselves are looked for, before $PATH: that may be anybody's.
 SYSTEM_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -88,8 +80,7 @@ def unshare(flags: int) -> None:
 
 
 def setns(fd: int, flags: int) -> None:
-    """Put the calling thread into the namespaces of ``fd``: an nsfs file, or a pidfd with several
-    flags (Linux 5.8)."""
+    """Put the calling thread into the namespaces of ``fd``: an nsfs file or (Linux 5.8) a pidfd."""
     _pass("setns", fd)
     check(libc.setns(fd, flags), "setns(2)")
 
@@ -390,7 +381,20 @@ class Sender(Protocol):
     def send(self, data: bytes, /) -> int: ...
 
 
+def bind(fd: int, bind: Callable[[str], object], path: str, mode: int) -> None:
+    """bind(2) of a Unix socket: its file has at most this mode from its first moment."""
+    _pass("bind", path)
+    os.fchmod(fd, mode)
+    bind(path)
+
+
 def send(socket: Sender, data: bytes) -> None:
     """send(2) of what changes something: netlink messages, lines for the log."""
     _pass("send", data)
     socket.send(data)
+
+
+def ask(call: Callable[[], object], words: str) -> None:
+    """A call over D-Bus that changes something, in ``words``."""
+    _pass("ask", words)
+    call()

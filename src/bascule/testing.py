@@ -4,10 +4,14 @@ namespaces, and answers that no real kernel gives at will (a torn dump, an overr
 It stands at the edge: requests go in as the bytes that would be sent, answers come out as the
 bytes that would be received. All that lies above is the real thing.
 
-    kernel = FakeKernel(Tables({GETLINK: [link("lan"), link("wan")]}))
-    with opened_by(kernel):
-        ...                                  # each netlink socket that bascule opens is this kernel
-    assert [asked.kind for asked in kernel.asked] == [GETLINK]
+>>> from bascule.wire import route as rt
+>>> link = rt.IFINFO.pack(0, 1, 7, 0, 0) + rt.LINK.encode({"ifname": "lan", "mtu": 1500})
+>>> kernel = FakeKernel(Tables({rt.GETLINK: [link]}))
+>>> with opened_by(kernel):  # each netlink socket that bascule opens in this process
+...     with netlink.Netlink() as opened:
+...         rows = opened.dump(message.Request(rt.GETLINK, 0, rt.IFINFO.pack(0, 0, 0, 0, 0)))
+>>> [asked.kind == rt.GETLINK for asked in kernel.asked], len(rows)
+([True], 1)
 
 Kinds are the numbers of linux/rtnetlink.h and linux/netfilter/; bodies are what follows struct
 nlmsghdr (:mod:`bascule.wire` makes both). For a single socket,

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from bascule.api import Lab
+from bascule.cli import complete
+from bascule.errors import InputError
 from sandbox import BASCULE, World, require
 
 LAB = {
@@ -117,3 +119,10 @@ def test_fish_completes(home: Lab, world: World) -> None:
             continue
         words = [each.partition("\t")[0].strip() for each in said.splitlines()]
         assert completed.split()[-1] in words, (completed, said)
+
+
+def test_a_shell_that_argcomplete_does_not_know(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Version 2, which is Debian 12's, has nothing for zsh: no empty script."""
+    monkeypatch.setattr(complete, "shellcode", lambda *_names, **_asked: "")
+    with pytest.raises(InputError, match="nothing for zsh"):
+        complete.script("zsh")

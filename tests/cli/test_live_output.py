@@ -64,12 +64,16 @@ def test_json_of_everything_that_reads(up: World) -> None:
     shown = json.loads(_bascule(up, "show", "--json"))
     assert shown["nodes"][0]["interfaces"][0]["addresses"] == ["172.16.1.1/16"]
     assert json.loads(_bascule(up, "ls", "--json"))[0]["name"] == "docker-bridge"
-    assert json.loads(_bascule(up, "network", "ls", "--json"))[0]["ports"] == ["veth1", "veth2"]
+    assert json.loads(_bascule(up, "network", "ls", "--json"))[0]["bridge_ports"] == [
+        "veth1",
+        "veth2",
+    ]
     assert len(json.loads(_bascule(up, "network", "inspect", "mydocker0"))["attached"]) == 2
     assert json.loads(_bascule(up, "node", "ls", "--json"))[1]["name"] == "ns2"
     assert json.loads(_bascule(up, "inspect", "mydocker0"))["up"] is True
     assert json.loads(_bascule(up, "ping", "--json"))[0]["milliseconds"] > 0
-    assert json.loads(_bascule(up, "plan", str(SEED), "--json")) == {"changes": [], "notes": []}
+    plan = {"lab": "docker-bridge", "changes": [], "notes": []}
+    assert json.loads(_bascule(up, "plan", str(SEED), "--json")) == plan
     assert {
         item["what"] for item in json.loads(up.run(BASCULE, "doctor", "--json", check=False).stdout)
     } >= {

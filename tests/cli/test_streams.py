@@ -197,8 +197,9 @@ def up(file: Path) -> Path:
 
 
 def test_each_command_is_used_here() -> None:
-    """Whoever adds one says how it is used; it then meets all streams below."""
-    assert set(USES) == set(_commands())
+    """Whoever adds one says how it is used; it then meets all streams below. `serve` prints
+    nothing."""
+    assert set(USES) == set(_commands()) - {"serve"}
 
 
 @pytest.mark.parametrize(

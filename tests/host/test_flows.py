@@ -142,7 +142,8 @@ def test_routes_say_whose_an_address_is(kernel: Callable[..., None]) -> None:
 
 def test_many_flows_of_others_are_passed_over(kernel: Callable[..., None]) -> None:
     """Twenty thousand of others and twenty thousand of a lab's own that fit, and one that does not:
-    seconds of processor time."""
+    in the time that each needs by itself, also on a machine that is emulated. Each compared with
+    each would be minutes."""
     others = [
         dumped(Tuple(f"172.20.{at >> 8 & 255}.{at & 255}", "10.77.0.1", UDP, 1024 + at, 53))
         for at in range(20_000)
@@ -156,4 +157,4 @@ def test_many_flows_of_others_are_passed_over(kernel: Callable[..., None]) -> No
     now = Passage(LAB.subnets, {"10.1.0.1": ""}, nat={("lan", 6): ""})
     begun = time.process_time()
     assert _found(now, now) == [(wrong, "lan has nat now")]
-    assert time.process_time() - begun < 2
+    assert time.process_time() - begun < 20

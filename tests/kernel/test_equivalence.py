@@ -22,6 +22,7 @@ from bascule.kernel.route import ChangeLoopbackRoute, ChangeRoute, Route
 from bascule.kernel.ruleset import DeleteRule, ForwardAccept, InsertRule
 from bascule.kernel.sysctl import SetSysctl
 from bascule.kernel.veth import AddVeth, End, Veth
+from bascule.kernel.without_ipv6 import IPv6Off
 from sandbox import World, difference, require
 
 BRIDGE = AddBridge(Bridge("", "lan", 1400, "02:00:00:00:00:01"), 100_000)
@@ -93,6 +94,12 @@ CASES: dict[str, tuple[Op, ...]] = {
     "veth": BASE,
     "veth without a bridge": (NODE, ALONE),
     "veth deleted": (*BASE, DeleteLink("", "veth1", 100_001, VETH)),
+    "IPv6 turned off and on": (
+        *BASE,
+        *IPv6Off("ns1", "eth0").create(Indexes()),
+        *IPv6Off("", "lan").create(Indexes()),
+        *IPv6Off("", "lan").remove(Indexes()),
+    ),
     "lo up": (NODE, ChangeLink("ns1", "lo", 1, "up", False, True)),
     "mtu": (
         *BASE,

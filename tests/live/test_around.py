@@ -125,7 +125,7 @@ def test_bridges_of_others_go_on(outside: Outside) -> None:
     """Frames within another program's bridge pass the hook of what is forwarded, too, where
     br_netfilter is on."""
     run = outside.world.run
-    bridge_nf("1")
+    bridge_nf("1", if_there=True)
     run("ip", "link", "add", "virbr", "type", "bridge")
     run("ip", "link", "set", "virbr", "up")
     for number, name in ((1, "vm1"), (2, "vm2")):

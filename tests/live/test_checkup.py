@@ -36,7 +36,7 @@ def test_a_lab_that_is_well(lab: World) -> None:
         "lab web": ("ok", "up"),
         "file": ("ok", str(Path("web.yaml").absolute())),
         "as built": ("ok", "nothing is missing, and nothing was changed"),
-        "reach": ("ok", "2 of 2 echoes were answered"),
+        "reach": ("ok", "2 pairs of nodes are as the lab says"),
     }
     assert bascule(lab, "doctor", "web.yaml").stdout == bascule(lab, "doctor", "-l", "web").stdout
     assert _all()["labs"] == ("ok", "up: web")
@@ -97,7 +97,7 @@ def test_labs_that_are_not_up(world: World) -> None:
     os.kill(told["keeper"]["pid"], signal.SIGKILL)
     while _all().get("lab web", ("", ""))[0] != "no":
         pass
-    assert _found() == {"lab web": ("no", "its private world has ended")}
+    assert _found() == {"lab web": ("no", "its world has ended; `bascule up` builds it anew")}
     Path("/run/bascule/other").mkdir()
     Path("/run/bascule/other/lab.json").write_text("{")
     (damaged,) = (each for each in doctor() if each.what == "lab other")

@@ -95,7 +95,7 @@ def _without(*capabilities: str) -> list[str]:
     return ["setpriv", "--bounding-set", taken, "--inh-caps", taken, "--"]
 
 
-def _denied(*calls: str) -> list[str]:
+def denied(*calls: str) -> list[str]:
     if platform.machine() not in CALLS:
         pytest.skip("the numbers of the system calls are known for x86_64 and aarch64")
     numbers = CALLS[platform.machine()]
@@ -112,26 +112,26 @@ FORBIDDEN = {
         ["lacks CAP_SYS_ADMIN (unshare(2), setns(2), mount(2));"],
     ),
     "no CAP_NET_ADMIN": (_without("net_admin"), ["lacks CAP_NET_ADMIN (netlink(7));"]),
-    "no mount(2)": (_denied("mount"), ["mount(2): Operation not permitted; a security rule"]),
+    "no mount(2)": (denied("mount"), ["mount(2): Operation not permitted; a security rule"]),
     "no unshare(2)": (
-        _denied("unshare"),
+        denied("unshare"),
         [
             "unshare(2) of a network namespace: Operation",
             "unshare(2) of a mount namespace: Operation",
         ],
     ),
-    "no setns(2)": (_denied("setns"), ["setns(2): Operation not permitted; a security rule"]),
-    "no umount(2)": (_denied("umount2"), ["umount(2): Operation not permitted; a security rule"]),
+    "no setns(2)": (denied("setns"), ["setns(2): Operation not permitted; a security rule"]),
+    "no umount(2)": (denied("umount2"), ["umount(2): Operation not permitted; a security rule"]),
     "no sethostname(2)": (
-        _denied("sethostname"),
+        denied("sethostname"),
         ["sethostname(2): Operation not permitted; a security rule"],
     ),
     "no pidfd_open(2)": (
-        _denied("pidfd_open"),
+        denied("pidfd_open"),
         ["pidfd_open(2): Operation not permitted; a security rule"],
     ),
     "no memfd_create(2)": (
-        _denied("memfd_create"),
+        denied("memfd_create"),
         ["memfd_create(2): Operation not permitted; a security rule"],
     ),
 }
@@ -173,7 +173,7 @@ def test_a_command_in_a_node_that_may_not_be_entered(world: World, case: str) ->
 
 def test_no_netlink_at_all(world: World) -> None:
     """The call is named, be it one that nobody expects to fail."""
-    done = world.run(*_denied("socket"), BASCULE, "plan", SEED, "--world", "host", check=False)
+    done = world.run(*denied("socket"), BASCULE, "plan", SEED, "--world", "host", check=False)
     assert done.returncode == 1
     assert "socket(2) of netlink: Operation not permitted; `bascule doctor`" in done.stderr
 

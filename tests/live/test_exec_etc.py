@@ -65,6 +65,8 @@ def test_an_etc_with_nothing_to_mount_on(
 ) -> None:
     """The node has its own resolv.conf all the same; nothing is made on the machine, neither in
     /etc nor where a link leads."""
+    if kind == "private" and "missing" in damage.__name__ and world.etc_has_mounts:
+        pytest.skip("nothing is laid over what has mounts that are locked (clone_private_mount)")
     damage()
     before = _listing()
     lab = Lab.from_data(LAB, world=kind)

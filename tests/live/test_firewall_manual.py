@@ -86,9 +86,21 @@ address of another lab's bridge is not among "all addresses" for that lab's node
 port. Answers leave by the node's default route, so a port leads to the address on the network through which that route goes.
 
 Other programs' rules are not changed. A packet has to pass every program's chains, so where a chain of somebody else on the
-FORWARD hook drops by policy (Docker's does), one tagged rule for each bridge and direction is put at its head, and `plan`
-says so; it goes with the lab. A chain that drops by a last rule instead of its policy (firewalld) is not recognised. Where one on
-the INPUT hook drops by policy (ufw's does), `plan` says what has to be let in so that the lab's name servers and leases answer.
+FORWARD hook drops what none of its rules knows, by its policy (Docker's and ufw's do) or by a last rule, one tagged rule for each
+bridge and direction is put at its head, and `plan` says so; it goes with the lab, and where a reload of that program has taken it
+away, `up` puts it back.
+
+Where a chain on the INPUT hook drops so, or the old iptables (iptables-legacy) on either, nothing is changed: `up`, `plan` and
+`doctor` name the commands that let through what the lab needs, its names, leases and IPv6 neighbours: `iptables-nft -I INPUT …`,
+`nft 'insert rule …'`, or `ufw allow in on lan to any port 53`. What you have let in by them stays when the lab goes, and is yours
+to take out again.
+
+Where firewalld runs, each bridge is in its zone `trusted` as long as the lab is up: `up` tells it so over D-Bus, as
+`firewall-cmd --zone=trusted --change-interface=lan` does, and `down` takes it out. What may pass is said by the lab's table, with
+firewalld and without: nodes reach what the machine itself offers, unless the network is `internal`. No file of firewalld's is
+written, so that a reload or a restart of it loses the zone; `plan` and `doctor` tell, and `up` puts it back. A bridge that you have
+put into another zone stays there, and `plan` says so. Ports of a private world are pasta's, and so programs of the machine's:
+`firewall-cmd --add-port=8080/tcp` lets others come to them.
 
 What listens on the machine and what other labs publish can't be published again; a program that opens the port later is in the
 shadow of the rule.

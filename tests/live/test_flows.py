@@ -24,6 +24,7 @@ from bascule.plan import render
 from bascule.wire import conntrack
 from bascule.wire.conntrack import Flow
 from faults import Fault, attempt
+from frames import bridge_nf
 from helpers import as_json, bascule
 from sandbox import World, require
 from traffic import Caller, Outside, bound, comes, echo_request, inside, patience, sctp_init
@@ -410,7 +411,7 @@ def _pinged(ping: socket.socket, target: str) -> bool:
 def test_what_a_node_leads_from_network_to_network_stays(outside: Outside, bridged: str) -> None:
     """Where bridged frames pass the firewall, the machine knows of such a flow, and did not open
     it."""
-    Path("/proc/sys/net/bridge/bridge-nf-call-iptables").write_text(bridged)
+    bridge_nf(bridged)
     router = {
         "networks": {"lan": ["10.1.0.9", "fd00:1::9"], "dmz": ["10.2.0.9"]},
         "sysctls": {"net.ipv4.ip_forward": 1},

@@ -45,11 +45,8 @@ UNBRIDGED = {4: False, 6: False}
 
 def _advice(text: str, bridged: bool = False, version: int = 4) -> list[str]:
     lab = assign(from_data(DATA))
-    return list(
-        legacy.advice(
-            (old.read(version, text),), list(legacy.needs(lab, {4: bridged, 6: bridged}, True))
-        )
-    )
+    needs = list(legacy.needs(lab, {4: bridged, 6: bridged}, True))
+    return [each.line for each in legacy.advice((old.read(version, text),), needs)]
 
 
 def _commands(said: str) -> list[str]:
@@ -89,6 +86,49 @@ def test_what_is_lacking() -> None:
 )
 def test_any_listing_is_read(text: str) -> None:
     assert isinstance(old.read(4, text), OldFirewall)
+
+
+# How a chain ends, with a policy of ACCEPT.
+ENDS = {
+    "-A FORWARD -i eth0 -j ACCEPT": False,
+    "-A FORWARD -i eth0 -j DROP": False,
+    "-A FORWARD -j DROP": True,
+    '-A FORWARD -m comment --comment "no -j ACCEPT" -j REJECT --reject-with x': True,
+    "-A FORWARD -j LOG\n-A FORWARD -j REJECT": True,
+    "-A FORWARD -j ACCEPT\n-A FORWARD -j DROP": False,
+    "-A FORWARD -j RETURN\n-A FORWARD -j DROP": False,
+    "-A FORWARD -i eth0 -j RETURN\n-A FORWARD -j DROP": True,
+    "-N X\n-A FORWARD -j X\n-A X -j DROP": True,
+    "-N X\n-A FORWARD -g X\n-A FORWARD -j DROP": False,
+    "-N X\n-A FORWARD -i eth0 -j X\n-A X -j DROP": False,
+    # what is selected there, and not all
+    "-N X\n-A FORWARD -j X\n-A X -i eth0 -j RETURN\n-A X -j DROP": False,
+    "-N X\n-A FORWARD -j X\n-A FORWARD -j DROP\n-A X -i eth0 -j RETURN\n-A X -j DROP": True,
+    "-N X\n-A FORWARD -j X\n-A X -j X": False,
+}
+
+
+@pytest.mark.parametrize("rules", ENDS)
+def test_how_a_chain_ends(rules: str) -> None:
+    """By a rule that asks nothing, also one that it leads to."""
+    read = old.read(4, f"-P FORWARD ACCEPT\n{rules}\n")
+    assert read.dropping == ({"FORWARD"} if ENDS[rules] else set())
+
+
+def test_rules_that_a_chain_leads_to_count() -> None:
+    """As ufw has them: behind a chain from which some return. Others do not."""
+    text = (
+        "-P INPUT DROP\n-N ufw-before-input\n-N not-local\n-N user\n-N other\n"
+        "-A INPUT -j ufw-before-input\n-A INPUT -i eth0 -j other\n"
+        "-A ufw-before-input -j not-local\n-A ufw-before-input -j user\n"
+        "-A not-local -m addrtype --dst-type LOCAL -j RETURN\n-A not-local -j DROP\n"
+        "-A user -i lan -p udp -m udp --dport 53 -j ACCEPT\n"
+    )
+    ports = "-A {} -i lan -p tcp -m tcp --dport 53 -j ACCEPT\n"
+    assert [_commands(line) for line in _advice(text + ports.format("other"))] == [
+        ["ufw allow in on lan to any port 53"]
+    ]
+    assert _advice(text + ports.format("user")) == []
 
 
 @pytest.fixture

@@ -82,7 +82,7 @@ def test_nothing_is_left_to_do(world: World, what: str, users: bool) -> None:
     """Also where frames pass the machine's firewall, and where other nodes have folders of the
     user's in /etc/netns."""
     networks, nodes, change = CHANGES[what]
-    bridge_nf("1")
+    bridge_nf("1", if_there=True)
     if users:
         (Path("/etc/netns") / list(nodes)[-1]).mkdir(parents=True)
     before = machine.state()

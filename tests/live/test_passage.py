@@ -16,6 +16,7 @@ from bascule.engine import worlds
 from bascule.errors import BasculeError, Conflict, InputError
 from bascule.host import nft
 from bascule.state import store
+from frames import bridge_nf
 from helpers import as_json, bascule
 from sandbox import World, difference, require
 from traffic import Ears, Outside, bound, comes, inside, reach, sctp_init
@@ -87,9 +88,7 @@ NOBODY = (None, None)
 def test_who_reaches_whom(outside: Outside, ears: Ears, bridged: str, forward: str) -> None:
     """Everything at once, as it is on a machine where nothing else filters, and where Docker's
     FORWARD policy drops."""
-    for family in ("ip", "ip6"):
-        with inside(""):
-            Path(f"/proc/sys/net/bridge/bridge-nf-call-{family}tables").write_text(bridged)
+    bridge_nf(bridged)
     if forward == "drop":
         outside.world.run("nft", "-f", "-", input=DROPS)
     before = outside.world.run("nft", "list", "ruleset").stdout
@@ -357,13 +356,19 @@ def test_a_free_port_is_chosen_and_kept(outside: Outside, ears: Ears) -> None:
         "2, networks: [lan], ports: ['80']}\n"
     )
     bascule(world, "up", "lab.yaml")
-    first = {node["name"]: node["ports"] for node in as_json(world, "show")["nodes"]}
+    first = {
+        node["name"]: [port["text"] for port in node["ports"]]
+        for node in as_json(world, "show")["nodes"]
+    }
     assert first == {"a": ["49152:80", "49152:53/udp"], "web1": ["49153:80"], "web2": ["49154:80"]}
     assert bascule(world, "port", "a").stdout == "49152:80\n49152:53/udp\n"
     bascule(world, "node", "rm", "web1")
     bascule(world, "node", "add", "z", "--network", "lan", "-p", "127.0.0.1::80", "-p", "443:443")
-    assert as_json(world, "port", "z") == ["127.0.0.1:49153:80", "443:443"]
-    assert as_json(world, "port", "web2") == ["49154:80"]
+    assert [
+        (port["host_address"], port["host_port"], port["node"], port["node_port"])
+        for port in as_json(world, "port", "z")
+    ] == [("127.0.0.1", 49153, "z", 80), ("", 443, "z", 443)]
+    assert bascule(world, "port", "web2").stdout == "49154:80\n"
     assert reach("elsewhere", HOST[0], 49154, ears.on("web2", 80)[0]) == ELSEWHERE[0]
     bascule(world, "down")
 

@@ -10,7 +10,7 @@ import pytest
 
 import bascule as package
 from helpers import EXAMPLES, SEED, STATE, bascule, changes
-from sandbox import World, difference
+from sandbox import World, difference, has, links_of_a_new_one
 
 LAB = """\
 name: demo
@@ -137,6 +137,7 @@ DAMAGE = {
 def test_damage_is_seen_and_repaired(lab: World, damage: str) -> None:
     """The plan shows exactly the damage, `up` repairs it, and a process in another node goes on."""
     command, expected = DAMAGE[damage]
+    expected = _with_the_table(lab, damage, expected)
     before = lab.snapshot(exclude=STATE)
     with subprocess.Popen(["ip", "netns", "exec", "b", "sleep", "60"]) as witness:
         try:
@@ -152,6 +153,23 @@ def test_damage_is_seen_and_repaired(lab: World, damage: str) -> None:
     )
     assert changes(lab, "lab.yaml") == []
     assert bascule(lab, "ping").returncode == 0
+
+
+def _with_the_table(world: World, damage: str, expected: list[str]) -> list[str]:
+    """Older kernels (seen on 6.12) take the device out of a chain at its ingress, or the chain: the
+    table has changed, too."""
+    if damage != "bridge deleted" or not has("nft"):
+        return expected
+    chain = "chain c { type filter hook ingress device gone priority 0; }"
+    script = f"""
+    ip link add gone type bridge
+    nft 'table inet t {{ {chain}; }}'
+    ip link del gone
+    nft list table inet t
+    """
+    if "gone" in world.run("unshare", "--net", "sh", "-ec", script).stdout:
+        return expected
+    return [*expected[:3], "~ nft table inet and bridge bascule-demo", *expected[3:]]
 
 
 EDITS = {
@@ -289,5 +307,5 @@ def test_down_tells_of_processes_that_still_run(lab: World) -> None:
             pass
         said = bascule(lab, "down", "demo").stderr
         assert f"sleep (process {witness.pid}) still runs in b" in said
-        assert [link["ifname"] for link in lab.ip_json("link")] == ["lo"]
+        assert sorted(link["ifname"] for link in lab.ip_json("link")) == links_of_a_new_one()
         witness.kill()

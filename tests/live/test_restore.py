@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -14,7 +13,8 @@ import pytest
 import machine
 from bascule import syscalls
 from bascule.api import Lab
-from helpers import as_json, bascule
+from bascule.engine import boot
+from helpers import as_json, bascule, lasting, reboot
 from sandbox import BASCULE, World, own_folder
 
 KEPT = Path("/var/lib/bascule")
@@ -23,19 +23,6 @@ name: back
 networks: {lan: {subnet: 10.1.0.0/24}}
 nodes: {a: [lan], b: [lan]}
 """
-
-
-def _reboot(world: World) -> None:
-    """What a reboot leaves of the machine: the kernel's state and /run are gone, /etc and /var are
-    not."""
-    for name in os.listdir("/run/netns"):
-        world.run("ip", "netns", "del", name)
-    for row in world.ip_json("link", "show"):
-        if row["ifname"] != "lo":
-            world.run("ip", "link", "del", row["ifname"], check=False)
-    world.run("umount", "/run/netns")
-    shutil.rmtree("/run/netns")
-    shutil.rmtree("/run/bascule")
 
 
 def test_what_was_up_comes_back(world: World) -> None:
@@ -48,12 +35,12 @@ def test_what_was_up_comes_back(world: World) -> None:
     bascule(world, "down", "gone")
     shown = as_json(world, "show", "back")
     Path("lab.yaml").unlink()
-    _reboot(world)
+    reboot(world)
     (line,) = as_json(world, "ls")
     assert (line["name"], line["state"], line["names"]) == ("back", "kept", ["b", "c", "lan"])
     done = bascule(world, "restore")
     assert "back is up" in done.stderr
-    assert as_json(world, "show", "back") == shown
+    assert lasting(as_json(world, "show", "back")) == lasting(shown)
     assert not Lab.attach("back").plan()
     assert all(echo.seconds is not None for echo in Lab.attach("back").ping())
     assert "nothing to restore" in bascule(world, "restore").stderr
@@ -78,7 +65,7 @@ def test_a_damaged_one_is_told_and_the_others_come(world: World, damage: str) ->
     """With the file's name."""
     Path("lab.yaml").write_text(LAB)
     bascule(world, "up", "lab.yaml")
-    _reboot(world)
+    reboot(world)
     (KEPT / "a-bad-one.json").write_text(damage)
     done = bascule(world, "restore", check=False)
     assert done.returncode in (1, 2)
@@ -180,6 +167,25 @@ def test_the_unit(world: World) -> None:
     assert machine.difference(before, machine.state()) == ""
 
 
+def test_the_unit_of_a_package(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is enabled as it is, by the program that it starts; another program writes its own."""
+    own_folder("/etc/systemd")
+    os.mkdir("/etc/systemd/system")
+    unit = Path("/etc/systemd/system/bascule.service")
+    packaged = Path("packaged.service").absolute()
+    monkeypatch.setattr(boot, "PACKAGED", str(packaged))
+    printed = bascule(world, "install-unit", "--print").stdout
+    packaged.write_text(printed)
+    assert f"{packaged} is there" in bascule(world, "install-unit").stderr
+    assert not unit.exists()
+    assert "there is no unit" not in bascule(world, "install-unit", "--remove").stderr
+    packaged.write_text("[Service]\nExecStart=/usr/bin/another restore --wait 60\n")
+    bascule(world, "install-unit")
+    assert unit.read_text() == printed
+    bascule(world, "install-unit", "--remove")
+    assert not unit.exists()
+
+
 OUT = """\
 name: back
 networks: {lan: {subnet: 10.1.0.0/24, nat: true, dns: false, outbound_address: 192.0.2.1}}
@@ -194,7 +200,7 @@ def test_what_comes_later_than_we_is_waited_for(world: World) -> None:
     world.run("ip", "address", "add", *address)
     Path("lab.yaml").write_text(OUT)
     bascule(world, "up", "lab.yaml")
-    _reboot(world)
+    reboot(world)
     world.run("ip", "address", "del", *address)
     done = bascule(world, "restore", check=False)
     said = (

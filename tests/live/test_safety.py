@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from bascule.api import Lab
 from helpers import SEED, STATE, as_json, bascule
 from sandbox import BASCULE, World, difference
 
@@ -274,3 +275,17 @@ def test_what_the_machine_lacks_is_told_all_at_once(world: World, tmp_path: Path
         "bascule: network b: port9 is a port of theirs already; choose another uplink",
     ]
     assert difference(before, world.snapshot(exclude=())) == ""
+
+
+def test_what_took_the_place_of_the_labs_own_stays_and_is_told(world: World) -> None:
+    """By `down`: a bridge of the same name that somebody else has made, or a bascule that numbered
+    its links otherwise."""
+    lab = Lab.from_data({"name": "lab", "networks": {"lan": {}}, "nodes": {"a": ["lan"]}})
+    lab.up()
+    world.run("ip", "link", "del", "lan")
+    world.run("ip", "link", "add", "lan", "type", "bridge")
+    said = bascule(world, "down", "lab").stderr
+    assert "bridge lan mtu 1500 stays: it is not the lab's" in said
+    assert "veth" not in said
+    assert [link["ifname"] for link in world.ip_json("link", "show", "type", "bridge")] == ["lan"]
+    world.run("ip", "link", "del", "lan")

@@ -169,8 +169,8 @@ def test_ipv6_that_a_setting_disables(world: World, key: str) -> None:
         assert str(caught.value) == (
             "fd00:1::1 on lan and 1 more: IPv6 is disabled on this machine, as "
             "net.ipv6.conf.default.disable_ipv6 is 1; "
-            "`sysctl -w net.ipv6.conf.default.disable_ipv6=0`, or take the IPv6 subnets out "
-            "of the lab"
+            "`sysctl -w net.ipv6.conf.default.disable_ipv6=0`, or leave IPv6 out of the lab: "
+            "--without-ipv6, or `ipv6: false` in its file"
         )
     assert machine.difference(before, machine.state()) == ""
     four = Lab.from_data(
@@ -205,8 +205,8 @@ def test_ipv6_that_is_off_in_a_node(world: World, kind: str) -> None:
         lab.up()
     assert str(caught.value) == (
         "fd00:1::2 on eth0: IPv6 is disabled in node a, as net.ipv6.conf.eth0.disable_ipv6 is 1; "
-        "`ip netns exec a sysctl -w net.ipv6.conf.eth0.disable_ipv6=0`, or take the IPv6 "
-        "subnets out of the lab"
+        "`ip netns exec a sysctl -w net.ipv6.conf.eth0.disable_ipv6=0`, or leave IPv6 out of the "
+        "lab: --without-ipv6, or `ipv6: false` in its file"
     )
     lab.node("a").run(["sysctl", "-qw", "net.ipv6.conf.eth0.disable_ipv6=0"], check=True)
     lab.up()

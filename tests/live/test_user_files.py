@@ -327,7 +327,7 @@ def changes_of(lab: Lab) -> list[str]:
 def test_after_a_loss_of_power(world: World) -> None:
     """Links of ours that were left in his folder lead nowhere: any lab that goes takes them away,
     `up` takes them over."""
-    etc_links.note("gone")
+    etc_links.note("gone", "/run/bascule")
     _folder(hostname="his\n")
     A.joinpath("hosts").symlink_to("/run/bascule/gone/etc/lan/hosts")
     lab = _lab()
@@ -335,7 +335,7 @@ def test_after_a_loss_of_power(world: World) -> None:
     assert os.readlink(A / "hosts") == f"{VIEW}/hosts"
     lab.down()
     Path("/etc/netns/z").mkdir()
-    etc_links.note("gone")
+    etc_links.note("gone", "/run/bascule")
     Path("/etc/netns/z/resolv.conf").symlink_to("/run/bascule/gone/etc/lan/resolv.conf")
     Path("/etc/netns/z/hosts").symlink_to("/run/nothing")
     lab.up()

@@ -17,8 +17,9 @@ from bascule.kernel.file import TextFile
 from bascule.kernel.op import Indexes
 from bascule.kernel.process import Process
 from bascule.plan import classic, render
-from bascule.plan.desired import Machine, desired
+from bascule.plan.desired import desired
 from bascule.plan.diff import diff
+from bascule.plan.given import Machine
 from bascule.topology.addressing import assign
 from bascule.topology.load import load_text
 from bascule.wire.netfilter import BaseChain
@@ -28,7 +29,7 @@ PLANS, SCRIPTS, SERVERS = (
 )
 NOTHING = "# nothing"  # in place of a lab file: an empty machine, or a lab that is taken away
 MACHINE = Machine(
-    rules=False, chains=(BaseChain("ip", "filter", "FORWARD", 2, "drop"),), bridged=True
+    rules=False, chains=(BaseChain("ip", "filter", "FORWARD", 2, drops=True),), bridged=True
 )
 SERVING = {
     "alone": Machine(dnsmasq=True, alone=True),

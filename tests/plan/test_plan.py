@@ -25,9 +25,10 @@ from bascule.kernel.sysctl import Sysctl
 from bascule.kernel.table import Table
 from bascule.kernel.veth import End, Veth
 from bascule.plan import owner, render
-from bascule.plan.desired import Machine, desired
+from bascule.plan.desired import desired
 from bascule.plan.diff import Plan, diff
 from bascule.plan.firewall import Surroundings, ruleset
+from bascule.plan.given import Machine
 from bascule.topology.addressing import assign
 from bascule.topology.load import MAX_ATTACHMENTS, from_data, load_text
 from bascule.wire.netfilter import BaseChain
@@ -377,8 +378,8 @@ def test_ways_past_a_firewall_that_drops(
     """In each chain of others whose policy is to drop: for what the lab's own rules let through,
     and for frames within a bridge where they come by there."""
     chains = (
-        BaseChain("ip", "filter", "FORWARD", 2, "drop"),
-        BaseChain("inet", "fw", "f", 2, "drop"),
+        BaseChain("ip", "filter", "FORWARD", 2, drops=True),
+        BaseChain("inet", "fw", "f", 2, drops=True),
     )
     facts = [
         each

@@ -162,7 +162,7 @@ def by_control_groups() -> bool:
 
 def by_network() -> bool:
     """Move our own interface to where the bridges are."""
-    link = next(name for name in os.listdir("/sys/class/net") if name != "lo")
+    link = next(name for name in os.listdir("/sys/class/net") if name.startswith("veth"))
     return (
         subprocess.run(
             ["ip", "link", "set", link, "netns", "1"], capture_output=True, check=False

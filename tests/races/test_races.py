@@ -281,7 +281,9 @@ def test_foreign_hands(world: World) -> None:
     enough = "/run/enough"
     nodes = [node.name for node in look.show("first").nodes]
     links = [
-        port for network in look.show("first").networks for port in (network.name, *network.ports)
+        port
+        for network in look.show("first").networks
+        for port in (network.name, *network.bridge_ports)
     ]
     hands = os.fork()
     if hands == 0:

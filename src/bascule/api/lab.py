@@ -8,22 +8,20 @@ program that built it, unless used as a context.
 from __future__ import annotations
 
 import os
-import subprocess
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import closing
 from dataclasses import replace
-from typing import Any, Self
+from typing import Self
 
-from bascule.engine import asked, choosing, commands, find, known, look, rescue, run, scripts
+from bascule.api.node import Node
+from bascule.engine import asked, choosing, find, known, look, pairs, rescue, run, scripts
 from bascule.engine.asked import Asked
 from bascule.engine.following import Following
 from bascule.engine.options import Listener, Options, Outcome
-from bascule.engine.pairs import all_pairs, chosen, targets
 from bascule.engine.prepare import stored_topology
-from bascule.engine.views import LabView, NetworkView
-from bascule.engine.watch import Event, events
-from bascule.errors import InputError, KernelError, NotFound
-from bascule.host import icmp
+from bascule.engine.views import Event, LabView, NetworkView
+from bascule.engine.watch import events
+from bascule.errors import InputError, NotFound
 from bascule.host.icmp import Echo
 from bascule.names import shown
 from bascule.plan.diff import Plan
@@ -35,85 +33,22 @@ from bascule.topology.load import from_data
 from bascule.topology.model import Assigned, Topology
 
 TopologyEdit = Callable[[Topology], Topology]
-Command = Sequence[str]
-_LONGEST_PING = 3600  # seconds
-
-
-class Node:
-    """A node of a lab that is up."""
-
-    def __init__(self, lab: Lab, name: str) -> None:
-        self.lab = lab
-        self.name = name
-
-    def __repr__(self) -> str:
-        return f"<Node {self.name} of lab {self.lab.name}>"
-
-    @property
-    def addresses(self) -> tuple[str, ...]:
-        """The node's addresses, without prefix lengths, in the order of its interfaces."""
-        return tuple(target.address for target in targets(self.lab.assigned, self.name))
-
-    def popen(self, command: Command, **options: Any) -> subprocess.Popen[Any]:
-        """Start a command in the node; takes the options of :class:`subprocess.Popen`, without
-        ``shell`` and ``preexec_fn``.
-
-        Raises FileNotFoundError for an unknown command, like Popen, and :class:`NotFound` where the
-        lab is not up.
-        """
-        refused = {"preexec_fn", "shell"}.intersection(options)
-        if refused:
-            raise InputError(
-                f'popen() does not take {", ".join(sorted(refused))}; run ["sh", "-c", …] for '
-                f"a shell"
-            )
-        return commands.start(self.lab.record, self.name, command, **options)
-
-    def run(
-        self,
-        command: Command,
-        *,
-        check: bool = False,
-        capture_output: bool = False,
-        input: str | bytes | None = None,
-        timeout: float | None = None,
-        text: bool = True,
-        **options: Any,
-    ) -> subprocess.CompletedProcess[Any]:
-        """Run a command in the node and wait for it; :func:`subprocess.run` in every respect, but
-        that text is the default.
-
-        Raises subprocess.CalledProcessError (with ``check``) and subprocess.TimeoutExpired; then
-        the command is killed.
-        """
-        if capture_output:
-            options |= {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        if input is not None:
-            options["stdin"] = subprocess.PIPE
-        with self.popen(command, text=text, **options) as process:
-            try:
-                out, error = process.communicate(input, timeout)
-            except BaseException:
-                process.kill()
-                process.wait()
-                raise
-        done: subprocess.CompletedProcess[Any] = subprocess.CompletedProcess(
-            command, process.returncode, out, error
-        )
-        if check:
-            done.check_returncode()
-        return done
 
 
 class Lab:
     """One lab. Made by :meth:`load`, :meth:`from_data`, :meth:`attach`, or empty by its name and
     filled in code.
 
+    As a context it is up in the block, and this program's own:
+
     >>> lab = Lab("demo", world="private")
     >>> lab.add_network("lan", subnet="10.1.0.0/24")
     >>> lab.add_node("a", networks=["lan"])
-    >>> [node.name for node in lab.topology.nodes]
-    ['a']
+    >>> lab.add_node("b", networks=["lan"])
+    >>> with lab:
+    ...     done = lab.node("a").run(["ping", "-c1", "-W5", "b"], capture_output=True)
+    >>> done.returncode
+    0
     """
 
     def __init__(self, name: str = "lab", *, world: str | None = None) -> None:
@@ -124,6 +59,7 @@ class Lab:
         self.source = ""
         self._given = ""  # its file's path, as it was given
         self._named = False  # beside its file
+        self._without_ipv6 = False  # whatever its file says
         self._hold: Hold | None = None  # as a context
         self._holder = 0
         self.topology = Topology(name)
@@ -142,6 +78,7 @@ class Lab:
         *,
         world: str | None = None,
         name: str = "",
+        without_ipv6: bool = False,
     ) -> Lab:
         """A lab from its file: YAML, and so JSON; without a path, the lab file of the current
         folder; the name of a lab that is there stands for its file. Raises
@@ -149,8 +86,9 @@ class Lab:
         read. ``name`` counts before the ``name:`` in
         the file; without either, the file's stem is the lab's name. A lab of that name which is up
         must be of this file, unless ``name`` is given: :meth:`plan` and :meth:`up` raise
-        :class:`InputError` then."""
-        return cls._of(choosing.load(path, world, name))
+        :class:`InputError` then. ``without_ipv6``: what the file says of IPv6 is left out,
+        and the plan's notes tell it."""
+        return cls._of(choosing.load(path, world, name, without_ipv6))
 
     @classmethod
     def from_text(
@@ -162,7 +100,12 @@ class Lab:
     @classmethod
     def from_data(cls, data: object, *, world: str | None = None, name: str = "lab") -> Lab:
         """A lab from the same data as the file's, as a dictionary. Raises
-        :class:`TopologyError`."""
+        :class:`TopologyError`.
+
+        >>> lab = Lab.from_data({"networks": {"lan": {}}, "nodes": {"a": ["lan"]}}, name="demo")
+        >>> lab
+        <Lab demo: 1 nodes, 1 networks>
+        """
         return cls._of(Asked(from_data(data, "<data>", name), world))
 
     @classmethod
@@ -175,7 +118,7 @@ class Lab:
     def _of(cls, found: Asked) -> Lab:
         lab = cls(found.name, world=found.world)
         lab.topology, lab.source = found.topology, found.source
-        lab._given, lab._named = found.given, found.named
+        lab._given, lab._named, lab._without_ipv6 = found.given, found.named, found.without_ipv6
         return lab
 
     # Building in code: nothing is done before up().
@@ -209,7 +152,12 @@ class Lab:
 
     def script(self, *, classic: bool = False, teardown: bool = False) -> str:
         """A shell script that does on an empty machine what :meth:`up` does, or with ``teardown``
-        the way back; ``classic`` as by hand, with brctl and one step a line."""
+        the way back; ``classic`` as by hand, with brctl and one step a line. Touches nothing.
+
+        >>> lab = Lab.from_data({"nodes": {"a": {}}}, name="demo")
+        >>> "ip netns add a" in lab.script(), "ip netns del a" in lab.script(teardown=True)
+        (True, True)
+        """
         return scripts.script(self.topology, classic, teardown)
 
     def up(self, listener: Listener | None = None, *, wait: bool = True) -> Outcome:
@@ -248,7 +196,15 @@ class Lab:
     ) -> Outcome:
         """Change the lab that is up (or an empty one) by a pure function of its topology, and make
         that so. Only what changes is looked at: other drift stays for :meth:`up`. What runs in
-        nodes that go is treated as by :meth:`down`."""
+        nodes that go is treated as by :meth:`down`.
+
+        >>> lab = Lab("demo", world="private")
+        >>> outcome = lab.change(lambda topology: edit.add_node_data(topology, "a", {}))
+        >>> [node.name for node in lab.nodes]
+        ['a']
+        >>> bool(lab.down().plan)
+        True
+        """
 
         outcome = run.apply(
             self.name,
@@ -286,7 +242,9 @@ class Lab:
 
     @property
     def _asked(self) -> Asked:
-        return Asked(self.topology, self.world, self.source, self._named, self._given)
+        return Asked(
+            self.topology, self.world, self.source, self._named, self._given, self._without_ipv6
+        )
 
     def _options(
         self, command: str, wait: bool = True, kill: bool = False, partial: bool = False
@@ -368,7 +326,16 @@ class Lab:
 
     def events(self, listener: Listener | None = None) -> Generator[Event, None, None]:
         """What changes in the lab, by whomever, until the iterator is closed. ``listener`` hears of
-        what can't be looked at."""
+        what can't be looked at.
+
+        >>> lab = Lab.from_data({"nodes": {"a": {}}}, name="demo", world="private")
+        >>> def grow(labs):
+        ...     lab.change(lambda topology: edit.add_node_data(topology, "b", {}))
+        >>> with lab, closing(lab.events(Listener(watching=grow))) as told:
+        ...     event = next(told)
+        >>> event.sign, event.what, event.foreign
+        ('+', 'namespace b', False)
+        """
         return events((self.name,), listener)
 
     def yaml(self) -> str:
@@ -376,22 +343,26 @@ class Lab:
         return to_yaml(self.assigned)
 
     def ping(
-        self, source: str | None = None, target: str | None = None, *, timeout: float = 2.0
+        self,
+        source: str | None = None,
+        target: str | None = None,
+        *,
+        timeout: float = 2.0,
+        strangers: bool = False,
     ) -> list[Echo]:
         """ICMP echo between nodes: all ordered pairs that share a network, or from one node to
-        another, or to an address.
+        another, or to an address; with ``strangers`` also those that share none and that the lab
+        says something of. IPv4 and IPv6. Of each its ``failed`` tells whether it is as the lab
+        says: pairs that are ``barred`` are to get no answer.
 
-        IPv4 and IPv6. Raises :class:`NotFound` for an unknown node, :class:`InputError` for a
-        target that is neither.
+        ``timeout`` is in seconds. Raises :class:`NotFound` for an unknown node,
+        :class:`InputError` for a target that is neither.
+
+        >>> data = {"networks": {"lan": {}}, "nodes": {"a": ["lan"], "b": ["lan"]}}
+        >>> with Lab.from_data(data, name="demo", world="private") as lab:
+        ...     echoes = lab.ping("a", "b")
+        >>> [(echo.source, echo.target.node, echo.seconds < 2) for echo in echoes]
+        [('a', 'b', True)]
         """
-        if not 0 <= timeout <= _LONGEST_PING:
-            raise InputError(f"a timeout of {timeout:g} s; give a number from 0 to {_LONGEST_PING}")
-        lab = self.assigned
-        pairs = all_pairs(lab) if source is None else chosen(lab, source, target)
         world = find.world_of(self.record)
-        try:
-            return world.call(icmp.ping, pairs, timeout)
-        except OSError as error:
-            number = error.errno or 0
-            advice = icmp.ADVICE.get(number, "")
-            raise KernelError("ping", number, os.strerror(number), advice=advice) from error
+        return pairs.ping(self.assigned, world, source, target, timeout, strangers)

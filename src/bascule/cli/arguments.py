@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
+# "reads": changes nothing; "alone": nothing that a program calls
+Served = Literal["changes", "reads", "streams", "runs", "alone"]
 Argument = tuple[tuple[str, ...], dict[str, Any]]
 
 
 class Row(NamedTuple):
     """One command; one with ``children`` (verbs) has neither arguments nor a handler of its own.
     ``noun``: the words of this noun of the lab file are options, too. ``examples`` stand below its
-    help, with what its exit ``codes`` say beside the usual ones."""
+    help, with what its exit ``codes`` say beside the usual ones. ``served``: what it is to
+    `bascule serve`."""
 
     name: str
     help: str
@@ -20,6 +23,7 @@ class Row(NamedTuple):
     noun: str = ""
     examples: tuple[str, ...] = ()
     codes: str = ""
+    served: Served = "changes"
 
     def all_arguments(self) -> tuple[Argument, ...]:
         """The options of the noun's words, and the command's own arguments."""
@@ -51,10 +55,28 @@ JSON = flag("--json", "print JSON")
 LAB = argument(
     "--lab", "-l", metavar="LAB", help="the lab; default: $BASCULE_LAB, else the only one there is"
 )
-FORMATS = ("table", "json", "yaml", "name")
+
+
+class _Forms(tuple[str, ...]):
+    """Forms of printing, and templates beside them."""
+
+    __slots__ = ()
+
+    def __contains__(self, word: object) -> bool:
+        return super().__contains__(word) or (isinstance(word, str) and "{{" in word)
+
+
+_TEMPLATE = "'{{.Name}}' is a template in Docker's look, 'table {{.Name}}' with headings"
+FORMATS = _Forms(("table", "json", "yaml", "name"))
 # how a list is printed, the same wherever there is one
 LISTED = (
-    argument("--format", choices=FORMATS, default="table", help="how it is printed"),
+    argument(
+        "--format",
+        choices=FORMATS,
+        default="table",
+        metavar="FORM",
+        help=f"table, json, yaml or name; {_TEMPLATE}".replace("%", "%%"),
+    ),
     argument(
         "--json", dest="format", action="store_const", const="json", help="short for --format json"
     ),
@@ -65,6 +87,14 @@ LISTED = (
         const="name",
         help="short for --format name: names alone",
     ),
+)
+# how one thing is printed
+SHOWN = argument(
+    *("--format", "-f"),
+    choices=_Forms(("json", "yaml")),
+    default="",
+    metavar="FORM",
+    help="json, yaml, or a template in Docker's look: '{{.Name}}'",
 )
 WORLD = argument(
     "--world",
@@ -80,6 +110,7 @@ WATCH = flag(
 KILL = flag("--kill", "end what runs in nodes that go: SIGTERM, and SIGKILL after three seconds")
 RUN = (EXPLAIN, DRY_RUN, NO_WAIT, JSON)
 NAME = argument("--name", metavar="LAB", help="the lab's name, instead of the file's")
+WITHOUT_IPV6 = flag("--without-ipv6", "leave out what the file says of IPv6, and tell what it was")
 NODE = argument("node", metavar="NODE", help="a node, or LAB/NODE")
 NETWORKS = argument("names", nargs="+", metavar="NETWORK")
 NODES = argument("names", nargs="+", metavar="NODE")

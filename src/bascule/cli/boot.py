@@ -34,10 +34,16 @@ def restore(arguments: Arguments) -> int:
 
 def install_unit(arguments: Arguments) -> int:
     """``bascule install-unit``"""
-    program = os.path.realpath(shutil.which(sys.argv[0]) or sys.argv[0])
-    if arguments.print:
-        output.document(api.unit_text(program))
-        return 0
-    for line in api.remove_unit() if arguments.remove else api.install_unit(program):
+    # The name that it is called by stays; where that leads to changes with an upgrade.
+    folder, name = os.path.split(os.path.abspath(shutil.which(sys.argv[0]) or sys.argv[0]))
+    program = os.path.join(os.path.realpath(folder), name)
+    text = api.unit_text(program) if arguments.print else ""
+    done = []
+    if not arguments.print:
+        done = api.remove_unit() if arguments.remove else api.install_unit(program)
+    if arguments.json:
+        return output.as_json({"path": api.UNIT, "done": done, "text": text})
+    output.document(text)
+    for line in done:
         output.say(line)
     return 0

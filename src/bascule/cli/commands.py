@@ -16,7 +16,9 @@ from bascule.cli.arguments import (
     NODE,
     OPTIONAL_LAB,
     RUN,
+    SHOWN,
     WATCH,
+    WITHOUT_IPV6,
     WORLD,
     Row,
     argument,
@@ -26,8 +28,9 @@ from bascule.cli.verbs import NETWORK_VERBS, NODE_VERBS, SYSTEM_VERBS
 
 # those of bascule.api.documents
 _DOCUMENTS = (
-    *("lab", "ls", "show", "node", "nodes", "network", "networks", "port", "plan", "check"),
-    *("ping", "doctor", "events", "done", "leftovers", "dones", "failed", "all"),
+    *("lab", "ls", "show", "node", "nodes", "network", "networks", "port", "plan", "plans"),
+    *("check", "ping", "doctor", "events", "done", "leftovers", "dones", "unit", "failed"),
+    *("exec", "call", "reply", "all"),
 )
 
 ROWS = (
@@ -35,7 +38,7 @@ ROWS = (
         "up",
         "make the lab what the file says",
         "labs:up",
-        (FILE, NAME, WORLD, WATCH, *RUN),
+        (FILE, NAME, WORLD, WITHOUT_IPV6, WATCH, *RUN),
         examples=("up", "up lab.yaml --explain"),
     ),
     Row(
@@ -60,11 +63,13 @@ ROWS = (
             FILE,
             NAME,
             WORLD,
+            WITHOUT_IPV6,
             flag("--exit-code", "end with 3 where there is something to do"),
             JSON,
         ),
         examples=("plan", "plan lab.yaml --exit-code"),
         codes="3: there is something to do (with --exit-code)",
+        served="reads",
     ),
     Row(
         "script",
@@ -73,25 +78,41 @@ ROWS = (
         (
             FILE,
             NAME,
+            WITHOUT_IPV6,
             flag("--classic", "by hand: brctl, one step a line"),
             flag("--teardown", "the way back"),
         ),
         examples=("script > up.sh", "script lab.yaml --classic"),
+        served="reads",
     ),
     Row(
         "check",
         "check a lab file and report all mistakes",
         "labs:check",
-        (FILE, JSON),
+        (FILE, WITHOUT_IPV6, JSON),
         examples=("check", "check lab.yaml --json"),
+        served="reads",
     ),
-    Row("ls", "list the labs", "labs:ls", (FILTER, *LISTED), examples=("ls", "ls -q")),
+    Row(
+        "ls",
+        "list the labs",
+        "labs:ls",
+        (
+            flag("--all", "also those of other state directories and, as root, of other users"),
+            flag("--check", "look at all of each lab, as `plan` does, which takes longer"),
+            FILTER,
+            *LISTED,
+        ),
+        examples=("ls", "ls --format '{{.Name}}\\t{{.State}}'", "ls --all --check"),
+        served="reads",
+    ),
     Row(
         "show",
         "show a lab as the kernel has it",
         "labs:show",
-        (OPTIONAL_LAB, AS_OPTION, JSON),
-        examples=("show", "show home --json"),
+        (OPTIONAL_LAB, AS_OPTION, SHOWN, JSON),
+        examples=("show", "show home --json", "show --format '{{json .Nodes}}'"),
+        served="reads",
     ),
     Row(
         "inspect",
@@ -101,9 +122,15 @@ ROWS = (
             argument("name", nargs="?", metavar="LAB|NODE|NETWORK"),
             LAB,
             flag("--yaml", "print the lab as a file that `up` accepts"),
+            SHOWN,
             JSON,
         ),
-        examples=("inspect web", "inspect home --yaml > home.yaml"),
+        examples=(
+            "inspect web",
+            "inspect home --yaml > home.yaml",
+            "inspect web -f '{{range .Interfaces}}{{.Name}} {{join .Addresses \",\"}} {{end}}'",
+        ),
+        served="reads",
     ),
     Row(
         "ping",
@@ -117,14 +144,15 @@ ROWS = (
             JSON,
         ),
         examples=("ping", "ping ns1 ns2"),
-        codes="1: an echo was not answered",
+        codes="1: an echo was not answered, or one was that the lab says no answer comes to",
     ),
     Row(
         "port",
         "show which ports of the host lead to a node",
         "live:port",
-        (NODE, LAB, JSON),
+        (NODE, LAB, *LISTED),
         examples=("port web", "port home/web --json"),
+        served="reads",
     ),
     Row(
         "events",
@@ -135,6 +163,7 @@ ROWS = (
             flag("--json", "print a JSON object a line"),
         ),
         examples=("events", "events home --json"),
+        served="streams",
     ),
     Row(
         "exec",
@@ -149,6 +178,7 @@ ROWS = (
         ),
         examples=("exec ns1 -- ip address", "exec home/ns1 -- ping -c1 ns2"),
         codes="the command's own; 126, 127 it can't be run, or found; 125 else",
+        served="runs",
     ),
     Row(
         "shell",
@@ -157,6 +187,7 @@ ROWS = (
         (LAB, NODE),
         examples=("shell ns1", "shell home/ns1"),
         codes="the shell's own; 125 bascule itself failed",
+        served="alone",
     ),
     Row("network", "Docker's verbs for networks, live", children=NETWORK_VERBS),
     Row("node", "verbs for nodes, live", children=NODE_VERBS),
@@ -195,8 +226,23 @@ ROWS = (
         "install-unit",
         "have systemd run `restore` when the machine starts",
         "boot:install_unit",
-        (flag("--print", "print the unit and do nothing"), flag("--remove", "remove it")),
+        (flag("--print", "print the unit and do nothing"), flag("--remove", "remove it"), JSON),
         examples=("install-unit", "install-unit --print"),
+        served="alone",
+    ),
+    Row(
+        "serve",
+        "carry out commands that come through a Unix socket",
+        "serving:serve",
+        (
+            argument(
+                "--socket",
+                metavar="PATH",
+                help="where it is made; default: the one that systemd has opened",
+            ),
+        ),
+        examples=("serve --socket /run/bascule.sock", "serve --socket ~/.bascule.sock"),
+        served="alone",
     ),
     Row(
         "schema",
@@ -211,8 +257,10 @@ ROWS = (
                 metavar="DOCUMENT",
                 help=f"one of {', '.join(_DOCUMENTS)}; default: lab",
             ),
+            flag("--output", "of all that is printed with --json: the same as `all`"),
         ),
-        examples=("schema > lab.schema.json", "schema show"),
+        examples=("schema > lab.schema.json", "schema --output", "schema show"),
+        served="reads",
     ),
     Row(
         "completion",
@@ -220,6 +268,7 @@ ROWS = (
         "machine:completion",
         (argument("shell", choices=("bash", "zsh", "fish")),),
         examples=("completion bash > ~/.local/share/bash-completion/completions/bascule",),
+        served="alone",
     ),
 )
 GROUPS = (
@@ -228,5 +277,5 @@ GROUPS = (
     ("Work inside a node", ("exec", "shell")),
     ("Change a lab that is up", ("network", "node")),
     ("The machine", ("doctor", "system", "restore", "install-unit")),
-    ("For programs", ("schema", "completion")),
+    ("For programs", ("serve", "schema", "completion")),
 )

@@ -16,7 +16,7 @@ from argcomplete.shell_integration import shellcode
 from bascule import api
 from bascule.api import LabInfo
 from bascule.cli.parsing import parser
-from bascule.errors import BasculeError
+from bascule.errors import BasculeError, InputError
 
 _FILES = FilesCompleter()
 Completer = Callable[..., Any]
@@ -29,8 +29,13 @@ def answer() -> NoReturn:
 
 
 def script(shell: str) -> str:
-    """What a shell has to read, to ask."""
+    """What a shell has to read, to ask. Raises :class:`InputError` for a shell that the argcomplete
+    of this Python does not know (zsh, before version 3)."""
     text: str = shellcode(["bascule"], shell=shell)
+    if not text:
+        raise InputError(
+            f"the argcomplete that is installed here has nothing for {shell}; version 3.1 has"
+        )
     return text
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import os
 from argparse import Namespace as Arguments
+from collections import Counter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from bascule.api import Echo
 
 _MATRIX_NODES = 20
+_NOT_MEANT = "-"
 
 
 def run(arguments: Arguments) -> int:
@@ -37,18 +39,18 @@ def _become(arguments: Arguments, argv: list[str]) -> int:
 
 
 def ping(arguments: Arguments) -> int:
-    """``bascule ping``: exit code 1 if any echo fails."""
+    """``bascule ping``: exit code 1 if any echo is not as the lab says."""
     from bascule import api
     from bascule.cli import output
 
     lab = api.Lab.attach(api.running_lab(arguments.lab, arguments.source))
-    found = lab.ping(arguments.source, arguments.target, timeout=arguments.timeout)
-    failed = [echo for echo in found if echo.seconds is None]
+    found = lab.ping(arguments.source, arguments.target, timeout=arguments.timeout, strangers=True)
+    failed = [echo for echo in found if echo.failed]
     if arguments.json:
         output.as_json(found)
     elif arguments.source and arguments.target:
         for echo in found:
-            print(_line(echo))
+            print(output.paragraph("", _line(echo)))
     else:
         _print_all(found, failed)
     return 1 if failed else 0
@@ -60,6 +62,8 @@ def _line(echo: Echo) -> str:
     result = echo.why if echo.seconds is None else f"{echo.seconds * 1000:.3f} ms"
     if echo.lost and echo.seconds is not None:
         result += f", after {echo.lost} lost"
+    if echo.barred:
+        result += f", and is not meant to, as {echo.barred}"
     # an IPv6 zone may hold anything
     return printable(f"{echo.source} -> {echo.target.node} {echo.target.address}: {result}")
 
@@ -71,16 +75,28 @@ def _print_all(found: list[Echo], failed: list[Echo]) -> None:
     if found and len(names) <= _MATRIX_NODES:
         cells: dict[tuple[str, str], list[str]] = {}
         for echo in found:
-            shown = "FAIL" if echo.seconds is None else f"{echo.seconds * 1000:.2f}"
-            shown += f" ({echo.lost} lost)" if echo.lost and echo.seconds is not None else ""
-            cells.setdefault((echo.source, echo.target.node), []).append(shown)
+            cells.setdefault((echo.source, echo.target.node), []).append(_cell(echo))
         rows = [
             (source, *(" ".join(cells.get((source, to), ["."])) for to in names))
             for source in names
         ]
         output.table(("from \\ to (ms)", *names), rows)
+    barred = [echo for echo in found if echo.barred]
+    for why, count in Counter(echo.barred for echo in barred).items():
+        print(f"{_NOT_MEANT} not meant to, as {why}: {count} pair{'s' * (count > 1)}")
     for echo in failed:
-        print(_line(echo))
+        print(output.paragraph("", _line(echo)))
     lost = sum(echo.lost for echo in found if echo.seconds is not None)
     also = f", {lost} echoes lost" if lost else ""
-    print(f"{len(found)} pairs, {len(found) - len(failed)} answered, {len(failed)} failed{also}")
+    apart = f", {len(barred)} not meant to" if barred else ""
+    answered = sum(echo.seconds is not None and not echo.barred for echo in found)
+    print(f"{len(found)} pairs, {answered} answered{apart}, {len(failed)} failed{also}")
+
+
+def _cell(echo: Echo) -> str:
+    if echo.barred:
+        return _NOT_MEANT if echo.seconds is None else "OPEN"
+    if echo.seconds is None:
+        return "FAIL"
+    lost = f" ({echo.lost} lost)" if echo.lost else ""
+    return f"{echo.seconds * 1000:.2f}{lost}"

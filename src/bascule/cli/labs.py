@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from argparse import Namespace as Arguments
-from collections.abc import Iterator
 
 from bascule import api
-from bascule.api import InterfaceView, Lab, LabView, NetworkView, NodeView
-from bascule.cli import output
+from bascule.api import Lab
+from bascule.cli import output, showing
 from bascule.errors import BasculeError, InputError, NotFound, TopologyError
 from bascule.names import printable, shown
 
@@ -35,7 +33,12 @@ def up(arguments: Arguments) -> int:
 
 
 def _load(arguments: Arguments) -> Lab:
-    return Lab.load(arguments.file, world=arguments.world, name=arguments.name or "")
+    return Lab.load(
+        arguments.file,
+        world=arguments.world,
+        name=arguments.name or "",
+        without_ipv6=arguments.without_ipv6,
+    )
 
 
 def down(arguments: Arguments) -> int:
@@ -60,17 +63,19 @@ def down(arguments: Arguments) -> int:
 def _take_away(name: str, arguments: Arguments) -> object:
     """What was done, as data."""
     lab = Lab(name)
+    remarks: tuple[str, ...] = ()
     if arguments.force and not arguments.dry_run:
-        for remark in lab.rescue(wait=not arguments.no_wait):
+        remarks = lab.rescue(wait=not arguments.no_wait)
+        for remark in remarks:
             output.warn(remark)
     is_up = name in {info.name for info in api.labs()}
     if arguments.dry_run and is_up:
         plan = lab.plan_down()
         if not arguments.json:
-            print(api.plan_text(plan, output.paint))
+            print(api.plan_text(plan, output.paragraph))
         return plan
     if not is_up:
-        return _not_up(name, lab, arguments)
+        return _not_up(name, lab, arguments, remarks)
     outcome = lab.down(
         output.listener(arguments.explain and not arguments.json),
         wait=not arguments.no_wait,
@@ -78,10 +83,10 @@ def _take_away(name: str, arguments: Arguments) -> object:
     )
     if not arguments.json:
         output.report(name, outcome, "down")
-    return api.done(name, outcome)
+    return api.done(name, outcome, remarks)
 
 
-def _not_up(name: str, lab: Lab, arguments: Arguments) -> object:
+def _not_up(name: str, lab: Lab, arguments: Arguments, remarks: tuple[str, ...]) -> object:
     was_kept = api.is_kept(name)
     outcome = None if arguments.dry_run else lab.down(wait=not arguments.no_wait)
     if outcome is not None and not arguments.json:
@@ -89,11 +94,11 @@ def _not_up(name: str, lab: Lab, arguments: Arguments) -> object:
             output.warn(remark)
     known = was_kept or arguments.force or os.path.exists(arguments.lab or "")
     if arguments.lab and not known:
-        raise NotFound(f"no lab {shown(name)}; {_known()}")
+        raise NotFound(f"no lab {shown(name)}; {api.whose(name) or _known()}")
     forgets = "; `bascule down` forgets that it was up before a reboot"
     kept = forgets if arguments.dry_run and was_kept else ""
     output.say(f"{name} is not up: nothing to do{kept}")
-    return api.done(name, outcome) if outcome is not None else api.Plan(())
+    return api.done(name, outcome, remarks) if outcome is not None else api.Plan((), lab=name)
 
 
 def _known() -> str:
@@ -110,101 +115,55 @@ def plan(arguments: Arguments) -> int:
 
 def script(arguments: Arguments) -> int:
     """``bascule script``"""
-    lab = Lab.load(arguments.file, name=arguments.name or "")
+    lab = Lab.load(arguments.file, name=arguments.name or "", without_ipv6=arguments.without_ipv6)
+    _tell_left_out(lab)
     output.document(lab.script(classic=arguments.classic, teardown=arguments.teardown))
     return 0
 
 
+def _tell_left_out(lab: Lab) -> None:
+    for remark in api.left_out(lab.topology):
+        output.warn(remark)
+
+
 def ls(arguments: Arguments) -> int:
     """``bascule ls``"""
-    found = api.matching(api.listed(), arguments.filter)
-    rows = [
-        (i.name, i.state, i.world, i.nodes, i.networks, i.keeper or "", i.source or i.problem)
-        for i in found
-    ]
-    headings = ("LAB", "STATE", "WORLD", "NODES", "NETWORKS", "KEEPER", "FILE")
-    return output.listing(found, arguments.format, headings, rows)
+    listener = output.listener(False)
+    listed = api.listed(check=arguments.check, everyone=arguments.all, listener=listener)
+    found = api.matching(listed, arguments.filter)
+    columns: dict[str, list[object]] = {
+        "USER": [info.user for info in found],
+        "LAB": [info.name for info in found],
+        "STATE": [info.state for info in found],
+        "WORLD": [info.world for info in found],
+        "NODES": [info.nodes for info in found],
+        "NETWORKS": [info.networks for info in found],
+        "KEEPER": [info.keeper or "" for info in found],
+        "FILE": [info.source or "-" for info in found],
+    }
+    people = output.is_terminal(sys.stdout)
+    without = {"USER"} if not arguments.all else set[str]()
+    without |= {"KEEPER"} if people and not any(columns["KEEPER"]) else set()
+    told = {heading: cells for heading, cells in columns.items() if heading not in without}
+    rows = list(zip(*told.values(), strict=True))
+    code = output.listing(found, api.LabInfo, arguments.format, list(told), rows)
+    sys.stdout.flush()
+    for info in found:
+        if info.problem and arguments.format == "table":
+            output.warn(f"{info.name}: {info.problem}")
+    return code
 
 
 def show(arguments: Arguments) -> int:
     """``bascule show``: a tree on a terminal, tables in a pipe."""
     lab = Lab(api.running_lab(arguments.lab)).show()
-    if arguments.json:
-        return output.as_json(lab)
+    if arguments.json or arguments.format:
+        return output.shown(lab, "" if arguments.json else arguments.format)
     if output.is_terminal(sys.stdout):
-        _tree(lab)
+        showing.tree(lab)
     else:
-        _tables(lab)
+        showing.tables(lab)
     return 0
-
-
-def _tables(lab: LabView) -> None:
-    networks = [
-        (n.name, _state(n), n.mtu or "", ", ".join(n.addresses) or "-", " ".join(n.ports) or "-")
-        for n in lab.networks
-    ]
-    output.table(("NETWORK", "STATE", "MTU", "ADDRESSES", "PORTS"), networks)
-    print()
-    rows = [row for node in lab.nodes for row in _rows(node)]
-    output.table(("NODE", "STATE", "INTERFACE", "ADDRESSES", "MAC", "NETWORK", "ROUTES"), rows)
-
-
-def _rows(node: NodeView) -> Iterator[tuple[str, ...]]:
-    """A row an interface; the node's routes stand in the first."""
-    routes = "; ".join(node.routes) or "-"
-    if not node.interfaces:
-        yield (node.name, "up" if node.exists else "GONE", "-", "-", "-", "-", routes)
-    for number, item in enumerate(node.interfaces):
-        state = "up" if item.up else "DOWN"
-        addresses = (", ".join(item.addresses) or "-") + _ways(item)
-        network = item.network or "-"
-        here = routes if number == 0 else ""
-        yield (node.name, state, item.name, addresses, item.mac, network, here)
-
-
-def _ways(item: InterfaceView) -> str:
-    """What packets have to pass, out of the node and into it."""
-    out, come = ", ".join(item.egress), ", ".join(item.ingress)
-    if out == come:
-        return f"  {out}" if out else ""
-    return f"  out: {out or '-'}, in: {come or '-'}"
-
-
-def _state(network: NetworkView) -> str:
-    return "GONE" if not network.exists else "up" if network.up else "DOWN"
-
-
-def _tree(lab: LabView) -> None:
-    from rich.console import Console
-    from rich.tree import Tree
-
-    tree = Tree(f"[bold]{_shown(lab.lab)}[/] ({lab.world} world)")
-    for network in lab.networks:
-        colour = "green" if network.up else "red"
-        addresses = ", ".join(network.addresses) or "no address"
-        branch = tree.add(
-            f"[{colour}]{_shown(network.name)}[/]  {_shown(addresses)}  mtu "
-            f"{network.mtu}  {_state(network)}"
-        )
-        for node, item in lab.attached(network.name):
-            state = "" if item.up else "  [red]DOWN[/]"
-            mine = ", ".join(item.addresses) or "no address"
-            ends = f"{_shown(item.name)} ← {_shown(item.host_interface)}"
-            branch.add(f"[bold]{_shown(node.name)}[/]  {ends}  {_shown(mine)}{state}{_ways(item)}")
-    for node in lab.nodes:
-        branch = tree.add(
-            f"[bold]{_shown(node.name)}[/]" + ("" if node.exists else "  [red]GONE[/]")
-        )
-        for route in node.routes:
-            branch.add(f"route {_shown(route)}")
-    Console().print(tree)
-
-
-def _shown(text: str) -> str:
-    """For rich: no markup, and nothing that a terminal would obey."""
-    from rich.markup import escape
-
-    return escape(printable(text))
 
 
 def inspect(arguments: Arguments) -> int:
@@ -214,16 +173,18 @@ def inspect(arguments: Arguments) -> int:
         output.document(Lab.attach(name).yaml())
         return 0
     lab = Lab(name).show()
-    found = lab if noun is None else lab.node(noun) or lab.network(noun)
+    network = lab.network(noun) if noun is not None else None
+    found = lab if noun is None else lab.node(noun) or (network and api.inspected(network, lab))
     if found is None:
         raise NotFound(f"no node or network {shown(noun or '')} in lab {name}")
-    return output.as_json(found)
+    return output.shown(found, "" if arguments.json else arguments.format)
 
 
 def check(arguments: Arguments) -> int:
     """``bascule check``: all mistakes, each with its place."""
     try:
-        lab = Lab.load(arguments.file)
+        lab = Lab.load(arguments.file, without_ipv6=arguments.without_ipv6)
+        _tell_left_out(lab)
     except TopologyError as error:
         if arguments.json:
             output.as_json(error.mistakes)
@@ -242,5 +203,5 @@ def check(arguments: Arguments) -> int:
 
 def schema(arguments: Arguments) -> int:
     """``bascule schema``"""
-    print(json.dumps(api.json_schema(arguments.document), indent=2))
-    return 0
+    document = "all" if arguments.output else arguments.document
+    return output.as_json(api.json_schema(document))

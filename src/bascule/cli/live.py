@@ -49,9 +49,11 @@ def network_rm(arguments: Arguments) -> int:
 def network_ls(arguments: Arguments) -> int:
     """``bascule network ls``"""
     found = api.matching(_show(arguments).networks, arguments.filter)
-    rows = [(n.name, ", ".join(n.addresses) or "-", n.mtu or "", len(n.ports)) for n in found]
+    rows = [
+        (n.name, ", ".join(n.addresses) or "-", n.mtu or "", len(n.bridge_ports)) for n in found
+    ]
     headings = ("NETWORK", "ADDRESSES", "MTU", "PORTS")
-    return output.listing(found, arguments.format, headings, rows)
+    return output.listing(found, api.NetworkView, arguments.format, headings, rows)
 
 
 def network_inspect(arguments: Arguments) -> int:
@@ -63,7 +65,8 @@ def network_inspect(arguments: Arguments) -> int:
             f"no network {shown(arguments.name)}; there are: "
             f"{', '.join(network.name for network in lab.networks) or 'none'}"
         )
-    return output.as_json(api.inspected(found, lab))
+    form = "" if arguments.json else arguments.format
+    return output.shown(api.inspected(found, lab), form)
 
 
 def network_connect(arguments: Arguments) -> int:
@@ -102,11 +105,8 @@ def port(arguments: Arguments) -> int:
             f"no node {shown(arguments.node)}; there are: "
             f"{', '.join(each.name for each in lab.nodes) or 'none'}"
         )
-    if arguments.json:
-        return output.as_json(node.ports)
-    for text in node.ports:
-        print(text)
-    return 0
+    form = "name" if arguments.format == "table" else arguments.format
+    return output.listing(node.ports, api.PortView, form, (), ())
 
 
 def node_rm(arguments: Arguments) -> int:
@@ -127,4 +127,4 @@ def node_ls(arguments: Arguments) -> int:
         for node in found
     ]
     headings = ("NODE", "STATE", "ADDRESSES", "NETWORKS")
-    return output.listing(found, arguments.format, headings, rows)
+    return output.listing(found, api.NodeView, arguments.format, headings, rows)

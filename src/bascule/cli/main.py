@@ -16,6 +16,7 @@ from bascule.cli import inherited, streams
 from bascule.cli.parsing import Usage, parse
 from bascule.errors import BasculeError, InputError, KernelError
 
+_INDENT = 2
 _INTERRUPTED = 130
 _BROKEN_PIPE = 141
 _OWN_FAILURE = 125  # of `exec`, as Docker has it
@@ -32,15 +33,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
         complete.answer()
     inherited.take_closed()
     with streams.ours():
-        code = _answer(lambda: _run(given), _wants_json(given))
+        # what goes on prints an object a line, its error, too
+        indent = None if given[:1] == ["events"] else _INDENT
+        code = _answer(lambda: _run(given), _wants_json(given), indent)
         unwritten = _answer(streams.finish)
+    return _code(given, code) or unwritten
+
+
+def called(given: Sequence[str]) -> int:
+    """Run one command as with ``--json``, for a program that takes what is told."""
+    return _code(given, _answer(lambda: _run(given, json=True), json=True))
+
+
+def _code(given: Sequence[str], code: int) -> int:
     if code in (1, 2) and given[:1] in (["exec"], ["shell"]):
         return _OWN_FAILURE  # what the command itself ends with never comes here
-    return code or unwritten
+    return code
 
 
-def _run(given: Sequence[str]) -> int:
+def _run(given: Sequence[str], json: bool = False) -> int:
     parsed = parse(given)
+    if json:
+        for name, value in (("json", True), ("format", "json")):
+            if hasattr(parsed, name):
+                setattr(parsed, name, value)
     if os.environ.get("BASCULE_DEBUG"):
         from bascule import debug
 
@@ -59,24 +75,26 @@ def _wants_json(given: Sequence[str]) -> bool:
     return "--json" in own or "--format=json" in own or ("--format", "json") in pairwise(own)
 
 
-def _answer(step: Callable[[], int | None], json: bool = False) -> int:
+def _answer(
+    step: Callable[[], int | None], json: bool = False, indent: int | None = _INDENT
+) -> int:
     """The exit code of a step; what it raises is told in one line, and with ``json`` on standard
     output, too."""
     try:
         return step() or 0
     except Usage as end:
-        _as_json(InputError(end.message), json)
+        _as_json(InputError(end.message), json, indent)
         return 2
     except SystemExit as end:  # argparse: help, version, usage
         return end.code if isinstance(end.code, int) else 1
     except KeyboardInterrupt as error:
         print(f"bascule: interrupted{f'; {error}' if str(error) else ''}", file=sys.stderr)
-        _as_json(error, json)
+        _as_json(error, json, indent)
         return _INTERRUPTED
     except BrokenPipeError:
         return _BROKEN_PIPE
     except BasculeError as error:
-        return _failed(error, json)
+        return _failed(error, json, indent)
     except OSError as error:
         advice = (
             "run as root, or with --world private" if isinstance(error, PermissionError) else ""
@@ -89,24 +107,25 @@ def _answer(step: Callable[[], int | None], json: bool = False) -> int:
                 advice=advice,
             ),
             json,
+            indent,
         )
 
 
-def _failed(error: BasculeError, json: bool) -> int:
+def _failed(error: BasculeError, json: bool, indent: int | None) -> int:
     from bascule.cli import output
 
     for line in str(error).split("\n"):
         output.say(line, "-")
-    _as_json(error, json)
+    _as_json(error, json, indent)
     return error.exit_code
 
 
-def _as_json(error: BaseException, json: bool) -> None:
+def _as_json(error: BaseException, json: bool, indent: int | None) -> None:
     if json:
         from bascule.api import failed
         from bascule.cli import output
 
-        output.as_json(failed(error))
+        output.as_json(failed(error), indent)
 
 
 if __name__ == "__main__":

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
@@ -28,6 +30,8 @@ class Named(Protocol):
 _COLOURS = {"+": "32", "~": "33", "-": "31", "!": "36"}
 _NODES_FOR_A_BAR = 50
 
+_taken: list[Any] | None = None
+
 
 def is_terminal(stream: TextIO) -> bool:
     """Whether a person reads along. NO_COLOR (no-color.org) and TERM=dumb count as no."""
@@ -43,6 +47,23 @@ def paint(sign: str, text: str, stream: TextIO | None = None) -> str:
     )
 
 
+def paragraph(sign: str, text: str, stream: TextIO | None = None) -> str:
+    """A line coloured by its sign, on a terminal in several if it is too long: broken between words
+    and not in what is quoted, which a person may copy."""
+    stream = stream or sys.stdout
+    if not is_terminal(stream):
+        return text
+    width = shutil.get_terminal_size().columns
+    if len(text) > width:
+        import textwrap
+
+        held = re.sub("`[^`]*`", lambda quoted: quoted[0].replace(" ", "\0"), text)
+        options = {"break_long_words": False, "break_on_hyphens": False}
+        lines = textwrap.wrap(held, width, subsequent_indent="    ", **options)  # type: ignore[arg-type]
+        text = "\n".join(lines).replace("\0", " ")
+    return "\n".join(paint(sign, line, stream) for line in text.split("\n"))
+
+
 def document(text: str) -> None:
     """Print what is a file: in UTF-8, as bascule reads it, whatever the terminal's characters
     are."""
@@ -53,12 +74,34 @@ def document(text: str) -> None:
         print(text, end="")
 
 
-def as_json(value: object) -> int:
-    """Print a value of the API as JSON; exit code 0."""
+def as_line(value: object) -> None:
+    """Print a value of the API as JSON in one line, at once: one of many."""
     from bascule.api import as_data
 
-    print(json.dumps(as_data(value), indent=2, default=str))
+    print(json.dumps(as_data(value), default=str), flush=True)
+
+
+def as_json(value: object, indent: int | None = 2) -> int:
+    """Print a value of the API as JSON, in one line without ``indent``; exit code 0."""
+    from bascule.api import as_data
+
+    data = as_data(value)
+    if _taken is None:
+        print(json.dumps(data, indent=indent, default=str), flush=indent is None)
+    else:
+        _taken.append(data)
     return 0
+
+
+@contextmanager
+def taken() -> Iterator[list[Any]]:
+    """What is told as JSON meanwhile, as values: it is not printed."""
+    global _taken
+    before, _taken = _taken, []
+    try:
+        yield _taken
+    finally:
+        _taken = before
 
 
 def plan(found: Plan, json: bool) -> int:
@@ -67,7 +110,7 @@ def plan(found: Plan, json: bool) -> int:
         return as_json(found)
     from bascule.api import plan_text
 
-    print(plan_text(found, paint))
+    print(plan_text(found, paragraph))
     return 0
 
 
@@ -95,12 +138,19 @@ def _done(name: str, outcome: Outcome, verb: str) -> str:
 
 
 def listing(
-    found: Sequence[Named], form: str, headings: Sequence[str], rows: Sequence[Sequence[object]]
+    found: Sequence[Named],
+    kind: type,
+    form: str,
+    headings: Sequence[str],
+    rows: Sequence[Sequence[object]],
 ) -> int:
-    """A list in one of the forms of ``--format``; exit code 0."""
-    if form == "json":
-        return as_json(found)
-    if form == "yaml":
+    """A list of what is of this ``kind`` in one of the forms of ``--format``; exit code 0. Raises
+    :class:`InputError` for a template that is not understood."""
+    if "{{" in form:
+        _by_template(found, kind, form)
+    elif form == "json":
+        as_json(found)
+    elif form == "yaml":
         from bascule.api import as_yaml
 
         document(as_yaml(found))
@@ -110,6 +160,38 @@ def listing(
     else:
         table(headings, rows)
     return 0
+
+
+def shown(value: object, form: str) -> int:
+    """One thing in a form of ``--format``, as JSON where none is asked for; exit code 0. Raises
+    :class:`InputError` for a template that is not understood."""
+    if "{{" in form:
+        _by_template([value], type(value), form)
+    elif form == "yaml":
+        from bascule.api import as_yaml
+
+        document(as_yaml(value))
+    else:
+        return as_json(value)
+    return 0
+
+
+def _by_template(found: Sequence[object], kind: type, form: str) -> None:
+    """A line for each; after the word ``table`` columns, which tabs part, with headings."""
+    from bascule.cli.template import Template
+
+    text = form.removeprefix("table ")
+    if text == form:
+        template = Template(form)
+        template.check(kind)
+        for each in found:
+            print(template.of(each))
+        return
+    columns = [Template(part) for part in text.replace(r"\t", "\t").split("\t")]
+    for column in columns:
+        column.check(kind)
+    rows = [[column.of(each) for column in columns] for each in found]
+    table([column.heading for column in columns], rows)
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
@@ -158,21 +240,22 @@ def _wrapped(cell: str, width: int) -> list[str]:
     if len(cell) <= width:
         return [cell]
     lines = [""]
-    for word in (_shortened(word, width) for word in cell.split()):
+    for word in (shortened(word, width) for word in cell.split()):
         if lines[-1] and len(lines[-1]) + 1 + len(word) > width:
             lines.append("")
         lines[-1] += f" {word}" if lines[-1] else word
     return lines
 
 
-def _shortened(word: str, width: int) -> str:
+def shortened(word: str, width: int) -> str:
     """Of a path the end says most, of a name the beginning."""
     if len(word) <= width:
         return word
     return f"…{word[1 - width :]}" if word.startswith("/") else f"{word[: width - 1]}…"
 
 
-_RED, _YELLOW = ("GONE", "DOWN", "FAIL", "lost", "damaged"), ("unfinished", "elsewhere", "kept")
+_RED = ("GONE", "DOWN", "FAIL", "OPEN", "broken", "lost", "damaged")
+_YELLOW = ("drifted", "unfinished", "elsewhere", "kept", "foreign")
 _ALARMING = dict.fromkeys(_RED, "31") | dict.fromkeys(_YELLOW, "33")
 
 
@@ -183,8 +266,7 @@ def _coloured(cell: str, width: int) -> str:
 
 def say(text: str, sign: str = "") -> None:
     """A word to the person, beside the output: ``~`` a warning, ``-`` an error."""
-    line = f"bascule: {printable(text)}"
-    print(paint(sign, line, sys.stderr) if sign else line, file=sys.stderr)
+    print(paragraph(sign, f"bascule: {printable(text)}", sys.stderr), file=sys.stderr)
 
 
 def warn(text: str) -> None:

@@ -15,6 +15,7 @@ from bascule.cli.arguments import (
     NODE,
     NODES,
     RUN,
+    SHOWN,
     WORLD,
     Row,
     argument,
@@ -45,13 +46,15 @@ NETWORK_VERBS = (
         "live:network_ls",
         (LAB, FILTER, *LISTED),
         examples=("network ls", "network ls --filter label=tier=front -q"),
+        served="reads",
     ),
     Row(
         "inspect",
         "show one network",
         "live:network_inspect",
-        (argument("name", metavar="NETWORK"), LAB, JSON),
+        (argument("name", metavar="NETWORK"), LAB, SHOWN, JSON),
         examples=("network inspect lan", "network inspect lan --lab home"),
+        served="reads",
     ),
     Row(
         "connect",
@@ -98,6 +101,7 @@ NODE_VERBS = (
         "live:node_ls",
         (LAB, FILTER, *LISTED),
         examples=("node ls", "node ls --format json"),
+        served="reads",
     ),
 )
 SYSTEM_VERBS = (

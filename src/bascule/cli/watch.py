@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import sys
 from argparse import Namespace as Arguments
@@ -59,21 +58,20 @@ def _listener() -> api.Listener:
     return listener
 
 
-def _tell(told: Iterator[api.Event], line: Callable[[api.Event], str]) -> None:
+def _tell(told: Iterator[api.Event], line: Callable[[api.Event], None]) -> None:
     for event in told:
-        print(line(event), flush=True)
+        line(event)
 
 
-def _json(event: api.Event) -> str:
-    return json.dumps(api.as_data(event))
+def _json(event: api.Event) -> None:
+    output.as_line(event)
 
 
-def _line(event: api.Event) -> str:
+def _line(event: api.Event) -> None:
     moment = event.time.astimezone().strftime("%H:%M:%S.%f")[:-3]
     foreign = f"  (not by bascule: {event.reason})" if event.foreign else ""
-    return output.paint(
-        event.sign, printable(f"{moment} {event.lab} {event.sign} {event.what}{foreign}")
-    )
+    text = printable(f"{moment} {event.lab} {event.sign} {event.what}{foreign}")
+    print(output.paint(event.sign, text), flush=True)
 
 
 def up(arguments: Arguments, lab: api.Lab) -> int:

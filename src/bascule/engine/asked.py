@@ -20,13 +20,15 @@ DEFAULT_FILES = ("bascule.yaml", "bascule.yml", "bascule.json", "bascule.toml")
 class Asked:
     """``world`` None: the one that the lab has, or the user's default. ``source`` is the file's
     whole path, "" for none and for a pipe, and ``given`` the path as it was given. A lab that was
-    ``named`` beside its file is meant, whichever file it was of."""
+    ``named`` beside its file is meant, whichever file it was of. ``without_ipv6``: whatever the
+    file says of that."""
 
     topology: Topology
     world: str | None = None
     source: str = ""
     named: bool = False
     given: str = ""
+    without_ipv6: bool = False
 
     @property
     def name(self) -> str:
@@ -50,22 +52,34 @@ def default_file() -> str | None:
     return next((name for name in DEFAULT_FILES if os.path.exists(name)), None)
 
 
-def load(path: str | os.PathLike[str] | None, world: str | None = None, name: str = "") -> Asked:
+def load(
+    path: str | os.PathLike[str] | None,
+    world: str | None = None,
+    name: str = "",
+    without_ipv6: bool = False,
+) -> Asked:
     """What this file says; None: the one of this folder. Raises :class:`InputError` where there is
     none, and what :func:`of_text` raises."""
     found = path or default_file()
     if found is None:
         raise InputError("no lab file: name one, or write bascule.yaml in this folder")
-    return of_text(origin.read(Path(found)), found, world, name)
+    return of_text(origin.read(Path(found)), found, world, name, without_ipv6)
 
 
 def of_text(
-    text: bytes, path: str | os.PathLike[str], world: str | None = None, name: str = ""
+    text: bytes,
+    path: str | os.PathLike[str],
+    world: str | None = None,
+    name: str = "",
+    without_ipv6: bool = False,
 ) -> Asked:
     """What the text of a file says, which is not read again. ``name`` counts before the file's
-    own. Raises :class:`TopologyError` with all mistakes."""
+    own, and ``without_ipv6`` before its ``ipv6``. Raises :class:`TopologyError` with all
+    mistakes."""
     place = Path(path)
     topology = load_text(text, printable(str(path)), origin.stem(place))
     if name:
         topology = replace(topology, name=checked_name(name))
-    return Asked(topology, world, origin.path_of(place), bool(name), str(path))
+    if without_ipv6:
+        topology = replace(topology, ipv6=False)
+    return Asked(topology, world, origin.path_of(place), bool(name), str(path), without_ipv6)

@@ -14,16 +14,16 @@ from bascule import syscalls
 from bascule.engine import look, run, worlds
 from bascule.engine.asked import Asked
 from bascule.engine.options import Listener, Outcome
-from bascule.engine.views import LabInfo
 from bascule.errors import BasculeError, Elsewhere, InputError, NotFound, StateError
 from bascule.host import programs
 from bascule.names import shown
 from bascule.state import kept
 from bascule.topology.load import from_data
-from bascule.topology.outline import Outline
 
 UNIT = "/etc/systemd/system/bascule.service"
+PACKAGED = "/usr/lib/systemd/system/bascule.service"  # where a distribution's package has it
 _MARK = "# Made by bascule install-unit."
+_ENABLE = (("daemon-reload",), ("enable", "bascule.service"))
 _SECONDS = 60
 _PATIENCE = 60  # seconds for addresses and interfaces that come after the network counts as up
 
@@ -125,27 +125,6 @@ def missing() -> list[str]:
     return [name for name in kept.names() if name not in there]
 
 
-def listed() -> list[LabInfo]:
-    """All labs, and behind them the kept ones that are not there: what `ls` shows. What is kept by
-    other users, or can't be read, is not."""
-    found = look.labs()
-    there = {info.name for info in found}
-    with suppress(StateError):
-        found += [_kept(name) for name in kept.names() if name not in there]
-    return found
-
-
-def _kept(name: str) -> LabInfo:
-    try:
-        topology, source = kept.load(name)
-    except StateError as error:
-        return LabInfo(name, "damaged", "host", 0, 0, "", problem=str(error))
-    outline = Outline(topology)
-    names = (*outline.nodes, *outline.networks)
-    count = len(outline.nodes), len(outline.networks)
-    return LabInfo(name, "kept", "host", *count, source, names, labels=outline.labels)
-
-
 def unit(program: str) -> str:
     """The unit's text: once, when the network is there, after what loads the machine's own firewall
     rules or turns on forwarding. What a lab needs of the machine may come later still: for that
@@ -185,6 +164,8 @@ def install(program: str) -> list[str]:
         )
     _refuse_foreign()
     text = unit(program)
+    if _is_packaged(program) and not os.path.lexists(UNIT):
+        return [f"{PACKAGED} is there", *_systemctl(*_ENABLE)]
     try:
         descriptor = syscalls.create(UNIT, os.O_WRONLY | os.O_TRUNC, 0o644)
         try:
@@ -193,7 +174,7 @@ def install(program: str) -> list[str]:
             os.close(descriptor)
     except OSError as error:
         raise StateError(f"{UNIT}: {error.strerror}") from error
-    return [f"wrote {UNIT}", *_systemctl(("daemon-reload",), ("enable", "bascule.service"))]
+    return [f"wrote {UNIT}", *_systemctl(*_ENABLE)]
 
 
 def remove() -> list[str]:
@@ -201,10 +182,18 @@ def remove() -> list[str]:
     _only_root("install-unit")
     _refuse_foreign()
     if not os.path.exists(UNIT):
-        return ["there is no unit"]
+        packaged = os.path.exists(PACKAGED)
+        return _systemctl(("disable", "bascule.service")) if packaged else ["there is no unit"]
     done = _systemctl(("disable", "bascule.service"))
     syscalls.unlink(UNIT)
     return [*done, f"removed {UNIT}", *_systemctl(("daemon-reload",))]
+
+
+def _is_packaged(program: str) -> bool:
+    """Whether the package that this program is of brought the unit along."""
+    with suppress(OSError), open(PACKAGED, encoding="utf-8", errors="replace") as file:
+        return f"ExecStart={program} restore" in file.read()
+    return False
 
 
 def _refuse_foreign() -> None:
@@ -219,7 +208,7 @@ def _systemctl(*commands: tuple[str, ...]) -> list[str]:
     if found is None or not os.path.isdir("/run/systemd/system"):
         return (
             ["systemd does not run here: enable bascule.service where it does"]
-            if commands[0] != ("daemon-reload",)
+            if commands != (("daemon-reload",),)
             else []
         )
     said = []

@@ -8,24 +8,25 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
 
-from bascule.engine import asked, boot, look, run
+from bascule.engine import asked, look, pairs, run
 from bascule.engine.leftovers import leftovers
+from bascule.engine.listing import listed
 from bascule.engine.options import Options
-from bascule.engine.pairs import all_pairs
 from bascule.engine.views import Finding, LabInfo, Verdict
 from bascule.errors import BasculeError, NotFound
-from bascule.host import icmp
 from bascule.names import few, shown
 from bascule.plan.diff import Plan
 from bascule.topology.model import Assigned
 
 _SHOWN = 3  # changes that are told one by one
-_PAIRS = 400  # that are tried; the first of a larger lab
+_NODES = 40  # of a larger lab not every pair is tried
 _SECONDS = 2.0
 
 # what a state of `ls` means: how bad it is, and the command that mends it ({} is the lab)
 _STATES: dict[str, tuple[Verdict, str, str]] = {
     "up": ("ok", "up", ""),
+    "drifted": ("no", "it is not as it was built", "bascule up {}"),
+    "broken": ("no", "some of it is gone", "bascule up {}"),
     "unfinished": ("no", "its last run was killed before its end", "bascule up {}"),
     "lost": ("no", "its private world has ended", "bascule up {}"),
     "kept": ("note", "it was up before a reboot", "bascule restore {}"),
@@ -34,7 +35,7 @@ _STATES: dict[str, tuple[Verdict, str, str]] = {
 
 def labs() -> Iterator[Finding]:
     """labs."""
-    found = boot.listed()
+    found = listed()
     well = [info.name for info in found if info.state == "up" and not info.problem]
     if well:
         yield Finding("labs", "ok", f"up: {few(well)}")
@@ -61,13 +62,13 @@ def _state(info: LabInfo) -> Finding:
 def examine(name: str) -> Iterator[Finding]:
     """One lab: its state, its file, whether all is as it was built, and who reaches whom. Raises
     :class:`NotFound` for a lab that `ls` does not know."""
-    infos = boot.listed()
+    infos = listed()
     info = next((each for each in infos if each.name == name), None)
     if info is None:
         known = ", ".join(each.name for each in infos) or "none"
         raise NotFound(f"no lab {shown(name)}; there are: {known}")
     yield _state(info)
-    if info.state not in ("up", "unfinished"):
+    if info.state not in ("up", "drifted", "broken", "unfinished"):
         return
     try:
         lab = look.running(name)[0]
@@ -123,21 +124,22 @@ def _told(plan: Plan) -> str:
 
 
 def _reach(lab: Assigned) -> Iterator[Finding]:
-    """Whether nodes on a common network answer each other."""
-    pairs = all_pairs(lab)[:_PAIRS]
-    if not pairs:
-        return
+    """Whether nodes answer each other as the lab says."""
     _lab, world, _record = look.running(lab.name)
+    if len(lab.nodes) > _NODES:
+        return
     try:
-        echoes = world.call(icmp.ping, pairs, _SECONDS)
+        echoes = pairs.ping(lab, world, None, None, _SECONDS, strangers=True)
     except (BasculeError, OSError) as error:
         yield Finding("reach", "no", f"can't be tried: {error}")
         return
-    silent = [echo for echo in echoes if echo.seconds is None]
-    if not silent:
-        yield Finding("reach", "ok", f"{len(echoes)} of {len(echoes)} echoes were answered")
-        return
-    why = Counter(echo.why for echo in silent).most_common(1)[0][0]
-    who = few([f"{echo.source} → {echo.target.node}" for echo in silent])
-    found = f"{len(silent)} of {len(echoes)} echoes were not answered: {who} ({why})"
-    yield Finding("reach", "no", found)
+    failed = [echo for echo in echoes if echo.failed]
+    if echoes and not failed:
+        yield Finding("reach", "ok", f"{len(echoes)} pairs of nodes are as the lab says")
+    for barred in (False, True):
+        of_kind = [echo for echo in failed if bool(echo.barred) == barred]
+        if of_kind:
+            why = Counter(echo.barred or echo.why for echo in of_kind).most_common(1)[0][0]
+            who = few([f"{echo.source} → {echo.target.node}" for echo in of_kind])
+            what = "answer, though not meant to" if barred else "do not answer"
+            yield Finding("reach", "no", f"{len(of_kind)} of {len(echoes)} {what}: {who} ({why})")

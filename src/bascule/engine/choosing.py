@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 from bascule.engine import asked, look, origin
 from bascule.engine.asked import Asked
 from bascule.engine.find import find_node, given_lab
 from bascule.errors import NotFound
+from bascule.topology.model import Assigned
 
 _ENDINGS = (".yaml", ".yml", ".json", ".toml")
 
@@ -37,18 +39,25 @@ def running(name: str | None = None, node: str | None = None) -> str:
     )
 
 
-def load(given: str | os.PathLike[str] | None, world: str | None = None, name: str = "") -> Asked:
+def load(
+    given: str | os.PathLike[str] | None,
+    world: str | None = None,
+    name: str = "",
+    without_ipv6: bool = False,
+) -> Asked:
     """What a file says (:func:`asked.load`), or the file of a lab that is there, by the lab's name:
     where that file is gone, what the lab was made of."""
     known = str(given or "")
     if known and os.path.sep not in known and not os.path.exists(known):
         info = next((info for info in look.labs() if info.name == known), None)
         if info is not None and info.source and os.path.exists(info.source):
-            return asked.load(info.source, world, name)
+            return asked.load(info.source, world, name, without_ipv6)
         if info is not None:
             topology, _world, record = look.running(known)
+            if without_ipv6:
+                topology = Assigned(replace(topology, ipv6=False))
             return Asked(topology, world or record.world, record.source)
-    return asked.load(given, world, name)
+    return asked.load(given, world, name, without_ipv6)
 
 
 def _of_file(lab: Asked) -> str:

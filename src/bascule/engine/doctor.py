@@ -8,35 +8,31 @@ import platform
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 
 from bascule import syscalls
-from bascule.engine import checkup, legacy, mending
+from bascule.engine import checkup, mending
+from bascule.engine.doctor_firewalls import bridged_frames, firewalls
 from bascule.engine.machine import limits, managers, six
-from bascule.engine.prepare import stored_topology
 from bascule.engine.views import Finding, Verdict
-from bascule.errors import BasculeError, KernelError
-from bascule.host import abilities, dnsmasq, flows, ids, keeper, nft, pasta, process
+from bascule.errors import BasculeError, KernelError, WorldError
+from bascule.host import abilities, dnsmasq, flows, ids, nft, pasta, process
 from bascule.host.keeper import Starting
-from bascule.host.legacy import PROGRAM
 from bascule.host.netlink import Netlink
-from bascule.host.observe import observe
-from bascule.host.paths import Paths
 from bascule.host.world import PrivateWorld
-from bascule.kernel.look import Scope
 from bascule.kernel.noun import Probe
 from bascule.kernel.nouns import NOUNS
 from bascule.kernel.op import Netlink as Message
 from bascule.kernel.program import DNSMASQ, PASTA, WAY_OUT
-from bascule.kernel.ruleset import FROM, TO
 from bascule.plan.uplink import WITHOUT_PORTS
-from bascule.state import folder, store
-from bascule.topology.model import Assigned
 
 
 def examine(lab: str = "") -> list[Finding]:
-    """Look at everything, or at this lab. What can't be found out is a finding too. Raises
-    :class:`NotFound` for a lab that `ls` does not know."""
+    """What this machine can do, and what to do about what it can't; or how this lab is. What can't
+    be found out is a finding too. Raises :class:`NotFound` for a lab that `ls` does not know.
+
+    >>> [finding.verdict for finding in bascule.doctor() if finding.what == "kernel"]
+    ['ok']
+    """
     if lab:
         return list(checkup.examine(lab))
     return [finding for look in _LOOKS for finding in _safely(look)]
@@ -107,8 +103,8 @@ def _private_world() -> Iterator[Finding]:
                 "the kernel refuses fresh ones here",
                 "nodes see the host's; harmless",
             )
-    except BasculeError as error:
-        yield Finding("private world", "no", str(error), keeper.why_forbidden())
+    except WorldError as error:
+        yield Finding("private world", "no", error.found, error.advice)
 
 
 def _ids(count: int) -> Finding:
@@ -198,7 +194,9 @@ def _rules() -> Iterator[Finding]:
         try:
             nft.run(text)
         except KernelError as error:
-            yield Finding(what, "no", error.said, f"labs on the machine need {lacking}")
+            needed = f"labs on the machine need {lacking}"
+            advice = f"{error.advice}; {needed}" if error.advice != nft.UNKNOWN else needed
+            yield Finding(what, "no", error.said, advice)
         else:
             yield Finding(what, "ok", "tried in a world of its own")
 
@@ -275,73 +273,14 @@ def _programs() -> Iterator[Finding]:
             yield Finding(name, verdict, "not installed", advice, mending.install(package))
 
 
-def _forwarding() -> Iterator[Finding]:
-    """bridged frames."""
-    seen = observe(Scope(), Paths())
-    what = "bridged frames"
-    if not seen.bridge_nf:
-        yield Finding(
-            what,
-            "ok",
-            "do not pass the IP firewall (net.bridge.bridge-nf-call-iptables is 0 or absent)",
-        )
-        return
-    dropping = [
-        f"{chain.family} {chain.table} {chain.name}"
-        for chain in seen.forward_chains
-        if chain.policy == "drop"
-    ]
-    found = "pass the IP firewall (net.bridge.bridge-nf-call-iptables is 1)"
-    if not dropping:
-        yield Finding(what, "ok", f"{found}, where nothing drops by policy")
-    elif nft.program():
-        advice = "`up` puts one rule at its head for each network"
-        yield Finding(what, "note", f"{found}, and {', '.join(dropping)} drops", advice)
-    else:
-        yield Finding(
-            what,
-            "no",
-            f"{found}, and {', '.join(dropping)} drops",
-            "install nftables, so that `up` can let them pass",
-        )
-
-
-def _legacy() -> Iterator[Finding]:
-    """legacy iptables."""
-    seen = observe(Scope(), Paths())
-    labs = [lab for name in folder.labs() if (lab := _on_the_machine(name)) is not None]
-    bridged = {4: seen.bridge_nf, 6: seen.bridge_nf6}
-    wanted = [need for lab in labs for need in legacy.needs(lab, bridged, seen.dnsmasq)]
-    for old in seen.old_firewalls:
-        found = "the old filter table" + (
-            f" drops by policy in {' and '.join(sorted(old.dropping))}" if old.dropping else ""
-        )
-        # Without a lab, what one with a way out needs.
-        needed = wanted or list(legacy.forward(old.version, "BRIDGE", (FROM, TO)))
-        said = list(legacy.advice((old,), needed))
-        yield Finding(
-            PROGRAM[old.version],
-            "note" if said else "ok",
-            f"{found}, beside nf_tables",
-            "; ".join(said),
-        )
-
-
-def _on_the_machine(name: str) -> Assigned | None:
-    with suppress(BasculeError):
-        record = store.load(name).newest
-        return stored_topology(record) if record is not None and record.world == "host" else None
-    return None
-
-
 _LOOKS = (
     _kernel,
     six,
     _host_world,
     _private_world,
     _programs,
-    _forwarding,
-    _legacy,
+    bridged_frames,
+    firewalls,
     limits,
     managers,
     checkup.labs,

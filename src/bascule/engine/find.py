@@ -70,6 +70,10 @@ def _recorded(lab: str | None) -> Iterator[Record]:
 def _no_such_node(node: str, lab: str | None) -> str:
     import difflib
 
+    from bascule.engine import others  # not needed by who finds one
+
+    if lab and not store.load(lab).newest and (advice := others.advice(lab)):
+        return f"no lab {shown(lab)} of this user; {advice}"
     known = sorted(
         {name for info in folder.labs() for name in _node_names(info) if lab in (None, info)}
     )

@@ -111,7 +111,9 @@ class Following:
         if text is None:
             return
         given_name = self.asked.name if self.asked.named else ""
-        found = asked_of.of_text(text, source, self.asked.world, given_name)
+        found = asked_of.of_text(
+            text, source, self.asked.world, given_name, self.asked.without_ipv6
+        )
         if found.name != self.asked.name:
             raise InputError(
                 f"{source}: is lab {found.name} now, and not {self.asked.name}; `bascule down "

@@ -160,8 +160,8 @@ def _impossible_six(want: list[Fact], seen: Observation) -> Iterator[BasculeErro
             else f"`{inside}sysctl -w {key}=0`"
         )
         yield InputError(
-            f"{addresses[0]}{more}: IPv6 is disabled {where}, as {key} is 1; {how}, or take "
-            f"the IPv6 subnets out of the lab"
+            f"{addresses[0]}{more}: IPv6 is disabled {where}, as {key} is 1; {how}, or leave "
+            f"IPv6 out of the lab: --without-ipv6, or `ipv6: false` in its file"
         )
 
 
@@ -251,6 +251,8 @@ def _impossible_uplink(network: Network, seen: Observation, had: str) -> Iterato
             f"network {network.name}: {name} is a port of {there.master} already; choose "
             f"another uplink"
         )
+    elif there is not None and there.unfit and there.master != network.name:
+        yield InputError(f"network {network.name}: {name} {there.unfit}; choose another uplink")
     elif there is not None and there.way_out and there.master != network.name:
         way = "default route" if there.way_out.endswith("/0") else f"way out, {there.way_out},"
         yield Conflict(

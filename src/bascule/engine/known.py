@@ -49,6 +49,17 @@ def noted(name: str) -> Record | None:
     return next((record for record in found if record is not None and record.name == name), None)
 
 
+def foreign() -> Iterator[tuple[Record, str]]:
+    """The private labs of this user that run and are of another state directory, with that: no
+    command here knows them."""
+    for keeper, data in keepers.living():
+        told = _told(data)
+        if told and told["network"] == _origin()["network"] and not _is_ours(told):
+            record = _of_note(keeper, told)
+            if record is not None:
+                yield record, told["state"]
+
+
 def _is_recorded(name: str) -> bool:
     try:
         return store.load(name).newest is not None
@@ -93,12 +104,26 @@ def _is_ours(told: dict[str, Any]) -> bool:
 def _noted(keeper: Process, data: bytes) -> Record | None:
     """The record in a note, with the keeper that it was found with; None where it is of somebody
     else's lab, or damaged."""
+    told = _told(data)
+    return _of_note(keeper, told) if told is not None and _is_ours(told) else None
+
+
+def _told(data: bytes) -> dict[str, Any] | None:
+    """What a note says of the place of its lab; None where it is damaged."""
     try:
-        told = json.loads(data)
-        if problem_with_lab_name(told["lab"]) is not None or not _is_ours(told):
+        told: dict[str, Any] = json.loads(data)
+        if problem_with_lab_name(told["lab"]) is not None:
             return None
+        _is_ours(told)
+    except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
+        return None
+    return told
+
+
+def _of_note(keeper: Process, told: dict[str, Any]) -> Record | None:
+    try:
         record = parse(told["record"].encode(), "the note in a world", told["lab"])
-    except (BasculeError, ValueError, LookupError, TypeError, AttributeError):
+    except (BasculeError, LookupError, TypeError, AttributeError):
         return None
     if record.keeper is None:
         return None

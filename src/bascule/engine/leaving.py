@@ -50,7 +50,7 @@ class Leaving(Work):
         assert record is not None  # noqa: S101 (apply() has looked)
         if world is None:  # it has ended since apply() has looked
             store.forget(self.name)
-            return Outcome(Plan(()), Report(), None, "none")
+            return Outcome(Plan(()), Report(), None, "")
         with ExitStack() as held:
             others, leaving = self._leave(record, world, held)
             remarks = keeping.forget(self.name) if self.kind == "host" else ()

@@ -37,7 +37,7 @@ def limits() -> Iterator[Finding]:
 
 def six() -> Iterator[Finding]:
     """IPv6."""
-    refused = "labs with IPv6 subnets are refused; take these out of the lab, or"
+    refused = "labs with IPv6 subnets are refused; use --without-ipv6, or"
     if not ipv6.is_known():
         yield Finding(
             "IPv6", "note", "not known to this kernel", f"{refused} start without ipv6.disable=1"
@@ -55,7 +55,7 @@ def managers() -> Iterator[Finding]:
     """network managers."""
     if os.path.exists("/run/NetworkManager"):
         advice = (
-            "it leaves interfaces named veth* alone; name host interfaces veth… or mark them "
-            "unmanaged"
+            "it leaves alone what it did not make, until it is told to (`nmcli networking off`, "
+            "`device disconnect`): `bascule up` puts that back, and `up --watch` at once"
         )
         yield Finding("NetworkManager", "note", "runs", advice)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from ipaddress import ip_network
 
-from bascule.engine import legacy
+from bascule.engine import firewalls
 from bascule.engine.forecast import hosts_of_others
 from bascule.host import abilities, dnsmasq, nft
 from bascule.host.seen import Observation
@@ -17,8 +17,9 @@ from bascule.names import few
 from bascule.plan.firewall import on_loopback
 from bascule.plan.servers import serves_names
 from bascule.plan.uplink import wants_uplink
-from bascule.topology.model import Assigned, Network
+from bascule.topology.model import Assigned, Network, Topology
 from bascule.topology.ports import bound_to, families, port_text
+from bascule.topology.six import has_ipv6, left_out
 
 _COUNTS = {
     "hosts": "the lab's names are not in it",
@@ -26,10 +27,8 @@ _COUNTS = {
 }
 
 
-def notes(lab: Assigned | None, seen: Observation, want: list[Fact]) -> Iterator[str]:
+def notes(lab: Assigned, seen: Observation, want: list[Fact]) -> Iterator[str]:
     """What is not refused, and yet not as one might think."""
-    if lab is None:
-        return
     yield from _way_out(lab, seen)
     yield from _forwarding(lab, want, seen)
     for node, port in hosts_of_others(lab, seen):
@@ -38,11 +37,7 @@ def notes(lab: Assigned | None, seen: Observation, want: list[Fact]) -> Iterator
             f"this machine any more"
         )
     yield from _chains(seen, {fact.way for fact in only(want, ForwardAccept)})
-    yield from legacy.advice(
-        seen.old_firewalls,
-        list(legacy.needs(lab, {4: seen.bridge_nf, 6: seen.bridge_nf6}, seen.dnsmasq)),
-    )
-    yield from _questions(lab, seen)
+    yield from (each.line for each in firewalls.kept([lab], seen))
     yield from _loopback(lab, seen)
     yield from _etc(seen)
     if not seen.settable and seen.ipv6:
@@ -55,6 +50,18 @@ def notes(lab: Assigned | None, seen: Observation, want: list[Fact]) -> Iterator
         )
     for network in lab.networks:
         yield from _network(network, seen)
+
+
+def of_ipv6(asked: Topology | None, current: Assigned | None) -> Iterator[str]:
+    """What a lab without IPv6 is made without; and that it is to have some again."""
+    if asked is None:
+        return
+    yield from left_out(asked)
+    if asked.ipv6 and current is not None and not current.ipv6 and has_ipv6(asked):
+        yield (
+            f"{asked.name} was made without IPv6, and gets it now: --without-ipv6, or `ipv6: "
+            f"false` in its file, leaves it out again"
+        )
 
 
 def _resolving(lab: Assigned, seen: Observation) -> Iterator[str]:
@@ -143,8 +150,8 @@ def _forwarding(lab: Assigned, want: list[Fact], seen: Observation) -> Iterator[
 
 def _chains(seen: Observation, passed: set[str]) -> Iterator[str]:
     for chain in seen.forward_chains:
-        where = f"chain {chain.family} {chain.table} {chain.name} drops what it does not know"
-        if chain.policy == "drop" and seen.bridge_nf:
+        where = f"chain {chain.place} drops what it does not know"
+        if chain.drops and seen.bridge_nf:
             how = "nodes of one network reach each other through a rule at its head"
             if WITHIN not in passed:
                 how = (
@@ -152,26 +159,8 @@ def _chains(seen: Observation, passed: set[str]) -> Iterator[str]:
                     "can't be made; install nftables"
                 )
             yield f"net.bridge.bridge-nf-call-iptables is 1 and {where}: {how}"
-        if chain.policy == "drop" and TO in passed:
+        if chain.drops and TO in passed:
             yield f"{where}: what the lab lets out and in passes by rules at its head"
-
-
-def _questions(lab: Assigned, seen: Observation) -> Iterator[str]:
-    """What nodes ask the servers comes to the machine itself. Rules of the chain may let it in;
-    only the policy is known."""
-    names = {network.name: serves_names(network, seen.dnsmasq) for network in lab.networks}
-    asked = [network for network in lab.networks if names[network.name] or network.dhcp]
-    ports = ["53"] * any(names.values()) + ["67"] * any(network.dhcp for network in asked)
-    ports += ["547"] * any(network.dhcp and network.ra for network in asked)
-    if asked:
-        for chain in seen.input_chains:
-            yield (
-                f"chain {chain.family} {chain.table} {chain.name} drops what it does not "
-                f"know: unless a rule of it lets in udp "
-                f"{' and '.join(ports)} from {', '.join(network.name for network in asked)}, "
-                f"nobody is answered there; "
-                f"with ufw: {', '.join(f'`ufw allow in on {network.name}`' for network in asked)}"
-            )
 
 
 def _loopback(lab: Assigned, seen: Observation) -> Iterator[str]:

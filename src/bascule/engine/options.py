@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from bascule.engine.views import Kind
 from bascule.host.hands import Report
 from bascule.plan.diff import Plan
 from bascule.state import lock
@@ -45,10 +46,10 @@ class Listener:
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What came of a run. ``remarks``: processes that still use a namespace that went, and what
-    else one should know."""
+    else one should know. ``world`` is "" where the lab had none any more."""
 
     plan: Plan
     report: Report
     lab: Assigned | None
-    world: str
+    world: Kind
     remarks: tuple[str, ...] = ()

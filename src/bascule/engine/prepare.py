@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from ipaddress import ip_network
@@ -31,16 +31,18 @@ from bascule.kernel.ruleset import is_plain
 from bascule.kernel.sysctl import Sysctl
 from bascule.kernel.upstream import Upstream
 from bascule.plan import filed, owner
-from bascule.plan.desired import Costly, Machine, desired, places
+from bascule.plan.desired import Costly, desired, places
 from bascule.plan.diff import Plan, diff
 from bascule.plan.firewall import LEASES
 from bascule.plan.flows import changes_of, closing, passages
+from bascule.plan.given import Machine
 from bascule.plan.names import Etc
 from bascule.state.record import Record, Stored, damaged_topology
 from bascule.topology.addressing import assign
 from bascule.topology.load import from_data, judge
 from bascule.topology.model import Assigned, Topology
 from bascule.topology.ports import Taken, publish
+from bascule.topology.six import stripped, without_ipv6
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,10 @@ class Prepared:
     seen: Observation = field(default_factory=Observation)
     have: list[Fact] = field(default_factory=list)
     part: frozenset[str] | None = None
+
+    def with_notes(self, more: Iterable[str]) -> Prepared:
+        """The same, with what is to be told first."""
+        return replace(self, plan=replace(self.plan, notes=(*more, *self.plan.notes)))
 
 
 def stored_topology(record: Record | None) -> Assigned | None:
@@ -73,8 +79,12 @@ def stored_topology(record: Record | None) -> Assigned | None:
 def choose_all(
     topology: Topology, previous: Assigned | None, world: World | None, claims: Claims
 ) -> Assigned:
-    """Every choice made that the file leaves open; what the running lab has stays. Raises
-    :class:`TopologyError` where what was chosen does not fit the rest."""
+    """Every choice made that the file leaves open, and that of :mod:`bascule.topology.six`; what
+    the running lab has stays. Raises :class:`TopologyError` where what was chosen does not fit the
+    rest, and :class:`InputError` where nothing is left to choose from."""
+    topology = without_ipv6(topology)
+    if previous is not None and not topology.ipv6:
+        previous = Assigned(stripped(previous))
     kept = {network.name for network in previous.networks} if previous else set()
     open_ones = [
         network for network in topology.networks if not network.subnets and network.name not in kept
@@ -161,14 +171,22 @@ def prepare(
     plan = _difference(found, indexes)
     if lab is not None and world is not None and not found.seen.settable:
         refuse_settings(plan, world)
+    said = notes(lab, found.seen, found.want) if lab is not None else _left(found)
     return Prepared(
         lab,
-        replace(plan, notes=tuple(notes(lab, found.seen, found.want))),
+        replace(plan, notes=tuple(said), lab=name),
         found.want,
         found.seen,
         found.own,
         part,
     )
+
+
+def _left(found: _Compared) -> Iterator[str]:
+    """What stands where the lab had something, is not the lab's, and so stays when that goes."""
+    for fact in found.foreign:
+        if fact.contains and fact.key in found.known:
+            yield f"{fact.describe()} stays: it is not the lab's, by what it is known by"
 
 
 def drift(
@@ -302,9 +320,7 @@ def _look_outside(seen: Observation, world: World | None) -> None:
 def machine_of(seen: Observation, known: Mapping[int, Memory]) -> Machine:
     """What a lab's facts depend on, of what was seen. ``known`` is what labs remember, by IP
     version, from before the world passed packets on for them."""
-    dropping = (
-        [chain for chain in seen.forward_chains if chain.policy == "drop"] if nft.program() else []
-    )
+    dropping = [chain for chain in seen.forward_chains if chain.drops] if nft.program() else []
     usable = [chain for chain in dropping if is_plain(chain.table) and is_plain(chain.name)]
     return Machine(
         nft.program() is not None,
@@ -322,6 +338,8 @@ def machine_of(seen: Observation, known: Mapping[int, Memory]) -> Machine:
         routers=routers(seen, known.get(4)),
         etc=Etc(seen.users, seen.etc_writable),
         settable=seen.settable,
+        firewalld=seen.firewalld is not None and not seen.firewalld.silent,
+        placed=seen.firewalld.placed if seen.firewalld is not None else frozenset(),
     )
 
 

@@ -14,6 +14,7 @@ from bascule.engine import known, unseen, worlds
 from bascule.engine.forecast import refuse_incapable
 from bascule.engine.keeping import tidy
 from bascule.engine.leaving import Leaving
+from bascule.engine.notes import of_ipv6
 from bascule.engine.options import Listener, Options, Outcome
 from bascule.engine.prepare import Prepared, choose_all, prepare, stored_topology
 from bascule.engine.work import Work, file_of
@@ -64,7 +65,8 @@ def _preview(name: str, edit: Edit, options: Options, stored: Stored) -> Prepare
     slot = (
         stored.newest.slot if stored.newest else others.free_slot(target) if kind == "host" else 0
     )
-    return prepare(name, target, stored, current, world, Indexes(slot), others)
+    found = prepare(name, target, stored, current, world, Indexes(slot), others)
+    return found.with_notes(of_ipv6(asked, current))
 
 
 @translated
@@ -83,9 +85,7 @@ def apply(name: str, edit: Edit, options: Options, listener: Listener | None = N
         asked = edit(current)
         if asked is None and stored.newest is None:
             store.forget(name)  # a private lab whose keeper has ended
-            return Outcome(
-                Plan(()), Report(), None, "none", tidy(name) if os.geteuid() == 0 else ()
-            )
+            return Outcome(Plan(()), Report(), None, "", tidy(name) if os.geteuid() == 0 else ())
         if asked is None:
             leaving = Leaving(name, stored, options, heard)
             return leaving.log.follow(lambda: leaving.take_away(current))

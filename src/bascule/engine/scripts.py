@@ -12,8 +12,9 @@ from bascule.kernel.fact import Fact, Memory
 from bascule.kernel.look import Scope
 from bascule.kernel.op import Indexes
 from bascule.plan import classic, render
-from bascule.plan.desired import Machine, desired
+from bascule.plan.desired import desired
 from bascule.plan.diff import Plan, diff
+from bascule.plan.given import Machine
 from bascule.topology.model import Topology
 
 

@@ -18,6 +18,7 @@ from bascule.engine import claims, worlds
 from bascule.engine.asked import checked_name
 from bascule.engine.options import Listener
 from bascule.engine.prepare import drift, stored_topology
+from bascule.engine.views import Event
 from bascule.errors import BasculeError, StateError
 from bascule.host.monitor import Bell, Files, Monitor, wait
 from bascule.host.world import World
@@ -35,22 +36,6 @@ _SHARE = 20  # at most one part in so many of the time is spent on regular looks
 _AT_WORK = 0.2
 _TRIES = 20
 _STATE_FILES = frozenset({"lab.json", "journal.json", "lock"})
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One fact that came (+), changed (~) or went (-) at ``time`` (UTC), or a whole lab (kind
-    ``lab``). ``foreign`` where it leads away from what the lab should be, which no command of ours
-    leaves; then ``reason`` says how. ``node`` is "" outside of nodes."""
-
-    time: datetime
-    lab: str
-    sign: Sign
-    kind: str
-    what: str
-    node: str
-    reason: str
-    foreign: bool
 
 
 @dataclass(slots=True)
@@ -121,7 +106,7 @@ class Watcher:
             self.seen[name] = found
         moment = datetime.now(UTC)
         if before is None and found is not None:
-            yield Event(moment, name, "+", "lab", f"lab {name}", "", "", False)
+            yield Event(moment, name, "+", "lab", f"lab {name}", "", "", False, name)
         yield from _differences(name, before, found, moment)
         if before is not None and found is None:
             lost = store.load(name).newest is not None
@@ -134,6 +119,7 @@ class Watcher:
                 "",
                 "the keeper has ended" if lost else "",
                 lost,
+                name,
             )
 
     def _compare(self, name: str) -> Seen | None:
@@ -240,24 +226,18 @@ def _differences(
     if now is None and store.load(name).newest is not None:
         deviations = dict.fromkeys(old, "the keeper has ended")
 
-    def event(sign: Sign, fact: Fact) -> Event:
+    def event(sign: Sign, before: Fact | None, after: Fact | None) -> Event:
+        fact = after or before
+        assert fact is not None  # noqa: S101 (one of them is there)
         reason = deviations.get(fact.key)
-        return Event(
-            moment,
-            name,
-            sign,
-            fact.key[0],
-            fact.describe(),
-            fact.node,
-            reason or "",
-            reason is not None,
-        )
+        told = (fact.noun, fact.describe(), fact.node, reason or "", reason is not None)
+        return Event(moment, name, sign, *told, fact.called, before, after)
 
     for key, fact in old.items():
         if key not in new:
-            yield event("-", fact)
+            yield event("-", fact, None)
     for key, fact in new.items():
         if key not in old:
-            yield event("+", fact)
+            yield event("+", None, fact)
         elif fact != old[key]:
-            yield event("~", fact)
+            yield event("~", old[key], fact)

@@ -17,6 +17,7 @@ from bascule.engine import forwarding, keeping, origin, records, worlds
 from bascule.engine import known as known_labs
 from bascule.engine.forecast import refuse_incapable
 from bascule.engine.log import Log
+from bascule.engine.notes import of_ipv6
 from bascule.engine.options import Listener, Options, Outcome
 from bascule.engine.part import part_of
 from bascule.engine.prepare import (
@@ -88,6 +89,7 @@ class Work:
             try:
                 self.part = self._part(target, current, started)
                 prepared = self._prepare(target, self.stored, current, world, indexes, others)
+                prepared = prepared.with_notes(of_ipv6(asked, current))
                 self.prepared, self.others = prepared, others
                 self.heard.planned(prepared.plan)
                 noted = keeping.note_links(self.name, self.kind, prepared.want)

@@ -26,6 +26,11 @@ def default_kind() -> Kind:
     return "host" if os.geteuid() == 0 else "private"
 
 
+def kind_of(record: Record) -> Kind:
+    """The kind of world that a lab has."""
+    return "host" if record.world == "host" else "private"
+
+
 def choose(asked: str | None, stored: Stored) -> Kind:
     """The world that a lab has, or is to have. Raises :class:`InputError` where it has another than
     the one asked for."""
@@ -36,7 +41,7 @@ def choose(asked: str | None, stored: Stored) -> Kind:
                 f"lab {record.name} runs in a {record.world} world; `bascule down "
                 f"{record.name}` first"
             )
-        return "host" if record.world == "host" else "private"
+        return kind_of(record)
     kind: Kind = default_kind() if not asked else "host" if asked == "host" else "private"
     if kind == "host" and os.geteuid() != 0:
         raise InputError(

@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from bascule import syscalls
 from bascule.host import namespaces
+from bascule.host.descriptors import kept
 from bascule.host.paths import ETC
 from bascule.syscalls import CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWUTS, MS_BIND, MS_REC, MS_SLAVE
 
@@ -89,7 +90,8 @@ def can_change_user() -> bool:
     return all(_has(number) for number in _OF_A_SERVER)
 
 
-def _status(key: str) -> str:
+def status(key: str) -> str:
+    """A line of /proc/thread-self/status (proc_pid_status(5)); empty where it is not there."""
     with suppress(OSError), open("/proc/thread-self/status") as file:
         for line in file:
             name, _, value = line.partition(":")
@@ -99,7 +101,7 @@ def _status(key: str) -> str:
 
 
 def _has(capability: int) -> bool:
-    return bool(int(_status("CapEff") or "0", 16) >> capability & 1)
+    return bool(int(status("CapEff") or "0", 16) >> capability & 1)
 
 
 def _capabilities() -> Iterator[Lack]:
@@ -113,7 +115,7 @@ def _capabilities() -> Iterator[Lack]:
 
 def _is_restricted() -> bool:
     """Whether there are rules beside the capabilities."""
-    if _status("Seccomp") not in ("", "0"):
+    if status("Seccomp") not in ("", "0"):
         return True
     with suppress(OSError), open("/proc/thread-self/attr/current") as file:
         label = file.read().strip(" \0\n")
@@ -126,7 +128,8 @@ def _calls() -> Iterator[Lack]:
     if not _is_restricted():
         return
     reading, writing = os.pipe()
-    child = syscalls.fork()
+    with kept(reading, writing):
+        child = syscalls.fork()
     if child == 0:
         with suppress(BaseException):
             os.write(writing, pickle.dumps(list(_refused())))

@@ -16,7 +16,8 @@ from bascule.errors import (
     Uncertain,
     as_kernel_error,
 )
-from bascule.host import files, flows, inner, namespaces, nft, process
+from bascule.host import files, firewalld, flows, inner, namespaces, nft, process
+from bascule.host.descriptors import kept
 from bascule.host.netlink import Netlink
 from bascule.host.paths import Paths
 from bascule.host.sysctls import NodeSettings, read_sysctl, settle, sysctl_path
@@ -24,6 +25,7 @@ from bascule.kernel.fact import Op
 from bascule.kernel.forwarding import SWITCH
 from bascule.kernel.op import (
     ChangeMode,
+    ChangeZone,
     DeleteFlows,
     DeleteUnfitFlows,
     DropNamespace,
@@ -48,6 +50,7 @@ _FD = struct.Struct("=I")
 
 # each needs two descriptors, and many open ones make the kernel's work on the next slower
 _OPEN_NODES = 8
+_OTHERS = 20  # descriptors that the rest of a run has open at most
 
 
 @dataclass(slots=True)
@@ -88,6 +91,7 @@ class Hands:
         self._report = report
         self._coming_back = namespaces.coming_back()
         self._nodes: dict[str, tuple[int, Netlink]] = {}
+        self._most = _open_nodes()
         self._inside = ""
         # in a private world a node's namespace is not the engine's own
         self._maker: inner.Maker | None = None
@@ -97,7 +101,11 @@ class Hands:
 
     def __enter__(self) -> Self:
         self._home = self._coming_back.__enter__()
-        self._world = Netlink()
+        try:
+            self._world = Netlink()
+        except BaseException:
+            self._coming_back.__exit__(None, None, None)
+            raise
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -162,14 +170,19 @@ class Hands:
                 if isinstance(effect, WriteFile) and effect.server is not None:
                     self._go_home()
                     process.tell(effect.server)
-            case RunProcess() | TellProcess() | EndProcess():
+            case _:
                 self._go_home()
+                self._do_at_home(effect)
+
+    def _do_at_home(self, effect: Effect) -> None:
+        match effect:
+            case RunProcess() | TellProcess() | EndProcess():
                 process.carry_out([effect])
             case RunNft() | DropRule():
-                self._go_home()
                 self._report.tables.update(nft.carry_out(effect))
+            case ChangeZone():
+                firewalld.change(effect)
             case DeleteFlows() | DeleteUnfitFlows():
-                self._go_home()
                 flows.carry_out(effect)
 
     def _send(self, group: list[Op], effects: list[Effect], acknowledged: list[Op]) -> None:
@@ -239,9 +252,10 @@ class Hands:
         self._report.cookies[name] = socket.cookie()
 
     def _keep(self, name: str, descriptor: int) -> tuple[int, Netlink]:
-        if len(self._nodes) >= _OPEN_NODES:
+        if len(self._nodes) >= self._most:
             self._forget(next(iter(self._nodes)))
-        self._nodes[name] = (descriptor, Netlink())
+        with kept(descriptor):
+            self._nodes[name] = (descriptor, Netlink())
         return self._nodes[name]
 
     def _forget(self, name: str) -> None:
@@ -280,6 +294,15 @@ class Hands:
         known.setdefault((effect.node, effect.key), before)
 
 
+def _open_nodes() -> int:
+    """How many namespaces are held open: fewer where this process may have few files."""
+    import resource
+
+    soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    few = 0 <= soft < _OTHERS + 2 * _OPEN_NODES
+    return max(1, (soft - _OTHERS) // 2) if few else _OPEN_NODES
+
+
 def _refused(op: Op, answer: Failure) -> KernelError:
     said = os.strerror(answer.errno) + (f" ({answer.said})" if answer.said else "")
     return KernelError(op.words, answer.errno, said, op.node, _ADVICE.get(answer.errno, ""))
@@ -289,5 +312,6 @@ _ADVICE = {
     errno.EPERM: "run as root, or with `--world private`",
     errno.EEXIST: "something that bascule did not make is in the way; rename or remove it",
     errno.EXFULL: "a bridge has 1,023 ports; spread the nodes over several networks",
+    errno.EBUSY: "another interface may stand on it, a macvlan or ipvlan in another namespace",
     errno.EOPNOTSUPP: "this kernel lacks the feature; see `bascule doctor`",
 }

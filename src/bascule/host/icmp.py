@@ -64,13 +64,20 @@ class Target:
 @dataclass(frozen=True, slots=True)
 class Echo:
     """What came of it: ``seconds`` from an echo to its own answer, or None and why not. ``lost``
-    are those before it that nobody answered."""
+    are those before it that nobody answered. ``barred``: why the lab means no answer to come, empty
+    where one is meant to."""
 
     source: str
     target: Target
     seconds: float | None
     why: str = ""
     lost: int = 0
+    barred: str = ""
+
+    @property
+    def failed(self) -> bool:
+        """Whether it is not as the lab says: no answer, or one that was not to come."""
+        return (self.seconds is None) != bool(self.barred)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,8 +194,11 @@ def _request(family: int, identifier: int, number: int, attempt: int) -> bytes:
     return packet[:2] + checksum(packet).to_bytes(2, "big") + packet[4:]
 
 
+ATTEMPTS = 4
+
+
 def ping(
-    pairs: Sequence[tuple[str, Target]], timeout: float = 2.0, attempts: int = 4
+    pairs: Sequence[tuple[str, Target]], timeout: float = 2.0, attempts: int = ATTEMPTS
 ) -> list[Echo]:
     """Send an echo request for each (source node, target), and again where no answer came in time;
     each answer is told from others by its attempt. In the order of ``pairs``."""

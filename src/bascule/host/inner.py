@@ -199,7 +199,11 @@ class Maker:
     def __init__(self) -> None:
         self._near, far = socket.socketpair()
         with far:
-            self._child = syscalls.fork_again()
+            try:
+                self._child = syscalls.fork_again()
+            except OSError:
+                self._near.close()
+                raise
             if self._child == 0:
                 self._near.close()
                 _make_on_request(far)

@@ -87,6 +87,12 @@ def _interfaces_here() -> list[int]:
         return [rows.link_index(reply) for reply in socket.dump(_LINKS)]
 
 
+def links() -> list[rows.Link]:
+    """All links of the namespace that the thread is in."""
+    with Netlink() as socket:
+        return [rows.decode_link(reply) for reply in socket.dump(_LINKS)]
+
+
 def addresses() -> frozenset[str]:
     """All addresses of the namespace that the thread is in."""
     with Netlink() as socket:

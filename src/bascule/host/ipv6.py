@@ -13,6 +13,12 @@ import socket
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 
+from bascule.host.seen import Observation
+from bascule.kernel.op import WORLD
+from bascule.kernel.without_ipv6 import IPv6Off, LinkLocalOff
+
+_OF_DEFAULT = "net.ipv6.conf.default.disable_ipv6"
+_MODE, _NONE = "/proc/sys/net/ipv6/conf/{}/addr_gen_mode", "1"  # IN6_ADDR_GEN_MODE_NONE
 _OF_MODULE = "/sys/module/ipv6/parameters/disable_ipv6"
 
 
@@ -32,7 +38,23 @@ def off_here(node: str, interfaces: Collection[str]) -> Iterator[tuple[tuple[str
     for name in interfaces:
         own = _value(f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6")
         if (own or _value("/proc/sys/net/ipv6/conf/default/disable_ipv6")) == "1":
-            yield (node, name), f"net.ipv6.conf.{name if own else 'default'}.disable_ipv6"
+            yield (node, name), f"net.ipv6.conf.{name}.disable_ipv6" if own else _OF_DEFAULT
+
+
+def look(node: str, interfaces: Collection[str], seen: Observation) -> None:
+    """Note what is off of these interfaces: as a fact where it is so of one that is there, and as
+    something that only the owner of the namespace can change where one made now would be so."""
+    usual = _value("/proc/sys/net/ipv6/conf/default/disable_ipv6") == "1"
+    for place, key in off_here(node, interfaces):
+        own = key != _OF_DEFAULT
+        if own:
+            seen.facts.append(IPv6Off(*place, usual))
+        if usual or not own:
+            seen.without_ipv6[place] = key
+    mode = _value(_MODE.format("default"))
+    for name in interfaces if node == WORLD and mode != _NONE else ():
+        if _value(_MODE.format(name)) == _NONE:
+            seen.facts.append(LinkLocalOff(node, name, mode))
 
 
 def off_in_new(node: str, interfaces: Collection[str]) -> Iterator[tuple[tuple[str, str], str]]:

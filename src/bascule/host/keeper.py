@@ -24,7 +24,8 @@ from typing import NoReturn, Self
 
 from bascule import syscalls
 from bascule.errors import WorldError
-from bascule.host import ids, inner, lasting
+from bascule.host import ids, inner, lasting, userns
+from bascule.host.descriptors import kept
 from bascule.host.lasting import Process
 from bascule.names import WORLD_NETWORK
 from bascule.syscalls import (
@@ -64,12 +65,19 @@ class Starting:
 
     def __enter__(self) -> Self:
         said, tell = socket.socketpair()
-        heard, self._go = os.pipe()
-        stem = syscalls.fork()
+        try:
+            heard, go = os.pipe()
+            with kept(heard, go):
+                stem = syscalls.fork()
+        except OSError:
+            said.close()
+            tell.close()
+            raise
         if stem == 0:
             said.close()
-            os.close(self._go)
+            os.close(go)
             _stem(tell, heard, self._hidden)
+        self._go = go
         tell.close()
         os.close(heard)
         try:
@@ -109,8 +117,9 @@ class Starting:
         try:
             ids.write(stem)
         except OSError as error:
+            number = error.errno or 0
             raise WorldError(
-                f"user namespace: {os.strerror(error.errno or 0)}; {why_forbidden()}"
+                f"user namespace: {os.strerror(number)}", userns.what_to_do(number)
             ) from error
         os.write(self._go, b"m")
         keeper = int(_expect(said, "keeper"))
@@ -128,12 +137,13 @@ def _expect(said: socket.socket, word: str) -> str:
     while not line.endswith(b"\n"):
         byte = said.recv(1)
         if not byte:
-            raise WorldError(f"the keeper ended before it was {word}; {why_forbidden()}")
+            raise WorldError(f"the keeper ended before it was {word}", userns.what_to_do(0))
         line += byte
     told, _, value = line.decode("utf-8", "replace").strip().partition(" ")
     if told == word:
         return value
-    raise WorldError(f"{value}; {why_forbidden()}")
+    number, _, what = value.partition(" ")
+    raise WorldError(what, userns.what_to_do(int(number)))
 
 
 def _stem(tell: socket.socket, heard: int, hidden: tuple[str, ...]) -> NoReturn:
@@ -148,7 +158,7 @@ def _stem(tell: socket.socket, heard: int, hidden: tuple[str, ...]) -> NoReturn:
                 _keeper(tell, heard, hidden)
             tell.send(f"keeper {pid}\n".encode())
     except OSError as error:
-        tell.send(f"failed unshare: {error.strerror}\n".encode())
+        tell.send(f"failed {error.errno or 0} unshare: {error.strerror}\n".encode())
     finally:
         os._exit(0)
 
@@ -171,7 +181,8 @@ def _keeper(tell: socket.socket, heard: int, hidden: tuple[str, ...]) -> NoRetur
         if os.read(heard, 1) == b"g":
             inner.sleep()
     except (OSError, WorldError) as error:
-        tell.send(f"failed namespaces and mounts: {error}\n".encode())
+        number = getattr(error, "errno", None) or 0
+        tell.send(f"failed {number} namespaces and mounts: {error}\n".encode())
     finally:
         os._exit(1)
 
@@ -286,38 +297,6 @@ def _is_below(entry: str, space: int) -> bool:
         os.close(descriptor)
 
 
-def why_forbidden() -> str:
-    """What stands against user namespaces here, and what to do about it."""
-    rules = (
-        (
-            "/proc/sys/kernel/unprivileged_userns_clone",
-            ("0",),
-            "sudo sysctl kernel.unprivileged_userns_clone=1",
-        ),
-        (
-            "/proc/sys/kernel/apparmor_restrict_unprivileged_userns",
-            ("1",),
-            (
-                "AppArmor restricts user namespaces; sudo sysctl "
-                "kernel.apparmor_restrict_unprivileged_userns=0"
-            ),
-        ),
-        (
-            "/proc/sys/user/max_user_namespaces",
-            ("0", "1"),
-            "sudo sysctl user.max_user_namespaces=10000",
-        ),
-    )
-    for path, forbidden, advice in rules:
-        with suppress(OSError), open(path) as file:
-            if file.read().strip() in forbidden:
-                return advice
-    return (
-        "user namespaces may be forbidden here (a container, or a security module): run as "
-        "root with --world host"
-    )
-
-
 def lost() -> WorldError:
     """What to say of a lab whose keeper has ended."""
     return WorldError(
@@ -331,6 +310,7 @@ def explain(error: OSError) -> WorldError:
         return lost()
     if error.errno == errno.EPERM:
         return WorldError(
-            f"joining the world: {error.strerror}; it belongs to another user, or {why_forbidden()}"
+            f"joining the world: {error.strerror}; it may belong to another user",
+            userns.what_to_do(error.errno),
         )
     return WorldError(f"joining the world: {error.strerror}")

@@ -35,10 +35,12 @@ def coming_back() -> Iterator[int]:
     try:
         yield home
     finally:
-        # who has not moved needs no right to move
-        if not os.path.samestat(os.fstat(home), os.stat(_OWN)):
-            syscalls.setns(home, CLONE_NEWNET)
-        os.close(home)
+        try:
+            # who has not moved needs no right to move
+            if not os.path.samestat(os.fstat(home), os.stat(_OWN)):
+                syscalls.setns(home, CLONE_NEWNET)
+        finally:
+            os.close(home)
 
 
 def open_pin(name: str) -> int | None:

@@ -24,6 +24,17 @@ _SECONDS = 30
 AGAIN = "run the command again"
 UNKNOWN = f"{AGAIN}; where it fails again, `bascule doctor` says what this kernel lacks"
 LACKING = "this kernel lacks something that the rules need; `bascule doctor` says what"
+_LONG = 160  # characters of a line that is no more one rule's
+_LACKED = (errno.ENOENT, errno.EOPNOTSUPP, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT)
+# What of a rule is a module of the kernel, and which (net/netfilter/Kconfig).
+_MODULES = (
+    (r"\btype nat hook\b", "nft_chain_nat"),
+    (r"\bfib\b", "nft_fib_inet"),
+    (r"\bsocket\b", "nft_socket"),
+    (r"\bmasquerade\b", "nft_masq"),
+    (r"\b[ds]nat\b(?! *,)", "nft_nat"),
+    (r"\bct\b", "nft_ct"),
+)
 _TOO_LONG, _ELEMENTS, _GUARDS = "Message too long", 1000, 50
 
 
@@ -52,18 +63,29 @@ def _call(arguments: list[str], text: str = "") -> str:
 
 
 def _refused(arguments: list[str], text: str, stderr: str) -> KernelError:
-    """What nft says, with the line that it means."""
+    """What nft says, with the line that it means: of the text, or as it repeats it."""
     lines = stderr.strip().splitlines()
     said = lines[0] if lines else "failed"
-    place = re.match(r"/dev/stdin:(\d+):[-\d]+: (?:Error: )?", said)
-    wrong = text.splitlines()[int(place[1]) - 1 : int(place[1])] if place else []
-    lacking = os.strerror(errno.EOPNOTSUPP) in stderr
+    place = re.match(r"(/dev/stdin:(\d+):[-\d]+: )?(Error: )?", said)
+    number = int(place[2] or 0) if place else 0
+    wrong = text.splitlines()[number - 1 : number] if number else lines[1:2]
+    wrong = [line.strip() for line in wrong if len(line) < _LONG]
+    said = said.removeprefix(place[0]) if place else said
     return KernelError(
-        " ".join(("nft", *(line.strip() for line in wrong or [" ".join(arguments)]))),
+        " ".join(("nft", *(wrong or [" ".join(arguments)]))),
         errno.EINVAL,
-        said.removeprefix(place[0]) if place else said,
-        advice=LACKING if lacking else UNKNOWN,
+        said,
+        advice=_advice(said, " ".join(wrong)),
     )
+
+
+def _advice(said: str, rule: str) -> str:
+    """A kernel says of what it has no module for that there is no such file."""
+    lacking = any(os.strerror(number) in said for number in _LACKED)
+    module = next((name for words, name in _MODULES if re.search(words, rule)), "")
+    if lacking and module:
+        return f"this kernel lacks {module}, which the rules need: `modprobe {module}` says why"
+    return LACKING if lacking and os.strerror(errno.ENOENT) not in said else UNKNOWN
 
 
 def run(text: str) -> None:
@@ -158,6 +180,17 @@ def _readable(listing: str) -> str:
 def _without_dynamic(listing: str) -> str:
     """A set that rules fill (``flags dynamic``) counts without its elements."""
     return re.sub(r"(\tflags dynamic\n)\t\telements = \{[^}]*\}\n", r"\1", listing)
+
+
+def rules(chain: netfilter.BaseChain) -> tuple[str, ...]:
+    """The rules of a chain as nft prints them; empty where they can't be had."""
+    if program() is None:
+        return ()
+    try:
+        listed = _call(["list", "chain", chain.family, chain.table, chain.name])
+    except KernelError:
+        return ()
+    return tuple(line.strip() for line in listed.splitlines())
 
 
 def forward_rules(family: str, table: str, chain: str) -> list[ForwardAccept]:

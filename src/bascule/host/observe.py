@@ -35,6 +35,7 @@ from bascule.kernel.op import WORLD, Indexes
 from bascule.kernel.program import DNSMASQ, WAY_OUT
 from bascule.kernel.sysctl import Sysctl
 from bascule.kernel.table import FAMILY, Table
+from bascule.kernel.uplink import unfit
 from bascule.names import WORLD_NETNS
 
 _LO = 1  # LOOPBACK_IFINDEX, net/flow.h
@@ -44,11 +45,13 @@ def observe(scope: Scope, paths: Paths) -> Observation:
     """Look at the world and at each node of the scope."""
     seen = Observation()
     seen.sources = adopted.sources(scope.adopted)
-    with namespaces.coming_back():
+    with namespaces.coming_back() as home:
+        status = os.fstat(home)
+        here = status.st_dev, status.st_ino
         with Netlink() as socket:
             world = look(socket)
             world.tables = routes.tables(socket)
-        seen.without_ipv6.update(ipv6.off_here(WORLD, scope.six.get(WORLD, ())))
+        ipv6.look(WORLD, scope.six.get(WORLD, ()), seen)
         scope = _with_links_by_index(scope, world)
         surroundings.settings(seen, scope)
         interfaces = {
@@ -64,7 +67,7 @@ def observe(scope: Scope, paths: Paths) -> Observation:
             if any(cable.other not in there for cable in cables)
         }
         for name in scope.nodes:
-            _enter_node(name, scope, seen, nodes, name in doubtful)
+            _enter_node(name, scope, seen, nodes, name in doubtful, here)
     ends = {(link.peer, link.ifindex) for link in world.links.values()}
     for name, links in seen.strangers.items():
         seen.strangers[name] = [link for link in links if (link.ifindex, link.peer) not in ends]
@@ -108,7 +111,12 @@ def _conclude(seen: Observation, found: Look) -> None:
 
 
 def _enter_node(
-    name: str, scope: Scope, seen: Observation, nodes: dict[str, Space], doubtful: bool
+    name: str,
+    scope: Scope,
+    seen: Observation,
+    nodes: dict[str, Space],
+    doubtful: bool,
+    here: tuple[int, int],
 ) -> None:
     descriptor = namespaces.open_pin(name)
     if descriptor is None:
@@ -117,7 +125,8 @@ def _enter_node(
         _before_adoption(name, scope, seen)
         return
     try:
-        source = _source(descriptor, dict(scope.adopted).get(name, ""))
+        source = _source(descriptor, dict(scope.adopted).get(name, ""), here)
+        seen.inodes[name] = os.fstat(descriptor).st_ino
         if not namespaces.enter(descriptor):
             seen.facts.append(Namespace(name, alive=False))
             return
@@ -129,9 +138,7 @@ def _enter_node(
             if node == name and scope.inside:
                 with suppress(OSError):
                     seen.facts.append(Sysctl(name, key, read_sysctl(key)))
-        seen.without_ipv6.update(
-            ipv6.off_here(name, scope.six.get(name, ()) if scope.inside else ())
-        )
+        ipv6.look(name, scope.six.get(name, ()) if scope.inside else (), seen)
         if scope.inside and name in nodes:
             seen.facts.extend(_passing_on(name, scope, nodes[name]))
     finally:
@@ -173,15 +180,16 @@ def _before_adoption(name: str, scope: Scope, seen: Observation) -> None:
         os.close(descriptor)
 
 
-def _source(descriptor: int, path: str) -> str:
+def _source(descriptor: int, path: str, here: tuple[int, int]) -> str:
     """The path that a node was adopted from, as long as the namespace of the pin is the one there,
-    or there is none any more."""
+    or there is none any more. ``here`` is the world, whose path leads elsewhere from a node."""
     if not path:
         return ""
     status = os.fstat(descriptor)
     return (
         path
-        if namespaces.place(path) in (None, (status.st_dev, status.st_ino))
+        if (here if path == WORLD_NETNS else namespaces.place(path))
+        in (None, (status.st_dev, status.st_ino))
         else "another namespace"
     )
 
@@ -201,4 +209,6 @@ def _foreign(scope: Scope, world: Space, ways: list[Way]) -> Iterator[tuple[str,
         if link.name in scope.uplinks:
             master = world.links.get(link.master)
             bridge, way_out = master.name if master else "", leaving.get(link.ifindex, "")
-            yield link.name, Foreign(link.up, bridge, link.ifindex in addressed, link.mtu, way_out)
+            why_not = unfit(link, world.links.values())
+            addresses = link.ifindex in addressed
+            yield link.name, Foreign(link.up, bridge, addresses, link.mtu, way_out, why_not)

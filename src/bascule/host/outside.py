@@ -13,6 +13,7 @@ from typing import NoReturn
 
 from bascule import syscalls
 from bascule.host import keeper, lasting
+from bascule.host.descriptors import kept
 from bascule.host.programs import Ended
 from bascule.host.world import PrivateWorld
 
@@ -31,7 +32,8 @@ def run(
     where it has inherited that.
     """
     reading, writing = os.pipe()
-    child = syscalls.fork()
+    with kept(reading, writing):
+        child = syscalls.fork()
     if child == 0:
         os.close(reading)
         _become(world, argv, environment, writing)

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from bascule.kernel.fact import Fact
 from bascule.kernel.file import UsersFolder
 from bascule.kernel.flow import Unfit
 from bascule.kernel.upstream import Upstream
+from bascule.kernel.zone import TRUSTED
 from bascule.wire import netfilter, rows
 
 
 @dataclass(slots=True)
 class Observation:
-    """Facts, and what a plan has to know besides: indexes in use, prefixes that the world routes,
-    chains on the way of what is forwarded, and those that drop what comes in, the filter tables of
-    the old iptables; the IP versions whose packets the world passes on, all of its addresses, and
+    """Facts, and what a plan has to know besides: indexes in use, the inodes of nodes' namespaces
+    (namespaces(7)), prefixes that the world routes,
+    chains on the way of what is forwarded, and those that drop what comes in, filter tables of
+    iptables, what ``firewalld`` says where its rules are here; the IP versions whose packets the
+    world passes on, all of its addresses, and
     the smallest MTU of its own interfaces; what is at the paths of nodes to adopt (``sources``),
     and the settings of others ``before`` they are adopted, and the interfaces in them that have an
     index of the lab's and no other end in the world (``strangers``); whether a program may become
@@ -31,10 +36,12 @@ class Observation:
 
     facts: list[Fact] = field(default_factory=list)
     indexes: dict[tuple[str, str], int] = field(default_factory=dict)
+    inodes: dict[str, int] = field(default_factory=dict)
     prefixes: list[str] = field(default_factory=list)
     forward_chains: list[netfilter.BaseChain] = field(default_factory=list)
-    input_chains: list[netfilter.BaseChain] = field(default_factory=list)
+    input_chains: list[Shut] = field(default_factory=list)
     old_firewalls: tuple[OldFirewall, ...] = ()
+    firewalld: Firewalld | None = None
     bridge_nf: bool = False
     bridge_nf6: bool = False
     least_mtu: int = 0
@@ -64,28 +71,58 @@ class Observation:
     without_flows: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class OldFirewall:
-    """The filter table of the old iptables, for one IP version: the chains that drop by policy, and
-    all rules as ``iptables -S`` prints them; nothing of it where its program has not ``looked``."""
+class OldFirewall(NamedTuple):
+    """A filter table of iptables, for one IP version: its program, the chains that drop what no
+    rule of theirs knows, and the rules that all packets pass in FORWARD and INPUT, as `iptables -S`
+    would print those of the chain itself; nothing of it where the program has not ``looked``.
+    ``ufw``: they are that program's."""
 
     version: int
+    program: str
     dropping: frozenset[str] = frozenset()
     rules: frozenset[str] = frozenset()
     looked: bool = False
+    ufw: bool = False
+
+
+class Shut(NamedTuple):
+    """A chain that lets nothing in that it does not know, with the rules in it, as nft prints
+    them."""
+
+    chain: netfilter.BaseChain
+    rules: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Firewalld:
+    """What firewalld, whose rules are here, says of its zones: interfaces that are in one, each
+    with it, and those for which its files say so (``kept``). ``silent``: why it does not answer, if
+    so."""
+
+    zones: Mapping[str, str] = field(default_factory=dict)
+    kept: frozenset[str] = frozenset()
+    silent: str = ""
+
+    @property
+    def placed(self) -> frozenset[str]:
+        """Interfaces that somebody else has put where they are."""
+        return frozenset(
+            name for name, zone in self.zones.items() if zone != TRUSTED or name in self.kept
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Foreign:
     """An interface of the machine that is to be a bridge port: whether it is up, its present
     bridge, whether it has addresses of its own, its MTU, and the first route by which the machine's
-    way out goes through it (``way_out``)."""
+    way out goes through it (``way_out``); why it can't be one, if so (``unfit``)."""
 
     up: bool
     master: str
     addressed: bool
     mtu: int
     way_out: str
+    unfit: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,10 @@ from collections.abc import Collection, Iterator, Mapping
 
 from bascule import syscalls
 from bascule.errors import KernelError
-from bascule.host import abilities, legacy, namespaces, nft
+from bascule.host import abilities, chains, firewalld, legacy, namespaces, nft
 from bascule.host import tables as lab_tables
 from bascule.host.netlink import NETFILTER, UNTOLD, Netlink
-from bascule.host.seen import Observation
+from bascule.host.seen import Observation, Shut
 from bascule.host.sysctls import read_sysctl
 from bascule.kernel.forwarding import (
     ALL,
@@ -103,29 +103,49 @@ def setting(key: str) -> str:
 
 
 def forwarding(seen: Observation, scope: Scope) -> None:
-    """The lab's table, and the chains of other programs on the hooks FORWARD and INPUT."""
+    """The lab's table, the chains of other programs on the hooks FORWARD and INPUT, and what they
+    make of what they do not know."""
     seen.old_firewalls = legacy.look()
     try:
         with Netlink(NETFILTER) as socket:
             tables = [netfilter.table(reply) for reply in socket.dump(netfilter.list_tables())]
-            chains = [netfilter.base_chain(reply) for reply in socket.dump(netfilter.list_chains())]
+            replies = socket.dump(netfilter.list_chains())
     except (OSError, KernelError) as error:
         if error.errno not in UNTOLD:
             raise
         return  # a kernel without nf_tables
     if (own := lab_tables.look(scope.table, tables)) is not None:
         seen.facts.append(own)
+    zoned = firewalld.tables(tables, replies)
+    if zoned:
+        bridges = {name for node, name in scope.links if node == WORLD}
+        seen.firewalld = firewalld.look(bridges)
+        seen.facts.extend(firewalld.facts(seen.firewalld, bridges))
+    found = (netfilter.base_chain(reply) for reply in replies)
     others = [
         chain
-        for chain in chains
-        if chain is not None and not chain.table.startswith(table_name(""))
+        for chain in found
+        if chain is not None
+        and not chain.table.startswith(table_name(""))
+        and (chain.family, chain.table) not in zoned  # a zone says what passes
     ]
-    seen.forward_chains = [chain for chain in others if chain.forwards]
-    seen.input_chains = [chain for chain in others if chain.shuts_in]
+    seen.forward_chains = [
+        chain if chain.drops else chains.judged(chain) for chain in others if chain.forwards
+    ]
+    _input(seen, [chains.judged(chain) for chain in others if chain.lets_in])
     for chain in seen.forward_chains:
         if nft.program() is not None:
             rules = nft.forward_rules(chain.family, chain.table, chain.name)
             seen.facts.extend(rule for rule in rules if (WORLD, rule.bridge) in scope.links)
+
+
+def _input(seen: Observation, found: list[netfilter.BaseChain]) -> None:
+    """Chains that drop what comes in. Their rules are spelt by the program that they are of."""
+    for chain in (chain for chain in found if chain.drops):
+        if legacy.is_new(chain):
+            seen.old_firewalls += (legacy.look_at(chain),)
+        else:
+            seen.input_chains.append(Shut(chain, nft.rules(chain)))
 
 
 def of_a_new_namespace(keys: Collection[str]) -> dict[str, str]:

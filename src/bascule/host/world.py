@@ -19,6 +19,7 @@ from typing import Any, Literal, NoReturn, Protocol, Self, TypeVar
 from bascule import syscalls
 from bascule.errors import BasculeError, WorldError
 from bascule.host import inner, keeper, lasting
+from bascule.host.descriptors import kept
 from bascule.host.lasting import Process
 from bascule.host.paths import Paths
 
@@ -137,12 +138,8 @@ class PrivateWorld:
     def watch(self, function: Callable[..., T], progress: Progress, *arguments: object) -> T:
         with self.way_in() as way_in:
             reading, writing = os.pipe()
-            try:
+            with kept(reading, writing):
                 child = syscalls.fork()
-            except OSError:
-                os.close(reading)
-                os.close(writing)
-                raise
             if child == 0:
                 os.close(reading)
                 self._serve(way_in, writing, function, arguments)
@@ -158,7 +155,8 @@ class PrivateWorld:
         held = lasting.hold(self.keeper)
         if held is None:
             raise keeper.lost()
-        return _PrivateWayIn(held, lasting.hold(self.first))
+        with kept(held):
+            return _PrivateWayIn(held, lasting.hold(self.first))
 
     def _serve(
         self,

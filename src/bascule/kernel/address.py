@@ -16,6 +16,7 @@ from bascule.kernel.link import LOOPBACK, LOOPBACK_INDEX
 from bascule.kernel.look import Look
 from bascule.kernel.noun import Noun
 from bascule.kernel.op import WORLD, Effect, Indexes, Key, Netlink, ip
+from bascule.kernel.told import Kind
 from bascule.wire import route as rt
 from bascule.wire.inet import ADDRESS_BYTES, AF_INET6, family_of, pack_address
 from bascule.wire.message import CREATE, EXCL, Request
@@ -28,6 +29,7 @@ class Address(Fact):
     nothing (RFC 4862 section 5.4). ``routed`` is False where somebody has taken away the route to
     its prefix, which the kernel made with the address and makes with nothing else."""
 
+    noun: ClassVar[Kind] = "address"
     section: ClassVar[tuple[int, int]] = (0, 0)
     order: ClassVar[int] = 3
     disturbs: ClassVar[str] = "~-"

@@ -1,5 +1,4 @@
-"""Bridges, their own settings, and interfaces of the machine that are their ports (ip-link(8),
-IFLA_BR_* in linux/if_link.h)."""
+"""Bridges and their own settings (ip-link(8), IFLA_BR_* in linux/if_link.h)."""
 
 from __future__ import annotations
 
@@ -17,7 +16,6 @@ from bascule.kernel.fact import (
     Op,
     Place,
     Sought,
-    WorldFact,
 )
 from bascule.kernel.link import (
     ORDINARY_MTU,
@@ -31,15 +29,20 @@ from bascule.kernel.link import (
 from bascule.kernel.look import Look
 from bascule.kernel.noun import Noun, Probe
 from bascule.kernel.op import WORLD, Effect, Indexes, Key, Netlink, Settings, ip
+from bascule.kernel.told import Kind
+from bascule.kernel.uplink import Uplink
 from bascule.wire import route as rt
 from bascule.wire import rows
 from bascule.wire.inet import pack_mac
 from bascule.wire.message import CREATE, EXCL, Request
 
 STP, AGEING, PROMISC = "stp_state", "ageing_time", "promisc"
+# Nobody asks for these two: where ports are in other VLANs than the bridge nodes can't speak. The
+# second can only be changed while the first is off (br_vlan_set_default_pvid, br_vlan.c).
+VLANS, PVID = "vlan_filtering", "vlan_default_pvid"
 UNKNOWN = -1
 # ageing in hundredths of a second: BR_DEFAULT_AGEING_TIME, linux/if_bridge.h
-DEFAULTS = {STP: 0, AGEING: 30_000, PROMISC: 0}
+DEFAULTS = {STP: 0, AGEING: 30_000, PROMISC: 0, VLANS: 0, PVID: 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,8 @@ class BridgeSetting(Fact):
     """A setting of a bridge that is not as the kernel makes it. The ageing time is UNKNOWN as long
     as the spanning tree changes: the kernel then counts with twice the forward delay and tells that
     (__br_set_topology_change, net/bridge/br_stp.c)."""
+
+    noun: ClassVar[Kind] = "bridge_setting"
 
     node: str
     bridge: str
@@ -128,84 +133,16 @@ class SetBridge(Op):
         return SetBridge(self.node, self.bridge, self.index, self.name, self.old, self.value)
 
 
-@dataclass(frozen=True, slots=True)
-class Uplink(WorldFact):
-    """The machine's interface ``name`` is a port of ``bridge``. It was made by somebody else, and
-    is only lent. ``mtu`` is the bridge's: the kernel adapts it to the new port (br_mtu_auto_adjust,
-    net/bridge/br_if.c), unless it was set once more."""
-
-    name: str
-    bridge: str
-    mtu: int = field(default=0, compare=False)
-
-    @property
-    def key(self) -> Key:
-        return ("uplink", self.name)
-
-    @property
-    def within(self) -> tuple[Key, ...]:
-        return (("link", WORLD, self.bridge),)
-
-    @property
-    def ports(self) -> tuple[tuple[Place, str], ...]:
-        return (((WORLD, self.bridge), self.name),)
-
-    def sought(self, scope: Sought) -> None:
-        scope.uplinks.add(self.name)
-
-    def is_wanted(self, known: Known) -> bool:
-        """An interface that the lab had, and that is not there any more, is given up: all else is
-        mended."""
-        return self.name in known.uplinks or self.key not in known.before
-
-    def describe(self) -> str:
-        return f"uplink {self.name} on {self.bridge}"
-
-    def create(self, indexes: Indexes) -> tuple[Op, ...]:
-        return (self._master(indexes, "", self.bridge), *self._keep_mtu(indexes))
-
-    def remove(self, indexes: Indexes) -> tuple[Op, ...]:
-        return (self._master(indexes, self.bridge, ""),)
-
-    def change_from(self, old: Fact, indexes: Indexes) -> tuple[Op, ...] | None:
-        return (
-            self._master(indexes, old.bridge if isinstance(old, Uplink) else "", self.bridge),
-            *self._keep_mtu(indexes),
-        )
-
-    def differences(self, old: Fact) -> tuple[str, ...]:
-        return (f"is on {old.bridge}",) if isinstance(old, Uplink) else ()
-
-    def _master(self, indexes: Indexes, old: str, new: str) -> ChangeLink:
-        numbers = tuple(indexes.of(WORLD, bridge) if bridge else 0 for bridge in (old, new))
-        return ChangeLink(
-            WORLD,
-            self.name,
-            indexes.of(WORLD, self.name),
-            "master",
-            old,
-            new,
-            (numbers[0], numbers[1]),
-        )
-
-    def _keep_mtu(self, indexes: Indexes) -> tuple[Op, ...]:
-        if not self.mtu:
-            return ()
-        return (
-            ChangeLink(
-                WORLD, self.bridge, indexes.of(WORLD, self.bridge), "mtu", self.mtu, self.mtu
-            ),
-        )
-
-
 _BRIDGE = {"kind": "bridge"}
 
 
 @dataclass(frozen=True, slots=True)
 class Bridge(Fact):
     """A bridge. ``settings`` are sysctls that it is made with; whoever changes them
-    later has his reasons."""
+    later has his reasons. ``master``: what it is in, a VRF, where it is in none: it would have the
+    machine's routes no more."""
 
+    noun: ClassVar[Kind] = "bridge"
     late: ClassVar[bool] = True
     section: ClassVar[tuple[int, int]] = (2, 0)
     order: ClassVar[int] = 1
@@ -219,6 +156,7 @@ class Bridge(Fact):
     mac: str
     up: bool = True
     settings: Settings = field(default=(), compare=False)
+    master: str = ""
 
     @property
     def key(self) -> Key:
@@ -275,7 +213,12 @@ class Bridge(Fact):
         if not isinstance(old, Bridge):
             return None
         raised = made_with(self.node, self.settings, fresh=False) if self.up and not old.up else ()
-        return (*raised, *changes(*self.taken, indexes, old, self, ("mtu", "mac", "up")))
+        out = (self._out_of(old.master, indexes),) if old.master else ()
+        return (*raised, *out, *changes(*self.taken, indexes, old, self, ("mtu", "mac", "up")))
+
+    def _out_of(self, master: str, indexes: Indexes) -> Op:
+        numbers = (indexes.of(self.node, master), 0)
+        return ChangeLink(*self.taken, indexes.of(*self.taken), "master", master, "", numbers)
 
     def differences(self, old: Fact) -> tuple[str, ...]:
         return differences(self, old)
@@ -347,7 +290,7 @@ class AddBridge(Op):
 
 
 _CHANGING = "topology_change"
-_FIELDS = rt.BRIDGE_INFO.numbers(STP, AGEING, _CHANGING)
+_FIELDS = rt.BRIDGE_INFO.numbers(STP, AGEING, _CHANGING, VLANS, PVID)
 
 
 def _read(look: Look) -> Iterator[Fact]:
@@ -357,7 +300,8 @@ def _read(look: Look) -> Iterator[Fact]:
             yield Uplink(link.name, bridge)
     for node, link in look.named():
         if link.kind == "bridge":
-            yield Bridge(node, link.name, link.mtu, link.mac, link.up)
+            master = look.master_of(node, link)
+            yield Bridge(node, link.name, link.mtu, link.mac, link.up, master=master)
             yield from _settings(node, link)
 
 
@@ -367,8 +311,8 @@ def _settings(node: str, link: rows.Link) -> Iterator[BridgeSetting]:
     found[PROMISC] = 1 if link.flags & rt.IFF_PROMISC else 0
     if found.pop(_CHANGING, 0):
         found[AGEING] = UNKNOWN
-    for name, value in found.items():
-        if value != DEFAULTS[name]:
+    for name, usual in DEFAULTS.items():
+        if (value := found.get(name, usual)) != usual:
             yield BridgeSetting(node, link.name, name, value)
 
 

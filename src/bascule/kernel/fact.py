@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple, TypeVar
 
 from bascule.kernel.op import WORLD, Effect, Indexes, Key
 from bascule.kernel.program import Instance
+from bascule.kernel.told import Kind
 
 F = TypeVar("F", bound="Fact")
 Place = tuple[str, str]  # a namespace, and the name of something in it
@@ -72,6 +73,7 @@ class Fact:
 
     __slots__ = ()
 
+    noun: ClassVar[Kind]
     late: ClassVar[bool] = False  # it goes after all that is new has come: it may hold that
     # Of a script in the classic spelling (:mod:`bascule.plan.classic`): which part, and what of it
     # comes first. In part 0 is what is written with its interface.
@@ -94,6 +96,11 @@ class Fact:
 
         @property
         def node(self) -> str: ...
+
+    @property
+    def called(self) -> str:
+        """Its own name: of an interface, an address, a file."""
+        return self.key[-1]
 
     @property
     def within(self) -> tuple[Key, ...]:

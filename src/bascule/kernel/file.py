@@ -18,6 +18,7 @@ from typing import ClassVar, NamedTuple
 from bascule.kernel.fact import Claim, Fact, Known, Op, Sought, WorldFact, WorldOp
 from bascule.kernel.op import ChangeMode, Effect, Indexes, Key, WriteFile, WriteSymlink
 from bascule.kernel.program import Instance
+from bascule.kernel.told import Kind
 
 _LABS = "/run/bascule/"  # what each lab has there
 NODE_FILES = ("hosts", "resolv.conf")  # of /etc, of each node
@@ -50,6 +51,7 @@ class TextFile(WorldFact):
     """A file with this text. ``server`` reads it only when it is told to, and has been ``told``
     since it was written."""
 
+    noun: ClassVar[Kind] = "file"
     late: ClassVar[bool] = True
 
     path: str
@@ -107,6 +109,8 @@ class Symlink(WorldFact):
     """A symbolic link. ``stale``: it leads to the files of a lab that has gone without taking it
     away, by a loss of power."""
 
+    noun: ClassVar[Kind] = "symlink"
+
     path: str
     target: str
     stale: bool = field(default=False, compare=False)
@@ -157,6 +161,8 @@ class Symlink(WorldFact):
 class Mode(WorldFact):
     """The permissions of a file or folder of a lab, which is wanted only where others have changed
     them."""
+
+    noun: ClassVar[Kind] = "mode"
 
     path: str
     mode: int

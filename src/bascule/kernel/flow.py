@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from bascule.kernel.fact import Fact, Op, WorldFact, WorldOp
 from bascule.kernel.op import DeleteFlows, DeleteUnfitFlows, Effect, Indexes, Key
 from bascule.kernel.passage import Passages
+from bascule.kernel.told import UNTOLD, Kind
 from bascule.wire.conntrack import ICMP, ICMPV6, Flow
 
 
@@ -29,9 +30,11 @@ class Unfit(NamedTuple):
 class Flows(WorldFact):
     """The flows ``to`` or from an address that do not fit."""
 
+    noun: ClassVar[Kind] = "flows"
+
     address: str
     to: bool
-    flows: tuple[Flow, ...] = field(repr=False)
+    flows: tuple[Flow, ...] = field(repr=False, metadata=UNTOLD)
 
     @property
     def key(self) -> Key:

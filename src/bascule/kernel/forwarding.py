@@ -28,6 +28,7 @@ from typing import ClassVar
 from bascule.kernel.fact import Fact, Known, Memory, Op, Sought, Values
 from bascule.kernel.noun import Noun
 from bascule.kernel.op import WORLD, Effect, Indexes, Key, WriteSysctl, WriteSysctls, inside
+from bascule.kernel.told import Kind
 
 SWITCH = {4: "net.ipv4.ip_forward", 6: "net.ipv6.conf.all.forwarding"}
 # each name that it goes by
@@ -190,6 +191,7 @@ class Forwarding(Fact):
     ``back`` what is to stand there when it has gone, None where it is not ours to put anything
     back."""
 
+    noun: ClassVar[Kind] = "forwarding"
     disturbs: ClassVar[str] = "~-"
 
     version: int

@@ -14,6 +14,7 @@ from bascule.kernel.look import Look
 from bascule.kernel.noun import Noun
 from bascule.kernel.op import Effect, Indexes, Key, Netlink, Settings, ip
 from bascule.kernel.sysctl import SetSysctl
+from bascule.kernel.told import Kind
 from bascule.wire import route as rt
 from bascule.wire.inet import pack_mac
 from bascule.wire.message import Request
@@ -26,6 +27,7 @@ ORDINARY_MTU = 1500
 class Loopback(Fact):
     """``lo`` of a node is up: without it a node can't reach its own addresses."""
 
+    noun: ClassVar[Kind] = "loopback"
     section: ClassVar[tuple[int, int]] = (1, 1)
     disturbs: ClassVar[str] = "~"
 

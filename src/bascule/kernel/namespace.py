@@ -18,6 +18,7 @@ from bascule.kernel.op import (
     inside,
     ip,
 )
+from bascule.kernel.told import Kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,7 @@ class Namespace(Fact):
     goes on without us. ``settings`` are sysctls that it is made with; whoever changes them later
     has his reasons."""
 
+    noun: ClassVar[Kind] = "namespace"
     late: ClassVar[bool] = True
     section: ClassVar[tuple[int, int]] = (1, 0)
     order: ClassVar[int] = 0

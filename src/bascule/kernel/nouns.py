@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from bascule.kernel import address, bridge, forwarding, link, port, qdisc, route, stray, table, veth
+from bascule.kernel import (
+    address,
+    bridge,
+    forwarding,
+    link,
+    port,
+    qdisc,
+    route,
+    stray,
+    table,
+    veth,
+    zone,
+)
 from bascule.kernel.noun import Noun
 
 NOUNS: tuple[Noun, ...] = (
@@ -16,4 +28,5 @@ NOUNS: tuple[Noun, ...] = (
     route.NOUN,
     forwarding.NOUN,
     table.NOUN,
+    zone.NOUN,
 )

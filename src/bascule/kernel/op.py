@@ -118,6 +118,14 @@ class DropRule(NamedTuple):
     handle: int
 
 
+class ChangeZone(NamedTuple):
+    """Put an interface into a zone of firewalld, or take it out (``leave``)."""
+
+    interface: str
+    zone: str
+    leave: bool = False
+
+
 class RunProcess(NamedTuple):
     """Start the program of ``at`` with these arguments, and end any other process that is there in
     its place."""
@@ -158,6 +166,7 @@ Effect = (
     | TellProcess
     | EndProcess
     | DropRule
+    | ChangeZone
     | DeleteFlows
     | DeleteUnfitFlows
     | Netlink

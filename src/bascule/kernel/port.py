@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 from bascule.kernel.fact import Fact, Op
 from bascule.kernel.look import Look
 from bascule.kernel.noun import Noun
 from bascule.kernel.op import Effect, Indexes, Key, Netlink, ip
+from bascule.kernel.told import Kind
 from bascule.wire import route as rt
 from bascule.wire.message import Request
 
@@ -23,6 +25,8 @@ ISOLATED, HAIRPIN = "isolated", "hairpin"
 @dataclass(frozen=True, slots=True)
 class PortFlag(Fact):
     """The bridge port ``name`` has this flag."""
+
+    noun: ClassVar[Kind] = "port_flag"
 
     node: str
     name: str

@@ -10,10 +10,12 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass, field, replace
 from posixpath import dirname
+from typing import ClassVar
 
 from bascule.kernel.fact import Fact, Known, Op, Sought, WorldFact, WorldOp
 from bascule.kernel.op import Effect, EndProcess, Indexes, Key, RunProcess, TellProcess
 from bascule.kernel.program import Instance
+from bascule.kernel.told import UNTOLD, Kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +24,9 @@ class Process(WorldFact):
     when it was started, and does not look again. ``stopped`` (SIGSTOP): it answers nobody.
     ``listens``: it can be told others while it runs."""
 
-    at: Instance
+    noun: ClassVar[Kind] = "process"
+
+    at: Instance = field(metadata=UNTOLD)
     arguments: tuple[str, ...]
     deaf: bool = False
     stopped: bool = False

@@ -17,6 +17,7 @@ from bascule.kernel.fact import Beside, Fact, Known, Op
 from bascule.kernel.look import Look, Space
 from bascule.kernel.noun import Dump, Noun, Probe
 from bascule.kernel.op import Effect, Indexes, Key, Netlink, ip
+from bascule.kernel.told import Kind
 from bascule.wire.attributes import Table, nested_raw, raw, text, u32, u64, unpack_from
 from bascule.wire.message import CREATE, REPLACE, Request
 
@@ -41,6 +42,7 @@ class Qdisc(Fact):
     and ``burst`` bytes at once, and holds up to ``limit`` bytes back. ``options`` are those of one
     that was seen, as the kernel told them: what makes it again, whatever its kind."""
 
+    noun: ClassVar[Kind] = "qdisc"
     section: ClassVar[tuple[int, int]] = (0, 0)
 
     node: str

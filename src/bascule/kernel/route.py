@@ -7,12 +7,13 @@ import errno
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 from bascule.kernel.fact import Beside, Fact, Op, WorldFact, WorldOp
 from bascule.kernel.look import Look
 from bascule.kernel.noun import Noun
 from bascule.kernel.op import WORLD, Effect, Indexes, Key, Netlink, ip
+from bascule.kernel.told import Kind
 from bascule.wire import route as rt
 from bascule.wire import rows
 from bascule.wire.inet import AF_INET, AF_INET6, family_of, pack_address, unpack_address
@@ -21,7 +22,8 @@ from bascule.wire.message import CREATE, EXCL, REPLACE, Request
 IPV6_METRIC = 1024  # IP6_RT_PRIO_USER, linux/ipv6_route.h
 
 
-class Hop(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Hop:
     """One of several next hops: the higher its ``weight`` (1 to 256), the more flows it gets."""
 
     via: str
@@ -38,6 +40,7 @@ class Route(Fact):
     (IP6_RT_PRIO_USER).
     """
 
+    noun: ClassVar[Kind] = "route"
     section: ClassVar[tuple[int, int]] = (4, 0)
     order: ClassVar[int] = 4
     disturbs: ClassVar[str] = "~-"
@@ -57,6 +60,10 @@ class Route(Fact):
     def devices(self) -> tuple[str, ...]:
         """Those that it leads to."""
         return tuple(hop.device for hop in self.hops) or (self.device,)
+
+    @property
+    def called(self) -> str:
+        return self.to
 
     @property
     def within(self) -> tuple[Key, ...]:
@@ -106,7 +113,8 @@ class Route(Fact):
 
 def _hop_words(hop: Hop) -> tuple[str, ...]:
     via = ("via", hop.via) if hop.via else ()
-    return ("nexthop", *via, "dev", hop.device, "weight", str(hop.weight))
+    weight = ("weight", str(hop.weight)) if hop.weight != 1 else ()
+    return ("nexthop", *via, "dev", hop.device, *weight)
 
 
 _KINDS = {
@@ -186,6 +194,8 @@ class LoopbackRoute(WorldFact):
 
     Two routes to one address need two metrics, and the interface's index is one that no other has;
     all are higher than that of the kernel's own on lo, which stays the way to it."""
+
+    noun: ClassVar[Kind] = "loopback_route"
 
     device: str
 

@@ -15,9 +15,11 @@ from __future__ import annotations
 import re
 import shlex
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from bascule.kernel.fact import Fact, Op, WorldFact, WorldOp
 from bascule.kernel.op import DropRule, Effect, Indexes, Key, RunNft
+from bascule.kernel.told import Kind
 
 COMMENT = "bascule: "  # what begins the comments of our rules
 WITHIN, FROM, TO = "within", "from", "to"
@@ -36,6 +38,8 @@ class ForwardAccept(WorldFact):
     """A foreign base chain lets pass what stays ``within`` the bridge, comes ``from`` it or goes
     ``to`` it. The rule is there ``copies`` times; ``handles`` are the kernel's numbers of them."""
 
+    noun: ClassVar[Kind] = "forward_accept"
+
     family: str
     table: str
     chain: str
@@ -47,6 +51,10 @@ class ForwardAccept(WorldFact):
     @property
     def key(self) -> Key:
         return ("forward", self.family, self.table, self.chain, self.bridge, self.way)
+
+    @property
+    def called(self) -> str:
+        return self.bridge
 
     @property
     def comment(self) -> str:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from bascule.kernel.fact import Fact, Op
 from bascule.kernel.link import DeleteLink
 from bascule.kernel.look import Look
 from bascule.kernel.noun import Noun
 from bascule.kernel.op import WORLD, Indexes, Key
+from bascule.kernel.told import Kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,8 @@ class Stray(Fact):
     """``name`` in ``node`` is the end of a pair of the lab's whose other end is not in the world.
     Nobody ever wants one. It is no part of the namespace that it is in: what a process keeps of
     that when the lab goes would still hold the other end."""
+
+    noun: ClassVar[Kind] = "stray"
 
     node: str
     name: str

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from bascule.kernel.fact import Fact, Known, Op, Sought
 from bascule.kernel.op import Effect, Indexes, Key, WriteSysctl, inside
+from bascule.kernel.told import Kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +15,7 @@ class Sysctl(Fact):
     """``key`` (dotted, below ``net.``) has this value in ``node``. ``prior`` is what stood there
     before bascule."""
 
+    noun: ClassVar[Kind] = "sysctl"
     disturbs: ClassVar[str] = "~-"
 
     node: str

@@ -21,6 +21,7 @@ from typing import ClassVar
 from bascule.kernel.fact import Claim, Fact, Known, Op, WorldFact, WorldOp
 from bascule.kernel.noun import Noun
 from bascule.kernel.op import Effect, Indexes, Key, RunNft
+from bascule.kernel.told import Kind
 
 FAMILY, BRIDGE_FAMILY = "inet", "bridge"
 FAMILIES = (FAMILY, BRIDGE_FAMILY)
@@ -68,6 +69,7 @@ class Table(WorldFact):
     others, and ``listing`` what nft prints of them, where that was asked for; ``owned`` is False
     where one of them lacks our comment."""
 
+    noun: ClassVar[Kind] = "table"
     judges_flows: ClassVar[bool] = True
 
     name: str

@@ -26,6 +26,7 @@ from bascule.kernel.link import (
 from bascule.kernel.look import Look
 from bascule.kernel.noun import Noun, Probe
 from bascule.kernel.op import WORLD, Effect, Indexes, Key, Netlink, Settings, ip
+from bascule.kernel.told import Kind
 from bascule.wire import route as rt
 from bascule.wire import rows
 from bascule.wire.attributes import Table, nest, text
@@ -102,6 +103,7 @@ class Veth(Fact):
     """A veth pair. The ``near`` end is in the world where one of them is. The ``far`` one is None
     where it was not seen: it is in a namespace of others."""
 
+    noun: ClassVar[Kind] = "veth"
     section: ClassVar[tuple[int, int]] = (3, 0)
     order: ClassVar[int] = 2
     disturbs: ClassVar[str] = "~"

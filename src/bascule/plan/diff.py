@@ -25,23 +25,35 @@ Sign = Literal["+", "~", "-"]
 @dataclass(frozen=True, slots=True)
 class Change:
     """One fact that comes (+), changes (~) or goes (-), why, and what has to be done. No
-    operations: it goes with another."""
+    operations: it goes with another. ``old``: the fact that one that changes was before."""
 
     sign: Sign
     fact: Fact
     reason: str
     ops: tuple[Op, ...]
+    old: Fact | None = None
+
+    @property
+    def before(self) -> Fact | None:
+        """The fact as it was seen; None for one that comes."""
+        return self.fact if self.sign == "-" else self.old
+
+    @property
+    def after(self) -> Fact | None:
+        """The fact as it is to be; None for one that goes."""
+        return None if self.sign == "-" else self.fact
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """Changes in the order of their making. ``notes`` are things seen that a reader of the plan
     should know. ``closing`` is what has to be done at the end of all, and belongs to no one
-    change."""
+    change. ``lab`` is the name of the lab that it is for."""
 
     changes: tuple[Change, ...]
     notes: tuple[str, ...] = ()
     closing: tuple[Op, ...] = ()
+    lab: str = ""
 
     @property
     def ops(self) -> list[Op]:
@@ -144,4 +156,4 @@ def _coming(
     if there == fact:
         return []
     ops = fact.change_from(there, indexes) or ()
-    return [Change("~", fact, "; ".join(fact.differences(there)), ops)]
+    return [Change("~", fact, "; ".join(fact.differences(there)), ops, there)]

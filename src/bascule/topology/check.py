@@ -351,11 +351,17 @@ def _route(
                 f"the route"
             ),
         )
-    via = route.via
-    if via is None:
-        return
-    own = {each for item in through for each in item.addresses}
-    own |= {each for end, _link in cables for each in end.addresses}
+    if route.via is not None:
+        own = {each for item in through for each in item.addresses}
+        own |= {each for end, _link in cables for each in end.addresses}
+        yield from _next_hop(route, route.via, ranges, own, path)
+
+
+def _next_hop(
+    route: Route, via: IPAddress, ranges: list[Range], own: set[IPAddress], path: Path
+) -> Iterator[Problem]:
+    """Whether there can be one at this address, seen from interfaces with these ranges and
+    addresses."""
     if via.version != route.to.version:
         yield (
             (*path, "via"),

@@ -43,7 +43,7 @@ def to_yaml(topology: Topology) -> str:
     }
     if topology.links:
         data["links"] = [_brief_link(topology.name, link) for link in topology.links]
-    data = {key: value for key, value in data.items() if value}
+    data = {key: value for key, value in data.items() if value or value is False}
     # Imported late, as in source.py: storing a lab needs only to_data.
     from bascule.topology.write_yaml import write
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Network, IPv6Network
 
@@ -42,8 +42,7 @@ def choose_links(
             for each in ranges:
                 take(space, each)
     own = [pool for pool in pools if is_for_links(pool)] or DEFAULT_LINK_POOLS
-    six = any(subnet.version == 6 for network in topology.networks for subnet in network.subnets)
-    six |= any(subnet.version == 6 for link in topology.links for subnet in link.subnets)
+    six = topology.ipv6 and any(prefix.version == 6 for prefix in _prefixes(topology))
     made = []
     for link in topology.links:
         subnets = link.subnets or kept.get(link.name, ())
@@ -53,6 +52,13 @@ def choose_links(
             subnets = tuple(_free_part(link.name, space, each) for each in of_family if each)
         made.append(addressed(topology.name, link, subnets))
     return tuple(made)
+
+
+def _prefixes(topology: Topology) -> Iterator[Prefix]:
+    for network in topology.networks:
+        yield from network.subnets
+    for link in topology.links:
+        yield from link.subnets
 
 
 def _free_part(name: str, space: Space, pools: Sequence[Pool]) -> Prefix:

@@ -47,11 +47,13 @@ def from_data(
     return _load(from_python(data, source), source, [], default_name, kept)
 
 
-def judge(topology: Topology, source: str) -> None:
+def judge(
+    topology: Topology, source: str, advice: str = "or choose each `subnet` yourself"
+) -> None:
     """What has been chosen for a topology has to fit, too. Raises :class:`TopologyError` with all
-    that does not."""
+    that does not, each with an ``advice``."""
     found = [
-        Mistake(source, 0, 0, path_text(path), f"{message}; or choose each `subnet` yourself")
+        Mistake(source, 0, 0, path_text(path), f"{message}; {advice}")
         for path, message in check(topology)
     ]
     if found:

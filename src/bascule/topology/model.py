@@ -237,16 +237,18 @@ class Link:
 @dataclass(frozen=True, slots=True)
 class Topology:
     """One lab: its name, its networks, its nodes and its links, in the order of the file.
-    ``pools``: where subnets are chosen from. ``routing`` "static": each node gets its routes
-    (:mod:`.routing`), for which links and networks have a ``cost``."""
+    ``pools``: where subnets are chosen from. ``ipv6`` False: what it says of IPv6 is left out
+    (:mod:`.six`). ``routing`` "static": each node gets its routes (:mod:`.routing`), for which
+    links and networks have a ``cost``."""
 
     name: str
     networks: tuple[Network, ...] = field(default=())
     nodes: tuple[Node, ...] = field(default=())
     pools: tuple[Pool, ...] = field(default=())
     labels: tuple[tuple[str, str], ...] = field(default=())
-    links: tuple[Link, ...] = field(default=())
-    routing: str = field(default="")
+    ipv6: bool = True
+    links: tuple[Link, ...] = ()
+    routing: str = ""
 
 
 Assigned = NewType("Assigned", Topology)

@@ -59,14 +59,20 @@ class Outline:
     def links(self) -> Iterator[str]:
         """The names of the links that the lab has in its world: bridges and their ports."""
         yield from self._nouns("networks")
-        for node in self._nouns("nodes").values():
-            for attachment in ((node or {}).get("networks") or {}).values():
-                if isinstance(attachment, dict) and "host_interface" in attachment:
-                    yield str(attachment["host_interface"])
+        for _node, _network, interface in self.cables():
+            yield interface
         for link in self._data.get("links") or ():
             for end in link.get("ends", ()) if isinstance(link, dict) else ():
                 if isinstance(end, dict) and end.get("network") and "interface" in end:
                     yield str(end["interface"])
+
+    def cables(self) -> Iterator[tuple[str, str, str]]:
+        """The pairs between nodes and networks: node, network, and the interface in the world that
+        is the network's port."""
+        for name, node in self._nouns("nodes").items():
+            for network, attachment in ((node or {}).get("networks") or {}).items():
+                if isinstance(attachment, dict) and "host_interface" in attachment:
+                    yield name, str(network), str(attachment["host_interface"])
 
     def subnets(self) -> Iterator[tuple[str, Prefix]]:
         """Each subnet with its network's name."""

@@ -16,7 +16,7 @@ from bascule.wire.attributes import Table, WireError, text, u32
 HEADER = struct.Struct("=IHHII")
 _ERROR = struct.Struct("=i")
 
-NOOP, ERROR, DONE, OVERRUN = 1, 2, 3, 4
+ERROR, DONE = 2, 3
 
 REQUEST, MULTI, ACK, DUMP_INTR = 0x1, 0x2, 0x4, 0x10
 DUMP = 0x300  # NLM_F_ROOT | NLM_F_MATCH

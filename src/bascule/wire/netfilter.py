@@ -33,11 +33,12 @@ _RULE = Table(
 _EXPRESSION = Table(name=(1, text), data=(2, raw))
 _ELEMENT = 1  # NFTA_LIST_ELEM
 _META = Table(dreg=(1, be32), key=(2, be32))
-_VALUE = Table(value=(1, raw), verdict=(2, nest(Table(code=(1, be32)))))
+_VALUE = Table(value=(1, raw), verdict=(2, nest(Table(code=(1, be32), chain=(2, text)))))
 _CMP = Table(sreg=(1, be32), op=(2, be32), data=(3, nest(_VALUE)))
 _IMMEDIATE = Table(dreg=(1, be32), data=(2, nest(_VALUE)))
 # of xt_comment, the information is its text (linux/netfilter/xt_comment.h)
 _MATCH = Table(name=(1, text), info=(3, text))
+_TARGET = Table(name=(1, text))
 _META_NAMES = {6: "come", 7: "go"}  # NFT_META_IIFNAME, NFT_META_OIFNAME
 _CMP_EQ = 0
 _UDATA_COMMENT = 0  # NFTNL_UDATA_RULE_COMMENT of libnftnl
@@ -45,16 +46,27 @@ _UDATA_COMMENT = 0  # NFTNL_UDATA_RULE_COMMENT of libnftnl
 FAMILIES = {1: "inet", 2: "ip", 7: "bridge", 10: "ip6"}
 _NF_INET_LOCAL_IN, _NF_INET_FORWARD = 1, 2
 _NF_DROP, _NF_ACCEPT = 0, 1
+ACCEPT, DROP, JUMP, GOTO, RETURN, GO_ON = "accept", "drop", "jump", "goto", "return", ""
+# NFT_JUMP, NFT_GOTO, NFT_RETURN: negative numbers, as the kernel writes them
+_VERDICTS = {
+    _NF_DROP: DROP,
+    _NF_ACCEPT: ACCEPT,
+    0xFFFFFFFD: JUMP,
+    0xFFFFFFFC: GOTO,
+    0xFFFFFFFB: RETURN,
+}
 
 
 class BaseChain(NamedTuple):
-    """A chain that hangs on a hook of the network stack. ``family`` is nft's word for it."""
+    """A chain that hangs on a hook of the network stack. ``family`` is nft's word for it. It
+    ``drops`` packets that none of its rules says anything of: by its policy, as the kernel tells,
+    or by a rule (:mod:`bascule.host.chains`)."""
 
     family: str
     table: str
     name: str
     hook: int
-    policy: str
+    drops: bool
 
     @property
     def forwards(self) -> bool:
@@ -62,13 +74,23 @@ class BaseChain(NamedTuple):
         return self.hook == _NF_INET_FORWARD and self.family in {"inet", "ip", "ip6"}
 
     @property
-    def shuts_in(self) -> bool:
-        """Whether it drops, by policy, what comes to the machine itself."""
-        return (
-            self.hook == _NF_INET_LOCAL_IN
-            and self.family in {"inet", "ip", "ip6"}
-            and self.policy == "drop"
-        )
+    def lets_in(self) -> bool:
+        """Whether packets pass it that come to the machine itself."""
+        return self.hook == _NF_INET_LOCAL_IN and self.family in {"inet", "ip", "ip6"}
+
+    @property
+    def place(self) -> str:
+        """Where it is, in nft's words."""
+        return f"{self.family} {self.table} {self.name}"
+
+
+class Step(NamedTuple):
+    """What becomes of packets by a rule: its verdict, or they GO_ON; the chain that it leads to by
+    JUMP or GOTO. It is ``sure`` where the rule asks nothing of them first."""
+
+    verdict: str
+    target: str = ""
+    sure: bool = True
 
 
 class Accept(NamedTuple):
@@ -126,6 +148,24 @@ def accept(reply: Reply) -> Accept | None:
     return Accept(
         int.from_bytes(rule.get("handle", b"")), names.get("come", ""), names.get("go", ""), comment
     )
+
+
+def step(reply: Reply) -> Step:
+    """What the dumped rule does. Raises :class:`WireError`."""
+    rule = _RULE.decode(reply.body[NFGEN.size :], ("expressions",))
+    sure = True
+    for element in Table.payloads(rule.get("expressions", b""), _ELEMENT):
+        expression = _EXPRESSION.decode(element)
+        data, name = expression.get("data", b""), expression.get("name")
+        named = _TARGET.decode(data).get("name") if name in ("match", "target") else ""
+        if name == "reject" or named == "REJECT":
+            return Step(DROP, sure=sure)
+        if name == "immediate":
+            verdict = _IMMEDIATE.decode(data).get("data", {}).get("verdict", {})
+            if found := _VERDICTS.get(verdict.get("code", -1)):
+                return Step(found, verdict.get("chain", ""), sure)
+        sure = sure and (name in ("counter", "log", "immediate") or named == "comment")
+    return Step(GO_ON)
 
 
 def _name(compared: dict[str, Any]) -> str:
@@ -246,6 +286,12 @@ def table(reply: Reply) -> tuple[str, str, str] | None:
     )
 
 
+def place(reply: Reply) -> tuple[str, str, str]:
+    """Family, table and name of a dumped chain."""
+    found = _CHAIN.decode(reply.body[NFGEN.size :], ("table", "name"))
+    return FAMILIES.get(reply.body[0], ""), found.get("table", ""), found.get("name", "")
+
+
 def base_chain(reply: Reply) -> BaseChain | None:
     """The base chain that a dumped message tells of; None for a chain without a hook."""
     if len(reply.body) < NFGEN.size:
@@ -255,5 +301,5 @@ def base_chain(reply: Reply) -> BaseChain | None:
     hook = found.get("hook")
     if family is None or not hook or "hooknum" not in hook:
         return None
-    policy = "drop" if found.get("policy", _NF_ACCEPT) == _NF_DROP else "accept"
-    return BaseChain(family, found.get("table", ""), found.get("name", ""), hook["hooknum"], policy)
+    drops = found.get("policy", _NF_ACCEPT) == _NF_DROP
+    return BaseChain(family, found.get("table", ""), found.get("name", ""), hook["hooknum"], drops)

@@ -17,14 +17,15 @@ from bascule.wire.attributes import (
     raw,
     text,
     u8,
+    u16,
     u32,
     unpack_from,
 )
 
-NEWLINK, DELLINK, GETLINK, SETLINK = 16, 17, 18, 19
+NEWLINK, DELLINK, GETLINK = 16, 17, 18
 NEWADDR, DELADDR, GETADDR = 20, 21, 22
 NEWROUTE, DELROUTE, GETROUTE = 24, 25, 26
-NEWNEIGH, DELNEIGH, GETNEIGH = 28, 29, 30
+NEWNEIGH, DELNEIGH = 28, 29
 GETRULE = 34
 
 # struct ifinfomsg { unsigned char family, pad; unsigned short type; int index; unsigned flags,
@@ -46,14 +47,23 @@ NDMSG = struct.Struct("=BxxxiHBB")
 
 
 IFF_UP, IFF_PROMISC = 0x1, 0x100
+ARPHRD_ETHER, ARPHRD_LOOPBACK = 1, 772  # linux/if_arp.h
 IFA_F_NODAD, IFA_F_PERMANENT = 0x02, 0x80
 RT_TABLE_LOCAL = 255
 RT_TABLE_MAIN, RTPROT_KERNEL, RTPROT_BOOT, RTPROT_STATIC = 254, 2, 3, 4
-RT_SCOPE_UNIVERSE, RT_SCOPE_LINK, RT_SCOPE_HOST, RT_SCOPE_NOWHERE = 0, 253, 254, 255
+RT_SCOPE_UNIVERSE, RT_SCOPE_LINK, RT_SCOPE_NOWHERE = 0, 253, 255
 RTN_UNICAST, RTN_LOCAL, RTN_BROADCAST, RTN_ANYCAST = 1, 2, 3, 4
 RTEXT_FILTER_SKIP_STATS = 1 << 3
 
-BRIDGE_INFO = Table(stp_state=(5, u32), ageing_time=(4, u32), topology_change=(14, u8))
+BRIDGE_INFO = Table(
+    stp_state=(5, u32),
+    ageing_time=(4, u32),
+    vlan_filtering=(7, u8),
+    topology_change=(14, u8),
+    vlan_default_pvid=(39, u16),
+)
+MACVLAN_INFO = Table(mode=(1, u32))
+MACVLAN_MODE_PRIVATE, MACVLAN_MODE_VEPA, MACVLAN_MODE_BRIDGE = 1, 2, 4
 # VETH_INFO_PEER holds a whole ifinfomsg and its attributes, so it is encoded by the link's own
 # function.
 VETH_INFO = Table(peer=(1, raw))

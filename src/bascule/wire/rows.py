@@ -14,7 +14,9 @@ from bascule.wire.attributes import unpack_from
 from bascule.wire.inet import ADDRESS_BYTES, AF_INET6, unpack_address, unpack_mac, unpack_prefix
 from bascule.wire.message import Reply
 
-_LINK = rt.LINK.numbers("ifname", "mtu", "address", "link", "qdisc", "master", "linkinfo")
+_LINK = rt.LINK.numbers(
+    "ifname", "mtu", "address", "link", "qdisc", "master", "linkinfo", "link_netnsid"
+)
 _END = rt.LINK.numbers("ifname", "mtu", "address", "link", "qdisc")
 _ADDRESS = rt.ADDRESS.numbers("address", "local", "flags")
 _ROUTE = rt.ROUTE.numbers("dst", "oif", "gateway", "priority", "multipath", "table")
@@ -34,7 +36,8 @@ class LinkHead(NamedTuple):
 class Link(NamedTuple):
     """An interface. ``peer`` is the index of the other end (IFLA_LINK), ``qdisc`` the kind of its
     root qdisc, ``master`` the index of what it is a port of; ``data`` are the attributes of its
-    ``kind``, ``port`` those that its master gives it, which is of the kind ``port_of``."""
+    ``kind``, ``port`` those that its master gives it, which is of the kind ``port_of``. ``type`` is
+    what it carries (ARPHRD_*). The other end may be ``elsewhere``, in another namespace."""
 
     ifindex: int
     flags: int
@@ -48,6 +51,8 @@ class Link(NamedTuple):
     data: bytes = b""
     port_of: str = ""
     port: bytes = b""
+    type: int = rt.ARPHRD_ETHER
+    elsewhere: bool = False
 
     @property
     def up(self) -> bool:
@@ -148,6 +153,8 @@ def decode_link(reply: Reply) -> Link:
         info.get("data", b""),
         info.get("slave_kind", ""),
         info.get("slave_data", b""),
+        head.kind,
+        "link_netnsid" in found,
     )
 
 

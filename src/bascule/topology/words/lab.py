@@ -89,6 +89,14 @@ LAB = Noun(
             forms.ROUTING,
             "`static`: each node gets routes to all subnets of the lab, by the lowest cost.",
         ),
+        Word(
+            "ipv6",
+            forms.FLAG,
+            (
+                "`false` leaves out what the file says of IPv6, as `up --without-ipv6` does. "
+                "`true` if left out."
+            ),
+        ),
         Word("labels", forms.LABELS, LABELS_DOC),
     ),
 )
