@@ -23,7 +23,7 @@ def doctor(arguments: Arguments) -> int:
     else:
         for item in found:
             advice = f"; {item.advice}" if item.advice else ""
-            sign = {"ok": "+", "note": "~", "no": "-"}[item.verdict]
+            sign = {"ok": "", "note": "~", "no": "-"}[item.verdict]
             line = printable(f"{item.verdict:5} {item.what}: {item.found}{advice}")
             print(output.paragraph(sign, line))
     return 1 if any(item.verdict == "no" for item in found) else 0

@@ -82,7 +82,8 @@ def overview() -> str:
 
 def below(row: Row) -> str:
     """What stands below the help of a command."""
-    lines = ["", "examples:", *(f"  bascule {line}" for line in row.examples)]
+    examples = row.examples or tuple(line for verb in row.children for line in verb.examples[:1])
+    lines = ["", "examples:", *(f"  bascule {line}" for line in examples)]
     if row.codes:
         lines += ["", f"exit code: {row.codes}"]
     return "\n".join([*lines, ""])
