@@ -53,6 +53,7 @@ from bascule.kernel.op import Indexes
 from bascule.kernel.told import Kind
 from bascule.kernel.veth import End, Veth
 from bascule.plan.diff import Plan, diff
+from bascule.serve import lines  # noqa: F401 (its errors are known)
 
 PORT = InterfaceView(
     "eth0", 3, True, "02::2", 1500, "lan", "veth-a", 4, ("10.1.0.2/24",), ("10.1.0.1",)
