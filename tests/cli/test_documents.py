@@ -27,6 +27,7 @@ from bascule.engine.options import Outcome
 from bascule.engine.views import (
     Event,
     Finding,
+    HopView,
     InterfaceView,
     LabInfo,
     LabView,
@@ -63,7 +64,15 @@ LAN = NetworkView(
     *(("veth-a",), {"a": "b"}, {"mtu": 1500}),
 )
 GONE = NetworkView("wan", False, False, None, None, "", (), (), (), (), {}, {})
-ROUTE = RouteView("0.0.0.0/0", "10.1.0.1", "eth0", 0, 4, "default via 10.1.0.1 dev eth0")
+ROUTE = RouteView(
+    "0.0.0.0/0",
+    "10.1.0.1",
+    "eth0",
+    0,
+    4,
+    "default via 10.1.0.1 dev eth0",
+    (HopView("10.1.0.1", "eth0"),),
+)
 PUBLISHED = PortView("", 80, "a", 80, 1, "tcp", "80:80")
 NODE = NodeView(
     *("a", True, "/run/netns/a", 4026532000, 4097, (PORT,), (ROUTE,), (PUBLISHED,)),
@@ -82,7 +91,7 @@ GONE_DATA = {
 PORT_DATA = {
     "name": "eth0", "ifindex": 3, "up": True, "mac": "02::2", "mtu": 1500, "network": "lan",
     "host_interface": "veth-a", "host_ifindex": 4, "addresses": ["10.1.0.2/24"],
-    "gateways": ["10.1.0.1"], "egress": [], "ingress": [],
+    "gateways": ["10.1.0.1"], "egress": [], "ingress": [], "peer": "",
 }  # fmt: skip
 ROUTE_DATA = {
     "to": "0.0.0.0/0",
@@ -91,6 +100,7 @@ ROUTE_DATA = {
     "metric": 0,
     "family": 4,
     "text": "default via 10.1.0.1 dev eth0",
+    "nexthops": [{"via": "10.1.0.1", "dev": "eth0", "weight": 1}],
 }
 PUBLISHED_DATA = {
     "host_address": "",
@@ -105,6 +115,7 @@ NODE_DATA = {
     "name": "a", "exists": True, "netns": "/run/netns/a", "netns_inode": 4026532000,
     "netns_cookie": 4097, "interfaces": [PORT_DATA], "routes": [ROUTE_DATA],
     "ports": [PUBLISHED_DATA], "labels": {}, "asked": {"networks": {"lan": {}}},
+    "loopback": [],
 }  # fmt: skip
 BRIDGE = Bridge("", "lan", 1500, "02:00:00:00:00:01")
 VETH = Veth(
