@@ -266,7 +266,7 @@ def test_many_more_than_can_be_held_at_once(world: World, monkeypatch: pytest.Mo
     with (
         _lab("host") as lab,
         lab.node("a").popen(
-            ["sh", "-c", "for i in 1 2 3 4 5 6 7; do sleep 600 & done; wait"]
+            ["sh", "-c", "for i in 1 2 3 4 5 6 7; do sleep 600 & done; exec sleep 600"]
         ) as process,
     ):
         names = namespaces.places(["a"])

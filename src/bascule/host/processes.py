@@ -10,7 +10,7 @@ import os
 import select
 import signal
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -45,12 +45,18 @@ def within(places: Mapping[Place, str]) -> list[Found]:
     """One look at the processes in these namespaces, by the nodes' names. What may not be looked at
     is left out, and so are we ourselves and, whatever its name, the namespace that we or process 1
     are in."""
+    return sorted(_each(places))
+
+
+def _each(places: Mapping[Place, str]) -> Iterator[Found]:
+    """The same one by one, mostly the youngest first: who forks and ends at once is gone when all
+    others have been looked at."""
     ours = _place("self"), _place(1)
     others = {place: node for place, node in places.items() if place not in ours}
-    if not others:
-        return []
-    numbers = [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
-    return [found for pid in numbers if pid != os.getpid() and (found := _look(pid, others))]
+    numbers = [int(entry) for entry in os.listdir("/proc") if entry.isdigit()] if others else []
+    for pid in sorted(numbers, reverse=True):
+        if pid != os.getpid() and (found := _look(pid, others)):
+            yield found
 
 
 def _place(process: int | str) -> Place | None:
@@ -85,7 +91,7 @@ def end(places: Mapping[Place, str]) -> tuple[list[Found], list[Found]]:
     finally:
         ending.close()
     left = within(places)
-    return sorted(ending.told.difference(left)), sorted(left)
+    return sorted(ending.told.difference(left)), left
 
 
 class _Ending:
@@ -106,22 +112,26 @@ class _Ending:
         """Send these to each once, until nobody is left or the time is over."""
         deadline = time.monotonic() + seconds
         asked: set[Found] = set()
-        while (left := self._left()) and time.monotonic() < deadline:
-            for found in [each for each in left if each not in self._open][
-                : _AT_ONCE - len(self._open)
-            ]:
-                self._open_one(found)
-            for found in self._open.keys() - asked:
-                for number in signals:
-                    self._send(found, number)
-            asked |= self._open.keys()
+        while self._strike(signals, asked) and time.monotonic() < deadline:
             self._wait(_BETWEEN)
 
-    def _left(self) -> list[Found]:
+    def _strike(self, signals: Iterable[int], asked: set[Found]) -> bool:
+        """Send them to each as soon as it is seen. Whether anybody was left."""
         for _look_again in range(_LOOKS):
-            if left := [found for found in within(self._places) if found not in self._refused]:
-                return left
-        return []
+            left = False
+            for found in _each(self._places):
+                if found in self._refused:
+                    continue
+                left = True
+                if found not in self._open and len(self._open) < _AT_ONCE:
+                    self._open_one(found)
+                if found in self._open and found not in asked:
+                    asked.add(found)
+                    for number in signals:
+                        self._send(found, number)
+            if left:
+                return True
+        return False
 
     def _open_one(self, found: Found) -> None:
         """A descriptor holds the process, whoever gets its number later: who has it now is who was
