@@ -360,14 +360,21 @@ class World:
         """
         machines = {"host": _of_namespace(macs)}
         indexes = {"host": machines["host"].pop("indexes")}
+        elsewhere = {"host": machines["host"].pop("elsewhere")}
         for name in sorted(os.listdir("/run/netns")) if os.path.isdir("/run/netns") else ():
             machine = _inside(name, lambda: _of_namespace(macs))
             indexes[name] = machine.pop("indexes", {})
+            elsewhere[name] = machine.pop("elsewhere", {})
             machines[name] = machine
         for name, machine in machines.items():
             for link, row in machine.get("links", {}).items():
                 if row.get("linkinfo", {}).get("info_kind") == "veth":
-                    row["peer"] = _peer(name, link, indexes)
+                    ends = _peers(name, link, indexes)
+                    if len(ends) > 1:  # nodes count their interfaces each for themselves
+                        number = elsewhere[name][link]
+                        there = _numbered(name).get(number, "host") if number is not None else name
+                        ends = [end for end in ends if end.startswith(f"{there}/")]
+                    row["peer"] = " or ".join(ends)
         return {"namespaces": machines, "mounts": _mounts(), "files": dict(_files(exclude))}
 
 
@@ -526,6 +533,7 @@ def _of_namespace(macs: bool) -> dict[str, Any]:
     rules = _json("nft", "-j", "list", "ruleset").get("nftables", [])
     found: dict[str, Any] = {
         "indexes": {row["ifname"]: (row["ifindex"], row.get("link_index")) for row in links},
+        "elsewhere": {row["ifname"]: row.get("link_netnsid") for row in links},
         "links": {row["ifname"]: _lasting(row, macs) for row in links},
         "addresses": {name: _lasting(rows) for name, rows in addresses.items()},
         "qdiscs": _lasting(_json("tc", "-j", "qdisc")),
@@ -647,18 +655,26 @@ def _inside(name: str, function: Callable[[], dict[str, Any]]) -> dict[str, Any]
         os.close(home)
 
 
-def _peer(
+def _peers(
     place: str, link: str, indexes: Mapping[str, Mapping[str, tuple[int, int | None]]]
-) -> str:
-    """The other end of a veth pair, ``namespace/interface``: the one whose index and peer index are
-    ours, swapped."""
+) -> list[str]:
+    """What may be the other end of a veth pair, ``namespace/interface``: whose index and peer index
+    are ours, swapped."""
     index, other = indexes[place][link]
-    return " or ".join(
+    return [
         f"{there}/{name}"
         for there, links in indexes.items()
         for name, pair in links.items()
         if pair == (other, index) and (there, name) != (place, link)
-    )
+    ]
+
+
+def _numbered(place: str) -> dict[int, str]:
+    """The namespaces with a name, by the numbers that this one has for them (ip-netns(8),
+    list-id)."""
+    node = [] if place == "host" else ["-n", place]
+    rows = _json("ip", "-j", *node, "netns", "list-id")
+    return {row["nsid"]: row["name"] for row in rows if row.get("name")}
 
 
 def _sysctls() -> Iterator[tuple[str, str]]:

@@ -38,12 +38,12 @@ MADE = {
     "{{json .Labels}}": '{"tier":"front","a.b":"dots"}',
     "{{.Interfaces | json}}": '[{"name":"eth0","ifindex":3,"up":true,"mac":"02::2","mtu":1500,'
     '"network":"lan","host_interface":"veth-a","host_ifindex":4,"addresses":["10.1.0.2/24",'
-    '"fd00::2/64"],"gateways":["10.1.0.1"],"egress":[],"ingress":[]}]',
+    '"fd00::2/64"],"gateways":["10.1.0.1"],"egress":[],"ingress":[],"peer":""}]',
     "{{range .Interfaces}}{{.Name}}@{{$.Name}} {{end}}": "eth0@web ",
     "{{range .Interfaces}}{{range .Addresses}}{{.}},{{end}}{{end}}": "10.1.0.2/24,fd00::2/64,",
     '{{range .Interfaces}}{{join .Addresses ", "}}{{end}}': "10.1.0.2/24, fd00::2/64",
     "{{(index .Interfaces 0).Mac}}": "02::2",
-    "{{index .Interfaces 0 | json | len}}": "211",
+    "{{index .Interfaces 0 | json | len}}": "221",
     "{{range .Ports}}x{{else}}none{{end}}": "none",
     "{{range .Labels}}{{.}} {{end}}": "front dots ",
     "{{if .Exists}}up{{else}}gone{{end}}": "up",

@@ -60,6 +60,7 @@ class Loopback(Fact):
     def by_hand(self, lab: Beside) -> Iterator[str]:
         name = shlex.quote(self.node)
         yield f"ip netns exec {name} ip link set lo up  {BESIDES} a node reaches its own addresses"
+        yield from lab.lines(self.node, LOOPBACK)
 
 
 _WHY = {
