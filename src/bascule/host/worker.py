@@ -111,6 +111,8 @@ def captured(become: Callable[[], None], given: int, most: int) -> Captured:
     child = syscalls.fork()
     if child == 0:
         _become(become, given, [writing for _reading, writing in pipes], mask)
+    if signal.SIGINT in signal.sigpending():  # maybe from before there was a child to hear it
+        os.kill(child, signal.SIGINT)
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     for _reading, writing in pipes:
