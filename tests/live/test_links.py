@@ -195,3 +195,41 @@ def test_links_in_a_private_world(world: World) -> None:
     with Lab.from_data(to_data(_ring().topology), world="private") as lab:
         done = lab.node("pc").run(["ping", "-c1", "-W5", "10.7.0.3"], capture_output=True)
         assert done.returncode == 0
+
+
+def test_a_link_moves_from_a_node_that_goes(world: World) -> None:
+    """The interface is wanted again in the same run: the kernel frees the namespace of the node
+    that goes, and with it the old link, only later."""
+    require("ping")
+    nodes = [f"n{number}" for number in range(8)]
+    for there in (nodes[:4], nodes, nodes[:1], nodes):
+        lab = Lab.from_data(
+            {"name": "fan", "nodes": ["hub", *there, "last"]}
+            | {"links": [*(["hub", node] for node in there), ["hub", "last"]]},
+            world="host",
+        )
+        lab.up()
+        assert not lab.plan()
+        world.run("ip", "netns", "exec", "hub", "ping", "-c1", "-W5", "last")
+    lab.down()
+
+
+def test_the_worlds_end_moves_from_a_node_that_goes(world: World) -> None:
+    """The same for an interface in the world that the file names."""
+    require("ping")
+    for node in ("a", "b", "c"):
+        lab = Lab.from_data(
+            {
+                "name": "handed",
+                "networks": {"lan": {}},
+                "nodes": {
+                    node: {"networks": {"lan": {"host_interface": "port"}}},
+                    "other": ["lan"],
+                },
+            },
+            world="host",
+        )
+        lab.up()
+        assert not lab.plan()
+        world.run("ip", "netns", "exec", node, "ping", "-c1", "-W5", "other")
+    lab.down()

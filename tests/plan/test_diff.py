@@ -72,10 +72,12 @@ def test_what_somebody_deleted_comes_back_alone() -> None:
 
 def test_a_dead_pin_is_replaced_with_all_that_it_should_hold() -> None:
     """The pin is unmounted, the namespace made anew; what was in it is made anew as well, and not
-    deleted one by one."""
+    deleted one by one, but for a pair that is still there: a process may hold its namespace, and
+    then its other end keeps the name."""
     have = [BRIDGE, replace(NODE, alive=False), VETH, ADDRESS]
     plan = diff(LAB, have, Indexes())
     assert _lines(plan) == [
+        "- veth veth-a (lan) to eth0 (a)  (is replaced)",
         "- namespace a  (is replaced)",
         "+ namespace a  (the pin is there, the namespace is not)",
         "+ veth veth-a (lan) to eth0 (a)  (what held it is replaced)",
@@ -84,7 +86,7 @@ def test_a_dead_pin_is_replaced_with_all_that_it_should_hold() -> None:
         "+ route default via 10.1.0.1 dev eth0 in a  (new)",
         "+ sysctl net.ipv4.ip_forward=1 in a  (new)",
     ]
-    assert _commands(plan)[:2] == ["ip netns del a", "ip netns add a"]
+    assert _commands(plan)[:3] == ["ip link del dev veth-a", "ip netns del a", "ip netns add a"]
 
 
 def test_a_link_of_another_kind_is_replaced() -> None:

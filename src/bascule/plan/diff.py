@@ -7,7 +7,7 @@ be made.
 3. What goes and holds other things: files, bridges, namespaces.
 
 What lies within something that goes (an address on a veth, a veth in a namespace) goes with it, and
-needs no operation.
+needs no operation; but of a pair whose name is wanted again.
 """
 
 from __future__ import annotations
@@ -85,12 +85,12 @@ def diff(
     leaving = _Leaving(wanted, present, indexes, known)
     indexes.forget([fact.frees for fact in have if fact.frees and fact.key in leaving.gone])
     coming = [change for fact in want for change in _coming(fact, present, leaving, indexes, known)]
-    return Plan((*leaving.early, *coming, *leaving.late))
+    return Plan((*leaving.first, *leaving.early, *coming, *leaving.late))
 
 
 class _Leaving:
-    """What goes: ``early`` and ``late`` changes, the keys ``gone``, and the marks of what is
-    gone."""
+    """What goes: ``first``, before what holds it does, ``early`` and ``late`` changes, the keys
+    ``gone``, and the marks of what is gone."""
 
     def __init__(
         self,
@@ -99,6 +99,7 @@ class _Leaving:
         indexes: Indexes,
         known: Collection[Key],
     ) -> None:
+        self.first: list[Change] = []
         self.early: list[Change] = []
         self.late: list[Change] = []
         self.gone: set[Key] = set()
@@ -120,9 +121,13 @@ class _Leaving:
                 change = Change(
                     "-", fact, "goes with what holds it" if within_gone else reason, ops
                 )
-                (self.late if alone or fact.late else self.early).append(change)
+                stays = self.first if within_gone else self.early
+                (self.late if alone or fact.late else stays).append(change)
             elif not within_gone:
                 self.early.append(Change("-", fact, "is replaced", fact.remove(indexes)))
+            elif fact.lingers:
+                # A namespace is freed after it is gone; till then the other end has the name.
+                self.first.append(Change("-", fact, "is replaced", fact.remove(indexes)))
 
 
 def _containers_first(facts: Iterable[Fact]) -> list[Fact]:
