@@ -29,7 +29,7 @@ _MORE = (
 
 def reference() -> str:
     """All public names, by where they are imported from."""
-    first = ("Lab", "Node", "labs", "events", "doctor", "restore", "edit")
+    first = ("Lab", "Node", "labs", "events", "doctor", "restore", "edit", "topologies")
     own = [name for name in bascule.__all__ if not name.startswith("_")]
     kinds = [name for name in own if _is_error(getattr(bascule, name))]
     values = [name for name in own if name not in first and name not in kinds]

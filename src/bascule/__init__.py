@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         events,
         labs,
         restore,
+        topologies,
     )
     from bascule.errors import (
         BasculeError,
@@ -89,6 +90,7 @@ __all__ = [
     "events",
     "labs",
     "restore",
+    "topologies",
 ]
 
 

@@ -511,7 +511,7 @@ def test_every_name_of_the_api_is_there() -> None:
         for each in filter(None, (part.strip() for part in names.split(","))):
             there, _, here = each.partition(" as ")
             told[here or there] = f"{module}:{there}" if here and here != there else module
-    told["edit"] = "topology.edit:"
+    told |= {"edit": "topology.edit:", "topologies": "topology.generate:"}
     assert told == api._PLACES
 
 

@@ -65,6 +65,7 @@ SAID: dict[str, str] = {
 # what has no answer as JSON, and why
 WITHOUT = {
     "script": "prints a shell script",
+    "generate": "prints a lab file",
     "schema": "prints JSON anyhow",
     "completion": "prints a shell script",
     "exec": "prints what the command in the node prints",

@@ -55,6 +55,7 @@ USES = {
     "up": Use(f"--explain {FILE}", acts=True),
     "plan": Use(FILE),
     "script": Use(FILE, document=True),
+    "generate": Use("ring", document=True),
     "ls": Use(""),
     "show": Use("demo"),
     "inspect": Use("demo --yaml", document=True),

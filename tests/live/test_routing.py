@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from ipaddress import ip_interface
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 import machine
 from bascule.api import Lab
+from helpers import bascule
 from sandbox import World, require
 
 LINKS = [["r1", "a"], ["r1", "b"], ["a", "r2"], ["b", "r2"], ["r2", "s"]]
@@ -137,3 +143,49 @@ def test_what_the_file_says_itself_stays(world: World) -> None:
     assert world.ip_json("-n", "r1", "route", "show", "10.9.0.2/31") == []
     assert not _answers(world, "pc", "10.0.0.2")
     lab.down()
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        ("leaf-spine", "--leaves", "2", "--hosts", "2"),
+        ("tree", "--depth", "2"),
+        ("grid", "--rows", "2", "--columns", "3"),
+        ("random", "--nodes", "6", "--seed", "7"),
+    ],
+    ids=lambda shape: shape[0],
+)
+def test_a_generated_file_is_a_lab_in_which_all_answer(
+    world: World, tmp_path: Path, shape: tuple[str, ...]
+) -> None:
+    require("ping")
+    file = tmp_path / "drawn.yaml"
+    file.write_text(bascule(world, "generate", *shape).stdout)
+    before = machine.state()
+    bascule(world, "up", file, "--world", "host")
+    told = json.loads(bascule(world, "ping", "--json").stdout)
+    assert told and not [echo for echo in told if echo["failed"]]
+    if shape[0] == "leaf-spine":
+        told = json.loads(bascule(world, "inspect", "host2-1").stdout)
+        (address,) = told["interfaces"][0]["addresses"]
+        assert _hops(world, "leaf1", str(ip_interface(address).network)) == ["eth0", "eth1"]
+    bascule(world, "down", file)
+    assert machine.difference(before, machine.state()) == ""
+
+
+def test_a_shape_in_the_file_grows(world: World) -> None:
+    """One more node of the ring, in the same run; what is generated is planned and taken away as
+    if it had been written out."""
+    require("ping")
+    before = machine.state()
+    for nodes in (4, 5, 3):
+        lab = Lab.from_data(
+            {"name": "ring", "generate": {"kind": "ring", "nodes": nodes}, "links": [["n2", "s"]]}
+            | {"nodes": {"s": {}}},
+            world="host",
+        )
+        lab.up()
+        assert not lab.plan()
+        assert all(_answers(world, "s", f"n{number}") for number in range(1, nodes + 1))
+    lab.down()
+    assert machine.difference(before, machine.state()) == ""

@@ -238,7 +238,7 @@ nodes:
     dns_opt: ['ndots:2', use-vc]
     labels: {role: ''}
   b: {network_mode: host}
-  c: {networks: [], netns: /proc/7/ns/net}
+  c: {netns: /proc/7/ns/net}
 pools:
 - {base: 10.9.0.0/16, size: 28}
 labels: {team: '7'}

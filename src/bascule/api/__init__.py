@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from bascule.plan.diff import Change, Plan
     from bascule.plan.render import text as plan_text
     from bascule.topology import edit
+    from bascule.topology import generate as topologies
     from bascule.topology.model import Attachment, Topology
     from bascule.topology.six import left_out
 
@@ -117,6 +118,7 @@ _PLACES = {
     "restore": "engine.boot",
     "running_lab": "engine.choosing:running",
     "started_worker": "host.worker:started",
+    "topologies": "topology.generate:",
     "unit_text": "engine.boot:unit",
     "whose": "engine.others:advice",
 }
@@ -181,6 +183,7 @@ __all__ = [
     "restore",
     "running_lab",
     "started_worker",
+    "topologies",
     "unit_text",
     "whose",
 ]

@@ -25,9 +25,9 @@ def of(noun: str) -> list[tuple[tuple[str, ...], dict[str, Any]]]:
     return [(word.flags, _settings(word, word.option)) for word in words if word.option]
 
 
-def given(arguments: argparse.Namespace, noun: str) -> dict[str, object]:
+def given(arguments: argparse.Namespace, noun: str) -> dict[str, Any]:
     """What was given of them, in the lab file's words."""
-    found: dict[str, object] = {}
+    found: dict[str, Any] = {}
     for word in NOUNS[noun].words:
         if word.option is None:
             continue

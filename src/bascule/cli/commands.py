@@ -32,6 +32,8 @@ _DOCUMENTS = (
     *("check", "ping", "doctor", "events", "done", "leftovers", "dones", "unit", "failed"),
     *("exec", "call", "reply", "all"),
 )
+# those of bascule.topology.generate
+_KINDS = ("line", "ring", "star", "tree", "mesh", "grid", "leaf-spine", "random")
 
 ROWS = (
     Row(
@@ -91,6 +93,25 @@ ROWS = (
         "labs:check",
         (FILE, WITHOUT_IPV6, JSON),
         examples=("check", "check lab.yaml --json"),
+        served="reads",
+    ),
+    Row(
+        "generate",
+        "print a lab file of a usual shape",
+        "labs:generate",
+        (
+            argument(
+                "kind",
+                choices=_KINDS,
+                metavar="KIND",
+                help=f"one of {', '.join(_KINDS)}",
+            ),
+        ),
+        noun="generate",
+        examples=(
+            "generate ring --nodes 8 > lab.yaml",
+            "generate leaf-spine --leaves 4 --spines 2 > fabric.yaml",
+        ),
         served="reads",
     ),
     Row(
@@ -272,7 +293,7 @@ ROWS = (
     ),
 )
 GROUPS = (
-    ("Make and take away", ("up", "down", "plan", "script", "check")),
+    ("Make and take away", ("up", "down", "plan", "script", "check", "generate")),
     ("Look", ("ls", "show", "inspect", "ping", "port", "events")),
     ("Work inside a node", ("exec", "shell")),
     ("Change a lab that is up", ("network", "node")),

@@ -7,7 +7,7 @@ import sys
 from argparse import Namespace as Arguments
 
 from bascule import api
-from bascule.api import Lab
+from bascule.api import Lab, options
 from bascule.cli import output, showing
 from bascule.errors import BasculeError, InputError, NotFound, TopologyError
 from bascule.names import printable, shown
@@ -198,6 +198,13 @@ def check(arguments: Arguments) -> int:
         f"{lab.name}: {len(lab.topology.nodes)} nodes, {len(lab.topology.networks)} networks: "
         f"no mistakes"
     )
+    return 0
+
+
+def generate(arguments: Arguments) -> int:
+    """``bascule generate``"""
+    numbers = options.given(arguments, "generate")
+    output.document(api.as_yaml(api.topologies.generate(arguments.kind, **numbers)))
     return 0
 
 

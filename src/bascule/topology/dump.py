@@ -102,6 +102,8 @@ def _brief_node(lab: str, node: Node, by_mac: set[str]) -> object:
     out = NODE.write(node)
     if "networks" in out:
         out["networks"] = list(networks) if not any(networks.values()) else networks
+        if not networks and len(out) > 1:
+            del out["networks"]
     if node.sysctls:
         out["sysctls"] = _brief_sysctls(node.sysctls)
     return (

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from bascule.errors import Mistake, TopologyError
 from bascule.names import problem_with_interface_name
-from bascule.topology import links, source
+from bascule.topology import generate, links, source
 from bascule.topology.check import check
 from bascule.topology.defaults import fill_interfaces
 from bascule.topology.forms import NAME_SHOWN
@@ -80,6 +80,7 @@ def _load(
     kept: Iterable[Node] = (),
 ) -> Topology:
     scribe = Scribe(file, tree, mistakes, other_words())
+    tree, own_links = _generated(scribe, tree)
     found = LAB.read(scribe, tree, ())
     lab = _Lab()
     for network, readable in found.get("networks", ()):
@@ -95,6 +96,8 @@ def _load(
     name = found.get("name") or default_name or DEFAULT_NAME
     found |= {"name": name, "networks": tuple(lab.networks.values()), "nodes": nodes}
     known = links.resolve(scribe, found.get("links", ()), lab.origin, lab.networks)
+    # The file's own come last, so that one more renames no interface of what is generated.
+    known = dict(sorted(known.items(), key=lambda item: item[0] < own_links))
     found["links"] = links.fill_interfaces(known.values(), nodes, lab.networks)
     lab.links = tuple(known)
     topology: Topology = LAB.make(found)
@@ -103,6 +106,26 @@ def _load(
     if scribe.mistakes:
         raise TopologyError(in_order(scribe.mistakes))
     return topology
+
+
+def _generated(scribe: Scribe, tree: Tree) -> tuple[Tree, int]:
+    """The tree with what `generate` makes written out, and how many of its links, the first ones,
+    are the file's own."""
+    word = "generate"
+    told = tree.below(word)
+    if told is None or not isinstance(tree.value, dict):
+        return tree, 0
+    made = LAB.keys[word].form.read(scribe, told, (word,))
+    # Where it is wrong, nobody can tell which ends of links are.
+    left = {key: below for key, below in tree.value.items() if key != word}
+    if made is None:
+        left.pop("links", None)
+        scribe.root = replace(tree, value=left)
+        return scribe.root, 0
+    links = left.get("links")
+    own = len(links.value) if links is not None and isinstance(links.value, list) else 0
+    scribe.root = generate.merged(replace(tree, value=left), made, told)  # type: ignore[arg-type] # its form's
+    return scribe.root, own
 
 
 def _original(path: Path, lab: _Lab) -> Path:

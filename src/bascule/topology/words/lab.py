@@ -8,7 +8,8 @@ from bascule.names import HOSTNAME_BYTES, INTERFACE_NAME_BYTES
 from bascule.topology import entries, forms, nouns
 from bascule.topology.forms import one_or_list, or_empty
 from bascule.topology.model import Pool, Topology
-from bascule.topology.word import Form, Noun, Word
+from bascule.topology.word import Form, Noun, Word, nothing
+from bascule.topology.words.generate import GENERATE, GENERATE_FORM
 from bascule.topology.words.link import END, LINK, LINKS
 from bascule.topology.words.network import LABELS_DOC, NETWORK
 from bascule.topology.words.node import ATTACHMENT, NAMES_REF, NODE, PORT, ROUTE, SHAPE
@@ -80,6 +81,15 @@ LAB = Noun(
             ),
         ),
         Word(
+            "generate",
+            GENERATE_FORM,
+            (
+                "Nodes and links of a usual shape, besides those of the file: {kind: ring, "
+                "nodes: 8}. `routing` is then `static` if left out."
+            ),
+            of=nothing,
+        ),
+        Word(
             "pools",
             _POOLS,
             "Where subnets are chosen from: '10.9.0.0/16', or {base: 10.9.0.0/16, size: 28}.",
@@ -109,6 +119,7 @@ NOUNS = {  # by their names in the schema
     "route": ROUTE,
     "link": LINK,
     "end": END,
+    "generate": GENERATE,
     "pool": POOL,
     "port": PORT,
     "shape": SHAPE,
