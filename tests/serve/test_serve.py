@@ -179,7 +179,7 @@ def test_each_call_begins_where_the_first_did(server: Server) -> None:
             wrong = connection.call("ls", cwd="/none")
             assert (wrong["code"], wrong["error"]["kind"]) == (2, "input")
         connection.call("up")
-        show = ["sh", "-c", "umask; ls /proc/self/fd | wc -l; grep -h Sig /proc/self/status; env"]
+        show = ["sh", "-c", "umask; ls /proc/self/fd | wc -l; grep Sig[^Q] /proc/self/status; env"]
         first = connection.call("exec", "web", "--", *show)["answer"]["stdout"]
         mask = os.umask(0o022)
         os.umask(mask)
