@@ -69,12 +69,15 @@ pyz: run-tools
 	chmod 755 build/bascule.pyz
 	rm -rf build/pyz build/venv
 
-# On whatever Debian or Ubuntu, as whoever: nothing of it is this machine's.
+# On whatever Debian or Ubuntu, as whoever: nothing of it is this machine's. lintian leaves folders behind in TMPDIR.
 deb:
 	@tools/need.sh venv:python3-venv dpkg-deb:dpkg
 	rm -f build/bascule_*.deb
 	tools/deb.sh build
-	if command -v lintian >/dev/null; then lintian --allow-root --fail-on error,warning build/bascule_*.deb; fi
+	@if command -v lintian >/dev/null; then \
+	    mkdir -p build/lintian && TMPDIR="$$PWD/build/lintian" lintian --allow-root --fail-on error,warning build/bascule_*.deb; \
+	    code=$$?; rm -rf build/lintian; exit $$code; \
+	fi
 
 # Compiled once: where PYTHONDONTWRITEBYTECODE is set, each of a thousand commands would compile all modules for itself, and each
 # worker of pytest all tests.
