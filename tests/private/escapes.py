@@ -15,11 +15,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 
 SECRET = sys.argv[1]
 NEWNS, NEWUSER, NEWNET, NEWCGROUP = 0x20000, 0x10000000, 0x40000000, 0x02000000
 BIND, MOVE, REC, PRIVATE, DETACH = 0x1000, 0x2000, 0x4000, 1 << 18, 2
 SEIZE, ATTACH, PIDFD_GETFD, OPEN_TREE, PIVOT_ROOT = 0x4206, 16, 438, 428, 155
+FOLDERS = tempfile.tempdir = tempfile.mkdtemp()  # where the attempts make theirs
 libc = ctypes.CDLL(None, use_errno=True)
 libc.ptrace.argtypes = (ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p)
 
@@ -188,7 +190,12 @@ ATTEMPTS = (
     by_control_groups,
     by_network,
 )
+worked = [attempt.__name__ for attempt in ATTEMPTS if in_child(attempt)]
+made = os.listdir(FOLDERS)
 commands = []
+for each in (*(os.path.join(FOLDERS, name) for name in made), FOLDERS):
+    with suppress(OSError):  # nothing is looked into: it may be a way to all files
+        os.rmdir(each)
 for each in pids():
     try:
         with open(f"/proc/{each}/cmdline") as opened:
@@ -198,7 +205,8 @@ for each in pids():
 print(
     json.dumps(
         {
-            "worked": [attempt.__name__ for attempt in ATTEMPTS if in_child(attempt)],
+            "worked": worked,
+            "folders": len(made),
             "processes": commands,
         }
     )

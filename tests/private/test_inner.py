@@ -69,6 +69,7 @@ def test_nothing_of_the_machine_is_to_be_seen_or_touched(world: World, who: str)
             ).stdout
     found = json.loads(said)
     assert found["worked"] == []
+    assert found["folders"] == 7  # the attempts that mount got that far
     assert found["processes"] == ["sleep"]
 
 
