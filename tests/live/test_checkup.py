@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -119,3 +120,17 @@ def test_each_command_is_run_once(world: World) -> None:
     done = list(mend([Finding("x", "no", "", fix=fix) for fix in (*fixes, "")]))
     assert [(each.done, each.why) for each in done] == [(True, ""), (False, "no"), (True, "")]
     assert Path("said").read_text() == "one\n"
+
+
+def test_its_own_commands_are_not_what_the_folder_calls_so(world: World) -> None:
+    """Root may stand where others have put a package of that name."""
+    planted = Path("bascule")
+    planted.mkdir()
+    for name in ("__init__.py", "__main__.py"):
+        (planted / name).write_text("open('caught', 'w').close()\n")
+    try:
+        (done,) = mend([Finding("x", "no", "", fix="bascule version")])
+    finally:
+        shutil.rmtree(planted)  # the tests that follow may stand here, too
+    assert (done.done, done.why) == (True, "")
+    assert not Path("caught").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Iterable, Iterator
@@ -13,6 +14,7 @@ from bascule.host import programs
 
 _SECONDS = 600.0  # a package may have to be fetched
 _OWN = "bascule "
+_PACKAGED = os.path.abspath(f"{__file__}/../../..")  # a folder or a zipapp
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +35,14 @@ def mend(found: Iterable[Finding]) -> Iterator[Mended]:
 def _mend(command: str) -> Mended:
     if os.geteuid() != 0 and not command.startswith(_OWN):
         return Mended(command, False, "needs root")
-    argv = ["/bin/sh", "-c", command]
-    if command.startswith(_OWN):  # this very version, wherever it is installed
-        own = f"{sys.executable} -m bascule {command.removeprefix(_OWN)}"
-        argv = ["/bin/sh", "-c", own]
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    argv = ["/bin/sh", "-c", command]
+    if command.startswith(_OWN):
+        # This very version, wherever it is installed (a zipapp, too), and never what the folder
+        # that we are in calls so (-P).
+        argv = [sys.executable, "-P", "-m", *shlex.split(command)]
+        there = [_PACKAGED, *filter(None, [environment.get("PYTHONPATH")])]
+        environment["PYTHONPATH"] = os.pathsep.join(there)
     try:
         done = programs.run(argv, "", _SECONDS, environment)
     except (OSError, TimeoutError) as error:
