@@ -14,6 +14,7 @@ from bascule.engine.listing import listed
 from bascule.engine.options import Options
 from bascule.engine.views import Finding, LabInfo, Verdict
 from bascule.errors import BasculeError, NotFound
+from bascule.host.world import World
 from bascule.names import few, shown
 from bascule.plan.diff import Plan
 from bascule.topology.model import Assigned
@@ -71,18 +72,18 @@ def examine(name: str) -> Iterator[Finding]:
     if info.state not in ("up", "drifted", "broken", "unfinished"):
         return
     try:
-        lab = look.running(name)[0]
-        yield from _file(name, info.source, lab)
+        lab, world, _record = look.running(name)
         plan = run.preview(name, lambda current: current, Options(command="bascule doctor")).plan
+        yield from _file(name, info.source, plan)
         yield _drift(name, plan)
         yield from (Finding("to know", "note", note) for note in plan.notes)
-        yield from _reach(lab)
+        yield from _reach(lab, world)
     except BasculeError as error:
         yield Finding("look", "no", str(error))
 
 
-def _file(name: str, source: str, lab: Assigned) -> Iterator[Finding]:
-    """Whether its file still says what is up."""
+def _file(name: str, source: str, drift: Plan) -> Iterator[Finding]:
+    """Whether its file still says what is up, whatever has drifted from that."""
     if not source:
         return
     if not os.path.exists(source):
@@ -97,8 +98,7 @@ def _file(name: str, source: str, lab: Assigned) -> Iterator[Finding]:
         advice = f"{len(more)} more: `bascule check {shlex.quote(source)}`" if more else ""
         yield Finding("file", "note", first, advice)
         return
-    still = run.preview(name, lambda _now: lab, Options(command="bascule doctor")).plan
-    differs = [change for change in plan.changes if change not in still.changes]
+    differs = [change for change in plan.changes if change not in drift.changes]
     command = f"bascule up {shlex.quote(source)}"
     if differs:
         found = f"{source} says something else than what was built: {_told(Plan(tuple(differs)))}"
@@ -123,9 +123,8 @@ def _told(plan: Plan) -> str:
     return f"{first}; and {more} more" if more > 0 else first
 
 
-def _reach(lab: Assigned) -> Iterator[Finding]:
+def _reach(lab: Assigned, world: World) -> Iterator[Finding]:
     """Whether nodes answer each other as the lab says."""
-    _lab, world, _record = look.running(lab.name)
     if len(lab.nodes) > _NODES:
         return
     try:

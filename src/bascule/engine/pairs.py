@@ -139,7 +139,15 @@ class _Reach:
     """Who is reached over routers (:mod:`bascule.topology.routing`)."""
 
     def __init__(self, lab: Assigned) -> None:
-        self._ways = routing.ways(lab)
+        # by what its addresses begin with
+        self._ways: dict[str, dict[tuple[int, int, int], Way]] = {}
+        lengths: dict[int, set[int]] = {4: set(), 6: set()}
+        for node, ways in routing.ways(lab).items():
+            rows = self._ways[node] = {}
+            for way in ways:
+                lengths[way.to.version].add(way.to.prefixlen)
+                rows[_beginning(way.to.network_address, way.to.prefixlen)] = way
+        self._lengths = {version: sorted(each, reverse=True) for version, each in lengths.items()}
 
     def to(self, source: Node, target: Node) -> Iterator[Pair]:
         """One address a family, of those that a route leads to, and one back."""
@@ -164,8 +172,13 @@ class _Reach:
         return bool(own) and all(self._way(target, each) is not None for each in own)
 
     def _way(self, node: Node, address: IPAddress) -> Way | None:
-        fitting = (way for way in self._ways[node.name] if address in way.to)
-        return max(fitting, key=lambda way: way.to.prefixlen, default=None)
+        rows = self._ways[node.name]
+        keys = (_beginning(address, length) for length in self._lengths[address.version])
+        return next((rows[key] for key in keys if key in rows), None)
+
+
+def _beginning(address: IPAddress, length: int) -> tuple[int, int, int]:
+    return address.version, length, int(address) >> (address.max_prefixlen - length)
 
 
 def _routed(lab: Assigned) -> set[str]:

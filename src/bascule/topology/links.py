@@ -26,6 +26,7 @@ from bascule.topology.model import (
 )
 from bascule.topology.ranges import range_of
 from bascule.topology.scribe import Scribe
+from bascule.topology.space import Space, take
 from bascule.topology.tree import Path, Problem, Tree, kind_of, nearest, shown
 from bascule.topology.word import Noun
 
@@ -83,7 +84,7 @@ def _end(noun: Noun, scribe: Scribe, tree: Tree, path: Path) -> LinkEnd | None:
         if len(scribe.mistakes) > mistakes:
             return None
         if ("node" in got) == ("network" in got):
-            scribe.wrong(tree, path, "an end is at one of `node` and `network`")
+            scribe.wrong(tree, path, "an end is at one of `node` and `network`; give one of them")
             return None
         made: LinkEnd = noun.make(got)
         return made
@@ -93,7 +94,9 @@ def _end(noun: Noun, scribe: Scribe, tree: Tree, path: Path) -> LinkEnd | None:
     name, colon, interface = text.partition(":")
     problem = problem_with_interface_name(interface) if colon else None
     if problem or not name:
-        scribe.wrong(tree, path, problem or f"'{shown(text)}' names no node")
+        scribe.wrong(
+            tree, path, problem or f"'{shown(text)}' names no node; write NODE or NODE:INTERFACE"
+        )
         return None
     return LinkEnd(node=name, interface=interface)
 
@@ -293,7 +296,10 @@ def _addresses(end: LinkEnd, link: Link, here: Path) -> Iterator[Problem]:
 def _subnets(link: Link, path: Path) -> Iterator[Problem]:
     for index, (one, other) in enumerate(combinations(link.subnets, 2)):
         if one.version == other.version:
-            yield (*path, "subnet", index + 1), f"{other} is a second IPv{one.version} subnet"
+            yield (
+                (*path, "subnet", index + 1),
+                f"{other} is a second IPv{one.version} subnet; keep one",
+            )
     if link.mtu < IPV6_MIN_MTU and any(each.version == 6 for each in link.subnets):
         yield (*path, "mtu"), f"{link.mtu} is too small for IPv6; write at least {IPV6_MIN_MTU}"
 
@@ -317,13 +323,17 @@ def _overlaps(topology: Topology) -> Iterator[Problem]:
         for network in topology.networks
         for subnet in network.subnets
     ]
+    space = Space()  # that there is a clash is found at once, and only then with whom
+    for each, _owner in seen:
+        take(space, each)
     for index, link in enumerate(topology.links):
         for position, subnet in enumerate(link.subnets):
             mine = range_of(subnet)
-            clash = next(
-                (f"{each.subnet} of {owner}" for each, owner in seen if each.overlaps(mine)), None
-            )
-            if clash:
+            if space.end_of_clash(mine.version, mine.low, mine.high) is not None:
+                clash = next(
+                    f"{each.subnet} of {owner}" for each, owner in seen if each.overlaps(mine)
+                )
                 path: Path = ("links", index, "subnet", position)
                 yield path, f"{subnet} overlaps {clash}; choose another subnet"
             seen.append((mine, f"link {link.name}"))
+            take(space, mine)
