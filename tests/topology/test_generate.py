@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bascule.cli import commands
 from bascule.errors import InputError, TopologyError
 from bascule.topology import generate
 from bascule.topology.addressing import assign
@@ -129,3 +130,27 @@ links: [[n1, server]]
 def test_a_list_of_names_is_more_nodes() -> None:
     lab = from_data({"generate": {"kind": "line"}, "nodes": ["n1", "server"]})
     assert [node.name for node in lab.nodes] == ["n1", "n2", "n3", "server"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_function_leaves_out_what_a_file_leaves_out(kind: str) -> None:
+    made = getattr(generate, kind.replace("-", "_"))()
+    assert made == generate.generate(kind)
+
+
+def test_the_command_knows_all_kinds() -> None:
+    assert tuple(KINDS) == commands._KINDS
+
+
+def test_each_subnet_of_a_link_is_its_own_also_of_many() -> None:
+    """Told of the right one of many that do not clash."""
+    links = [
+        {"ends": ["a", "b"], "subnet": f"10.{number // 256}.{number % 256}.0/31"}
+        for number in range(300)
+    ]
+    links.append({"ends": ["a", "b"], "subnet": "10.0.77.0/30"})
+    with pytest.raises(TopologyError) as told:
+        from_data({"nodes": ["a", "b"], "links": links})
+    (mistake,) = told.value.mistakes
+    assert mistake.path == "links[300].subnet"
+    assert mistake.message.startswith("10.0.77.0/30 overlaps 10.0.77.0/31 of link a:eth77")

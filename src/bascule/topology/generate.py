@@ -90,7 +90,7 @@ def generate(kind: str, **numbers: int) -> dict[str, Any]:
     nodes = list(islice(chain(routers, ((name, {}) for name in drawn.hosts)), MAX_MADE + 1))
     links = [list(pair) for pair in islice(drawn.links, MAX_MADE + 1)]
     if max(len(nodes), len(links)) > MAX_MADE:
-        raise InputError(f"that {kind} has more than {MAX_MADE:,} nodes or links")
+        raise InputError(f"that {kind} has more than {MAX_MADE:,} nodes or links; ask for fewer")
     return {"routing": "static", "nodes": dict(nodes), "links": links}
 
 
@@ -110,7 +110,7 @@ def problems(kind: str, numbers: dict[str, int]) -> list[tuple[str, str]]:
         nodes = numbers.get("nodes", takes["nodes"][1])
         least, most = nodes - 1, nodes * (nodes - 1) // 2
         if not least <= numbers["links"] <= most:
-            found.append(("links", f"{nodes} nodes are joined by {least:,} to {most:,} links"))
+            found.append(("links", f"{nodes} nodes want {least:,} to {most:,} links; give as many"))
     return found
 
 

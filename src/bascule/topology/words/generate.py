@@ -23,18 +23,31 @@ class Asked:
 
 _COUNT = forms.number(0, MAX_MADE)
 _DOCS = {
-    "nodes": "How many nodes, in all. 4 of a ring or a mesh, 3 of a line, 5 of a star, 8 at random "
-    "if left out.",
-    "depth": "Of a tree: how many levels below the top. 2 if left out.",
-    "fanout": "Of a tree: how many nodes below each. 2 if left out.",
-    "rows": "Of a grid. 3 if left out.",
-    "columns": "Of a grid. 3 if left out.",
-    "leaves": "Of a leaf-spine: how many leaves. 4 if left out.",
-    "spines": "Of a leaf-spine: how many spines, each joined to each leaf. 2 if left out.",
-    "hosts": "Of a leaf-spine: how many hosts at each leaf. 1 if left out.",
-    "links": "At random: how many links, in all. Half as many again as nodes if left out.",
-    "seed": "At random: another seed, another graph. 1 if left out.",
+    "nodes": "How many nodes, in all",
+    "depth": "Of a tree: how many levels below the top",
+    "fanout": "Of a tree: how many nodes below each",
+    "rows": "Of a grid",
+    "columns": "Of a grid",
+    "leaves": "Of a leaf-spine: how many leaves",
+    "spines": "Of a leaf-spine: how many spines, each joined to each leaf",
+    "hosts": "Of a leaf-spine: how many hosts at each leaf",
+    "links": "At random: how many links, in all",
+    "seed": "At random: another seed, another graph",
 }
+
+
+def _doc(name: str) -> str:
+    """With what is meant where the word is left out."""
+    usual = {kind: shape.takes[name][1] for kind, shape in KINDS.items() if name in shape.takes}
+    if name == "links":
+        meant = "Half as many again as nodes"
+    elif len(usual) == 1:
+        meant = f"{next(iter(usual.values()))}"
+    else:
+        meant = ", ".join(f"{number} of `{kind}`" for kind, number in usual.items())
+    return f"{_DOCS[name]}. {meant} if left out."
+
+
 _KIND = Form(forms.TEXT.read, {"enum": list(KINDS)})
 
 GENERATE = Noun(
@@ -43,7 +56,7 @@ GENERATE = Noun(
     Asked,
     (
         Word("kind", _KIND, f"Which: {', '.join(f'`{kind}`' for kind in KINDS)}."),
-        *(Word(name, _COUNT, doc, option=Option()) for name, doc in _DOCS.items()),
+        *(Word(name, _COUNT, _doc(name), option=Option()) for name in _DOCS),
     ),
     needs={"required": ["kind"]},
 )
